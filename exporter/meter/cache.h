@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The flow cache: merges the deltas of one flow key until the flow ends, and alone decides when that
+ * is.  Sized at start, allocates nothing afterwards, loses nothing: a full cache exports its oldest
+ * flow early.  Single-threaded; knows no file descriptor and no clock but the one it is told.
+ *
+ * All times are ns of one monotonic clock: CLOCK_MONOTONIC live, a capture's own clock in replay.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "exporter/util.h"
+#include "xdp/flow.h"
+
+/* flowEndReason, IANA element 136. */
+enum flow_end {
+	FLOW_END_IDLE = 1,	/* no packet for the idle timeout */
+	FLOW_END_ACTIVE = 2,	/* the active timeout: the flow goes on, this is its delta so far */
+	FLOW_END_DETECTED = 3,	/* TCP FIN or RST, and quiet for the linger time since */
+	FLOW_END_FORCED = 4,	/* the exporter stops */
+	FLOW_END_RESOURCES = 5, /* the cache was full, and this the flow longest without a packet */
+	_FLOW_END_MAX,
+};
+
+/* One flow record on its way to the collectors: counters and times since the flow's previous record. */
+struct flow {
+	struct flow_key key;
+	struct flow_record record;
+	enum flow_end end;
+};
+
+typedef void (*flow_sink)(void *userdata, const struct flow *flow);
+
+struct cache_options {
+	uint32_t entries;    /* flows held at most, at least CACHE_ENTRIES_MIN */
+	uint64_t idle_ns;    /* idle timeout */
+	uint64_t active_ns;  /* active timeout */
+	uint64_t linger_ns;  /* how long a flow stays after FIN or RST for what still comes */
+	flow_sink sink;	     /* gets each record; must not call back into the cache */
+	void *userdata;
+};
+
+#define CACHE_ENTRIES_MIN 64
+
+struct cache_stats {
+	uint32_t entries;		    /* flows in the cache */
+	uint64_t packets;		    /* in the cache, not exported yet */
+	uint64_t octets;
+	uint64_t merged;		    /* deltas merged since start */
+	uint64_t exported[_FLOW_END_MAX]; /* records since start, by flowEndReason; [0] is unused */
+};
+
+struct cache;
+
+/* Errors: -EINVAL (options out of range), -ENOMEM. */
+int cache_new(struct cache **ret, const struct cache_options *options);
+
+/* Does not export what is left: call cache_flush() first. */
+struct cache *cache_free(struct cache *cache);
+DEFINE_CLEANUP(struct cache *, cache_free)
+
+/* Adds a delta to its flow. */
+void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta);
+
+/*
+ * Exports what has ended by `now_ns`.  Every packet up to that time must have been merged: live, it is
+ * the time of the last bank swap, so that a flow is never called idle while its packets wait in a bank.
+ */
+void cache_expire(struct cache *cache, uint64_t now_ns);
+
+/* Exports everything with this reason. */
+void cache_flush(struct cache *cache, enum flow_end reason);
+
+const struct cache_stats *cache_stats(const struct cache *cache);
+
+/* Bytes allocated for a cache of that many entries. */
+size_t cache_memory(uint32_t entries);
+
+/* Calls `visit` for each flow with packets not yet exported (for live views); end is 0. */
+void cache_foreach(const struct cache *cache, flow_sink visit, void *userdata);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The BPF object: sizes and loads it, flips and reads its banks, reads its counters.  Attaching its
+ * programs is the business of hooks.h.  The only file that includes the skeleton is datapath.c.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "exporter/util.h"
+#include "xdp/flow.h"
+
+/* What the running kernel can do; probed once at start.  Each can be masked, to test the fallback. */
+struct kernel_features {
+	bool tcx;	/* bpf_link on the tc hook, 6.6 */
+	bool xdp_frags; /* multi-buffer XDP, 5.18 */
+};
+
+enum datapath_program {
+	PROGRAM_XDP,
+	PROGRAM_TC_EGRESS,
+	PROGRAM_TC_INGRESS,
+	PROGRAM_TC_EGRESS_BARE, /* link layers without a header */
+	PROGRAM_TC_INGRESS_BARE,
+	_PROGRAM_MAX,
+};
+
+struct datapath_options {
+	uint32_t bank_entries; /* flows of each of the two banks, at least datapath_entries_min() */
+	const char *mask;      /* comma-separated feature names ("tcx,xdp-frags") to do without; NULL: none */
+};
+
+struct datapath;
+
+/* Smallest bank: an LRU map with fewer entries per CPU evicts before it is full. */
+uint32_t datapath_entries_min(void);
+
+/* Kernel bytes of both banks with that many entries: an estimate, entry and bucket sizes as in kernel/bpf/hashtab.c. */
+uint64_t datapath_memory(uint32_t bank_entries);
+
+/*
+ * Loads the programs; attaches nothing.  Logs the reason and the fix on failure: -EPERM (privileges),
+ * -ENOENT (no BTF), -EOPNOTSUPP (kernel too old), -EINVAL (unknown feature in mask), other -errno.
+ */
+int datapath_new(struct datapath **ret, const struct datapath_options *options);
+struct datapath *datapath_free(struct datapath *datapath);
+DEFINE_CLEANUP(struct datapath *, datapath_free)
+
+const struct kernel_features *datapath_features(const struct datapath *datapath);
+int datapath_program_fd(const struct datapath *datapath, enum datapath_program program);
+const char *datapath_program_name(enum datapath_program program);
+
+/* epoll-able ring buffer: readable when a bank passed its high-water mark. */
+int datapath_wakeup_fd(const struct datapath *datapath);
+
+/* Discards what is in the ring buffer. */
+void datapath_wakeup_clear(struct datapath *datapath);
+
+/* The bank in use, 0 or 1. */
+unsigned int datapath_active(const struct datapath *datapath);
+
+/*
+ * Makes the other bank the active one and returns when no program uses the old one any more (blocks
+ * for an RCU grace period, 8 to 30 ms).  *ret_old: the bank that now stands still.
+ */
+int datapath_swap(struct datapath *datapath, unsigned int *ret_old);
+
+/*
+ * Reads and deletes up to `max` entries of a bank that stands still.  *ret_count: how many;
+ * *ret_done: the bank is empty.  `position` is 0 before the first call and the function's own
+ * afterwards.  -errno of the kernel; what was not read stays in the bank.
+ */
+int datapath_read(struct datapath *datapath, unsigned int bank, uint32_t *position, struct flow_key *keys,
+		  struct flow_record *records, uint32_t max, uint32_t *ret_count, bool *ret_done);
+
+/* Says that a bank is empty: its fill counter starts at 0 again. */
+void datapath_reset_fill(struct datapath *datapath, unsigned int bank);
+
+/* Counters of one direction, summed over the CPUs. */
+int datapath_counts(const struct datapath *datapath, enum flow_direction direction, struct hook_count *ret);
+
+/* Calls `visit` for each counter of packets in no flow, summed over the CPUs. */
+typedef void (*datapath_visit)(void *userdata, const struct reason_key *key, const struct reason_count *count);
+int datapath_unrecorded(const struct datapath *datapath, datapath_visit visit, void *userdata);

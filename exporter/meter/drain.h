@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The drain thread: swaps the banks at each interval, or earlier when one fills, reads the bank that
+ * stands still and hands whole batches to the loop's thread.  Waiting for an RCU grace period blocks,
+ * so nothing else lives in this thread, and it shares nothing else with the loop.
+ */
+#include <stdint.h>
+#include "exporter/meter/datapath.h"
+
+struct loop;
+struct drain;
+
+#define DRAIN_BATCH 2048
+
+/* Entries of one bank, or the end of one: after the last batch of a swap comes one with `end` set. */
+struct drain_batch {
+	uint32_t count;
+	uint64_t swap_ns; /* CLOCK_MONOTONIC of the swap: every packet up to then is in this or an earlier batch */
+	bool end;
+	struct flow_key keys[DRAIN_BATCH];
+	struct flow_record records[DRAIN_BATCH];
+};
+
+/* Called in the loop's thread. */
+typedef void (*drain_callback)(void *userdata, const struct drain_batch *batch);
+
+struct drain_options {
+	struct datapath *datapath;
+	struct loop *loop;
+	uint64_t interval_ns;
+	drain_callback callback;
+	void *userdata;
+};
+
+/* All exact at the end of a swap; read them in the loop's thread. */
+struct drain_stats {
+	uint64_t swaps;
+	uint64_t early;	  /* of these, because a bank had reached its high-water mark */
+	uint64_t entries; /* read from the banks */
+	uint64_t packets; /* in those entries */
+	uint64_t octets;
+	uint64_t evicted_entries; /* made in a bank, but not there when it was drained */
+	uint64_t evicted_packets;
+	uint64_t evicted_octets;
+	uint64_t errors; /* failed swaps and reads; the entries wait for the next drain of that bank */
+};
+
+int drain_new(struct drain **ret, const struct drain_options *options);
+
+/* Stops the thread; see drain_finish() for what is still in the banks. */
+struct drain *drain_free(struct drain *drain);
+DEFINE_CLEANUP(struct drain *, drain_free)
+
+/*
+ * Stops the thread and drains both banks in the caller's thread, through the same callback.  For the
+ * end: nothing may be attached any more.
+ */
+void drain_finish(struct drain *drain);
+
+const struct drain_stats *drain_stats(const struct drain *drain);

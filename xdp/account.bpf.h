@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+#pragma once
+/*
+ * Parsed packets -> the active bank, or a named counter.  The maps are weak symbols: bpftool links
+ * the objects of xdp/ and tc/ into one, in which both share them.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "xdp/parse.h"
+
+#define EEXIST 17
+
+const volatile struct datapath_config config __weak = {};
+
+/* Sizes are set at load. */
+struct bank_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct flow_key);
+	__type(value, struct flow_record);
+};
+struct bank_map bank0 SEC(".maps") __weak;
+struct bank_map bank1 SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, _DIRECTION_MAX);
+	__type(key, __u32);
+	__type(value, struct hook_count);
+} counts SEC(".maps") __weak;
+
+/* The rare path's counters; userspace makes the keys of ifindex 0 beforehand, for when the map is full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct reason_key);
+	__type(value, struct reason_count);
+} unrecorded SEC(".maps") __weak;
+
+/* Wakes the drain thread when a bank has reached its high-water mark: holds the bank's index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} wakeups SEC(".maps") __weak;
+
+/* A syscall that writes a slot here returns after an RCU grace period: then no program uses the bank it left. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(max_entries, 1);
+		__type(key, __u32);
+		__type(value, __u32);
+	});
+} grace SEC(".maps") __weak;
+
+/* Written by userspace: the bank in use.  Read once per packet. */
+struct {
+	__u32 index;
+	__u32 spare[15];
+} active __weak __attribute__((aligned(64)));
+
+/* Entries made in each bank since it was last drained; touched only on insert, each on its own cache line. */
+struct {
+	__u32 entries;
+	__u32 spare[15];
+} fill[2] __weak __attribute__((aligned(64)));
+
+static __always_inline void count_unrecorded(__u32 ifindex, __u32 direction, int reason, __u64 packets, __u64 octets)
+{
+	struct reason_key key = {.ifindex = ifindex, .direction = direction, .reason = reason};
+	struct reason_count *count, zero = {};
+
+	count = bpf_map_lookup_elem(&unrecorded, &key);
+	if (!count) {
+		bpf_map_update_elem(&unrecorded, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&unrecorded, &key);
+	}
+	if (!count) {
+		key.ifindex = 0;
+		count = bpf_map_lookup_elem(&unrecorded, &key);
+		if (!count)
+			return; /* cannot be: made before any program was attached */
+	}
+	count->packets += packets;
+	count->octets += octets;
+}
+
+static __always_inline struct flow_record *bank_lookup(__u32 bank, const struct flow_key *key)
+{
+	return bank ? bpf_map_lookup_elem(&bank1, key) : bpf_map_lookup_elem(&bank0, key);
+}
+
+static __always_inline long bank_insert(__u32 bank, const struct flow_key *key, const struct flow_record *record)
+{
+	return bank ? bpf_map_update_elem(&bank1, key, record, BPF_NOEXIST) : bpf_map_update_elem(&bank0, key, record, BPF_NOEXIST);
+}
+
+static __always_inline void record_add(struct flow_record *r, const struct packet *p, const struct tally *t, __u64 now_ns)
+{
+	__sync_fetch_and_add(&r->packets, t->packets);
+	__sync_fetch_and_add(&r->octets, t->octets);
+	if ((r->tcp_flags & p->tcp_flags) != p->tcp_flags)
+		__sync_fetch_and_or(&r->tcp_flags, p->tcp_flags);
+	r->last_ns = now_ns;
+	if (t->min_length < r->min_length)
+		r->min_length = t->min_length;
+	if (t->max_length > r->max_length)
+		r->max_length = t->max_length;
+	if (p->ttl < r->min_ttl)
+		r->min_ttl = p->ttl;
+	if (p->ttl > r->max_ttl)
+		r->max_ttl = p->ttl;
+}
+
+/* REASON_NONE when the flow is in the bank now, with this packet or with another CPU's first one (*ret_raced). */
+static __always_inline int bank_begin(__u32 bank, const struct packet *p, const struct tally *t, __u64 now_ns, int *ret_raced)
+{
+	struct flow_record record = {};
+	__u32 entries;
+	long r;
+
+	if (fill[bank].entries >= config.limit)
+		return REASON_BANK_FULL;
+	parse_record(p, t, now_ns, &record);
+	r = bank_insert(bank, &p->key, &record);
+	if (r == -EEXIST) {
+		*ret_raced = 1;
+		return REASON_NONE;
+	}
+	if (r)
+		return REASON_INSERT_ERROR;
+	entries = __sync_fetch_and_add(&fill[bank].entries, 1) + 1;
+	if (entries == config.high_water)
+		bpf_ringbuf_output(&wakeups, &bank, sizeof(bank), 0);
+	return REASON_NONE;
+}
+
+/* Puts the packet into its flow of the active bank; counts it by name where that cannot be. */
+static __always_inline void account(struct hook_count *count, __u32 direction, const struct packet *p, const struct tally *t)
+{
+	__u32 bank = *(volatile __u32 *)&active.index & 1;
+	struct flow_record *record = bank_lookup(bank, &p->key);
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
+	int reason, raced = 0;
+
+	if (!record) {
+		reason = bank_begin(bank, p, t, now_ns, &raced);
+		if (reason == REASON_NONE && raced) {
+			record = bank_lookup(bank, &p->key);
+			if (!record)
+				reason = REASON_INSERT_ERROR;
+		}
+		if (reason != REASON_NONE) {
+			count_unrecorded(p->key.ifindex, direction, reason, t->packets, t->octets);
+			return;
+		}
+		if (!raced)
+			count->bank[bank].inserts++;
+	}
+	if (record)
+		record_add(record, p, t, now_ns);
+	count->bank[bank].packets += t->packets;
+	count->bank[bank].octets += t->octets;
+}

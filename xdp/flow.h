@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+#pragma once
+/*
+ * The contract between the datapath (BPF) and the exporter: what a flow is, what is kept of it, and
+ * by which name a packet is counted that is in no flow.  Compiled by both sides.
+ *
+ * Counting rules, valid for every hook:
+ *  - A packet is what is on the wire.  A GSO or GRO skb counts as its segments.
+ *  - Octets are IP-layer octets (IPv4 total length; IPv6 payload length + 40), summed over the
+ *    segments; neither link-layer headers nor Ethernet padding are in them.
+ *  - The outermost IP header of a frame is the one that counts.
+ *  - Times are CLOCK_MONOTONIC_COARSE in ns (resolution one tick, 4 ms at HZ=250).
+ */
+#include <linux/types.h>
+
+/* Bits of flow_key.kind. */
+#define FLOW_EGRESS 0x01 /* seen when leaving the node (flowDirection 1), else when arriving */
+#define FLOW_IPV6   0x02 /* the addresses are IPv6; ::ffff:a.b.c.d on the wire stays IPv6 */
+
+/*
+ * 48 bytes, no holes, every unused byte 0: the key is hashed and compared as bytes.
+ *
+ * Ports are those of TCP, UDP, UDP-Lite, SCTP and DCCP.  ICMP (IPv4) and ICMPv6 (IPv6) have source
+ * port 0 and type * 256 + code as destination port.  All else has ports 0: other protocols, and
+ * fragments that do not hold a transport header.
+ *
+ * A VLAN id is 0 where there is no tag, and for a priority tag.
+ */
+struct flow_key {
+	__u8 src[16];	  /* network order; IPv4 in the first four bytes */
+	__u8 dst[16];	  /* likewise */
+	__be16 src_port;  /* network order */
+	__be16 dst_port;  /* network order */
+	__u32 ifindex;	  /* interface of the hook; 0 in a capture */
+	__u16 outer_vlan; /* 802.1Q/802.1ad VLAN id of the outermost tag, 1 to 4094 */
+	__u16 inner_vlan; /* of the next one */
+	__u8 protocol;	  /* IANA number, the one after IPv6 extension headers */
+	__u8 kind;	  /* FLOW_EGRESS | FLOW_IPV6 */
+	__u8 spare[2];	  /* 0 */
+};
+
+/*
+ * What is kept of a flow.  packets, octets and tcp_flags are exact (atomic).  min_* and max_* are
+ * written without a lock: of two packets in the same instant on two CPUs one may be lost in them.
+ */
+struct flow_record {
+	__u64 packets;
+	__u64 octets;	   /* IP layer */
+	__u64 first_ns;	   /* time of the first packet */
+	__u64 last_ns;	   /* time of the last packet */
+	__u32 tcp_flags;   /* OR of the 12 low bits of bytes 12-13 of each TCP header (RFC 9565); fragments add none */
+	__u32 flow_label;  /* IPv6 flow label of the first packet, 20 bits, host order */
+	__u8 src_mac[6];   /* of the first packet; 0 where the link layer has none */
+	__u8 dst_mac[6];   /* likewise */
+	__u16 first_flags; /* tcp_flags of the first packet */
+	__u16 min_length;  /* least and greatest IP length of a packet, octets (65535 if more) */
+	__u16 max_length;
+	__u8 min_ttl;	   /* least and greatest TTL or hop limit */
+	__u8 max_ttl;
+	__u8 tos;	   /* IPv4 TOS or IPv6 traffic class of the first packet */
+	__u8 spare[3];	   /* 0 */
+};
+
+/*
+ * Why a packet is in no flow.  Class ignored: it carries no flow.  Class refused: it does, but there
+ * was no room.  X(symbol, class, name, explanation)
+ */
+#define FLOW_REASONS(X) \
+	X(ARP, IGNORED, "arp", "ARP or RARP") \
+	X(LLC, IGNORED, "llc", "IEEE 802.3 length instead of an ethertype: LLC, SNAP, spanning tree") \
+	X(MPLS, IGNORED, "mpls", "MPLS label stack") \
+	X(PPPOE_CONTROL, IGNORED, "pppoe_control", "PPPoE discovery, or a PPP protocol that is not IP") \
+	X(LINK_CONTROL, IGNORED, "link_control", "LLDP, 802.1X, LACP, CFM, PTP, MACsec, pause frames, loopback test") \
+	X(OTHER_ETHERTYPE, IGNORED, "other_ethertype", "any other ethertype that is not IP") \
+	X(LINK_SHORT, IGNORED, "link_short", "frame ends inside its link-layer header or VLAN tag") \
+	X(VLAN_DEPTH, IGNORED, "vlan_depth", "more VLAN tags than the parser follows") \
+	X(PPPOE_BAD, IGNORED, "pppoe_bad", "PPPoE version, type, code or length is wrong") \
+	X(IPV4_SHORT, IGNORED, "ipv4_short", "frame ends inside the IPv4 header") \
+	X(IPV4_VERSION, IGNORED, "ipv4_version", "ethertype IPv4, but the version field is not 4") \
+	X(IPV4_IHL, IGNORED, "ipv4_ihl", "IPv4 header length below 5 words") \
+	X(IPV4_LENGTH, IGNORED, "ipv4_length", "IPv4 total length below the header's or beyond the frame's") \
+	X(IPV6_SHORT, IGNORED, "ipv6_short", "frame ends inside the IPv6 header") \
+	X(IPV6_VERSION, IGNORED, "ipv6_version", "ethertype IPv6, but the version field is not 6") \
+	X(IPV6_LENGTH, IGNORED, "ipv6_length", "IPv6 payload length beyond the frame's") \
+	X(IPV6_EXTENSION, IGNORED, "ipv6_extension", "packet ends inside an IPv6 extension header") \
+	X(IPV6_DEPTH, IGNORED, "ipv6_depth", "more IPv6 extension headers than the parser follows") \
+	X(TRANSPORT_SHORT, IGNORED, "transport_short", "packet ends inside its transport header") \
+	X(OUT_OF_REACH, IGNORED, "out_of_reach", "headers beyond the bytes the hook can read, or cut off in the capture") \
+	X(BANK_FULL, REFUSED, "bank_full", "new flow, and the bank has reached its limit") \
+	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion")
+
+enum flow_reason {
+	REASON_NONE, /* the packet is in a flow */
+#define X(symbol, class, name, text) REASON_##symbol,
+	FLOW_REASONS(X)
+#undef X
+	_REASON_MAX,
+};
+
+/* The two directions of a hook, as indices. */
+enum flow_direction {
+	DIRECTION_INGRESS,
+	DIRECTION_EGRESS,
+	_DIRECTION_MAX,
+};
+
+/* Key and value of the map `unrecorded`: packets in no flow, by interface, direction and reason. */
+struct reason_key {
+	__u32 ifindex;	 /* 0: interfaces for which there was no room left in the map */
+	__u16 direction; /* enum flow_direction */
+	__u16 reason;	 /* enum flow_reason, not REASON_NONE */
+};
+
+struct reason_count {
+	__u64 packets;
+	__u64 octets; /* refused: IP layer; ignored: the whole frame */
+};
+
+/* Per CPU and direction, since load.  A bank's counters stand still while it is not the active one. */
+struct bank_count {
+	__u64 packets; /* accounted in the bank */
+	__u64 octets;  /* IP layer */
+	__u64 inserts; /* entries made */
+};
+
+struct hook_count {
+	__u64 seen; /* counted by itself at the program's entry, so that the ledger's identity can fail */
+	struct bank_count bank[2];
+};
+
+/*
+ * Set before load, constant afterwards.  A bank holds `entries`; an LRU map starts to evict when each
+ * CPU's private list has taken its share of free nodes, so inserts stop at `limit`, below that point.
+ */
+struct datapath_config {
+	__u32 limit;	  /* inserts per bank and interval before refusing */
+	__u32 high_water; /* inserts at which userspace is woken for an early swap */
+	__u8 xdp_frags;	  /* the XDP program is loaded for multi-buffer frames */
+	__u8 spare[3];
+};
+
+/* Free nodes an LRU map may keep in the private list of one CPU (kernel/bpf/bpf_lru_list.c, LOCAL_FREE_TARGET). */
+#define BANK_RESERVE_PER_CPU 128
+
+#define FLOW_STATIC_ASSERT(cond) _Static_assert(cond, #cond)
+FLOW_STATIC_ASSERT(sizeof(struct flow_key) == 48);
+FLOW_STATIC_ASSERT(sizeof(struct flow_record) == 64);
+FLOW_STATIC_ASSERT(sizeof(struct reason_key) == 8);
+FLOW_STATIC_ASSERT(sizeof(struct hook_count) == 56);

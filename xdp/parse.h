@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+#pragma once
+/*
+ * Packet bytes -> flow key and the facts of one packet.  Pure C over a cursor, no helper and no map,
+ * so that the same source runs in the kernel, in unit tests, in the fuzzer and in `flowtally replay`.
+ *
+ * Every function returns REASON_NONE or the reason why the packet belongs to no flow.  Outputs are
+ * returned through pointers, never as a pointer that may be NULL: clang 14 re-associates offsets
+ * behind such a pointer and the verifier then rejects the program.
+ */
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include "xdp/flow.h"
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+#define PARSE_VLAN_MAX	    4 /* tags followed inside the frame; the two outermost are in the key */
+#define PARSE_EXTENSION_MAX 8 /* IPv6 extension headers followed */
+
+/* IANA protocol numbers that not every <linux/in.h> has. */
+#define PARSE_PROTO_UDPLITE 136
+#define PARSE_PROTO_DCCP    33
+
+/* The bytes within reach: a linear buffer, shorter than the frame where the rest lies elsewhere. */
+struct cursor {
+	void *pos;
+	void *end;
+};
+
+/* What the hook knows of the frame beside its bytes. */
+struct frame {
+	__u32 octets;	  /* length of the frame, from the first byte of the cursor on */
+	__u16 ethertype;  /* host order, of a link layer without an Ethernet header */
+	__u16 vlan;	  /* VLAN id of a tag carried outside the bytes, which is the outermost */
+	__u8 vlan_tagged; /* there is such a tag */
+	__u8 gso;	  /* a super-packet: the IP length fields say nothing */
+};
+
+struct packet {
+	struct flow_key key;
+	__u32 octets;	   /* IP layer: of the packet, or of the whole super-packet as it is in memory */
+	__u32 flow_label;  /* host order */
+	__u16 l3_offset;   /* octets in front of the IP header */
+	__u16 l4_offset;   /* octets from the IP header to the transport header */
+	__u16 l4_header;   /* octets of the TCP or UDP header; 0 for others and without one */
+	__u16 jumbo;	   /* octets of an IPv6 jumbo payload option's header, which BIG TCP never sends */
+	__u16 tcp_flags;   /* 12 bits, as in flow_record */
+	__u8 src_mac[6];
+	__u8 dst_mac[6];
+	__u8 ttl;
+	__u8 tos;
+	__u8 fragment;	   /* part of a fragmented packet (or IPv6 with a fragment header) */
+	__u8 no_transport; /* a later fragment: what follows is no transport header */
+};
+
+struct parse_vlan {
+	__be16 tci;
+	__be16 ethertype;
+};
+
+struct parse_pppoe {
+	__u8 version_type;
+	__u8 code;
+	__be16 session;
+	__be16 length;
+	__be16 protocol; /* the PPP protocol that the length counts in */
+};
+
+struct parse_ipv4 {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 length;
+	__be16 id;
+	__be16 fragment; /* flags and offset */
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__u8 src[4];
+	__u8 dst[4];
+};
+
+struct parse_extension {
+	__u8 next;
+	__u8 length; /* in units that depend on the header */
+	__be16 fragment;
+};
+
+struct parse_jumbo {
+	__u8 next;
+	__u8 length;
+	__u8 option;
+	__u8 option_length;
+	__be32 payload;
+};
+
+struct parse_tcp {
+	__be16 src;
+	__be16 dst;
+	__be32 sequence;
+	__be32 ack;
+	__be16 offset_flags;
+	__be16 window;
+	__be16 checksum;
+	__be16 urgent;
+};
+
+struct parse_ports {
+	__be16 src;
+	__be16 dst;
+};
+
+struct parse_icmp {
+	__u8 type;
+	__u8 code;
+};
+
+/* Hides from the compiler what it knows of a value: a bound that it proves and drops is one the verifier misses. */
+#define PARSE_OPAQUE(value) __asm__ volatile("" : "+r"(value))
+
+/* Defines `static int parse_take_x(cursor, struct parse_x **ret)`: *ret = what is at the cursor, which moves on; else -1. */
+#define DEFINE_PARSE_TAKE(name, type) \
+	static __always_inline int parse_take_##name(struct cursor *c, type **ret) \
+	{ \
+		type *header = (type *)c->pos; \
+\
+		if ((void *)(header + 1) > c->end) \
+			return -1; \
+		c->pos = header + 1; \
+		*ret = header; \
+		return 0; \
+	}
+
+DEFINE_PARSE_TAKE(ethernet, struct ethhdr)
+DEFINE_PARSE_TAKE(vlan, struct parse_vlan)
+DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
+DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
+DEFINE_PARSE_TAKE(ipv6, struct ipv6hdr)
+DEFINE_PARSE_TAKE(extension, struct parse_extension)
+DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
+DEFINE_PARSE_TAKE(ports, struct parse_ports)
+DEFINE_PARSE_TAKE(icmp, struct parse_icmp)
+
+/* Puts the cursor `octets` behind a header that was taken; what is there is checked by the next take. */
+static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
+{
+	c->pos = (char *)header + octets;
+}
+
+static __always_inline void parse_copy_mac(__u8 *dst, const __u8 *src)
+{
+	__builtin_memcpy(dst, src, 6);
+}
+
+/* Octets that the IP header leaves for the transport header and what it carries. */
+static __always_inline int parse_room(const struct packet *p)
+{
+	return (int)p->octets - p->l4_offset;
+}
+
+static __always_inline int parse_tcp(struct cursor *c, struct packet *p)
+{
+	struct parse_tcp *tcp;
+
+	if (parse_room(p) < (int)sizeof(*tcp) || parse_take_tcp(c, &tcp) < 0)
+		return REASON_TRANSPORT_SHORT;
+	p->key.src_port = tcp->src;
+	p->key.dst_port = tcp->dst;
+	p->tcp_flags = bpf_ntohs(tcp->offset_flags) & 0x0fff;
+	p->l4_header = (bpf_ntohs(tcp->offset_flags) >> 12) * 4;
+	return REASON_NONE;
+}
+
+static __always_inline int parse_ports(struct cursor *c, struct packet *p, int header)
+{
+	struct parse_ports *ports;
+
+	if (parse_room(p) < header || parse_take_ports(c, &ports) < 0)
+		return REASON_TRANSPORT_SHORT;
+	p->key.src_port = ports->src;
+	p->key.dst_port = ports->dst;
+	return REASON_NONE;
+}
+
+static __always_inline int parse_icmp(struct cursor *c, struct packet *p)
+{
+	struct parse_icmp *icmp;
+
+	if (parse_room(p) < (int)sizeof(*icmp) || parse_take_icmp(c, &icmp) < 0)
+		return REASON_TRANSPORT_SHORT;
+	p->key.dst_port = bpf_htons(icmp->type << 8 | icmp->code);
+	return REASON_NONE;
+}
+
+static __always_inline int parse_transport_header(struct cursor *c, struct packet *p)
+{
+	switch (p->key.protocol) {
+	case IPPROTO_TCP:
+		return parse_tcp(c, p);
+	case IPPROTO_UDP:
+		p->l4_header = 8;
+		return parse_ports(c, p, 8);
+	case PARSE_PROTO_UDPLITE:
+		return parse_ports(c, p, 8);
+	case IPPROTO_SCTP:
+	case PARSE_PROTO_DCCP:
+		return parse_ports(c, p, 12);
+	case IPPROTO_ICMP:
+		return p->key.kind & FLOW_IPV6 ? REASON_NONE : parse_icmp(c, p);
+	case IPPROTO_ICMPV6:
+		return p->key.kind & FLOW_IPV6 ? parse_icmp(c, p) : REASON_NONE;
+	default:
+		return REASON_NONE;
+	}
+}
+
+/*
+ * A first fragment need not hold the whole transport header: it is in a flow all the same, with ports
+ * where there are any.  Its TCP flags are not taken: a later fragment may overwrite them (RFC 1858).
+ */
+static __always_inline int parse_transport(struct cursor *c, struct packet *p)
+{
+	int r;
+
+	if (p->no_transport)
+		return REASON_NONE;
+	r = parse_transport_header(c, p);
+	if (!p->fragment)
+		return r;
+	p->tcp_flags = 0;
+	return REASON_NONE;
+}
+
+static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, struct packet *p)
+{
+	struct parse_ipv4 *ip;
+	__u16 fragment;
+	__u32 header, room;
+
+	if (parse_take_ipv4(c, &ip) < 0)
+		return REASON_IPV4_SHORT;
+	if (ip->version_ihl >> 4 != 4)
+		return REASON_IPV4_VERSION;
+	header = (ip->version_ihl & 15) * 4;
+	if (header < sizeof(*ip))
+		return REASON_IPV4_IHL;
+	room = f->octets - p->l3_offset;
+	p->octets = f->gso ? room : bpf_ntohs(ip->length);
+	if (p->octets < header || p->octets > room)
+		return REASON_IPV4_LENGTH;
+	fragment = bpf_ntohs(ip->fragment);
+	p->fragment = (fragment & 0x3fff) != 0;
+	p->no_transport = (fragment & 0x1fff) != 0;
+	__builtin_memcpy(p->key.src, ip->src, 4);
+	__builtin_memcpy(p->key.dst, ip->dst, 4);
+	p->key.protocol = ip->protocol;
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->l4_offset = header;
+	parse_seek(c, ip, header);
+	if (c->pos > c->end)
+		return REASON_IPV4_SHORT;
+	return parse_transport(c, p);
+}
+
+/*
+ * Payload length 0 with a jumbo payload option (RFC 2675) right behind: the length is in the option.
+ * Linux makes such headers for BIG TCP in memory and takes them out before sending, so a GSO
+ * super-packet's is remembered as not being on the wire.
+ */
+static __always_inline int parse_jumbo(const struct cursor *c, const struct frame *f, struct packet *p)
+{
+	const struct parse_jumbo *jumbo = c->pos;
+
+	if (p->key.protocol != IPPROTO_HOPOPTS || (void *)(jumbo + 1) > c->end)
+		return REASON_NONE;
+	if (jumbo->length != 0 || jumbo->option != 0xc2 || jumbo->option_length != 4)
+		return REASON_NONE;
+	if (f->gso)
+		p->jumbo = sizeof(*jumbo);
+	else
+		p->octets = sizeof(struct ipv6hdr) + bpf_ntohl(jumbo->payload);
+	return REASON_NONE;
+}
+
+/* 1 when `protocol` is `which` (below 64), without a branch: see parse_ipv6_extensions(). */
+static __always_inline __u32 parse_is(__u8 protocol, __u8 which)
+{
+	return (__u32)((1ull << which) >> (protocol & 63)) & 1;
+}
+
+static __always_inline int parse_is_extension(__u8 protocol)
+{
+	const __u64 extensions = 1ull << IPPROTO_HOPOPTS | 1ull << IPPROTO_ROUTING | 1ull << IPPROTO_FRAGMENT |
+				 1ull << IPPROTO_AH | 1ull << IPPROTO_DSTOPTS;
+
+	return protocol < 64 && (extensions >> protocol & 1);
+}
+
+/*
+ * Arithmetic in place of a switch over the kinds of header: each branch in here multiplies the paths
+ * that the verifier walks, once per header of the chain.
+ */
+static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet *p)
+{
+	struct parse_extension *ext;
+	__u8 protocol = p->key.protocol;
+	__u32 offset = sizeof(struct ipv6hdr), length, fragment, ah, later = 0;
+	int i;
+
+	for (i = 0; i < PARSE_EXTENSION_MAX && !later && parse_is_extension(protocol); i++) {
+		if (parse_take_extension(c, &ext) < 0)
+			return REASON_IPV6_EXTENSION;
+		fragment = parse_is(protocol, IPPROTO_FRAGMENT);
+		ah = parse_is(protocol, IPPROTO_AH);
+		/* in units of 8 octets without the first 8; AH: of 4 without the first 8; fragment: always 8 */
+		length = (ext->length * (1 - fragment) + 1 + ah) << (3 - ah);
+		PARSE_OPAQUE(length);
+		length &= 0xfff;
+		offset += length;
+		p->fragment |= fragment;
+		later = bpf_ntohs(ext->fragment) & 0xfff8 & -fragment;
+		protocol = ext->next;
+		parse_seek(c, ext, length);
+		if (c->pos > c->end || offset > p->octets)
+			return REASON_IPV6_EXTENSION;
+	}
+	if (!later && parse_is_extension(protocol))
+		return REASON_IPV6_DEPTH;
+	p->no_transport = later != 0;
+	p->key.protocol = protocol;
+	p->l4_offset = offset;
+	return REASON_NONE;
+}
+
+static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, struct packet *p)
+{
+	struct ipv6hdr *ip;
+	__u32 first, room;
+	int r;
+
+	if (parse_take_ipv6(c, &ip) < 0)
+		return REASON_IPV6_SHORT;
+	first = bpf_ntohl(*(__be32 *)ip);
+	if (first >> 28 != 6)
+		return REASON_IPV6_VERSION;
+	p->key.kind |= FLOW_IPV6;
+	p->tos = first >> 20;
+	p->flow_label = first & 0xfffff;
+	p->ttl = ip->hop_limit;
+	p->key.protocol = ip->nexthdr;
+	__builtin_memcpy(p->key.src, &ip->saddr, 16);
+	__builtin_memcpy(p->key.dst, &ip->daddr, 16);
+	room = f->octets - p->l3_offset;
+	p->octets = f->gso ? room : sizeof(*ip) + bpf_ntohs(ip->payload_len);
+	if (ip->payload_len == 0)
+		parse_jumbo(c, f, p);
+	if (p->octets > room)
+		return REASON_IPV6_LENGTH;
+	r = parse_ipv6_extensions(c, p);
+	if (r != REASON_NONE)
+		return r;
+	return parse_transport(c, p);
+}
+
+static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, struct packet *p, __u16 *ret_ethertype)
+{
+	struct parse_pppoe *pppoe;
+	__u32 length;
+
+	if (parse_take_pppoe(c, &pppoe) < 0)
+		return REASON_LINK_SHORT;
+	p->l3_offset += sizeof(*pppoe);
+	length = bpf_ntohs(pppoe->length);
+	/* The length counts from the PPP protocol on; a super-packet's is too small a field. */
+	if (pppoe->version_type != 0x11 || pppoe->code != 0 || length < 2 ||
+	    (!f->gso && length > f->octets - p->l3_offset + 2))
+		return REASON_PPPOE_BAD;
+	switch (bpf_ntohs(pppoe->protocol)) {
+	case 0x0021:
+		*ret_ethertype = ETH_P_IP;
+		return REASON_NONE;
+	case 0x0057:
+		*ret_ethertype = ETH_P_IPV6;
+		return REASON_NONE;
+	default:
+		return REASON_PPPOE_CONTROL;
+	}
+}
+
+static __always_inline int parse_non_ip(__u16 ethertype)
+{
+	switch (ethertype) {
+	case ETH_P_ARP:
+	case ETH_P_RARP:
+		return REASON_ARP;
+	case ETH_P_MPLS_UC:
+	case ETH_P_MPLS_MC:
+		return REASON_MPLS;
+	case ETH_P_PPP_DISC:
+		return REASON_PPPOE_CONTROL;
+	case ETH_P_LLDP:
+	case ETH_P_PAE:
+	case ETH_P_SLOW:
+	case ETH_P_PAUSE:
+	case ETH_P_1588:
+	case 0x8902: /* CFM, IEEE 802.1ag */
+	case ETH_P_MACSEC:
+	case ETH_P_LOOPBACK:
+		return REASON_LINK_CONTROL;
+	default:
+		return ethertype < ETH_P_802_3_MIN ? REASON_LLC : REASON_OTHER_ETHERTYPE;
+	}
+}
+
+static __always_inline int parse_network(struct cursor *c, const struct frame *f, struct packet *p, __u16 ethertype)
+{
+	int r;
+
+	if (ethertype == ETH_P_PPP_SES) {
+		r = parse_pppoe(c, f, p, &ethertype);
+		if (r != REASON_NONE)
+			return r;
+	}
+	if (ethertype == ETH_P_IP)
+		return parse_ipv4(c, f, p);
+	if (ethertype == ETH_P_IPV6)
+		return parse_ipv6(c, f, p);
+	return parse_non_ip(ethertype);
+}
+
+static __always_inline int parse_is_vlan(__u16 ethertype)
+{
+	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD || ethertype == ETH_P_QINQ1;
+}
+
+/* Frame tags come behind one that is carried outside the bytes. */
+static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, struct packet *p, __u16 *ethertype)
+{
+	struct parse_vlan *tag;
+	int i, tags = f->vlan_tagged;
+
+	p->key.outer_vlan = f->vlan;
+	for (i = 0; i < PARSE_VLAN_MAX && parse_is_vlan(*ethertype); i++) {
+		if (parse_take_vlan(c, &tag) < 0)
+			return REASON_LINK_SHORT;
+		if (tags == 0)
+			p->key.outer_vlan = bpf_ntohs(tag->tci) & 0x0fff;
+		else if (tags == 1)
+			p->key.inner_vlan = bpf_ntohs(tag->tci) & 0x0fff;
+		tags++;
+		p->l3_offset += sizeof(*tag);
+		*ethertype = bpf_ntohs(tag->ethertype);
+	}
+	return parse_is_vlan(*ethertype) ? REASON_VLAN_DEPTH : REASON_NONE;
+}
+
+/* A frame from its Ethernet header on.  *p is zeroed by the caller but for key.ifindex and key.kind. */
+static __always_inline int parse_ethernet(struct cursor *c, const struct frame *f, struct packet *p)
+{
+	struct ethhdr *eth;
+	__u16 ethertype;
+	int r;
+
+	if (parse_take_ethernet(c, &eth) < 0)
+		return REASON_LINK_SHORT;
+	parse_copy_mac(p->dst_mac, eth->h_dest);
+	parse_copy_mac(p->src_mac, eth->h_source);
+	p->l3_offset = sizeof(*eth);
+	ethertype = bpf_ntohs(eth->h_proto);
+	r = parse_vlans(c, f, p, &ethertype);
+	if (r != REASON_NONE)
+		return r;
+	return parse_network(c, f, p, ethertype);
+}
+
+/* A frame of a link layer without a header of its own (tun, PPP, tunnels): frame.ethertype says what it is. */
+static __always_inline int parse_bare(struct cursor *c, const struct frame *f, struct packet *p)
+{
+	__u16 ethertype = f->ethertype;
+	int r;
+
+	r = parse_vlans(c, f, p, &ethertype);
+	if (r != REASON_NONE)
+		return r;
+	return parse_network(c, f, p, ethertype);
+}
+
+/* Reasons that more bytes could lift: where the cursor did not reach the frame's end, they mean OUT_OF_REACH. */
+static __always_inline int parse_wants_more(int reason)
+{
+	return reason == REASON_LINK_SHORT || reason == REASON_IPV4_SHORT || reason == REASON_IPV6_SHORT ||
+	       reason == REASON_IPV6_EXTENSION || reason == REASON_TRANSPORT_SHORT;
+}
+
+/* How a frame counts: a super-packet as the packets that are on the wire. */
+struct tally {
+	__u32 packets;
+	__u64 octets;	  /* IP layer, over all of them */
+	__u16 min_length; /* of the shortest packet, IP layer */
+	__u16 max_length;
+};
+
+static __always_inline __u16 parse_clamp16(__u32 value)
+{
+	return value > 0xffff ? 0xffff : value;
+}
+
+/*
+ * `segments` may be 0 (tun and virtio leave it to whoever needs it): then it follows from `size`, the
+ * payload octets of a full segment (gso_size).  0: not a super-packet.
+ */
+static __always_inline void parse_tally(const struct packet *p, __u32 segments, __u32 size, struct tally *t)
+{
+	__u32 header = p->l4_offset + p->l4_header, payload, last;
+
+	t->packets = 1;
+	t->octets = p->octets;
+	t->min_length = t->max_length = parse_clamp16(p->octets);
+	if (size == 0 || p->octets <= header)
+		return;
+	payload = p->octets - header;
+	if (segments == 0)
+		segments = (payload + size - 1) / size;
+	header -= p->jumbo;
+	t->packets = segments;
+	t->octets = (__u64)segments * header + payload;
+	if (segments < 2 || payload <= (segments - 1) * size) {
+		t->min_length = t->max_length = parse_clamp16(header + payload);
+		return;
+	}
+	last = payload - (segments - 1) * size;
+	t->min_length = parse_clamp16(header + (last < size ? last : size));
+	t->max_length = parse_clamp16(header + (last < size ? size : last));
+}
+
+/* The record of a flow that begins with this packet. */
+static __always_inline void parse_record(const struct packet *p, const struct tally *t, __u64 now_ns, struct flow_record *r)
+{
+	r->packets = t->packets;
+	r->octets = t->octets;
+	r->first_ns = now_ns;
+	r->last_ns = now_ns;
+	r->tcp_flags = p->tcp_flags;
+	r->flow_label = p->flow_label;
+	parse_copy_mac(r->src_mac, p->src_mac);
+	parse_copy_mac(r->dst_mac, p->dst_mac);
+	r->first_flags = p->tcp_flags;
+	r->min_length = t->min_length;
+	r->max_length = t->max_length;
+	r->min_ttl = p->ttl;
+	r->max_ttl = p->ttl;
+	r->tos = p->tos;
+}
