@@ -22,7 +22,7 @@ static void log_line(int level, const char *text, int error)
 		fprintf(stderr, "flowtally: %s%s%s\n", text, colon, tail);
 }
 
-static void log_va(int level, int error, const char *format, va_list args)
+_printf_(3, 0) static void log_va(int level, int error, const char *format, va_list args)
 {
 	char text[1024];
 

@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The lint tests of our own fail on what they are there to find, and on nothing else."""
+import tempfile
+import unittest
+from pathlib import Path
+import compile_commands
+import includes
+import limits
+import results
+
+HEADERS = [
+    'xdp/flow.h', 'xdp/parse.h', 'xdp/account.bpf.h', 'exporter/util.h', 'exporter/log.h', 'exporter/meter/cache.h',
+    'exporter/export/export.h', 'exporter/observe/live.h', 'exporter/cli/cli.h', 'tests/packets.h',
+]
+GOOD = [
+    ('xdp/parse.h', '"xdp/flow.h"'), ('xdp/ingress.bpf.c', '"xdp/account.bpf.h"'), ('tc/egress.bpf.c', '"xdp/parse.h"'),
+    ('exporter/log.c', '"exporter/util.h"'), ('exporter/meter/cache.c', '"xdp/flow.h"'),
+    ('exporter/meter/hooks.c', '"flowtally.skel.h"'), ('exporter/export/ipfix.c', '"exporter/meter/cache.h"'),
+    ('exporter/observe/live.c', '"exporter/export/export.h"'), ('exporter/cli/replay.c', '"xdp/parse.h"'),
+    ('exporter/main.c', '"exporter/cli/cli.h"'), ('tests/unit/test_x.c', '"exporter/meter/cache.h"'),
+    ('exporter/main.c', '<stdio.h>'),
+]
+BAD = [
+    ('xdp/flow.h', '"xdp/parse.h"'), ('xdp/parse.h', '"xdp/account.bpf.h"'), ('xdp/parse.h', '"exporter/util.h"'),
+    ('exporter/log.c', '"exporter/meter/cache.h"'), ('exporter/meter/cache.c', '"exporter/export/export.h"'),
+    ('exporter/export/ipfix.c', '"exporter/cli/cli.h"'), ('exporter/meter/cache.c', '"xdp/account.bpf.h"'),
+    ('exporter/meter/cache.c', '"cache.h"'), ('exporter/meter/cache.c', '"../util.h"'),
+    ('exporter/meter/cache.h', '"flowtally.skel.h"'), ('exporter/cli/run.c', '"flowtally.skel.h"'),
+    ('exporter/main.c', '"tests/packets.h"'), ('exporter/main.c', '"exporter/gone.h"'),
+    ('exporter/main.c', '<xdp/flow.h>'), ('exporter/orphan.c', '"exporter/util.h"'),
+]
+
+
+class Tree(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        for name in HEADERS:
+            self.write(name, '')
+
+    def write(self, name, text):
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text)
+        return name
+
+
+class Includes(Tree):
+    def test_good(self):
+        for name, target in GOOD:
+            self.assertEqual(includes.check(self.root, [self.write(name, f'#include {target}\n')]), [], (name, target))
+
+    def test_bad(self):
+        for name, target in BAD:
+            found = includes.check(self.root, [self.write(name, f'\n#include {target}\n')])
+            self.assertEqual(len(found), 1, (name, target))
+            self.assertTrue(found[0].startswith(f'{name}:2: '), found)
+
+    def test_second_user_of_skeleton(self):
+        users = [self.write(f'exporter/meter/{name}.c', '#include "flowtally.skel.h"\n') for name in 'ab']
+        self.assertEqual(len(includes.check(self.root, users)), 1)
+
+
+class Limits(Tree):
+    def found(self, name, text):
+        return len(limits.check(self.root, [self.write(name, text)]))
+
+    def test_files(self):
+        top = '/* SPDX-License-Identifier: Apache-2.0 */\n'
+        self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 499), 0)
+        self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 500), 1)
+        self.assertEqual(self.found('exporter/a.c', top + '\t' * 15 + 'a\n'), 1)
+
+    def test_functions(self):
+        top = '/* SPDX-License-Identifier: Apache-2.0 */\nint f(void)\n{\n'
+        self.assertEqual(self.found('exporter/a.c', top + '\tg();\n' * 58 + '}\n'), 0)
+        self.assertEqual(self.found('exporter/a.c', top + '\tg();\n' * 59 + '}\n'), 1)
+        top = '# SPDX-License-Identifier: Apache-2.0\ndef f():\n'
+        self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 59), 0)
+        self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 60), 1)
+
+    def test_licenses(self):
+        line = '/* SPDX-License-Identifier: %s */\n'
+        self.assertEqual(self.found('tc/a.bpf.c', line % '(BSD-2-Clause OR GPL-2.0-only)'), 0)
+        self.assertEqual(self.found('tc/a.bpf.c', line % 'Apache-2.0'), 1)
+        self.assertEqual(self.found('exporter/a.c', 'int a;\n'), 1)
+        self.assertEqual(self.found('script', '#!/bin/sh\n'), 1)
+
+    def test_machines(self):
+        for path in ('work', 'root', 'home'):
+            self.assertEqual(self.found('README.md', f'see /{path}/x\n'), 1)
+        self.assertEqual(self.found('README.md', 'see docs/work/x and file:///path\n'), 0)
+
+
+class CompileCommands(unittest.TestCase):
+    def test_merge(self):
+        old = [{'file': '../exporter/main.c'}, {'file': '/s/xdp/a.bpf.c', 'arguments': ['old']}]
+        compiler = ['clang', '-O2', '-MD', '-MF', '@DEPFILE@', '-c', '@INPUT@', '-o', '@OUTPUT@']
+        new = compile_commands.merge(old, Path('/b'), Path('/s'), ['xdp/a.bpf.c'], compiler)
+        self.assertEqual(new[0], old[0])
+        self.assertEqual(new[1:], [{'directory': '/b', 'file': '/s/xdp/a.bpf.c', 'output': 'a.bpf.o',
+                                    'arguments': ['clang', '-O2', '-c', '/s/xdp/a.bpf.c', '-o', 'a.bpf.o']}])
+
+
+class Results(Tree):
+    def test_counts(self):
+        test = ('{"name": "flowtally:%s / %s", "result": "%s", "returncode": %d, "duration": 1, '
+                '"stdout": ""}\n')
+        self.write('check.json', test % ('unit', 'cache', 'OK', 0) + test % ('unit', 'loop', 'ERROR', 1) +
+                   test % ('lint', 'tidy', 'FAIL', 1) + test % ('lint', 'man', 'SKIP', 77))
+        suite = '<testsuite name="flowtally.flowtally:unit / %s">%s</testsuite>'
+        case = '<testcase name="%s" classname="x">%s</testcase>'
+        self.write('check.junit.xml', '<testsuites>%s%s</testsuites>' % (
+            suite % ('cache', case % ('a', '') + case % ('b', '<skipped/>')), suite % ('loop', case % ('c', ''))))
+        counted = [(entry.verdict, entry.name) for entry in results.read_tests(self.root / 'check')]
+        self.assertEqual(counted, [('passed', 'cache: a'), ('skipped', 'cache: b'), ('passed', 'loop: c'),
+                                   ('failed', 'loop'), ('failed', 'tidy'), ('skipped', 'man')])
+
+
+if __name__ == '__main__':
+    unittest.main()

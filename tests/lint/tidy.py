@@ -1,0 +1,31 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""clang-tidy over every program in compile_commands.json of the build folder, the BPF programs included."""
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import tree
+
+# The database may be gcc's, and hold warnings that clang does not know.
+OPTIONS = ['--quiet', '--extra-arg=-Wno-unknown-warning-option', '--extra-arg=-Wno-unused-command-line-argument']
+
+
+def tidy(build, path):
+    run = subprocess.run(['clang-tidy-14', '-p', build, *OPTIONS, path], capture_output=True, text=True)
+    return run.stdout + run.stderr if run.returncode else ''
+
+
+def main(build):
+    commands = json.loads((Path(build) / 'compile_commands.json').read_text())
+    paths = sorted({str((Path(command['directory']) / command['file']).resolve()) for command in commands})
+    ours = [path for path in paths if str(Path(path).relative_to(tree.ROOT)) in set(tree.c_files())]
+    if not ours:
+        sys.exit(f'{build}: no program of ours in compile_commands.json')
+    with ThreadPoolExecutor(2) as pool:
+        tree.finish([found for found in pool.map(lambda path: tidy(build, path), ours) if found])
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
