@@ -105,3 +105,28 @@ int flowtally_tc_i3(struct __sk_buff *skb)
 {
 	return tally_packet(skb, DIRECTION_INGRESS, LINK_BARE);
 }
+
+/*
+ * Kernels without tcx get a clsact filter, which outlives the process.  It is one of these stubs: it
+ * calls through a program array that nobody else holds, so that the kernel empties it when the
+ * exporter dies, and what stays behind does nothing.  Slots are enum datapath_program.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u32);
+} jump SEC(".maps");
+
+#define DEFINE_STUB(name, slot) \
+	SEC("tc") \
+	int name(struct __sk_buff *skb) \
+	{ \
+		bpf_tail_call(skb, &jump, slot); \
+		return TC_ACT_UNSPEC; \
+	}
+
+DEFINE_STUB(flowtally_tc_s1, 1)
+DEFINE_STUB(flowtally_tc_s2, 2)
+DEFINE_STUB(flowtally_tc_s3, 3)
+DEFINE_STUB(flowtally_tc_s4, 4)

@@ -44,16 +44,19 @@ struct {
 } wakeups SEC(".maps") __weak;
 
 /* A syscall that writes a slot here returns after an RCU grace period: then no program uses the bank it left. */
+struct inner_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+struct inner_map inner SEC(".maps") __weak;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_ARRAY);
-		__uint(max_entries, 1);
-		__type(key, __u32);
-		__type(value, __u32);
-	});
+	__array(values, struct inner_map);
 } grace SEC(".maps") __weak;
 
 /* Written by userspace: the bank in use.  Read once per packet. */

@@ -47,6 +47,9 @@ DEFINE_CLEANUP(struct datapath *, datapath_free)
 
 const struct kernel_features *datapath_features(const struct datapath *datapath);
 int datapath_program_fd(const struct datapath *datapath, enum datapath_program program);
+
+/* For clsact: a stub that calls the program for as long as this process lives.  Not for PROGRAM_XDP. */
+int datapath_stub_fd(const struct datapath *datapath, enum datapath_program program);
 const char *datapath_program_name(enum datapath_program program);
 
 /* epoll-able ring buffer: readable when a bank passed its high-water mark. */

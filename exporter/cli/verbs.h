@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* One file a verb.  argv[0] is the verb; the return value is the program's: 0, 1 (failed), 2 (usage). */
+
+int run_main(int argc, char **argv);
+int replay_main(int argc, char **argv);

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Entries live in one slab and refer to each other by index.  An entry is in three places: the chain
+ * of its hash bucket; a list in order of the last merge, which yields the oldest flow when the cache
+ * is full; and a slot of the timer wheel.
+ *
+ * The wheel is lazy.  An entry waits in a slot that is not later than its deadline, and a merge moves
+ * it only when the deadline comes earlier.  When the slot fires, the deadline is worked out afresh and
+ * the entry goes back if that lies ahead.  An expiry pass visits each slot once at most, however far
+ * the clock has jumped.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <xxhash.h>
+#include "exporter/meter/cache.h"
+
+#define NIL		 UINT32_MAX
+#define ENTRIES_MAX	 (1u << 28)
+#define TICK_SHIFT	 26   /* a slot is 2^26 ns, 67 ms */
+#define WHEEL_SLOTS	 2048 /* 137 s; what ends later waits in the last slot and is put back */
+#define WHEEL_MASK	 (WHEEL_SLOTS - 1)
+#define TCP_FIN_OR_RST	 0x05
+#define DEADLINE_FOREVER UINT64_MAX
+
+struct entry {
+	struct flow_key key;
+	struct flow_record record; /* since the last record; last_ns and what is the first packet's stay */
+	uint32_t hash;
+	uint32_t chain;	   /* next in the bucket, or in the list of free entries */
+	uint32_t older;	   /* neighbours in the order of the last merge */
+	uint32_t newer;
+	uint32_t before;   /* neighbours in the slot of the wheel */
+	uint32_t after;
+	uint16_t slot;
+	bool ended;	   /* FIN or RST seen */
+	bool continued;	   /* the active timeout has passed once */
+};
+
+_Static_assert(sizeof(struct entry) <= 144, "the published memory per flow");
+
+struct cache {
+	struct cache_options options;
+	struct cache_stats stats;
+	uint64_t seed; /* keys come from the wire: nobody outside may foresee their buckets */
+	uint64_t tick; /* the wheel's present; entries wait in [tick, tick + WHEEL_SLOTS) */
+	uint32_t bucket_mask;
+	uint32_t free;	 /* list of entries that were in use */
+	uint32_t unused; /* entries from here on never were */
+	uint32_t oldest;
+	uint32_t newest;
+	uint32_t wheel[WHEEL_SLOTS];
+	uint32_t *buckets;
+	struct entry *entries;
+};
+
+static uint32_t bucket_count(uint32_t entries)
+{
+	uint32_t count = 1;
+
+	while (count < entries)
+		count <<= 1;
+	return count;
+}
+
+size_t cache_memory(uint32_t entries)
+{
+	return sizeof(struct cache) + (size_t)entries * sizeof(struct entry) +
+	       (size_t)bucket_count(entries) * sizeof(uint32_t);
+}
+
+int cache_new(struct cache **ret, const struct cache_options *options)
+{
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	uint32_t buckets;
+
+	if (options->entries < CACHE_ENTRIES_MIN || options->entries > ENTRIES_MAX ||
+	    !options->idle_ns || !options->active_ns || !options->sink)
+		return -EINVAL;
+
+	cache = calloc(1, sizeof(*cache));
+	if (!cache)
+		return -ENOMEM;
+	buckets = bucket_count(options->entries);
+	/* Not touched before use, so that the kernel gives memory as flows come. */
+	cache->entries = malloc((size_t)options->entries * sizeof(*cache->entries));
+	cache->buckets = malloc((size_t)buckets * sizeof(*cache->buckets));
+	if (!cache->entries || !cache->buckets)
+		return -ENOMEM;
+	memset(cache->buckets, 0xff, (size_t)buckets * sizeof(*cache->buckets));
+	memset(cache->wheel, 0xff, sizeof(cache->wheel));
+	if (getrandom(&cache->seed, sizeof(cache->seed), 0) != sizeof(cache->seed))
+		return -errno;
+
+	cache->options = *options;
+	/* A flow that has ended is not to stay longer than one that has not. */
+	cache->options.linger_ns = MIN(options->linger_ns, options->idle_ns);
+	cache->bucket_mask = buckets - 1;
+	cache->free = cache->oldest = cache->newest = NIL;
+	*ret = TAKE_PTR(cache);
+	return 0;
+}
+
+struct cache *cache_free(struct cache *cache)
+{
+	if (cache) {
+		free(cache->entries);
+		free(cache->buckets);
+		free(cache);
+	}
+	return NULL;
+}
+
+/* --- The order of the last merge. */
+
+static void order_remove(struct cache *cache, const struct entry *entry)
+{
+	if (entry->older == NIL)
+		cache->oldest = entry->newer;
+	else
+		cache->entries[entry->older].newer = entry->newer;
+	if (entry->newer == NIL)
+		cache->newest = entry->older;
+	else
+		cache->entries[entry->newer].older = entry->older;
+}
+
+static void order_append(struct cache *cache, struct entry *entry)
+{
+	uint32_t index = (uint32_t)(entry - cache->entries);
+
+	entry->older = cache->newest;
+	entry->newer = NIL;
+	if (cache->newest == NIL)
+		cache->oldest = index;
+	else
+		cache->entries[cache->newest].newer = index;
+	cache->newest = index;
+}
+
+/* --- The wheel. */
+
+static uint64_t later(uint64_t time_ns, uint64_t delay_ns)
+{
+	return time_ns > DEADLINE_FOREVER - delay_ns ? DEADLINE_FOREVER : time_ns + delay_ns;
+}
+
+/* When the flow has been quiet for long enough to be over. */
+static uint64_t quiet_deadline(const struct cache *cache, const struct entry *entry)
+{
+	return later(entry->record.last_ns,
+		     entry->ended ? cache->options.linger_ns : cache->options.idle_ns);
+}
+
+/*
+ * When a record of what has come so far is due.  Each flow's first interval is shortened by a part of
+ * its own, down to a half, so that flows that started together are not exported together for ever.
+ */
+static uint64_t active_deadline(const struct cache *cache, const struct entry *entry)
+{
+	uint64_t interval = cache->options.active_ns;
+
+	if (!entry->record.packets)
+		return DEADLINE_FOREVER;
+	if (!entry->continued)
+		interval -= (interval >> 17) * (entry->hash >> 16);
+	return later(entry->record.first_ns, interval);
+}
+
+static uint64_t deadline_tick(const struct cache *cache, const struct entry *entry)
+{
+	uint64_t quiet = quiet_deadline(cache, entry), active = active_deadline(cache, entry);
+	uint64_t tick = MIN(quiet, active) >> TICK_SHIFT;
+
+	if (tick < cache->tick)
+		return cache->tick;
+	return MIN(tick, cache->tick + WHEEL_SLOTS - 1);
+}
+
+static void wheel_insert(struct cache *cache, struct entry *entry, uint64_t tick)
+{
+	uint32_t index = (uint32_t)(entry - cache->entries);
+	uint32_t *head;
+
+	entry->slot = tick & WHEEL_MASK;
+	head = &cache->wheel[entry->slot];
+	entry->before = NIL;
+	entry->after = *head;
+	if (*head != NIL)
+		cache->entries[*head].before = index;
+	*head = index;
+}
+
+static void wheel_remove(struct cache *cache, const struct entry *entry)
+{
+	if (entry->before == NIL)
+		cache->wheel[entry->slot] = entry->after;
+	else
+		cache->entries[entry->before].after = entry->after;
+	if (entry->after != NIL)
+		cache->entries[entry->after].before = entry->before;
+}
+
+static void wheel_advance(struct cache *cache, struct entry *entry)
+{
+	uint64_t now = cache->tick + ((entry->slot - cache->tick) & WHEEL_MASK);
+	uint64_t tick = deadline_tick(cache, entry);
+
+	if (tick < now) {
+		wheel_remove(cache, entry);
+		wheel_insert(cache, entry, tick);
+	}
+}
+
+/* --- Records. */
+
+static void entry_export(struct cache *cache, const struct entry *entry, enum flow_end end)
+{
+	struct flow flow = { .key = entry->key, .record = entry->record, .end = end };
+
+	if (!entry->record.packets)
+		return; /* nothing since its last record */
+	cache->stats.packets -= entry->record.packets;
+	cache->stats.octets -= entry->record.octets;
+	cache->stats.exported[end]++;
+	cache->options.sink(cache->options.userdata, &flow);
+}
+
+/* Frees an entry that is in no slot of the wheel any more. */
+static void entry_remove(struct cache *cache, struct entry *entry)
+{
+	uint32_t index = (uint32_t)(entry - cache->entries);
+	uint32_t *link = &cache->buckets[entry->hash & cache->bucket_mask];
+
+	while (*link != index)
+		link = &cache->entries[*link].chain;
+	*link = entry->chain;
+	order_remove(cache, entry);
+	entry->chain = cache->free;
+	cache->free = index;
+	cache->stats.entries--;
+}
+
+static void entry_continue(struct entry *entry)
+{
+	entry->continued = true;
+	entry->record.packets = 0;
+	entry->record.octets = 0;
+	entry->record.tcp_flags = 0;
+}
+
+static struct entry *entry_add(struct cache *cache, const struct flow_key *key, uint32_t hash)
+{
+	uint32_t *head = &cache->buckets[hash & cache->bucket_mask];
+	struct entry *entry;
+	uint32_t index;
+
+	if (cache->stats.entries == cache->options.entries) {
+		entry = &cache->entries[cache->oldest];
+		wheel_remove(cache, entry);
+		entry_export(cache, entry, FLOW_END_RESOURCES);
+		entry_remove(cache, entry);
+	}
+	index = cache->free;
+	if (index == NIL)
+		index = cache->unused++;
+	else
+		cache->free = cache->entries[index].chain;
+
+	entry = &cache->entries[index];
+	*entry = (struct entry){ .key = *key, .hash = hash, .chain = *head };
+	*head = index;
+	cache->stats.entries++;
+	return entry;
+}
+
+static struct entry *entry_find(const struct cache *cache, const struct flow_key *key,
+				uint32_t hash)
+{
+	uint32_t index = cache->buckets[hash & cache->bucket_mask];
+
+	while (index != NIL) {
+		struct entry *entry = &cache->entries[index];
+
+		if (entry->hash == hash && !memcmp(&entry->key, key, sizeof(*key)))
+			return entry;
+		index = entry->chain;
+	}
+	return NULL;
+}
+
+/* The flow's first packet keeps its say on MACs, TOS, flow label and first flags. */
+static void record_merge(struct flow_record *record, const struct flow_record *delta)
+{
+	if (!record->packets) {
+		record->first_ns = delta->first_ns;
+		record->min_length = delta->min_length;
+		record->max_length = delta->max_length;
+		record->min_ttl = delta->min_ttl;
+		record->max_ttl = delta->max_ttl;
+	}
+	record->packets += delta->packets;
+	record->octets += delta->octets;
+	record->first_ns = MIN(record->first_ns, delta->first_ns);
+	record->last_ns = MAX(record->last_ns, delta->last_ns);
+	record->tcp_flags |= delta->tcp_flags;
+	record->min_length = MIN(record->min_length, delta->min_length);
+	record->max_length = MAX(record->max_length, delta->max_length);
+	record->min_ttl = MIN(record->min_ttl, delta->min_ttl);
+	record->max_ttl = MAX(record->max_ttl, delta->max_ttl);
+}
+
+void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta)
+{
+	uint32_t hash = (uint32_t)XXH3_64bits_withSeed(key, sizeof(*key), cache->seed);
+	struct entry *entry;
+
+	if (!delta->packets)
+		return; /* there is no flow without a packet */
+	entry = entry_find(cache, key, hash);
+	if (entry) {
+		record_merge(&entry->record, delta);
+		entry->ended |= !!(delta->tcp_flags & TCP_FIN_OR_RST);
+		wheel_advance(cache, entry);
+		order_remove(cache, entry);
+	} else {
+		entry = entry_add(cache, key, hash);
+		entry->record = *delta;
+		entry->ended = !!(delta->tcp_flags & TCP_FIN_OR_RST);
+		wheel_insert(cache, entry, deadline_tick(cache, entry));
+	}
+	order_append(cache, entry);
+	cache->stats.packets += delta->packets;
+	cache->stats.octets += delta->octets;
+	cache->stats.merged++;
+}
+
+/* Decides about an entry that has just been taken out of its slot. */
+static void entry_fire(struct cache *cache, struct entry *entry, uint64_t now_ns)
+{
+	if (quiet_deadline(cache, entry) <= now_ns) {
+		entry_export(cache, entry, entry->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
+		entry_remove(cache, entry);
+		return;
+	}
+	if (active_deadline(cache, entry) <= now_ns) {
+		entry_export(cache, entry, FLOW_END_ACTIVE);
+		entry_continue(entry);
+	}
+	wheel_insert(cache, entry, deadline_tick(cache, entry));
+}
+
+void cache_expire(struct cache *cache, uint64_t now_ns)
+{
+	uint64_t from = cache->tick, to = now_ns >> TICK_SHIFT, slots;
+
+	if (to < from)
+		return;
+	slots = MIN(to - from + 1, WHEEL_SLOTS);
+	cache->tick = to; /* what is put back below is put ahead of it */
+	for (uint64_t tick = from; tick < from + slots; tick++) {
+		uint32_t index = cache->wheel[tick & WHEEL_MASK];
+
+		cache->wheel[tick & WHEEL_MASK] = NIL;
+		while (index != NIL) {
+			struct entry *entry = &cache->entries[index];
+
+			index = entry->after;
+			entry_fire(cache, entry, now_ns);
+		}
+	}
+}
+
+void cache_flush(struct cache *cache, enum flow_end reason)
+{
+	while (cache->oldest != NIL) {
+		struct entry *entry = &cache->entries[cache->oldest];
+
+		wheel_remove(cache, entry);
+		entry_export(cache, entry, reason);
+		entry_remove(cache, entry);
+	}
+}
+
+const struct cache_stats *cache_stats(const struct cache *cache)
+{
+	return &cache->stats;
+}
+
+void cache_foreach(const struct cache *cache, flow_sink visit, void *userdata)
+{
+	for (uint32_t index = cache->oldest; index != NIL; index = cache->entries[index].newer) {
+		const struct entry *entry = &cache->entries[index];
+		struct flow flow = { .key = entry->key, .record = entry->record };
+
+		if (entry->record.packets)
+			visit(userdata, &flow);
+	}
+}

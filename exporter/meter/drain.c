@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include "exporter/log.h"
+#include "exporter/loop.h"
+#include "exporter/meter/drain.h"
+
+#define BATCHES 4
+
+/* A batch and, with `end` set, what the thread had counted by then. */
+struct slot {
+	struct drain_batch batch;
+	struct drain_stats stats;
+};
+
+/* What a bank has been given and what was read from it, since load. */
+struct bank_sum {
+	uint64_t entries;
+	uint64_t packets;
+	uint64_t octets;
+};
+
+struct drain {
+	struct datapath *datapath;
+	drain_callback callback;
+	void *userdata;
+	struct loop_source *source;
+	struct drain_stats published; /* the loop's copy */
+
+	/* The thread's, and the caller's once the thread has been joined. */
+	pthread_t thread;
+	bool running;
+	struct drain_stats stats;
+	struct bank_sum drained[2];
+	struct bank_sum evicted[2];
+
+	/* Pipes of slot pointers: the only thing both threads touch. */
+	int full[2];
+	int empty[2];
+	int timer;
+	int stop;
+	int epoll;
+	struct slot slots[BATCHES];
+};
+
+static int slot_send(int fd, struct slot *slot)
+{
+	ssize_t n = write(fd, &slot, sizeof(slot)); /* atomic: less than PIPE_BUF */
+
+	return n == sizeof(slot) ? 0 : -EPIPE;
+}
+
+/* Blocks; NULL when the other end is closed. */
+static struct slot *slot_receive(int fd)
+{
+	struct slot *slot = NULL;
+	ssize_t n;
+
+	do
+		n = read(fd, &slot, sizeof(slot));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(slot) ? slot : NULL;
+}
+
+static struct slot *batch_get(struct drain *d)
+{
+	return d->running ? slot_receive(d->empty[0]) : &d->slots[0];
+}
+
+static void deliver(struct drain *d, const struct slot *slot)
+{
+	if (slot->batch.end)
+		d->published = slot->stats;
+	d->callback(d->userdata, &slot->batch);
+}
+
+static void batch_put(struct drain *d, struct slot *slot)
+{
+	if (d->running)
+		slot_send(d->full[1], slot);
+	else
+		deliver(d, slot);
+}
+
+static int bank_accounted(const struct drain *d, unsigned int bank, struct bank_sum *ret)
+{
+	struct bank_sum sum = {0};
+	struct hook_count count;
+	int r;
+
+	for (int i = 0; i < _DIRECTION_MAX; i++) {
+		r = datapath_counts(d->datapath, (enum flow_direction)i, &count);
+		if (r < 0)
+			return r;
+		sum.entries += count.bank[bank].inserts;
+		sum.packets += count.bank[bank].packets;
+		sum.octets += count.bank[bank].octets;
+	}
+	*ret = sum;
+	return 0;
+}
+
+/* An empty bank that stands still gave what it was given; the difference has been evicted. */
+static int bank_settle(struct drain *d, unsigned int bank)
+{
+	struct bank_sum accounted, *drained = &d->drained[bank], *evicted = &d->evicted[bank];
+	int r = bank_accounted(d, bank, &accounted);
+
+	if (r < 0)
+		return r;
+	evicted->entries = accounted.entries - drained->entries;
+	evicted->packets = accounted.packets - drained->packets;
+	evicted->octets = accounted.octets - drained->octets;
+	d->stats.evicted_entries = d->evicted[0].entries + d->evicted[1].entries;
+	d->stats.evicted_packets = d->evicted[0].packets + d->evicted[1].packets;
+	d->stats.evicted_octets = d->evicted[0].octets + d->evicted[1].octets;
+	datapath_reset_fill(d->datapath, bank);
+	return 0;
+}
+
+static void count_batch(struct drain *d, unsigned int bank, const struct drain_batch *batch)
+{
+	struct bank_sum sum = {.entries = batch->count};
+
+	for (uint32_t i = 0; i < batch->count; i++) {
+		sum.packets += batch->records[i].packets;
+		sum.octets += batch->records[i].octets;
+	}
+	d->drained[bank].entries += sum.entries;
+	d->drained[bank].packets += sum.packets;
+	d->drained[bank].octets += sum.octets;
+	d->stats.entries += sum.entries;
+	d->stats.packets += sum.packets;
+	d->stats.octets += sum.octets;
+}
+
+static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
+{
+	uint32_t position = 0;
+	bool done = false;
+	struct slot *slot;
+	int r = 0;
+
+	while (!done && r == 0) {
+		slot = batch_get(d);
+		if (!slot)
+			return -EPIPE;
+		slot->batch.count = 0;
+		slot->batch.swap_ns = swap_ns;
+		slot->batch.end = false;
+		r = datapath_read(d->datapath, bank, &position, slot->batch.keys, slot->batch.records, DRAIN_BATCH,
+				  &slot->batch.count, &done);
+		count_batch(d, bank, &slot->batch);
+		batch_put(d, slot);
+	}
+	return r;
+}
+
+/* The watermark is read before the flip: what is stamped later may be in either bank. */
+static void drain_once(struct drain *d, bool early)
+{
+	uint64_t swap_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	struct slot *slot;
+	unsigned int bank;
+	int r;
+
+	datapath_wakeup_clear(d->datapath);
+	r = datapath_swap(d->datapath, &bank);
+	if (r == 0) {
+		d->stats.swaps++;
+		d->stats.early += early;
+		r = bank_read(d, bank, swap_ns) ?: bank_settle(d, bank);
+	}
+	if (r < 0)
+		d->stats.errors++;
+	slot = batch_get(d);
+	if (!slot)
+		return;
+	slot->batch.count = 0;
+	slot->batch.swap_ns = swap_ns;
+	slot->batch.end = true;
+	slot->stats = d->stats;
+	batch_put(d, slot);
+}
+
+static bool take_event(int fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) == sizeof(count);
+}
+
+static void *drain_thread(void *userdata)
+{
+	struct drain *d = userdata;
+	struct epoll_event event;
+	int n;
+
+	pthread_setname_np(pthread_self(), "flowtally-drain");
+	for (;;) {
+		n = epoll_wait(d->epoll, &event, 1, -1);
+		if (n < 1)
+			continue; /* EINTR */
+		if (event.data.fd == d->stop)
+			break;
+		if (event.data.fd == d->timer && !take_event(d->timer))
+			continue;
+		drain_once(d, event.data.fd != d->timer);
+	}
+	close(TAKE_FD(d->full[1]));
+	return NULL;
+}
+
+/* In the loop's thread: one batch at a time, so that other events get their turn. */
+static int on_batch(void *userdata, _unused_ uint32_t events)
+{
+	struct drain *d = userdata;
+	struct slot *slot = slot_receive(d->full[0]);
+
+	if (!slot)
+		return -EPIPE;
+	deliver(d, slot);
+	return slot_send(d->empty[1], slot);
+}
+
+static int watch(struct drain *d, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int open_fds(struct drain *d, uint64_t interval_ns)
+{
+	const struct timespec interval = {.tv_sec = interval_ns / NSEC_PER_SEC, .tv_nsec = interval_ns % NSEC_PER_SEC};
+	const struct itimerspec timer = {.it_value = interval, .it_interval = interval};
+
+	if (pipe2(d->full, O_CLOEXEC) < 0 || pipe2(d->empty, O_CLOEXEC) < 0)
+		return -errno;
+	d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	d->stop = eventfd(0, EFD_CLOEXEC);
+	d->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (d->timer < 0 || d->stop < 0 || d->epoll < 0 || timerfd_settime(d->timer, 0, &timer, NULL) < 0)
+		return -errno;
+	/* the stop event first: epoll reports ready descriptors in the order they became ready */
+	return watch(d, d->stop) ?: watch(d, d->timer) ?: watch(d, datapath_wakeup_fd(d->datapath));
+}
+
+/* Signals are the loop's business. */
+static int start_thread(struct drain *d)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	d->running = true;
+	r = pthread_create(&d->thread, NULL, drain_thread, d);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		d->running = false;
+	return -r;
+}
+
+int drain_new(struct drain **ret, const struct drain_options *options)
+{
+	_cleanup_(drain_freep) struct drain *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->datapath = options->datapath;
+	d->callback = options->callback;
+	d->userdata = options->userdata;
+	d->full[0] = d->full[1] = d->empty[0] = d->empty[1] = d->timer = d->stop = d->epoll = -1;
+	r = open_fds(d, options->interval_ns);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < BATCHES; i++) {
+		r = slot_send(d->empty[1], &d->slots[i]);
+		if (r < 0)
+			return r;
+	}
+	r = loop_add_fd(options->loop, d->full[0], EPOLLIN, on_batch, d, &d->source);
+	if (r < 0)
+		return r;
+	r = start_thread(d);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(d);
+	return 0;
+}
+
+/* The thread may be waiting for an empty batch: takes what it still sends until it has closed its end. */
+static void stop_thread(struct drain *d)
+{
+	const uint64_t one = 1;
+	struct slot *slot;
+
+	if (!d->running)
+		return;
+	if (write(d->stop, &one, sizeof(one)) != sizeof(one))
+		assert(0); /* an eventfd at 0 takes 1 */
+	while ((slot = slot_receive(d->full[0]))) {
+		deliver(d, slot);
+		slot_send(d->empty[1], slot);
+	}
+	pthread_join(d->thread, NULL);
+	d->running = false;
+}
+
+struct drain *drain_free(struct drain *d)
+{
+	if (!d)
+		return NULL;
+	stop_thread(d);
+	loop_source_free(d->source);
+	for (int i = 0; i < 2; i++) {
+		closep(&d->full[i]);
+		closep(&d->empty[i]);
+	}
+	closep(&d->timer);
+	closep(&d->stop);
+	closep(&d->epoll);
+	free(d);
+	return NULL;
+}
+
+void drain_finish(struct drain *d)
+{
+	d->source = loop_source_free(d->source);
+	stop_thread(d);
+	drain_once(d, false);
+	drain_once(d, false);
+}
+
+const struct drain_stats *drain_stats(const struct drain *d)
+{
+	return &d->published;
+}

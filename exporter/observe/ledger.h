@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The ledger: where every packet that the hooks saw has gone.  Two identities hold whenever nothing is
+ * on its way between two counters, always at the end of a run:
+ *
+ *	seen = accounted + ignored{reason} + refused{reason}                       packets, per direction
+ *	accounted = bank + lost{evicted, drain_error} + cache + handed over        packets and octets
+ *
+ * where `handed over` are the records given to the collectors, and for each collector
+ *
+ *	handed over = exported + queued + lost{queue_full, send_error, refused, unsent}
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "exporter/export/export.h"
+#include "exporter/meter/cache.h"
+#include "exporter/meter/datapath.h"
+#include "exporter/meter/drain.h"
+#include "xdp/flow.h"
+
+struct ledger_amount {
+	uint64_t packets;
+	uint64_t octets;
+};
+
+struct ledger {
+	uint64_t seen[_DIRECTION_MAX];			 /* packets */
+	struct ledger_amount accounted[_DIRECTION_MAX];	 /* IP octets */
+	struct reason_count reasons[_DIRECTION_MAX][_REASON_MAX];
+	struct ledger_amount drained;	  /* left the banks for the cache */
+	struct ledger_amount evicted;	  /* by the LRU below a bank's limit */
+	struct ledger_amount drain_error; /* could not be read from a bank at the end */
+	struct cache_stats cache;
+	struct exports *exports; /* NULL: no collectors */
+};
+
+/* Reads what the kernel and the drain know; `final`: what is still in a bank cannot be read any more. */
+int ledger_read_datapath(struct ledger *ledger, const struct datapath *datapath, const struct drain_stats *drain, bool final);
+
+/* Accounted, but not read from the banks yet. */
+struct ledger_amount ledger_bank(const struct ledger *ledger);
+
+/* Given to the collectors as records. */
+struct ledger_amount ledger_handed_over(const struct ledger *ledger);
+
+/* Both identities hold, and the one of each collector. */
+bool ledger_balanced(const struct ledger *ledger);
+
+/* One readable line, without the newline. */
+void ledger_print_text(const struct ledger *ledger, FILE *file);
+
+/* One JSON object on one line.  -ENOMEM. */
+int ledger_print_json(const struct ledger *ledger, FILE *file);
+
+/* "bank_full", ... */
+const char *flow_reason_name(enum flow_reason reason);
+bool flow_reason_refused(enum flow_reason reason);
+
+/* "idle timeout", "active timeout", "end of flow detected", "forced end", "lack of resources" as one word. */
+const char *flow_end_name(enum flow_end end);
