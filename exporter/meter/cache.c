@@ -25,16 +25,17 @@
 
 struct entry {
 	struct flow_key key;
-	struct flow_record record; /* since the last record; last_ns and what is the first packet's stay */
+	struct flow_record
+		record; /* since the last record; last_ns and what is the first packet's stay */
 	uint32_t hash;
-	uint32_t chain;	   /* next in the bucket, or in the list of free entries */
-	uint32_t older;	   /* neighbours in the order of the last merge */
+	uint32_t chain; /* next in the bucket, or in the list of free entries */
+	uint32_t older; /* neighbours in the order of the last merge */
 	uint32_t newer;
-	uint32_t before;   /* neighbours in the slot of the wheel */
+	uint32_t before; /* neighbours in the slot of the wheel */
 	uint32_t after;
 	uint16_t slot;
-	bool ended;	   /* FIN or RST seen */
-	bool continued;	   /* the active timeout has passed once */
+	bool ended;	/* FIN or RST seen */
+	bool continued; /* the active timeout has passed once */
 };
 
 _Static_assert(sizeof(struct entry) <= 144, "the published memory per flow");
@@ -216,7 +217,7 @@ static void wheel_advance(struct cache *cache, struct entry *entry)
 
 static void entry_export(struct cache *cache, const struct entry *entry, enum flow_end end)
 {
-	struct flow flow = { .key = entry->key, .record = entry->record, .end = end };
+	struct flow flow = {.key = entry->key, .record = entry->record, .end = end};
 
 	if (!entry->record.packets)
 		return; /* nothing since its last record */
@@ -268,7 +269,7 @@ static struct entry *entry_add(struct cache *cache, const struct flow_key *key, 
 		cache->free = cache->entries[index].chain;
 
 	entry = &cache->entries[index];
-	*entry = (struct entry){ .key = *key, .hash = hash, .chain = *head };
+	*entry = (struct entry){.key = *key, .hash = hash, .chain = *head};
 	*head = index;
 	cache->stats.entries++;
 	return entry;
@@ -391,7 +392,7 @@ void cache_foreach(const struct cache *cache, flow_sink visit, void *userdata)
 {
 	for (uint32_t index = cache->oldest; index != NIL; index = cache->entries[index].newer) {
 		const struct entry *entry = &cache->entries[index];
-		struct flow flow = { .key = entry->key, .record = entry->record };
+		struct flow flow = {.key = entry->key, .record = entry->record};
 
 		if (entry->record.packets)
 			visit(userdata, &flow);

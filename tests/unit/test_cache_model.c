@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The flow cache against a model of it: random operations, and no packet is lost in any of them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+#include "exporter/meter/cache.h"
+
+#define SEC    NSEC_PER_SEC
+#define IDLE   (15 * SEC)
+#define ACTIVE (60 * SEC)
+#define LINGER (2 * SEC)
+#define SYN    0x02
+#define FIN    0x01
+#define RST    0x04
+#define ACK    0x10
+
+enum {
+	MODEL_FLOWS = 150,
+	MODEL_CAPACITY = 64,
+	MODEL_STEPS = 60000
+};
+
+/* An array of flows without tricks, searched from end to end. */
+struct model_flow {
+	bool present, ended, continued;
+	struct flow_record record;
+	uint64_t merged_at;
+};
+
+static struct {
+	struct model_flow flow[MODEL_FLOWS];
+	struct cache *cache;
+	uint64_t now, merges, in, out;
+	unsigned int count;
+	enum flow_end forced;
+} model;
+
+static uint64_t model_quiet(const struct model_flow *flow)
+{
+	return flow->record.last_ns + (flow->ended ? LINGER : IDLE);
+}
+
+static struct model_flow *model_oldest(void)
+{
+	struct model_flow *oldest = NULL;
+
+	for (unsigned int i = 0; i < MODEL_FLOWS; i++)
+		if (model.flow[i].present &&
+		    (!oldest || model.flow[i].merged_at < oldest->merged_at))
+			oldest = &model.flow[i];
+	assert_non_null(oldest);
+	return oldest;
+}
+
+/* A full cache exports the flow that goes; one without packets since its last record just goes. */
+static void model_evict(void)
+{
+	struct model_flow *oldest = model_oldest();
+
+	if (!oldest->record.packets) {
+		oldest->present = false;
+		model.count--;
+	}
+}
+
+static void model_sink(void *userdata, const struct flow *got)
+{
+	struct model_flow *flow;
+	uint32_t number = 0;
+
+	(void)userdata;
+	memcpy(&number, got->key.src, sizeof(number));
+	flow = &model.flow[number];
+	assert_true(flow->present);
+	assert_memory_equal(&got->record, &flow->record, sizeof(got->record));
+	model.out += got->record.packets;
+	if (model.forced) {
+		assert_int_equal(got->end, model.forced);
+		if (model.forced == FLOW_END_RESOURCES)
+			assert_ptr_equal(flow, model_oldest());
+	} else if (model_quiet(flow) <= model.now) {
+		assert_int_equal(got->end, flow->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
+	} else {
+		assert_int_equal(got->end, FLOW_END_ACTIVE);
+		assert_true(flow->record.first_ns + (flow->continued ? ACTIVE : ACTIVE / 2) <=
+			    model.now);
+		flow->continued = true;
+		flow->record.packets = flow->record.octets = flow->record.tcp_flags = 0;
+		return;
+	}
+	flow->present = false;
+	model.count--;
+}
+
+static void model_merge(uint32_t number, const struct flow_record *delta)
+{
+	struct model_flow *flow = &model.flow[number];
+	struct flow_record *record = &flow->record;
+	struct flow_key key = {.protocol = 6};
+
+	memcpy(key.src, &number, sizeof(number));
+	if (!flow->present && model.count == MODEL_CAPACITY)
+		model_evict();
+	model.forced = FLOW_END_RESOURCES; /* the only record a merge may bring */
+	cache_merge(model.cache, &key, delta);
+	model.forced = 0;
+	if (!flow->present) {
+		*flow = (struct model_flow){.present = true, .record = *delta};
+		model.count++;
+	} else {
+		bool none = !record->packets;
+
+		record->packets += delta->packets;
+		record->octets += delta->octets;
+		record->tcp_flags |= delta->tcp_flags;
+		if (none || delta->first_ns < record->first_ns)
+			record->first_ns = delta->first_ns;
+		if (delta->last_ns > record->last_ns)
+			record->last_ns = delta->last_ns;
+		if (none || delta->min_length < record->min_length)
+			record->min_length = delta->min_length;
+		if (none || delta->max_length > record->max_length)
+			record->max_length = delta->max_length;
+	}
+	flow->ended |= (delta->tcp_flags & (FIN | RST)) != 0;
+	flow->merged_at = ++model.merges;
+	model.in += delta->packets;
+}
+
+/* After an expiry pass nothing is left that should have gone. */
+static void model_expire(void)
+{
+	cache_expire(model.cache, model.now);
+	for (unsigned int i = 0; i < MODEL_FLOWS; i++) {
+		struct model_flow *flow = &model.flow[i];
+
+		if (!flow->present)
+			continue;
+		if (model_quiet(flow) <= model.now) {
+			assert_int_equal(flow->record.packets, 0);
+			flow->present = false;
+			model.count--;
+			continue;
+		}
+		if (flow->record.packets)
+			assert_true(flow->record.first_ns + ACTIVE > model.now);
+	}
+}
+
+static uint64_t random_below(uint64_t limit)
+{
+	static uint64_t x = 88172645463325252ull;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x % limit;
+}
+
+static void model_random_merge(uint32_t flows)
+{
+	static const uint32_t flags[] = {0, 0, 0, ACK, ACK, SYN, FIN, RST};
+	uint64_t behind = random_below(20) ? random_below(SEC) : random_below(100 * SEC);
+	uint64_t length = 40 + random_below(1400);
+	struct flow_record delta = {.packets = 1 + random_below(9),
+				    .octets = length * 3,
+				    .last_ns = model.now - behind,
+				    .tcp_flags = flags[random_below(ARRAY_SIZE(flags))],
+				    .min_length = (__u16)length,
+				    .max_length = (__u16)(length + random_below(50)),
+				    .min_ttl = 64,
+				    .max_ttl = 64};
+
+	delta.first_ns = delta.last_ns - random_below(SEC);
+	model_merge((uint32_t)random_below(flows), &delta);
+}
+
+static void test_model(void **state)
+{
+	struct cache_options options = {.entries = MODEL_CAPACITY,
+					.idle_ns = IDLE,
+					.active_ns = ACTIVE,
+					.linger_ns = LINGER,
+					.sink = model_sink};
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	const struct cache_stats *stats;
+
+	(void)state;
+	assert_int_equal(cache_new(&cache, &options), 0);
+	model.cache = cache;
+	model.now = 1000 * SEC;
+	stats = cache_stats(cache);
+	for (unsigned int step = 0; step < MODEL_STEPS; step++) {
+		uint64_t dice = random_below(1000);
+
+		if (dice < 700)
+			model_random_merge(30);
+		else if (dice < 702) /* more than fit at once */
+			for (unsigned int i = 0; i < MODEL_FLOWS; i++)
+				model_random_merge(MODEL_FLOWS);
+		else if (dice < 990)
+			model.now += random_below(SEC / 2);
+		else if (dice < 998)
+			model.now += random_below(20 * SEC);
+		else
+			model.now += random_below(100000 * SEC);
+		if (dice % 4 == 0)
+			model_expire();
+		assert_int_equal(stats->packets, model.in - model.out);
+		assert_int_equal(stats->entries, model.count);
+	}
+	/* Each way out has been taken. */
+	assert_true(stats->exported[FLOW_END_IDLE] > 100);
+	assert_true(stats->exported[FLOW_END_ACTIVE] > 100);
+	assert_true(stats->exported[FLOW_END_DETECTED] > 100);
+	assert_true(stats->exported[FLOW_END_RESOURCES] > 100);
+	model.forced = FLOW_END_FORCED;
+	cache_flush(cache, FLOW_END_FORCED);
+	assert_int_equal(model.in, model.out);
+	assert_int_equal(stats->packets, 0);
+	assert_int_equal(stats->octets, 0);
+	assert_int_equal(stats->entries, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_model)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
