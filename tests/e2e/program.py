@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts and ends the program under test; its standard error is shown when a test fails."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ledger
+from sandbox import DIES_WITH_TEST, wait_until
+from tap import Failure, check, check_equal, skip_all
+
+READY_SECONDS = 15
+STOP_SECONDS = 20
+
+
+def binary():
+    path = os.environ.get('FLOWTALLY') or (sys.argv[1] if len(sys.argv) > 1 else '')
+    if not os.access(path, os.X_OK):
+        skip_all('no program: name it as the argument or in FLOWTALLY')
+    return os.path.abspath(path)
+
+
+def shown(text, lines=30):
+    return ''.join(f'  stderr: {line}\n' for line in text.splitlines()[-lines:])
+
+
+def last_ledger(stderr):
+    for line in reversed(stderr.splitlines()):
+        if line.startswith('{'):
+            return json.loads(line)
+    raise Failure(f'no ledger on standard error:\n{shown(stderr)}')
+
+
+class Daemon:
+    """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
+
+    def __init__(self, box, role, *options, ready=True):
+        self.box, self.role, self.ready = box, role, ready
+        self.options = ['run', '--summary', 'json', *options]
+        self.log = tempfile.NamedTemporaryFile(prefix='flowtally-e2e-', suffix='.stderr')
+        self.process = None
+
+    def __enter__(self):
+        self.process = self.box.start(self.role, binary(), *self.options, stdout=self.log, stderr=self.log)
+        if self.ready:
+            try:
+                wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
+                check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')
+            except Failure as failure:
+                self.process.kill()
+                self.process.wait()
+                raise Failure(f'{failure}\n{shown(self.stderr())}') from None
+        return self
+
+    def __exit__(self, _, error, __):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if isinstance(error, Failure):
+            raise Failure(f'{error}\n{shown(self.stderr())}') from None
+
+    def stderr(self):
+        return Path(self.log.name).read_text(encoding='utf-8', errors='replace')
+
+    def is_ready(self):
+        return any('ready' in line.split() for line in self.stderr().replace(':', ' ').replace(',', ' ').splitlines())
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, sign=signal.SIGTERM):
+        """Ends it, and returns its ledger, whose identities hold."""
+        start = time.monotonic()
+        self.process.send_signal(sign)
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Failure(f'still there {STOP_SECONDS} s after signal {sign}') from None
+        check_equal(f'exit status after signal {sign} ({time.monotonic() - start:.1f} s)', status, 0)
+        return ledger.proven(last_ledger(self.stderr()))
+
+
+def run(*words, prefix=(), timeout=60):
+    """Runs the program to its end: (exit status, standard output, standard error)."""
+    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), binary(), *map(str, words)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, errors='replace', check=False, timeout=timeout)
+    return done.returncode, done.stdout, done.stderr
+
+
+def replay(capture, *options, prefix=()):
+    """Replays a capture that can be read, and returns the ledger, whose identities hold."""
+    status, _, stderr = run('replay', capture, '--summary', 'json', *options, prefix=prefix)
+    check(status == 0, f'replay of {capture}: exit status {status}', shown(stderr))
+    return ledger.proven(last_ledger(stderr))

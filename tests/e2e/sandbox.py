@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces joined by veth pairs, and nothing in them but what a test puts there.
+
+Names carry the test's process id, so that what a killed test left behind is known and removed by the
+next one.  Processes started in a sandbox die with the test.
+"""
+import contextlib
+import ctypes
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+from tap import Failure
+
+PREFIX = 'flowtally-e2e'
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+DIES_WITH_TEST = ['setpriv', '--pdeathsig', 'KILL']
+QUIET = ('net.ipv6.conf.all.accept_ra=0', 'net.ipv6.conf.default.accept_ra=0', 'net.ipv6.conf.default.accept_dad=0',
+         'net.ipv6.conf.default.addr_gen_mode=1', 'net.ipv6.conf.default.router_solicitations=0')
+NO_IPV6 = ('net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
+
+_counter = itertools.count()
+
+
+def command(*words, **options):
+    """Runs a command to its end and returns its standard output; a failure names it."""
+    words = [str(word) for word in words]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace',
+                          check=False, timeout=options.pop('timeout', 60), **options)
+    if done.returncode != 0:
+        raise Failure(f'{" ".join(words)}: exit status {done.returncode}\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+def wait_until(condition, seconds, what):
+    """Waits until condition() is true, and returns what it said; what: for the message when it never is."""
+    end = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise Failure(f'waited {seconds} s in vain for {what}')
+        time.sleep(0.02)
+
+
+def remove_namespace(name):
+    pids = subprocess.run(['ip', 'netns', 'pids', name], capture_output=True, text=True, check=False).stdout.split()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(['ip', 'netns', 'delete', name], capture_output=True, check=False)
+
+
+def is_running(pid):
+    try:
+        with open(f'/proc/{pid}/cmdline', 'rb') as file:
+            return b'test_' in file.read()
+    except OSError:
+        return False
+
+
+def remove_stale():
+    """Namespaces of tests that are no more."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir('/run/netns'):
+            match = re.fullmatch(PREFIX + r'-(\d+)-\d+-\w+', name)
+            if match and not is_running(int(match[1])):
+                remove_namespace(name)
+
+
+class Sandbox:
+    """with Sandbox('meter', 'peer') as box: ...   A role is one namespace."""
+
+    def __init__(self, *roles, ipv6=False):
+        number = next(_counter)
+        self.names = {role: f'{PREFIX}-{os.getpid()}-{number}-{role}' for role in roles}
+        self.ipv6 = ipv6
+        self.processes = []
+
+    def __enter__(self):
+        remove_stale()
+        try:
+            for role, name in self.names.items():
+                command('ip', 'netns', 'add', name)
+                self.run(role, 'sysctl', '-qw', *QUIET, *(() if self.ipv6 else NO_IPV6))
+                command('ip', '-n', name, 'link', 'set', 'lo', 'up')
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+    def remove(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        for name in self.names.values():
+            remove_namespace(name)
+
+    def inside(self, role, *words):
+        return ['ip', 'netns', 'exec', self.names[role], *(str(word) for word in words)]
+
+    def run(self, role, *words, **options):
+        return command(*self.inside(role, *words), **options)
+
+    def ip(self, role, *words):
+        return command('ip', '-n', self.names[role], *words)
+
+    def start(self, role, *words, **options):
+        """Starts a program that is killed at the sandbox's end at the latest."""
+        process = subprocess.Popen([*DIES_WITH_TEST, *self.inside(role, *words)], stdin=subprocess.DEVNULL, **options)
+        self.processes.append(process)
+        return process
+
+    def veth(self, one, other, offloads=True):
+        """Joins two namespaces: veth(('meter', 'm0'), ('peer', 'p0')).  Both ends come up."""
+        (role, name), (peer_role, peer) = one, other
+        command('ip', 'link', 'add', name, 'netns', self.names[role], 'type', 'veth', 'peer', 'name', peer, 'netns',
+                self.names[peer_role])
+        for role, name in one, other:
+            if not offloads:
+                self.run(role, 'ethtool', '-K', name, 'tso', 'off', 'gso', 'off', 'gro', 'off', 'tx', 'off', 'rx', 'off')
+            self.ip(role, 'link', 'set', name, 'mtu', '1500', 'up')
+        for role, name in one, other:
+            wait_until(lambda r=role, n=name: self.link(r, n)['operstate'] == 'UP', 5, f'{name} to be up')
+
+    def address(self, one, other):
+        """Addresses for both ends of a pair, (role, interface, [address, ...]); they know each other without asking."""
+        for (role, name, addresses), (peer_role, peer, peer_addresses) in (one, other), (other, one):
+            mac = self.link(peer_role, peer)['address']
+            for address in addresses:
+                six = ':' in address
+                self.ip(role, 'address', 'add', f'{address}/{64 if six else 24}', 'dev', name, *(['nodad'] if six else []))
+            for address in peer_addresses:
+                self.ip(role, 'neighbour', 'replace', address, 'lladdr', mac, 'dev', name, 'nud', 'permanent')
+
+    def link(self, role, name):
+        """What `ip -d -s link` says of an interface."""
+        return json.loads(self.ip(role, '-d', '-s', '-j', 'link', 'show', 'dev', name))[0]
+
+    def packets(self, role, name, side):
+        """Packets that the kernel counted on an interface; side: 'rx' or 'tx'."""
+        return self.link(role, name)['stats64'][side]['packets']
+
+    @contextlib.contextmanager
+    def entered(self, role):
+        """Sockets that this thread makes meanwhile are in that namespace."""
+        with open('/proc/thread-self/ns/net', 'rb') as home, open(f'/run/netns/{self.names[role]}', 'rb') as there:
+            setns(there)
+            try:
+                yield
+            finally:
+                setns(home)
+
+
+def setns(file):
+    if LIBC.setns(file.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), 'setns')
