@@ -6,7 +6,7 @@
 #include <linux/pkt_cls.h>
 #include "xdp/account.bpf.h"
 
-/* Octets pulled into the linear part when the headers are not all there: more than any chain that is followed. */
+/* Octets pulled into the linear part when the headers are not all there: ample for real chains. */
 #define PULL_OCTETS 512
 
 enum link_layer {
@@ -14,7 +14,8 @@ enum link_layer {
 	LINK_BARE, /* no header of its own: tun, PPP, tunnels */
 };
 
-static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link, const struct frame *f, struct packet *p)
+static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link,
+				     const struct frame *f, struct packet *p)
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
 	__u32 reach = c.end - c.pos;
@@ -24,7 +25,8 @@ static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link
 }
 
 /* Kept out of line: it runs twice for an skb whose headers lie in its fragments. */
-static __noinline int parse_skb_packet(struct __sk_buff *skb, enum link_layer link, __u8 kind, struct packet *p)
+static __noinline int parse_skb_packet(struct __sk_buff *skb, enum link_layer link, __u8 kind,
+				       struct packet *p)
 {
 	struct frame f = {
 		.octets = skb->len,
@@ -38,18 +40,20 @@ static __noinline int parse_skb_packet(struct __sk_buff *skb, enum link_layer li
 	__builtin_memset(p, 0, sizeof(*p));
 	p->key.ifindex = skb->ifindex;
 	p->key.kind = kind;
-	return link == LINK_ETHERNET ? parse_skb(skb, LINK_ETHERNET, &f, p) : parse_skb(skb, LINK_BARE, &f, p);
+	return link == LINK_ETHERNET ? parse_skb(skb, LINK_ETHERNET, &f, p)
+				     : parse_skb(skb, LINK_BARE, &f, p);
 }
 
 /*
  * On egress the kernel has worked out what the segments take on the wire, encapsulation included
  * (qdisc_pkt_len_init()); where that is more than what our headers account for, it is right.
  */
-static __always_inline void tally_skb(const struct __sk_buff *skb, __u32 direction, const struct packet *p, struct tally *t)
+static __always_inline void tally_skb(const struct __sk_buff *skb, __u32 direction,
+				      const struct packet *p, struct tally *t)
 {
 	__u64 wire;
 
-	parse_tally(p, skb->gso_segs, skb->gso_size, t);
+	tally_packet(p, skb->gso_segs, skb->gso_size, t);
 	if (direction != DIRECTION_EGRESS || t->packets < 2)
 		return;
 	wire = skb->wire_len - (__u64)t->packets * (p->l3_offset + p->jumbo);
@@ -57,7 +61,7 @@ static __always_inline void tally_skb(const struct __sk_buff *skb, __u32 directi
 		t->octets = wire;
 }
 
-static __always_inline int tally_packet(struct __sk_buff *skb, __u32 direction, enum link_layer link)
+static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enum link_layer link)
 {
 	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
 	struct hook_count *count = bpf_map_lookup_elem(&counts, &direction);
@@ -70,7 +74,8 @@ static __always_inline int tally_packet(struct __sk_buff *skb, __u32 direction, 
 		return TC_ACT_UNSPEC;
 	count->seen += segments;
 	reason = parse_skb_packet(skb, link, kind, &p);
-	if (reason == REASON_OUT_OF_REACH && !bpf_skb_pull_data(skb, octets < PULL_OCTETS ? octets : PULL_OCTETS))
+	if (reason == REASON_OUT_OF_REACH &&
+	    !bpf_skb_pull_data(skb, octets < PULL_OCTETS ? octets : PULL_OCTETS))
 		reason = parse_skb_packet(skb, link, kind, &p);
 	if (reason != REASON_NONE) {
 		count_unrecorded(skb->ifindex, direction, reason, segments, octets);
@@ -85,25 +90,25 @@ static __always_inline int tally_packet(struct __sk_buff *skb, __u32 direction, 
 SEC("tc")
 int flowtally_tc(struct __sk_buff *skb)
 {
-	return tally_packet(skb, DIRECTION_EGRESS, LINK_ETHERNET);
+	return count_skb(skb, DIRECTION_EGRESS, LINK_ETHERNET);
 }
 
 SEC("tc")
 int flowtally_tc_in(struct __sk_buff *skb)
 {
-	return tally_packet(skb, DIRECTION_INGRESS, LINK_ETHERNET);
+	return count_skb(skb, DIRECTION_INGRESS, LINK_ETHERNET);
 }
 
 SEC("tc")
 int flowtally_tc_l3(struct __sk_buff *skb)
 {
-	return tally_packet(skb, DIRECTION_EGRESS, LINK_BARE);
+	return count_skb(skb, DIRECTION_EGRESS, LINK_BARE);
 }
 
 SEC("tc")
 int flowtally_tc_i3(struct __sk_buff *skb)
 {
-	return tally_packet(skb, DIRECTION_INGRESS, LINK_BARE);
+	return count_skb(skb, DIRECTION_INGRESS, LINK_BARE);
 }
 
 /*

@@ -6,7 +6,7 @@
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include "xdp/parse.h"
+#include "xdp/tally.h"
 
 #define EEXIST 17
 
@@ -29,7 +29,7 @@ struct {
 	__type(value, struct hook_count);
 } counts SEC(".maps") __weak;
 
-/* The rare path's counters; userspace makes the keys of ifindex 0 beforehand, for when the map is full. */
+/* The rare path's counters.  Keys of ifindex 0 are made beforehand, for when the map is full. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 1024);
@@ -43,7 +43,7 @@ struct {
 	__uint(max_entries, 4096);
 } wakeups SEC(".maps") __weak;
 
-/* A syscall that writes a slot here returns after an RCU grace period: then no program uses the bank it left. */
+/* Writing a slot here returns after an RCU grace period: then no program uses the bank it left. */
 struct inner_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -65,13 +65,14 @@ struct {
 	__u32 spare[15];
 } active __weak __attribute__((aligned(64)));
 
-/* Entries made in each bank since it was last drained; touched only on insert, each on its own cache line. */
+/* Entries made in each bank since it was drained; touched on insert alone, on lines of their own. */
 struct {
 	__u32 entries;
 	__u32 spare[15];
 } fill[2] __weak __attribute__((aligned(64)));
 
-static __always_inline void count_unrecorded(__u32 ifindex, __u32 direction, int reason, __u64 packets, __u64 octets)
+static __always_inline void count_unrecorded(__u32 ifindex, __u32 direction, int reason,
+					     __u64 packets, __u64 octets)
 {
 	struct reason_key key = {.ifindex = ifindex, .direction = direction, .reason = reason};
 	struct reason_count *count, zero = {};
@@ -96,12 +97,15 @@ static __always_inline struct flow_record *bank_lookup(__u32 bank, const struct 
 	return bank ? bpf_map_lookup_elem(&bank1, key) : bpf_map_lookup_elem(&bank0, key);
 }
 
-static __always_inline long bank_insert(__u32 bank, const struct flow_key *key, const struct flow_record *record)
+static __always_inline long bank_insert(__u32 bank, const struct flow_key *key,
+					const struct flow_record *record)
 {
-	return bank ? bpf_map_update_elem(&bank1, key, record, BPF_NOEXIST) : bpf_map_update_elem(&bank0, key, record, BPF_NOEXIST);
+	return bank ? bpf_map_update_elem(&bank1, key, record, BPF_NOEXIST)
+		    : bpf_map_update_elem(&bank0, key, record, BPF_NOEXIST);
 }
 
-static __always_inline void record_add(struct flow_record *r, const struct packet *p, const struct tally *t, __u64 now_ns)
+static __always_inline void record_add(struct flow_record *r, const struct packet *p,
+				       const struct tally *t, __u64 now_ns)
 {
 	__sync_fetch_and_add(&r->packets, t->packets);
 	__sync_fetch_and_add(&r->octets, t->octets);
@@ -118,8 +122,9 @@ static __always_inline void record_add(struct flow_record *r, const struct packe
 		r->max_ttl = p->ttl;
 }
 
-/* REASON_NONE when the flow is in the bank now, with this packet or with another CPU's first one (*ret_raced). */
-static __always_inline int bank_begin(__u32 bank, const struct packet *p, const struct tally *t, __u64 now_ns, int *ret_raced)
+/* REASON_NONE: the flow is in the bank now, with this packet or another CPU's (*ret_raced). */
+static __always_inline int bank_begin(__u32 bank, const struct packet *p, const struct tally *t,
+				      __u64 now_ns, int *ret_raced)
 {
 	struct flow_record record = {};
 	__u32 entries;
@@ -127,7 +132,7 @@ static __always_inline int bank_begin(__u32 bank, const struct packet *p, const 
 
 	if (fill[bank].entries >= config.limit)
 		return REASON_BANK_FULL;
-	parse_record(p, t, now_ns, &record);
+	tally_record(p, t, now_ns, &record);
 	r = bank_insert(bank, &p->key, &record);
 	if (r == -EEXIST) {
 		*ret_raced = 1;
@@ -142,7 +147,8 @@ static __always_inline int bank_begin(__u32 bank, const struct packet *p, const 
 }
 
 /* Puts the packet into its flow of the active bank; counts it by name where that cannot be. */
-static __always_inline void account(struct hook_count *count, __u32 direction, const struct packet *p, const struct tally *t)
+static __always_inline void account(struct hook_count *count, __u32 direction,
+				    const struct packet *p, const struct tally *t)
 {
 	__u32 bank = *(volatile __u32 *)&active.index & 1;
 	struct flow_record *record = bank_lookup(bank, &p->key);

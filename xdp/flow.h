@@ -48,29 +48,30 @@ struct flow_record {
 	__u64 octets;	   /* IP layer */
 	__u64 first_ns;	   /* time of the first packet */
 	__u64 last_ns;	   /* time of the last packet */
-	__u32 tcp_flags;   /* OR of the 12 low bits of bytes 12-13 of each TCP header (RFC 9565); fragments add none */
+	__u32 tcp_flags;   /* OR of each TCP header's 12 flag bits (RFC 9565); fragments add none */
 	__u32 flow_label;  /* IPv6 flow label of the first packet, 20 bits, host order */
 	__u8 src_mac[6];   /* of the first packet; 0 where the link layer has none */
 	__u8 dst_mac[6];   /* likewise */
 	__u16 first_flags; /* tcp_flags of the first packet */
 	__u16 min_length;  /* least and greatest IP length of a packet, octets (65535 if more) */
 	__u16 max_length;
-	__u8 min_ttl;	   /* least and greatest TTL or hop limit */
+	__u8 min_ttl; /* least and greatest TTL or hop limit */
 	__u8 max_ttl;
-	__u8 tos;	   /* IPv4 TOS or IPv6 traffic class of the first packet */
-	__u8 spare[3];	   /* 0 */
+	__u8 tos;      /* IPv4 TOS or IPv6 traffic class of the first packet */
+	__u8 spare[3]; /* 0 */
 };
 
 /*
  * Why a packet is in no flow.  Class ignored: it carries no flow.  Class refused: it does, but there
  * was no room.  X(symbol, class, name, explanation)
  */
+/* clang-format off */
 #define FLOW_REASONS(X) \
 	X(ARP, IGNORED, "arp", "ARP or RARP") \
 	X(LLC, IGNORED, "llc", "IEEE 802.3 length instead of an ethertype: LLC, SNAP, spanning tree") \
 	X(MPLS, IGNORED, "mpls", "MPLS label stack") \
 	X(PPPOE_CONTROL, IGNORED, "pppoe_control", "PPPoE discovery, or a PPP protocol that is not IP") \
-	X(LINK_CONTROL, IGNORED, "link_control", "LLDP, 802.1X, LACP, CFM, PTP, MACsec, pause frames, loopback test") \
+	X(LINK_CONTROL, IGNORED, "link_control", "LLDP, 802.1X, LACP, CFM, PTP, MACsec, pause, loopback") \
 	X(OTHER_ETHERTYPE, IGNORED, "other_ethertype", "any other ethertype that is not IP") \
 	X(LINK_SHORT, IGNORED, "link_short", "frame ends inside its link-layer header or VLAN tag") \
 	X(VLAN_DEPTH, IGNORED, "vlan_depth", "more VLAN tags than the parser follows") \
@@ -85,9 +86,10 @@ struct flow_record {
 	X(IPV6_EXTENSION, IGNORED, "ipv6_extension", "packet ends inside an IPv6 extension header") \
 	X(IPV6_DEPTH, IGNORED, "ipv6_depth", "more IPv6 extension headers than the parser follows") \
 	X(TRANSPORT_SHORT, IGNORED, "transport_short", "packet ends inside its transport header") \
-	X(OUT_OF_REACH, IGNORED, "out_of_reach", "headers beyond the bytes the hook can read, or cut off in the capture") \
+	X(OUT_OF_REACH, IGNORED, "out_of_reach", "headers beyond the bytes the hook or capture has") \
 	X(BANK_FULL, REFUSED, "bank_full", "new flow, and the bank has reached its limit") \
 	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion")
+/* clang-format on */
 
 enum flow_reason {
 	REASON_NONE, /* the packet is in a flow */
@@ -139,7 +141,7 @@ struct datapath_config {
 	__u8 spare[3];
 };
 
-/* Free nodes an LRU map may keep in the private list of one CPU (kernel/bpf/bpf_lru_list.c, LOCAL_FREE_TARGET). */
+/* Free nodes an LRU map may keep to one CPU (kernel/bpf/bpf_lru_list.c, LOCAL_FREE_TARGET). */
 #define BANK_RESERVE_PER_CPU 128
 
 #define FLOW_STATIC_ASSERT(cond) _Static_assert(cond, #cond)

@@ -23,7 +23,7 @@ int flowtally_xdp(struct xdp_md *ctx)
 		count_unrecorded(p.key.ifindex, direction, reason, 1, f.octets);
 		return XDP_PASS;
 	}
-	parse_tally(&p, 0, 0, &t);
+	tally_packet(&p, 0, 0, &t);
 	account(count, direction, &p, &t);
 	return XDP_PASS;
 }

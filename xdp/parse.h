@@ -4,32 +4,12 @@
  * Packet bytes -> flow key and the facts of one packet.  Pure C over a cursor, no helper and no map,
  * so that the same source runs in the kernel, in unit tests, in the fuzzer and in `flowtally replay`.
  *
- * Every function returns REASON_NONE or the reason why the packet belongs to no flow.  Outputs are
- * returned through pointers, never as a pointer that may be NULL: clang 14 re-associates offsets
- * behind such a pointer and the verifier then rejects the program.
+ * Every function returns REASON_NONE or the reason why the packet belongs to no flow.
  */
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ipv6.h>
-#include <bpf/bpf_endian.h>
-#include "xdp/flow.h"
-
-#ifndef __always_inline
-#define __always_inline inline __attribute__((always_inline))
-#endif
+#include "xdp/cursor.h"
 
 #define PARSE_VLAN_MAX	    4 /* tags followed inside the frame; the two outermost are in the key */
 #define PARSE_EXTENSION_MAX 8 /* IPv6 extension headers followed */
-
-/* IANA protocol numbers that not every <linux/in.h> has. */
-#define PARSE_PROTO_UDPLITE 136
-#define PARSE_PROTO_DCCP    33
-
-/* The bytes within reach: a linear buffer, shorter than the frame where the rest lies elsewhere. */
-struct cursor {
-	void *pos;
-	void *end;
-};
 
 /* What the hook knows of the frame beside its bytes. */
 struct frame {
@@ -42,13 +22,13 @@ struct frame {
 
 struct packet {
 	struct flow_key key;
-	__u32 octets;	   /* IP layer: of the packet, or of the whole super-packet as it is in memory */
-	__u32 flow_label;  /* host order */
-	__u16 l3_offset;   /* octets in front of the IP header */
-	__u16 l4_offset;   /* octets from the IP header to the transport header */
-	__u16 l4_header;   /* octets of the TCP or UDP header; 0 for others and without one */
-	__u16 jumbo;	   /* octets of an IPv6 jumbo payload option's header, which BIG TCP never sends */
-	__u16 tcp_flags;   /* 12 bits, as in flow_record */
+	__u32 octets; /* IP layer: of the packet, or of the whole super-packet as it is in memory */
+	__u32 flow_label; /* host order */
+	__u16 l3_offset;  /* octets in front of the IP header */
+	__u16 l4_offset;  /* octets from the IP header to the transport header */
+	__u16 l4_header;  /* octets of the TCP or UDP header; 0 for others and without one */
+	__u16 jumbo; /* octets of an IPv6 jumbo payload option's header, which BIG TCP never sends */
+	__u16 tcp_flags; /* 12 bits, as in flow_record */
 	__u8 src_mac[6];
 	__u8 dst_mac[6];
 	__u8 ttl;
@@ -57,98 +37,8 @@ struct packet {
 	__u8 no_transport; /* a later fragment: what follows is no transport header */
 };
 
-struct parse_vlan {
-	__be16 tci;
-	__be16 ethertype;
-};
-
-struct parse_pppoe {
-	__u8 version_type;
-	__u8 code;
-	__be16 session;
-	__be16 length;
-	__be16 protocol; /* the PPP protocol that the length counts in */
-};
-
-struct parse_ipv4 {
-	__u8 version_ihl;
-	__u8 tos;
-	__be16 length;
-	__be16 id;
-	__be16 fragment; /* flags and offset */
-	__u8 ttl;
-	__u8 protocol;
-	__be16 checksum;
-	__u8 src[4];
-	__u8 dst[4];
-};
-
-struct parse_extension {
-	__u8 next;
-	__u8 length; /* in units that depend on the header */
-	__be16 fragment;
-};
-
-struct parse_jumbo {
-	__u8 next;
-	__u8 length;
-	__u8 option;
-	__u8 option_length;
-	__be32 payload;
-};
-
-struct parse_tcp {
-	__be16 src;
-	__be16 dst;
-	__be32 sequence;
-	__be32 ack;
-	__be16 offset_flags;
-	__be16 window;
-	__be16 checksum;
-	__be16 urgent;
-};
-
-struct parse_ports {
-	__be16 src;
-	__be16 dst;
-};
-
-struct parse_icmp {
-	__u8 type;
-	__u8 code;
-};
-
-/* Hides from the compiler what it knows of a value: a bound that it proves and drops is one the verifier misses. */
+/* Hides a value from the compiler: a bound that it proves and drops is one the verifier misses. */
 #define PARSE_OPAQUE(value) __asm__ volatile("" : "+r"(value))
-
-/* Defines `static int parse_take_x(cursor, struct parse_x **ret)`: *ret = what is at the cursor, which moves on; else -1. */
-#define DEFINE_PARSE_TAKE(name, type) \
-	static __always_inline int parse_take_##name(struct cursor *c, type **ret) \
-	{ \
-		type *header = (type *)c->pos; \
-\
-		if ((void *)(header + 1) > c->end) \
-			return -1; \
-		c->pos = header + 1; \
-		*ret = header; \
-		return 0; \
-	}
-
-DEFINE_PARSE_TAKE(ethernet, struct ethhdr)
-DEFINE_PARSE_TAKE(vlan, struct parse_vlan)
-DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
-DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
-DEFINE_PARSE_TAKE(ipv6, struct ipv6hdr)
-DEFINE_PARSE_TAKE(extension, struct parse_extension)
-DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
-DEFINE_PARSE_TAKE(ports, struct parse_ports)
-DEFINE_PARSE_TAKE(icmp, struct parse_icmp)
-
-/* Puts the cursor `octets` behind a header that was taken; what is there is checked by the next take. */
-static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
-{
-	c->pos = (char *)header + octets;
-}
 
 static __always_inline void parse_copy_mac(__u8 *dst, const __u8 *src)
 {
@@ -271,7 +161,8 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
  * Linux makes such headers for BIG TCP in memory and takes them out before sending, so a GSO
  * super-packet's is remembered as not being on the wire.
  */
-static __always_inline int parse_jumbo(const struct cursor *c, const struct frame *f, struct packet *p)
+static __always_inline int parse_jumbo(const struct cursor *c, const struct frame *f,
+				       struct packet *p)
 {
 	const struct parse_jumbo *jumbo = c->pos;
 
@@ -294,8 +185,9 @@ static __always_inline __u32 parse_is(__u8 protocol, __u8 which)
 
 static __always_inline int parse_is_extension(__u8 protocol)
 {
-	const __u64 extensions = 1ull << IPPROTO_HOPOPTS | 1ull << IPPROTO_ROUTING | 1ull << IPPROTO_FRAGMENT |
-				 1ull << IPPROTO_AH | 1ull << IPPROTO_DSTOPTS;
+	const __u64 extensions = 1ull << IPPROTO_HOPOPTS | 1ull << IPPROTO_ROUTING |
+				 1ull << IPPROTO_FRAGMENT | 1ull << IPPROTO_AH |
+				 1ull << IPPROTO_DSTOPTS;
 
 	return protocol < 64 && (extensions >> protocol & 1);
 }
@@ -366,7 +258,8 @@ static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, s
 	return parse_transport(c, p);
 }
 
-static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, struct packet *p, __u16 *ret_ethertype)
+static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, struct packet *p,
+				       __u16 *ret_ethertype)
 {
 	struct parse_pppoe *pppoe;
 	__u32 length;
@@ -416,7 +309,8 @@ static __always_inline int parse_non_ip(__u16 ethertype)
 	}
 }
 
-static __always_inline int parse_network(struct cursor *c, const struct frame *f, struct packet *p, __u16 ethertype)
+static __always_inline int parse_network(struct cursor *c, const struct frame *f, struct packet *p,
+					 __u16 ethertype)
 {
 	int r;
 
@@ -438,7 +332,8 @@ static __always_inline int parse_is_vlan(__u16 ethertype)
 }
 
 /* Frame tags come behind one that is carried outside the bytes. */
-static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, struct packet *p, __u16 *ethertype)
+static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, struct packet *p,
+				       __u16 *ethertype)
 {
 	struct parse_vlan *tag;
 	int i, tags = f->vlan_tagged;
@@ -477,7 +372,7 @@ static __always_inline int parse_ethernet(struct cursor *c, const struct frame *
 	return parse_network(c, f, p, ethertype);
 }
 
-/* A frame of a link layer without a header of its own (tun, PPP, tunnels): frame.ethertype says what it is. */
+/* A frame of a link layer without a header (tun, PPP, tunnels): frame.ethertype says what it is. */
 static __always_inline int parse_bare(struct cursor *c, const struct frame *f, struct packet *p)
 {
 	__u16 ethertype = f->ethertype;
@@ -489,69 +384,10 @@ static __always_inline int parse_bare(struct cursor *c, const struct frame *f, s
 	return parse_network(c, f, p, ethertype);
 }
 
-/* Reasons that more bytes could lift: where the cursor did not reach the frame's end, they mean OUT_OF_REACH. */
+/* Reasons that more bytes could lift: OUT_OF_REACH, where the cursor does not reach the frame's end. */
 static __always_inline int parse_wants_more(int reason)
 {
-	return reason == REASON_LINK_SHORT || reason == REASON_IPV4_SHORT || reason == REASON_IPV6_SHORT ||
-	       reason == REASON_IPV6_EXTENSION || reason == REASON_TRANSPORT_SHORT;
-}
-
-/* How a frame counts: a super-packet as the packets that are on the wire. */
-struct tally {
-	__u32 packets;
-	__u64 octets;	  /* IP layer, over all of them */
-	__u16 min_length; /* of the shortest packet, IP layer */
-	__u16 max_length;
-};
-
-static __always_inline __u16 parse_clamp16(__u32 value)
-{
-	return value > 0xffff ? 0xffff : value;
-}
-
-/*
- * `segments` may be 0 (tun and virtio leave it to whoever needs it): then it follows from `size`, the
- * payload octets of a full segment (gso_size).  0: not a super-packet.
- */
-static __always_inline void parse_tally(const struct packet *p, __u32 segments, __u32 size, struct tally *t)
-{
-	__u32 header = p->l4_offset + p->l4_header, payload, last;
-
-	t->packets = 1;
-	t->octets = p->octets;
-	t->min_length = t->max_length = parse_clamp16(p->octets);
-	if (size == 0 || p->octets <= header)
-		return;
-	payload = p->octets - header;
-	if (segments == 0)
-		segments = (payload + size - 1) / size;
-	header -= p->jumbo;
-	t->packets = segments;
-	t->octets = (__u64)segments * header + payload;
-	if (segments < 2 || payload <= (segments - 1) * size) {
-		t->min_length = t->max_length = parse_clamp16(header + payload);
-		return;
-	}
-	last = payload - (segments - 1) * size;
-	t->min_length = parse_clamp16(header + (last < size ? last : size));
-	t->max_length = parse_clamp16(header + (last < size ? size : last));
-}
-
-/* The record of a flow that begins with this packet. */
-static __always_inline void parse_record(const struct packet *p, const struct tally *t, __u64 now_ns, struct flow_record *r)
-{
-	r->packets = t->packets;
-	r->octets = t->octets;
-	r->first_ns = now_ns;
-	r->last_ns = now_ns;
-	r->tcp_flags = p->tcp_flags;
-	r->flow_label = p->flow_label;
-	parse_copy_mac(r->src_mac, p->src_mac);
-	parse_copy_mac(r->dst_mac, p->dst_mac);
-	r->first_flags = p->tcp_flags;
-	r->min_length = t->min_length;
-	r->max_length = t->max_length;
-	r->min_ttl = p->ttl;
-	r->max_ttl = p->ttl;
-	r->tos = p->tos;
+	return reason == REASON_LINK_SHORT || reason == REASON_IPV4_SHORT ||
+	       reason == REASON_IPV6_SHORT || reason == REASON_IPV6_EXTENSION ||
+	       reason == REASON_TRANSPORT_SHORT;
 }

@@ -32,21 +32,21 @@ struct flow {
 typedef void (*flow_sink)(void *userdata, const struct flow *flow);
 
 struct cache_options {
-	uint32_t entries;    /* flows held at most, at least CACHE_ENTRIES_MIN */
-	uint64_t idle_ns;    /* idle timeout */
-	uint64_t active_ns;  /* active timeout */
-	uint64_t linger_ns;  /* how long a flow stays after FIN or RST for what still comes */
-	flow_sink sink;	     /* gets each record; must not call back into the cache */
+	uint32_t entries;   /* flows held at most, at least CACHE_ENTRIES_MIN */
+	uint64_t idle_ns;   /* idle timeout */
+	uint64_t active_ns; /* active timeout */
+	uint64_t linger_ns; /* how long a flow stays after FIN or RST for what still comes */
+	flow_sink sink;	    /* gets each record; must not call back into the cache */
 	void *userdata;
 };
 
 #define CACHE_ENTRIES_MIN 64
 
 struct cache_stats {
-	uint32_t entries;		    /* flows in the cache */
-	uint64_t packets;		    /* in the cache, not exported yet */
+	uint32_t entries; /* flows in the cache */
+	uint64_t packets; /* in the cache, not exported yet */
 	uint64_t octets;
-	uint64_t merged;		    /* deltas merged since start */
+	uint64_t merged;		  /* deltas merged since start */
 	uint64_t exported[_FLOW_END_MAX]; /* records since start, by flowEndReason; [0] is unused */
 };
 

@@ -36,7 +36,8 @@ static bool *feature_at(struct kernel_features *features, size_t index)
 }
 
 /* libbpf's own messages are the detail behind an error that is logged where it is handled. */
-static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+_printf_(2, 0) static int print_libbpf(enum libbpf_print_level level, const char *format,
+				       va_list args)
 {
 	char text[4096];
 
@@ -57,7 +58,7 @@ uint32_t datapath_entries_min(void)
 
 uint64_t datapath_memory(uint32_t bank_entries)
 {
-	/* struct htab_elem with its LRU node, the key, the value; and a bucket head per entry, rounded up to a power of two */
+	/* struct htab_elem with its LRU node, key, value; a bucket head per entry, to a power of two */
 	const uint64_t element = 64 + sizeof(struct flow_key) + sizeof(struct flow_record);
 	uint64_t buckets = 1;
 
@@ -123,20 +124,22 @@ static int check_kernel(void)
 	uname(&name);
 	if (sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
 	    (major < KERNEL_MAJOR_MIN || (major == KERNEL_MAJOR_MIN && minor < KERNEL_MINOR_MIN))) {
-		log_error("kernel %s is too old: flowtally needs Linux %d.%d or newer", name.release, KERNEL_MAJOR_MIN,
-			  KERNEL_MINOR_MIN);
+		log_error("kernel %s is too old: flowtally needs Linux %d.%d or newer",
+			  name.release, KERNEL_MAJOR_MIN, KERNEL_MINOR_MIN);
 		return -EOPNOTSUPP;
 	}
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
-		log_warning("the kernel gives no BTF (/sys/kernel/btf/vmlinux; CONFIG_DEBUG_INFO_BTF=y provides it): "
-			    "flows are metered without it");
+		log_warning(
+			"the kernel gives no BTF (/sys/kernel/btf/vmlinux; CONFIG_DEBUG_INFO_BTF=y provides it): "
+			"flows are metered without it");
 	return 0;
 }
 
 static int mask_feature(struct kernel_features *features, const char *name, size_t length)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(feature_names); i++)
-		if (strlen(feature_names[i]) == length && !strncmp(feature_names[i], name, length)) {
+		if (strlen(feature_names[i]) == length &&
+		    !strncmp(feature_names[i], name, length)) {
 			*feature_at(features, i) = false;
 			return 0;
 		}
@@ -165,7 +168,8 @@ static bool probe_xdp_frags(void)
 		{.code = BPF_JMP | BPF_EXIT},
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_XDP_HAS_FRAGS);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "flowtally_probe", "GPL", pass, ARRAY_SIZE(pass), &opts);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "flowtally_probe", "GPL", pass, ARRAY_SIZE(pass),
+			       &opts);
 
 	if (fd < 0)
 		return false;
@@ -176,7 +180,8 @@ static bool probe_xdp_frags(void)
 /* With no interface 0, a kernel that knows the attach type says ENODEV, one that does not EINVAL. */
 static bool probe_tcx(const struct datapath *d)
 {
-	int fd = bpf_link_create(datapath_program_fd(d, PROGRAM_TC_EGRESS), 0, ATTACH_TCX_EGRESS, NULL);
+	int fd = bpf_link_create(datapath_program_fd(d, PROGRAM_TC_EGRESS), 0, ATTACH_TCX_EGRESS,
+				 NULL);
 
 	if (fd >= 0)
 		close(fd);
@@ -186,11 +191,14 @@ static bool probe_tcx(const struct datapath *d)
 static int log_load_error(int error)
 {
 	if (error == -EPERM || error == -EACCES)
-		return log_errno(LOG_ERR, error,
-				 "cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, run as root or grant them");
+		return log_errno(
+			LOG_ERR, error,
+			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, run as root or grant them");
 	if (error == -ENOMEM)
-		return log_errno(LOG_ERR, error, "cannot load the BPF programs: choose a smaller --bank-entries");
-	return log_errno(LOG_ERR, error, "cannot load the BPF programs (--verbose shows the kernel's reasons)");
+		return log_errno(LOG_ERR, error,
+				 "cannot load the BPF programs: choose a smaller --bank-entries");
+	return log_errno(LOG_ERR, error,
+			 "cannot load the BPF programs (--verbose shows the kernel's reasons)");
 }
 
 static int size_maps(struct datapath *d, uint32_t entries)
@@ -202,7 +210,8 @@ static int size_maps(struct datapath *d, uint32_t entries)
 	d->skel->rodata->config.xdp_frags = d->features.xdp_frags;
 	if (d->features.xdp_frags)
 		bpf_program__set_flags(d->skel->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);
-	return bpf_map__set_max_entries(d->skel->maps.bank0, entries) ?: bpf_map__set_max_entries(d->skel->maps.bank1, entries);
+	return bpf_map__set_max_entries(d->skel->maps.bank0, entries)
+		       ?: bpf_map__set_max_entries(d->skel->maps.bank1, entries);
 }
 
 /* The catch-all counters of ifindex 0 exist from the start, so that a full map costs detail but no packet. */
@@ -216,7 +225,8 @@ static int make_catch_all(struct datapath *d)
 		return -ENOMEM;
 	for (key.direction = 0; key.direction < _DIRECTION_MAX; key.direction++)
 		for (key.reason = REASON_NONE + 1; key.reason < _REASON_MAX; key.reason++) {
-			r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.unrecorded), &key, zero, BPF_ANY);
+			r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.unrecorded), &key, zero,
+						BPF_ANY);
 			if (r < 0)
 				return r;
 		}
@@ -260,7 +270,8 @@ static int load(struct datapath *d, const struct datapath_options *options)
 	r = make_catch_all(d) ?: fill_jump(d);
 	if (r < 0)
 		return r;
-	d->wakeups = ring_buffer__new(bpf_map__fd(d->skel->maps.wakeups), ignore_wakeup, NULL, NULL);
+	d->wakeups =
+		ring_buffer__new(bpf_map__fd(d->skel->maps.wakeups), ignore_wakeup, NULL, NULL);
 	return d->wakeups ? 0 : -errno;
 }
 
@@ -280,8 +291,8 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 	if (r < 0)
 		return r;
 	if (options->bank_entries < datapath_entries_min()) {
-		log_error("bank of %u entries is too small: %u at least on this machine", options->bank_entries,
-			  datapath_entries_min());
+		log_error("bank of %u entries is too small: %u at least on this machine",
+			  options->bank_entries, datapath_entries_min());
 		return -EINVAL;
 	}
 	r = load(d, options);
@@ -337,7 +348,8 @@ int datapath_swap(struct datapath *d, unsigned int *ret_old)
 	*active = !old;
 	r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.grace), &zero, &inner, BPF_ANY);
 	if (r < 0) {
-		*active = old; /* both banks may have been written: neither may be read as standing still */
+		*active =
+			old; /* both banks may have been written: neither may be read as standing still */
 		return r;
 	}
 	*ret_old = old;
@@ -348,7 +360,8 @@ int datapath_read(struct datapath *d, unsigned int bank, uint32_t *position, str
 		  struct flow_record *records, uint32_t max, uint32_t *ret_count, bool *ret_done)
 {
 	uint32_t next = 0, count = max;
-	int r = bpf_map_lookup_and_delete_batch(bank_fd(d, bank), *position ? position : NULL, &next, keys, records, &count, NULL);
+	int r = bpf_map_lookup_and_delete_batch(bank_fd(d, bank), *position ? position : NULL,
+						&next, keys, records, &count, NULL);
 
 	if (r < 0 && r != -ENOENT)
 		return r;

@@ -26,7 +26,8 @@ enum datapath_program {
 
 struct datapath_options {
 	uint32_t bank_entries; /* flows of each of the two banks, at least datapath_entries_min() */
-	const char *mask;      /* comma-separated feature names ("tcx,xdp-frags") to do without; NULL: none */
+	const char *
+		mask; /* comma-separated feature names ("tcx,xdp-frags") to do without; NULL: none */
 };
 
 struct datapath;
@@ -72,15 +73,18 @@ int datapath_swap(struct datapath *datapath, unsigned int *ret_old);
  * *ret_done: the bank is empty.  `position` is 0 before the first call and the function's own
  * afterwards.  -errno of the kernel; what was not read stays in the bank.
  */
-int datapath_read(struct datapath *datapath, unsigned int bank, uint32_t *position, struct flow_key *keys,
-		  struct flow_record *records, uint32_t max, uint32_t *ret_count, bool *ret_done);
+int datapath_read(struct datapath *datapath, unsigned int bank, uint32_t *position,
+		  struct flow_key *keys, struct flow_record *records, uint32_t max,
+		  uint32_t *ret_count, bool *ret_done);
 
 /* Says that a bank is empty: its fill counter starts at 0 again. */
 void datapath_reset_fill(struct datapath *datapath, unsigned int bank);
 
 /* Counters of one direction, summed over the CPUs. */
-int datapath_counts(const struct datapath *datapath, enum flow_direction direction, struct hook_count *ret);
+int datapath_counts(const struct datapath *datapath, enum flow_direction direction,
+		    struct hook_count *ret);
 
 /* Calls `visit` for each counter of packets in no flow, summed over the CPUs. */
-typedef void (*datapath_visit)(void *userdata, const struct reason_key *key, const struct reason_count *count);
+typedef void (*datapath_visit)(void *userdata, const struct reason_key *key,
+			       const struct reason_count *count);
 int datapath_unrecorded(const struct datapath *datapath, datapath_visit visit, void *userdata);

@@ -155,8 +155,8 @@ static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
 		slot->batch.count = 0;
 		slot->batch.swap_ns = swap_ns;
 		slot->batch.end = false;
-		r = datapath_read(d->datapath, bank, &position, slot->batch.keys, slot->batch.records, DRAIN_BATCH,
-				  &slot->batch.count, &done);
+		r = datapath_read(d->datapath, bank, &position, slot->batch.keys,
+				  slot->batch.records, DRAIN_BATCH, &slot->batch.count, &done);
 		count_batch(d, bank, &slot->batch);
 		batch_put(d, slot);
 	}
@@ -239,7 +239,8 @@ static int watch(struct drain *d, int fd)
 
 static int open_fds(struct drain *d, uint64_t interval_ns)
 {
-	const struct timespec interval = {.tv_sec = interval_ns / NSEC_PER_SEC, .tv_nsec = interval_ns % NSEC_PER_SEC};
+	const struct timespec interval = {.tv_sec = interval_ns / NSEC_PER_SEC,
+					  .tv_nsec = interval_ns % NSEC_PER_SEC};
 	const struct itimerspec timer = {.it_value = interval, .it_interval = interval};
 
 	if (pipe2(d->full, O_CLOEXEC) < 0 || pipe2(d->empty, O_CLOEXEC) < 0)
@@ -247,7 +248,8 @@ static int open_fds(struct drain *d, uint64_t interval_ns)
 	d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	d->stop = eventfd(0, EFD_CLOEXEC);
 	d->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (d->timer < 0 || d->stop < 0 || d->epoll < 0 || timerfd_settime(d->timer, 0, &timer, NULL) < 0)
+	if (d->timer < 0 || d->stop < 0 || d->epoll < 0 ||
+	    timerfd_settime(d->timer, 0, &timer, NULL) < 0)
 		return -errno;
 	/* the stop event first: epoll reports ready descriptors in the order they became ready */
 	return watch(d, d->stop) ?: watch(d, d->timer) ?: watch(d, datapath_wakeup_fd(d->datapath));

@@ -16,7 +16,7 @@ struct drain;
 /* Entries of one bank, or the end of one: after the last batch of a swap comes one with `end` set. */
 struct drain_batch {
 	uint32_t count;
-	uint64_t swap_ns; /* CLOCK_MONOTONIC of the swap: every packet up to then is in this or an earlier batch */
+	uint64_t swap_ns; /* CLOCK_MONOTONIC of the swap: all packets up to then are in this or earlier ones */
 	bool end;
 	struct flow_key keys[DRAIN_BATCH];
 	struct flow_record records[DRAIN_BATCH];

@@ -18,7 +18,7 @@
 #define ATTACH_TCX_EGRESS  47
 #define ATTACH_BEFORE	   (1U << 3)
 
-/* Ours alone: not 1, where others put theirs; a filter is taken away by this pair and its program's id, never otherwise. */
+/* Not 1, where others put theirs.  A filter is taken away by these and its program's id alone. */
 #define CLSACT_PRIORITY 2
 #define CLSACT_HANDLE	0xf10a
 #define CLSACT_NAME	"flowtally_tc_s"
@@ -26,7 +26,8 @@
 int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
-	int fd = bpf_link_create(datapath_program_fd(datapath, PROGRAM_XDP), (int)ifindex, BPF_XDP, &opts);
+	int fd = bpf_link_create(datapath_program_fd(datapath, PROGRAM_XDP), (int)ifindex, BPF_XDP,
+				 &opts);
 
 	if (fd < 0)
 		return fd;
@@ -65,11 +66,13 @@ static int clsact_lock(uint32_t ifindex, enum flow_direction direction)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "flowtally/clsact/%u/%d", ifindex, (int)direction);
+	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
+			 "flowtally/clsact/%u/%d", ifindex, (int)direction);
 
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0)
+	if (bind(fd, (struct sockaddr *)&address,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0)
 		return errno == EADDRINUSE ? -EBUSY : -errno;
 	return TAKE_FD(fd);
 }
@@ -77,18 +80,22 @@ static int clsact_lock(uint32_t ifindex, enum flow_direction direction)
 /* The filter at our place of the chain bears a name of ours (libbpf names it after its program). */
 static bool clsact_named_ours(uint32_t ifindex, enum flow_direction direction)
 {
-	const uint32_t parent = TC_H_MAKE(TC_H_CLSACT, direction == DIRECTION_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+	const uint32_t parent = TC_H_MAKE(
+		TC_H_CLSACT, direction == DIRECTION_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
 	char name[64];
 
-	return netdev_bpf_filter_name(ifindex, parent, CLSACT_PRIORITY, CLSACT_HANDLE, name, sizeof(name)) == 0 &&
+	return netdev_bpf_filter_name(ifindex, parent, CLSACT_PRIORITY, CLSACT_HANDLE, name,
+				      sizeof(name)) == 0 &&
 	       !strncmp(name, CLSACT_NAME, strlen(CLSACT_NAME));
 }
 
-static int attach_clsact(struct hook *hook, int stub, uint32_t ifindex, enum flow_direction direction)
+static int attach_clsact(struct hook *hook, int stub, uint32_t ifindex,
+			 enum flow_direction direction)
 {
 	_cleanup_(closep) int lock = clsact_lock(ifindex, direction);
 	struct bpf_tc_hook tc = clsact_hook(ifindex, direction);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY, .prog_fd = stub);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
+		    .prog_fd = stub);
 	int r;
 
 	if (lock < 0)
@@ -111,10 +118,13 @@ static int attach_clsact(struct hook *hook, int stub, uint32_t ifindex, enum flo
 	return 0;
 }
 
-int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex, enum flow_direction direction, bool bare)
+int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex,
+		   enum flow_direction direction, bool bare)
 {
-	enum datapath_program program = direction == DIRECTION_INGRESS ? (bare ? PROGRAM_TC_INGRESS_BARE : PROGRAM_TC_INGRESS) :
-									 (bare ? PROGRAM_TC_EGRESS_BARE : PROGRAM_TC_EGRESS);
+	enum datapath_program program =
+		direction == DIRECTION_INGRESS
+			? (bare ? PROGRAM_TC_INGRESS_BARE : PROGRAM_TC_INGRESS)
+			: (bare ? PROGRAM_TC_EGRESS_BARE : PROGRAM_TC_EGRESS);
 
 	if (datapath_features(datapath)->tcx)
 		return attach_tcx(hook, datapath_program_fd(datapath, program), ifindex, direction);
@@ -141,7 +151,7 @@ void hook_detach(struct hook *hook)
 	*hook = HOOK_INIT;
 }
 
-/* A link that was detached, by root or with its interface, says ifindex 0; XDP and tcx have it at the same place. */
+/* A detached link says ifindex 0, whoever did it; XDP and tcx links have it at the same place. */
 bool hook_alive(const struct hook *hook)
 {
 	struct bpf_link_info info = {0};
@@ -149,5 +159,6 @@ bool hook_alive(const struct hook *hook)
 
 	if (hook->clsact)
 		return clsact_is_ours(hook);
-	return hook->fd >= 0 && bpf_obj_get_info_by_fd(hook->fd, &info, &size) == 0 && info.xdp.ifindex == hook->ifindex;
+	return hook->fd >= 0 && bpf_obj_get_info_by_fd(hook->fd, &info, &size) == 0 &&
+	       info.xdp.ifindex == hook->ifindex;
 }

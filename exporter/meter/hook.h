@@ -11,7 +11,7 @@
 struct datapath;
 
 struct hook {
-	int fd;		/* bpf_link, or the socket that marks a clsact filter as alive; -1: not attached */
+	int fd; /* bpf_link, or the socket that marks a clsact filter as alive; -1: not attached */
 	bool clsact;
 	uint32_t ifindex;
 	enum flow_direction direction;
@@ -20,11 +20,15 @@ struct hook {
 
 #define HOOK_INIT ((struct hook){.fd = -1})
 
-/* Native XDP only. -EOPNOTSUPP: the driver cannot; -EBUSY, -EEXIST: a program is attached; other -errno. */
+/* Native only.  -EOPNOTSUPP: the driver cannot; -EBUSY, -EEXIST: a program is there; other -errno. */
 int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t ifindex);
 
-/* tcx where the kernel has it, else clsact.  `bare`: the link layer has no header.  -EBUSY: another flowtally's filter. */
-int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex, enum flow_direction direction, bool bare);
+/*
+ * tcx where the kernel has it, else clsact.  `bare`: the link layer has no header.  -EBUSY: another
+ * flowtally's filter is there; -EEXIST: a foreign one; other -errno.
+ */
+int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex,
+		   enum flow_direction direction, bool bare);
 
 /* NULL-safe in the sense of fd -1; leaves HOOK_INIT. */
 void hook_detach(struct hook *hook);

@@ -16,7 +16,7 @@
 struct interface {
 	struct hooks_interface view; /* .name is `name` */
 	char name[IFNAMSIZ];
-	bool named;   /* given by its name, not found by a glob: stays when it is gone */
+	bool named; /* given by its name, not found by a glob: stays when it is gone */
 	bool bare;
 	char reason[192];
 	char failure[192]; /* last failure logged; empty: none */
@@ -93,7 +93,8 @@ static void interface_failed(struct interface *i, int error, const char *what, c
 {
 	char text[sizeof(i->failure)];
 
-	snprintf(text, sizeof(text), "%s%s%s: %s", what, error ? ": " : "", error ? strerror(-error) : "", fix);
+	snprintf(text, sizeof(text), "%s%s%s: %s", what, error ? ": " : "",
+		 error ? strerror(-error) : "", fix);
 	snprintf(i->reason, sizeof(i->reason), "%s", text);
 	if (!strcmp(text, i->failure))
 		return;
@@ -143,35 +144,44 @@ static void xdp_failed(struct interface *i, const struct netdev *dev, int r)
 
 	if (is_busy(r)) {
 		snprintf(what, sizeof(what), "ingress XDP: held by program id %u", dev->xdp_prog);
-		interface_failed(i, 0, what, "detach it (`bpftool net` shows it) or use --ingress tc");
+		interface_failed(i, 0, what,
+				 "detach it (`bpftool net` shows it) or use --ingress tc");
 	} else if (r == -EOPNOTSUPP) {
-		interface_failed(i, 0, "ingress XDP: the driver has no native XDP", "use --ingress tc or auto");
+		interface_failed(i, 0, "ingress XDP: the driver has no native XDP",
+				 "use --ingress tc or auto");
 	} else if (r == -ERANGE || r == -EINVAL) {
-		interface_failed(i, r, "ingress XDP: the driver refuses (MTU, LRO or channels)", "use --ingress tc or auto");
+		interface_failed(i, r, "ingress XDP: the driver refuses (MTU, LRO or channels)",
+				 "use --ingress tc or auto");
 	} else {
 		interface_failed(i, r, "ingress XDP", "use --ingress tc or auto");
 	}
 }
 
-static int attach_tc(const struct hooks *h, struct interface *i, struct hook *hook, enum flow_direction direction)
+static int attach_tc(const struct hooks *h, struct interface *i, struct hook *hook,
+		     enum flow_direction direction)
 {
 	const char *what = direction == DIRECTION_INGRESS ? "ingress TC" : "egress TC";
 	int r = hook_attach_tc(hook, h->options.datapath, i->view.ifindex, direction, i->bare);
 
 	if (r == -EBUSY)
-		interface_failed(i, 0, what, "another flowtally has its clsact filter there: stop it first");
+		interface_failed(i, 0, what,
+				 "another flowtally has its clsact filter there: stop it first");
 	else if (r == -EEXIST)
-		interface_failed(i, 0, what, "a foreign clsact filter is at priority 2 handle 0xf10a: remove it");
+		interface_failed(
+			i, 0, what,
+			"a foreign clsact filter is at priority 2 handle 0xf10a: remove it");
 	else if (r == -EPERM || r == -EACCES)
 		interface_failed(i, r, what, "CAP_NET_ADMIN is needed");
 	else if (r < 0)
-		interface_failed(i, r, what, "the kernel refuses (is CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS there?)");
+		interface_failed(
+			i, r, what,
+			"the kernel refuses (is CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS there?)");
 	return r;
 }
 
 /* XDP where it is asked for or wise; *ret_done says that ingress is settled, one way or the other. */
-static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const struct netdev *dev, const char *unwise,
-			      bool *ret_done)
+static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const struct netdev *dev,
+			      const char *unwise, bool *ret_done)
 {
 	bool asked = h->options.ingress == HOOK_MODE_XDP;
 	int r;
@@ -184,7 +194,8 @@ static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const 
 	r = i->bare ? -EOPNOTSUPP : hook_attach_xdp(&i->ingress, h->options.datapath, dev->ifindex);
 	if (r == 0) {
 		i->view.ingress = HOOK_XDP;
-		snprintf(i->reason, sizeof(i->reason), "%s", asked ? "as asked" : "native, and nothing speaks against it");
+		snprintf(i->reason, sizeof(i->reason), "%s",
+			 asked ? "as asked" : "native, and nothing speaks against it");
 		*ret_done = true;
 	} else if (asked) {
 		xdp_failed(i, dev, r);
@@ -195,7 +206,8 @@ static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const 
 	return 0;
 }
 
-static int attach_ingress(const struct hooks *h, struct interface *i, const struct netdev *dev, const struct netdev_list *list)
+static int attach_ingress(const struct hooks *h, struct interface *i, const struct netdev *dev,
+			  const struct netdev_list *list)
 {
 	bool done = false;
 	int r;
@@ -238,7 +250,8 @@ static void interface_detach(struct interface *i)
 }
 
 /* All hooks that are wanted, or none: half an interface would look like a whole one. */
-static void interface_attach(const struct hooks *h, struct interface *i, const struct netdev *dev, const struct netdev_list *list)
+static void interface_attach(const struct hooks *h, struct interface *i, const struct netdev *dev,
+			     const struct netdev_list *list)
 {
 	i->view.ifindex = dev->ifindex;
 	i->bare = netdev_is_bare(dev);
@@ -256,10 +269,13 @@ static void interface_attach(const struct hooks *h, struct interface *i, const s
 	i->view.attached = true;
 	i->failure[0] = '\0';
 	if (h->options.ingress == HOOK_MODE_OFF)
-		log_info("interface '%s': ingress off, egress %s", i->name, hook_kind_name(i->view.egress));
+		log_info("interface '%s': ingress off, egress %s", i->name,
+			 hook_kind_name(i->view.egress));
 	else
-		log_info("interface '%s': ingress %s (%s), egress %s", i->name, hook_kind_name(i->view.ingress), i->reason,
-			 h->options.egress == HOOK_MODE_OFF ? "off" : hook_kind_name(i->view.egress));
+		log_info("interface '%s': ingress %s (%s), egress %s", i->name,
+			 hook_kind_name(i->view.ingress), i->reason,
+			 h->options.egress == HOOK_MODE_OFF ? "off"
+							    : hook_kind_name(i->view.egress));
 }
 
 static const struct netdev *netdev_find(const struct netdev_list *list, const char *name)
@@ -322,7 +338,8 @@ static int sync_interfaces(struct hooks *h)
 			continue;
 		i->view.ifindex = 0;
 		if (i->named) {
-			interface_failed(i, 0, "no such interface", "`ip link` lists them; it is metered once it exists");
+			interface_failed(i, 0, "no such interface",
+					 "`ip link` lists them; it is metered once it exists");
 		} else {
 			interface_free(i);
 			h->interfaces[n] = h->interfaces[--h->count];

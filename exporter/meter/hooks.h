@@ -36,10 +36,10 @@ enum hook_kind {
 
 struct hooks_interface {
 	const char *name;
-	uint32_t ifindex;	     /* 0: does not exist */
+	uint32_t ifindex; /* 0: does not exist */
 	enum hook_kind ingress;
 	enum hook_kind egress;
-	const char *reason;	     /* why this ingress hook, or why none of them */
+	const char *reason; /* why this ingress hook, or why none of them */
 	bool attached;
 };
 

@@ -31,14 +31,14 @@ static int link_attribute(const struct nlattr *attr, void *data)
 		dev->link = mnl_attr_get_u32(attr);
 		break;
 	case IFLA_LINKINFO:
-		mnl_attr_for_each_nested(nested, attr)
-			if (mnl_attr_get_type(nested) == IFLA_INFO_KIND)
-				snprintf(dev->kind, sizeof(dev->kind), "%s", mnl_attr_get_str(nested));
+		mnl_attr_for_each_nested(nested,
+					 attr) if (mnl_attr_get_type(nested) == IFLA_INFO_KIND)
+			snprintf(dev->kind, sizeof(dev->kind), "%s", mnl_attr_get_str(nested));
 		break;
 	case IFLA_XDP:
-		mnl_attr_for_each_nested(nested, attr)
-			if (mnl_attr_get_type(nested) == IFLA_XDP_PROG_ID)
-				dev->xdp_prog = mnl_attr_get_u32(nested);
+		mnl_attr_for_each_nested(nested,
+					 attr) if (mnl_attr_get_type(nested) == IFLA_XDP_PROG_ID)
+			dev->xdp_prog = mnl_attr_get_u32(nested);
 		break;
 	default:
 		break;
@@ -58,7 +58,8 @@ static int link_message(const struct nlmsghdr *message, void *data)
 	if (!grown)
 		return MNL_CB_ERROR;
 	list->devices = grown;
-	grown[list->count] = (struct netdev){.ifindex = (uint32_t)info->ifi_index, .type = info->ifi_type};
+	grown[list->count] =
+		(struct netdev){.ifindex = (uint32_t)info->ifi_index, .type = info->ifi_type};
 	mnl_attr_parse(message, sizeof(*info), link_attribute, &grown[list->count]);
 	list->count++;
 	return MNL_CB_OK;
@@ -73,7 +74,8 @@ static void mnl_socket_closep(struct mnl_socket **socket)
 /* Sends the request, a dump, and gives every message of the answer to `callback`. */
 static int dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
 {
-	_cleanup_(mnl_socket_closep) struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	_cleanup_(mnl_socket_closep) struct mnl_socket *socket =
+		mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	char buffer[32768]; /* dumps come in pieces of up to 32 KiB */
 	int r = MNL_CB_OK;
 	ssize_t n;
@@ -87,7 +89,8 @@ static int dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
 		n = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
 		if (n < 0)
 			return -errno;
-		r = mnl_cb_run(buffer, (size_t)n, request->nlmsg_seq, mnl_socket_get_portid(socket), callback, userdata);
+		r = mnl_cb_run(buffer, (size_t)n, request->nlmsg_seq, mnl_socket_get_portid(socket),
+			       callback, userdata);
 	}
 	return r < 0 ? -errno : 0;
 }
@@ -119,7 +122,8 @@ void netdev_list_clear(struct netdev_list *list)
 
 int netdev_monitor_open(void)
 {
-	_cleanup_(closep) int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	_cleanup_(closep) int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
 
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
@@ -202,19 +206,22 @@ static int filter_message(const struct nlmsghdr *message, void *data)
 
 	if (message->nlmsg_type != RTM_NEWTFILTER || tc->tcm_handle != search->handle)
 		return MNL_CB_OK;
-	mnl_attr_for_each(attr, message, sizeof(*tc)) {
+	mnl_attr_for_each(attr, message, sizeof(*tc))
+	{
 		if (mnl_attr_get_type(attr) != TCA_OPTIONS)
 			continue;
-		mnl_attr_for_each_nested(option, attr)
-			if (mnl_attr_get_type(option) == TCA_BPF_NAME) {
-				snprintf(search->name, search->size, "%s", mnl_attr_get_str(option));
-				search->found = true;
-			}
+		mnl_attr_for_each_nested(option,
+					 attr) if (mnl_attr_get_type(option) == TCA_BPF_NAME)
+		{
+			snprintf(search->name, search->size, "%s", mnl_attr_get_str(option));
+			search->found = true;
+		}
 	}
 	return MNL_CB_OK;
 }
 
-int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle, char *ret, size_t size)
+int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
+			   char *ret, size_t size)
 {
 	struct filter_search search = {.handle = handle, .name = ret, .size = size};
 	char buffer[256];

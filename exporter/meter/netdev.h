@@ -9,11 +9,11 @@
 struct netdev {
 	char name[IFNAMSIZ];
 	uint32_t ifindex;
-	uint32_t master;    /* ifindex of the bridge, bond, ... it belongs to; 0: none */
-	uint32_t link;	    /* ifindex of the interface below (VLAN, veth peer, ...); 0: none */
-	uint16_t type;	    /* ARPHRD_* */
-	char kind[16];	    /* "veth", "vlan", "bridge", ...; empty for physical ones */
-	uint32_t xdp_prog;  /* id of the XDP program attached; 0: none */
+	uint32_t master;   /* ifindex of the bridge, bond, ... it belongs to; 0: none */
+	uint32_t link;	   /* ifindex of the interface below (VLAN, veth peer, ...); 0: none */
+	uint16_t type;	   /* ARPHRD_* */
+	char kind[16];	   /* "veth", "vlan", "bridge", ...; empty for physical ones */
+	uint32_t xdp_prog; /* id of the XDP program attached; 0: none */
 };
 
 struct netdev_list {
@@ -40,4 +40,5 @@ int netdev_driver(const char *name, char *ret, size_t size);
 bool netdev_strips_vlan(const char *name);
 
 /* The name of the bpf filter with that parent, priority and handle; -ENOENT where there is none. */
-int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle, char *ret, size_t size);
+int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
+			   char *ret, size_t size);

@@ -9,8 +9,8 @@ static const struct {
 	const char *name;
 	bool refused;
 } reasons[] = {
-#define IGNORED false
-#define REFUSED true
+#define IGNORED			     false
+#define REFUSED			     true
 #define X(symbol, class, name, text) [REASON_##symbol] = {name, class},
 	FLOW_REASONS(X)
 #undef X
@@ -33,14 +33,16 @@ bool flow_reason_refused(enum flow_reason reason)
 const char *flow_end_name(enum flow_end end)
 {
 	static const char *const names[] = {
-		[FLOW_END_IDLE] = "idle",	    [FLOW_END_ACTIVE] = "active",	  [FLOW_END_DETECTED] = "detected",
-		[FLOW_END_FORCED] = "forced", [FLOW_END_RESOURCES] = "resources",
+		[FLOW_END_IDLE] = "idle",	    [FLOW_END_ACTIVE] = "active",
+		[FLOW_END_DETECTED] = "detected",   [FLOW_END_FORCED] = "forced",
+		[FLOW_END_RESOURCES] = "resources",
 	};
 
 	return names[end];
 }
 
-static void add_reason(void *userdata, const struct reason_key *key, const struct reason_count *count)
+static void add_reason(void *userdata, const struct reason_key *key,
+		       const struct reason_count *count)
 {
 	struct ledger *l = userdata;
 
@@ -48,7 +50,8 @@ static void add_reason(void *userdata, const struct reason_key *key, const struc
 	l->reasons[key->direction][key->reason].octets += count->octets;
 }
 
-int ledger_read_datapath(struct ledger *l, const struct datapath *datapath, const struct drain_stats *drain, bool final)
+int ledger_read_datapath(struct ledger *l, const struct datapath *datapath,
+			 const struct drain_stats *drain, bool final)
 {
 	struct hook_count count;
 	int r;
@@ -86,8 +89,10 @@ struct ledger_amount ledger_bank(const struct ledger *l)
 	const struct ledger_amount all = accounted(l);
 
 	return (struct ledger_amount){
-		.packets = all.packets - l->drained.packets - l->evicted.packets - l->drain_error.packets,
-		.octets = all.octets - l->drained.octets - l->evicted.octets - l->drain_error.octets,
+		.packets = all.packets - l->drained.packets - l->evicted.packets -
+			   l->drain_error.packets,
+		.octets =
+			all.octets - l->drained.octets - l->evicted.octets - l->drain_error.octets,
 	};
 }
 
@@ -111,7 +116,8 @@ static uint64_t sum_reasons(const struct ledger *l, enum flow_direction directio
 static bool collector_balanced(const struct ledger *l, const struct collector_stats *c)
 {
 	const struct ledger_amount handed = ledger_handed_over(l);
-	struct ledger_amount sum = {c->exported.packets + c->queued.packets, c->exported.octets + c->queued.octets};
+	struct ledger_amount sum = {c->exported.packets + c->queued.packets,
+				    c->exported.octets + c->queued.octets};
 
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++) {
 		sum.packets += c->lost[i].packets;
@@ -127,7 +133,8 @@ bool ledger_balanced(const struct ledger *l)
 	for (int i = 0; i < _DIRECTION_MAX; i++)
 		if (l->seen[i] != l->accounted[i].packets + sum_reasons(l, (enum flow_direction)i))
 			return false;
-	if (ledger_bank(l).packets > accounted(l).packets || ledger_handed_over(l).packets > l->drained.packets)
+	if (ledger_bank(l).packets > accounted(l).packets ||
+	    ledger_handed_over(l).packets > l->drained.packets)
 		return false; /* more came out than went in */
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
 		if (!collector_balanced(l, c))
@@ -137,9 +144,11 @@ bool ledger_balanced(const struct ledger *l)
 
 static struct ledger_amount both_directions(const struct ledger *l, enum flow_reason reason)
 {
-	const struct reason_count *in = &l->reasons[DIRECTION_INGRESS][reason], *out = &l->reasons[DIRECTION_EGRESS][reason];
+	const struct reason_count *in = &l->reasons[DIRECTION_INGRESS][reason],
+				  *out = &l->reasons[DIRECTION_EGRESS][reason];
 
-	return (struct ledger_amount){.packets = in->packets + out->packets, .octets = in->octets + out->octets};
+	return (struct ledger_amount){.packets = in->packets + out->packets,
+				      .octets = in->octets + out->octets};
 }
 
 /* " + ignored 12 (arp 10, llc 2)" */
@@ -170,11 +179,12 @@ static void print_collector(const struct collector_stats *c, FILE *file)
 
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		lost += c->lost[i].packets;
-	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64, c->url, c->exported.packets,
-		c->exported.records, lost);
+	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64, c->url,
+		c->exported.packets, c->exported.records, lost);
 	for (int i = 0; lost && i < _EXPORT_LOSS_MAX; i++)
 		if (c->lost[i].packets)
-			fprintf(file, " (%s %" PRIu64 ")", export_loss_name((enum export_loss)i), c->lost[i].packets);
+			fprintf(file, " (%s %" PRIu64 ")", export_loss_name((enum export_loss)i),
+				c->lost[i].packets);
 }
 
 void ledger_print_text(const struct ledger *l, FILE *file)
@@ -182,12 +192,16 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 	const struct ledger_amount all = accounted(l), bank = ledger_bank(l);
 	const struct collector_stats *c;
 
-	fprintf(file, "ledger: seen %" PRIu64 " packets = accounted %" PRIu64, l->seen[0] + l->seen[1], all.packets);
+	fprintf(file, "ledger: seen %" PRIu64 " packets = accounted %" PRIu64,
+		l->seen[0] + l->seen[1], all.packets);
 	print_class(l, false, file);
 	print_class(l, true, file);
-	fprintf(file, "; accounted (%" PRIu64 " octets) = exported or lost below %" PRIu64 " + cache %" PRIu64 " + bank %" PRIu64
-		      " + evicted %" PRIu64 " + drain_error %" PRIu64,
-		all.octets, ledger_handed_over(l).packets, l->cache.packets, bank.packets, l->evicted.packets, l->drain_error.packets);
+	fprintf(file,
+		"; accounted (%" PRIu64 " octets) = exported or lost below %" PRIu64
+		" + cache %" PRIu64 " + bank %" PRIu64 " + evicted %" PRIu64
+		" + drain_error %" PRIu64,
+		all.octets, ledger_handed_over(l).packets, l->cache.packets, bank.packets,
+		l->evicted.packets, l->drain_error.packets);
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
 		print_collector(c, file);
 	if (!ledger_balanced(l))
@@ -196,13 +210,14 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 
 static json_t *json_amount(struct ledger_amount amount)
 {
-	return json_pack("{s:I,s:I}", "packets", (json_int_t)amount.packets, "octets", (json_int_t)amount.octets);
+	return json_pack("{s:I,s:I}", "packets", (json_int_t)amount.packets, "octets",
+			 (json_int_t)amount.octets);
 }
 
 static json_t *json_count(const struct export_count *count)
 {
-	return json_pack("{s:I,s:I,s:I}", "records", (json_int_t)count->records, "packets", (json_int_t)count->packets, "octets",
-			 (json_int_t)count->octets);
+	return json_pack("{s:I,s:I,s:I}", "records", (json_int_t)count->records, "packets",
+			 (json_int_t)count->packets, "octets", (json_int_t)count->octets);
 }
 
 static json_t *json_class(const struct ledger *l, bool refused)
@@ -223,10 +238,13 @@ static json_t *json_collector(const struct collector_stats *c)
 	json_t *lost = json_object();
 
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
-		json_object_set_new(lost, export_loss_name((enum export_loss)i), json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "state", collector_state_name(c->state), "exported",
-			 json_count(&c->exported), "queued", json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
-			 "bytes", (json_int_t)c->bytes, "errors", (json_int_t)c->errors);
+		json_object_set_new(lost, export_loss_name((enum export_loss)i),
+				    json_count(&c->lost[i]));
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "state",
+			 collector_state_name(c->state), "exported", json_count(&c->exported),
+			 "queued", json_count(&c->queued), "lost", lost, "messages",
+			 (json_int_t)c->messages, "bytes", (json_int_t)c->bytes, "errors",
+			 (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)
@@ -244,7 +262,8 @@ static json_t *json_records(const struct ledger *l)
 	json_t *object = json_object();
 
 	for (int i = FLOW_END_IDLE; i < _FLOW_END_MAX; i++)
-		json_object_set_new(object, flow_end_name((enum flow_end)i), json_integer((json_int_t)l->cache.exported[i]));
+		json_object_set_new(object, flow_end_name((enum flow_end)i),
+				    json_integer((json_int_t)l->cache.exported[i]));
 	return object;
 }
 
@@ -254,20 +273,25 @@ static json_t *json_directions(const struct ledger *l)
 
 	for (int i = 0; i < _DIRECTION_MAX; i++)
 		json_object_set_new(object, directions[i],
-				    json_pack("{s:I,s:o,s:I}", "seen", (json_int_t)l->seen[i], "accounted", json_amount(l->accounted[i]),
-					      "unrecorded", (json_int_t)sum_reasons(l, (enum flow_direction)i)));
+				    json_pack("{s:I,s:o,s:I}", "seen", (json_int_t)l->seen[i],
+					      "accounted", json_amount(l->accounted[i]),
+					      "unrecorded",
+					      (json_int_t)sum_reasons(l, (enum flow_direction)i)));
 	return object;
 }
 
 int ledger_print_json(const struct ledger *l, FILE *file)
 {
-	json_t *root = json_pack("{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "directions", json_directions(l), "seen",
-				 (json_int_t)(l->seen[0] + l->seen[1]), "accounted", json_amount(accounted(l)), "ignored",
-				 json_class(l, false), "refused", json_class(l, true), "bank", json_amount(ledger_bank(l)), "cache",
-				 json_pack("{s:I,s:I,s:I}", "flows", (json_int_t)l->cache.entries, "packets",
-					   (json_int_t)l->cache.packets, "octets", (json_int_t)l->cache.octets),
-				 "evicted", json_amount(l->evicted), "drain_error", json_amount(l->drain_error), "records",
-				 json_records(l), "collectors", json_collectors(l), "balanced", ledger_balanced(l));
+	json_t *root = json_pack(
+		"{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "directions",
+		json_directions(l), "seen", (json_int_t)(l->seen[0] + l->seen[1]), "accounted",
+		json_amount(accounted(l)), "ignored", json_class(l, false), "refused",
+		json_class(l, true), "bank", json_amount(ledger_bank(l)), "cache",
+		json_pack("{s:I,s:I,s:I}", "flows", (json_int_t)l->cache.entries, "packets",
+			  (json_int_t)l->cache.packets, "octets", (json_int_t)l->cache.octets),
+		"evicted", json_amount(l->evicted), "drain_error", json_amount(l->drain_error),
+		"records", json_records(l), "collectors", json_collectors(l), "balanced",
+		ledger_balanced(l));
 
 	if (!root)
 		return -ENOMEM;

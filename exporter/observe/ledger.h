@@ -26,8 +26,8 @@ struct ledger_amount {
 };
 
 struct ledger {
-	uint64_t seen[_DIRECTION_MAX];			 /* packets */
-	struct ledger_amount accounted[_DIRECTION_MAX];	 /* IP octets */
+	uint64_t seen[_DIRECTION_MAX];			/* packets */
+	struct ledger_amount accounted[_DIRECTION_MAX]; /* IP octets */
 	struct reason_count reasons[_DIRECTION_MAX][_REASON_MAX];
 	struct ledger_amount drained;	  /* left the banks for the cache */
 	struct ledger_amount evicted;	  /* by the LRU below a bank's limit */
@@ -36,8 +36,9 @@ struct ledger {
 	struct exports *exports; /* NULL: no collectors */
 };
 
-/* Reads what the kernel and the drain know; `final`: what is still in a bank cannot be read any more. */
-int ledger_read_datapath(struct ledger *ledger, const struct datapath *datapath, const struct drain_stats *drain, bool final);
+/* Reads what kernel and drain know; `final`: what is still in a bank cannot be read any more. */
+int ledger_read_datapath(struct ledger *ledger, const struct datapath *datapath,
+			 const struct drain_stats *drain, bool final);
 
 /* Accounted, but not read from the banks yet. */
 struct ledger_amount ledger_bank(const struct ledger *ledger);
@@ -58,5 +59,5 @@ int ledger_print_json(const struct ledger *ledger, FILE *file);
 const char *flow_reason_name(enum flow_reason reason);
 bool flow_reason_refused(enum flow_reason reason);
 
-/* "idle timeout", "active timeout", "end of flow detected", "forced end", "lack of resources" as one word. */
+/* "idle", "active", "detected", "forced" or "resources". */
 const char *flow_end_name(enum flow_end end);

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Includes point one way and are relative to the root.
 
-Datapath: xdp/flow.h <- xdp/parse.h <- *.bpf.h <- *.bpf.c.  Exporter: leaves <- meter <- kube <- export
-<- observe <- config <- cli <- main.c, where everybody may include xdp/flow.h and xdp/parse.h.  Tests
+Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h <- *.bpf.h <- *.bpf.c.  Exporter: leaves <- meter <- kube <- export
+<- observe <- config <- cli <- main.c, where everybody may include the .h of xdp/.  Tests
 include what they like; nobody includes tests.  One .c file of meter/ alone includes the skeleton.
 """
 import re
@@ -11,7 +11,7 @@ import tree
 
 LEAVES = {'util', 'log', 'loop'}
 STAGES = ['exporter/meter', 'exporter/kube', 'exporter/export', 'exporter/observe', 'config', 'exporter/cli']
-DATAPATH = {'xdp/flow.h': 0, 'xdp/parse.h': 1}
+DATAPATH = {'xdp/flow.h': 0, 'xdp/cursor.h': 1, 'xdp/parse.h': 2, 'xdp/tally.h': 3}
 INCLUDE = re.compile(r'\s*#\s*include\s*(["<])([^">]+)[">]')
 OURS = ('xdp/', 'tc/', 'exporter/', 'config/', 'tests/')
 
@@ -27,11 +27,11 @@ def stage(name):
 
 
 def datapath(name):
-    """Rank of a file of the datapath: flow.h, parse.h, *.bpf.h, *.bpf.c; None for others."""
+    """Rank of a file of the datapath: the plain headers, *.bpf.h, *.bpf.c; None for others."""
     if name in DATAPATH:
         return DATAPATH[name]
     if name.startswith(('xdp/', 'tc/')):
-        return 3 if name.endswith('.bpf.c') else 2
+        return 5 if name.endswith('.bpf.c') else 4
     return None
 
 
@@ -45,14 +45,14 @@ def allowed(name, target):
         rank = datapath(target)
         if rank is None:
             return 'the datapath includes nothing of the exporter'
-        return None if rank < datapath(name) or rank == 2 == datapath(name) else 'against the direction of the datapath'
+        return None if rank < datapath(name) or rank == 4 == datapath(name) else 'against the direction of the datapath'
     own, other = stage(name), stage(target)
     if own is None:
         return 'no stage is known for the including file: see tests/lint/includes.py'
     if target in DATAPATH:
         return None if own or target == 'xdp/flow.h' else 'a leaf includes leaves and xdp/flow.h alone'
     if other is None:
-        return 'the exporter includes of the datapath xdp/flow.h and xdp/parse.h alone'
+        return 'the exporter includes of the datapath its plain headers alone'
     return None if other <= own else 'against the direction leaves <- %s <- main.c' % ' <- '.join(STAGES)
 
 

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `flowtally run`: the whole pipeline on live interfaces.  What is created later depends on what was
+ * created earlier, and goes first: hooks are attached last, when all else is known to work, and
+ * detached first.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include "exporter/cli/live.h"
+#include "exporter/cli/options.h"
+#include "exporter/cli/verbs.h"
+#include "exporter/export/export.h"
+#include "exporter/log.h"
+#include "exporter/loop.h"
+#include "exporter/meter/cache.h"
+#include "exporter/meter/datapath.h"
+#include "exporter/meter/drain.h"
+#include "exporter/meter/hooks.h"
+#include "exporter/observe/ledger.h"
+
+/* How long the end waits for a collector that takes nothing. */
+#define FINAL_DRAIN_NS (2 * NSEC_PER_SEC)
+
+struct run {
+	struct run_options options;
+	struct loop *loop;
+	struct exports *exports;
+	struct live *live; /* NULL without --live */
+	struct cache *cache;
+	struct datapath *datapath;
+	struct drain *drain;
+	struct hooks *hooks;
+};
+
+static void run_clear(struct run *r)
+{
+	hooks_freep(&r->hooks);
+	drain_freep(&r->drain);
+	datapath_freep(&r->datapath);
+	cache_freep(&r->cache);
+	live_freep(&r->live);
+	exports_freep(&r->exports);
+	loop_freep(&r->loop);
+	run_options_clear(&r->options);
+}
+
+/* Reports readiness to a service manager (sd_notify(3)) in the two lines that its protocol takes. */
+static void notify(const char *state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *path = getenv("NOTIFY_SOCKET");
+	_cleanup_(closep) int fd = -1;
+	size_t length;
+
+	if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof(address.sun_path))
+		return;
+	length = offsetof(struct sockaddr_un, sun_path) + strlen(path);
+	memcpy(address.sun_path, path, strlen(path));
+	if (*path == '@')
+		address.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
+			     (socklen_t)length) < 0)
+		log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'", path);
+}
+
+static void on_batch(void *userdata, const struct drain_batch *batch)
+{
+	struct run *r = userdata;
+
+	for (uint32_t i = 0; i < batch->count; i++) {
+		cache_merge(r->cache, &batch->keys[i], &batch->records[i]);
+		if (r->live)
+			live_delta(r->live, &batch->keys[i], &batch->records[i]);
+	}
+	if (!batch->end)
+		return;
+	exports_set_clock(r->exports,
+			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
+	cache_expire(r->cache, batch->swap_ns);
+	exports_flush(r->exports);
+}
+
+static int on_signal(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	loop_stop(r->loop);
+	return 0;
+}
+
+static int add_collectors(struct run *r)
+{
+	int error;
+
+	for (size_t i = 0; i < r->options.collector_count; i++) {
+		error = exports_add(r->exports, r->options.collectors[i]);
+		if (error < 0)
+			return error; /* logged there */
+	}
+	return 0;
+}
+
+/* Everything that touches no network interface. */
+static int prepare(struct run *r)
+{
+	const struct run_options *o = &r->options;
+	const struct export_options export = {
+		.domain = o->domain,
+		.message_max = o->message_max,
+		.template_interval_ns = o->template_interval_ns,
+	};
+	const struct datapath_options datapath = {.bank_entries = o->bank_entries, .mask = o->mask};
+	struct cache_options cache = {
+		.entries = o->cache_entries,
+		.idle_ns = o->idle_ns,
+		.active_ns = o->active_ns,
+		.linger_ns = o->linger_ns,
+		.sink = exports_flow,
+	};
+	int error = loop_new(&r->loop) ?: loop_add_signal(r->loop, SIGTERM, on_signal, r) ?: loop_add_signal(r->loop, SIGINT, on_signal, r);
+
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the event loop");
+	error = datapath_new(&r->datapath, &datapath);
+	if (error < 0)
+		return error;
+	error = exports_new(&r->exports, &export, r->loop);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the collectors");
+	error = add_collectors(r);
+	if (error < 0)
+		return error;
+	cache.userdata = r->exports;
+	error = cache_new(&r->cache, &cache);
+	if (error < 0)
+		return log_errno(
+			LOG_ERR, error,
+			"cannot make a cache of %u flows, choose a smaller --cache-entries",
+			o->cache_entries);
+	return 0;
+}
+
+static int attach(struct run *r)
+{
+	const struct run_options *o = &r->options;
+	const struct drain_options drain = {
+		.datapath = r->datapath,
+		.loop = r->loop,
+		.interval_ns = o->drain_ns,
+		.callback = on_batch,
+		.userdata = r,
+	};
+	const struct hooks_options hooks = {
+		.datapath = r->datapath,
+		.loop = r->loop,
+		.interfaces = (const char *const *)o->interfaces,
+		.interface_count = o->interface_count,
+		.ingress = o->ingress,
+		.egress = o->egress,
+	};
+	int error = drain_new(&r->drain, &drain);
+
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot start the drain thread");
+	return hooks_new(&r->hooks, &hooks);
+}
+
+static void announce(const struct run *r)
+{
+	const struct hooks_interface *interface;
+	size_t attached = 0;
+
+	for (size_t i = 0; (interface = hooks_get(r->hooks, i)); i++)
+		attached += interface->attached;
+	log_info(
+		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
+		r->options.bank_entries, (double)datapath_memory(r->options.bank_entries) / 1e6,
+		r->options.cache_entries, (double)cache_memory(r->options.cache_entries) / 1e6);
+	log_info(
+		"ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, banks drained every %g s",
+		attached, attached == 1 ? "" : "s", r->options.domain,
+		(double)r->options.idle_ns / NSEC_PER_SEC,
+		(double)r->options.active_ns / NSEC_PER_SEC,
+		(double)r->options.drain_ns / NSEC_PER_SEC);
+	notify("READY=1");
+}
+
+static void print_summary(const struct run *r)
+{
+	struct ledger ledger = {.cache = *cache_stats(r->cache), .exports = r->exports};
+	int error = ledger_read_datapath(&ledger, r->datapath, drain_stats(r->drain), true);
+
+	if (error < 0)
+		log_errno(LOG_ERR, error, "cannot read the ledger");
+	else
+		ledger_print(&ledger, r->options.summary);
+}
+
+/* From here on nothing of ours sees packets; all that was seen goes out, with reason 4 where the flow went on. */
+static void finish(struct run *r)
+{
+	notify("STOPPING=1");
+	hooks_freep(&r->hooks);
+	drain_finish(r->drain);
+	cache_flush(r->cache, FLOW_END_FORCED);
+	exports_flush(r->exports);
+	exports_drain(r->exports, FINAL_DRAIN_NS, true);
+	if (r->live)
+		live_end(r->live);
+	print_summary(r);
+}
+
+int run_main(int argc, char **argv)
+{
+	_cleanup_(run_clear) struct run r = {0};
+	int error = run_options_parse(&r.options, VERB_RUN, argc, argv);
+
+	if (error != 0)
+		return error < 0 ? 2 : 0; /* --help */
+	if (prepare(&r) < 0 || attach(&r) < 0)
+		return 1;
+	announce(&r);
+	error = loop_run(r.loop);
+	if (error < 0)
+		log_errno(LOG_ERR, error, "the event loop failed, stopping");
+	finish(&r);
+	return error < 0 ? 1 : 0;
+}

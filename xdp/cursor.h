@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+#pragma once
+/*
+ * The parser's hands: a cursor over the bytes within reach, the headers it takes from there, and
+ * nothing that knows what they mean.
+ *
+ * What is taken is returned through a pointer argument, never as a pointer that may be NULL: clang 14
+ * re-associates offsets behind such a pointer and the verifier then rejects the program.
+ */
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include "xdp/flow.h"
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+/* IANA protocol numbers that not every <linux/in.h> has. */
+#define PARSE_PROTO_UDPLITE 136
+#define PARSE_PROTO_DCCP    33
+
+/* The bytes within reach: a linear buffer, shorter than the frame where the rest lies elsewhere. */
+struct cursor {
+	void *pos;
+	void *end;
+};
+
+struct parse_vlan {
+	__be16 tci;
+	__be16 ethertype;
+};
+
+struct parse_pppoe {
+	__u8 version_type;
+	__u8 code;
+	__be16 session;
+	__be16 length;
+	__be16 protocol; /* the PPP protocol that the length counts in */
+};
+
+struct parse_ipv4 {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 length;
+	__be16 id;
+	__be16 fragment; /* flags and offset */
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__u8 src[4];
+	__u8 dst[4];
+};
+
+struct parse_extension {
+	__u8 next;
+	__u8 length; /* in units that depend on the header */
+	__be16 fragment;
+};
+
+struct parse_jumbo {
+	__u8 next;
+	__u8 length;
+	__u8 option;
+	__u8 option_length;
+	__be32 payload;
+};
+
+struct parse_tcp {
+	__be16 src;
+	__be16 dst;
+	__be32 sequence;
+	__be32 ack;
+	__be16 offset_flags;
+	__be16 window;
+	__be16 checksum;
+	__be16 urgent;
+};
+
+struct parse_ports {
+	__be16 src;
+	__be16 dst;
+};
+
+struct parse_icmp {
+	__u8 type;
+	__u8 code;
+};
+
+/* Defines int parse_take_x(cursor, type **ret): *ret is what lies at the cursor, which moves on; or -1. */
+#define DEFINE_PARSE_TAKE(name, type) \
+	static __always_inline int parse_take_##name(struct cursor *c, type **ret) \
+	{ \
+		type *header = (type *)c->pos; \
+\
+		if ((void *)(header + 1) > c->end) \
+			return -1; \
+		c->pos = header + 1; \
+		*ret = header; \
+		return 0; \
+	}
+
+DEFINE_PARSE_TAKE(ethernet, struct ethhdr)
+DEFINE_PARSE_TAKE(vlan, struct parse_vlan)
+DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
+DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
+DEFINE_PARSE_TAKE(ipv6, struct ipv6hdr)
+DEFINE_PARSE_TAKE(extension, struct parse_extension)
+DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
+DEFINE_PARSE_TAKE(ports, struct parse_ports)
+DEFINE_PARSE_TAKE(icmp, struct parse_icmp)
+
+/* Puts the cursor `octets` behind the start of a header; what is there is checked by the next take. */
+static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
+{
+	c->pos = (char *)header + octets;
+}
