@@ -224,9 +224,47 @@ static void test_model(void **state)
 	assert_int_equal(stats->entries, 0);
 }
 
+static void count_sink(void *userdata, const struct flow *flow)
+{
+	(void)flow;
+	++*(unsigned int *)userdata;
+}
+
+/* Passes that expire nothing look at no flow: 100,000 of them over 65,536 flows would take minutes. */
+static void test_cost(void **state)
+{
+	unsigned int exported = 0;
+	struct cache_options options = {.entries = 65536,
+					.idle_ns = 3600 * SEC,
+					.active_ns = 3600 * SEC,
+					.linger_ns = LINGER,
+					.sink = count_sink,
+					.userdata = &exported};
+	struct flow_record delta = {.packets = 1, .first_ns = 1000 * SEC, .last_ns = 1000 * SEC};
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	uint64_t start = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+
+	(void)state;
+	assert_int_equal(cache_new(&cache, &options), 0);
+	cache_expire(cache, 1000 * SEC);
+	for (uint32_t i = 0; i < options.entries; i++) {
+		struct flow_key key = {.protocol = 17};
+
+		memcpy(key.dst, &i, sizeof(i));
+		cache_merge(cache, &key, &delta);
+	}
+	for (uint64_t pass = 0; pass < 100000; pass++)
+		cache_expire(cache, 1000 * SEC + pass * NSEC_PER_MSEC);
+	assert_int_equal(exported, 0);
+	assert_true(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - start < 5 * SEC);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_model)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_cost),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
