@@ -18,13 +18,15 @@ static void print_usage(FILE *file)
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		fprintf(file, "  %-8s %s\n", verbs[i].name, verbs[i].help);
-	fprintf(file, "\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
+	fprintf(file,
+		"\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
 }
 
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
+	if (argc > 1 &&
+	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
 		print_usage(stdout);
 		return 0;
 	}

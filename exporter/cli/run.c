@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
+#include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
@@ -159,7 +160,7 @@ static int attach(struct run *r)
 	const struct hooks_options hooks = {
 		.datapath = r->datapath,
 		.loop = r->loop,
-		.interfaces = (const char *const *)o->interfaces,
+		.interfaces = o->interfaces,
 		.interface_count = o->interface_count,
 		.ingress = o->ingress,
 		.egress = o->egress,
@@ -199,7 +200,7 @@ static void print_summary(const struct run *r)
 	if (error < 0)
 		log_errno(LOG_ERR, error, "cannot read the ledger");
 	else
-		ledger_print(&ledger, r->options.summary);
+		summary_print(&ledger, r->options.summary);
 }
 
 /* From here on nothing of ours sees packets; all that was seen goes out, with reason 4 where the flow went on. */
