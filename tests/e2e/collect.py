@@ -135,6 +135,15 @@ def milliseconds(text):
     return calendar.timegm(time.strptime(date.replace('T', ' '), '%Y-%m-%d %H:%M:%S')) * 1000 + int(fraction[:3])
 
 
+def same_value(name, value, text):
+    """Is a JSON value what ipfixDump wrote of the same field?"""
+    if 'Address' in name and 'Mac' not in name:
+        return address(value) == address(text)
+    if 'Milliseconds' in name:
+        return milliseconds(value.rstrip('Z')) == milliseconds(text)
+    return str(value) == text
+
+
 def ipfix_record(f):
     version = int(f['ipVersion'])
     source, destination = (f[f'{side}IPv{version}Address'] for side in ('source', 'destination'))

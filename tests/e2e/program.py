@@ -85,9 +85,9 @@ class Daemon:
         return ledger.proven(last_ledger(self.stderr()))
 
 
-def run(*words, prefix=(), timeout=60):
+def run(*words, prefix=(), timeout=60, path=None):
     """Runs the program to its end: (exit status, standard output, standard error)."""
-    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), binary(), *map(str, words)], stdin=subprocess.DEVNULL,
+    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), path or binary(), *map(str, words)], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, errors='replace', check=False, timeout=timeout)
     return done.returncode, done.stdout, done.stderr
 

@@ -115,6 +115,9 @@ class Sandbox:
     def ip(self, role, *words):
         return command('ip', '-n', self.names[role], *words)
 
+    def ip_tc(self, role, *words):
+        return command('tc', '-n', self.names[role], *words)
+
     def start(self, role, *words, **options):
         """Starts a program that is killed at the sandbox's end at the latest."""
         process = subprocess.Popen([*DIES_WITH_TEST, *self.inside(role, *words)], stdin=subprocess.DEVNULL, **options)

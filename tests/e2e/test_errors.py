@@ -1,0 +1,189 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: what is wrong is named, the exit status says whose fault it is, and nothing is left attached."""
+import functools
+import os
+import re
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+import collect
+import program
+import tap
+import traffic
+from sandbox import Sandbox, command
+from tap import Skip, check, check_equal
+
+USAGE, FAILED = 2, 1
+NOWHERE = 'file:///dev/null'
+NOBODY = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--no-new-privs', '--inh-caps=-all']
+XDP_SOURCE = '''
+__attribute__((section("xdp"), used)) int foreign_xdp(void *ctx) { return 2; }
+__attribute__((section("license"), used)) char license[] = "GPL";
+'''
+
+# name: (arguments, exit status, patterns that each match one line and no other)
+COMMANDS = {
+    'unknown interface': (['run', '--interface', 'nosuch0', '--collector', NOWHERE], FAILED, ["'nosuch0'"]),
+    'no interface': (['run', '--collector', NOWHERE], USAGE, ['--interface']),
+    'malformed URL': (['run', '--interface', 'm0', '--collector', 'ipfix//collector'], USAGE, ['ipfix//collector']),
+    'URL of no known kind': (['run', '--interface', 'm0', '--collector', 'gopher://collector'], USAGE, ['gopher']),
+    'URL with a bad port': (['run', '--interface', 'm0', '--collector', 'ipfix://127.0.0.1:70000'], USAGE, ['70000']),
+    'unknown option': (['run', '--interface', 'm0', '--colector', NOWHERE], USAGE, ['colector']),
+    'unknown verb': (['meter'], USAGE, ["'meter'"]),
+    'several bad options': (
+        ['run', '--interface', 'm0', '--idle-timeout', 'soon', '--collector', 'gopher://x', '--ingress', 'maybe', '--bank-entries',
+         '-5', '--cache-entries', '1', '--mask', 'nothing', '--nonsense'], USAGE,
+        ['idle-timeout.*soon|soon.*idle-timeout', 'gopher', 'maybe', 'bank-entries', 'cache-entries', "'?nothing", 'nonsense']),
+    'file that cannot be written': (['run', '--interface', 'm0', '--collector', 'file:///nonexistent/flows.ipfix'], FAILED,
+                                    ['/nonexistent/flows.ipfix']),
+    'XDP where there is none': (['run', '--interface', 'lo', '--ingress', 'xdp', '--collector', NOWHERE], FAILED,
+                                ["'lo'.*--ingress tc"]),
+    'capture that is not there': (['replay', '/nonexistent/file.pcap', '--collector', NOWHERE], FAILED, ['/nonexistent/file.pcap']),
+    'capture that is a folder': (['replay', '/proc', '--collector', NOWHERE], FAILED, ['/proc']),
+    'capture that is none': (['replay', '/proc/version', '--collector', NOWHERE], FAILED, ['/proc/version']),
+    'replay without a file': (['replay', '--collector', NOWHERE], USAGE, ['FILE|file']),
+}
+
+
+def attached(box, interface='m0'):
+    """Programs on an interface, by `ip` and `tc`."""
+    found = [box.link('meter', interface).get('xdp', {}).get('prog')]
+    for side in 'ingress', 'egress':
+        found += [line for line in box.ip_tc('meter', 'filter', 'show', 'dev', interface, side).splitlines() if 'bpf' in line]
+    return [one for one in found if one]
+
+
+def check_complaint(result, status, patterns):
+    """One line for each pattern, and the exit status."""
+    code, _, stderr = result
+    check_equal(f'exit status, of\n{program.shown(stderr)}', code, status)
+    for pattern in patterns:
+        lines = [line for line in stderr.splitlines() if re.search(pattern, line)]
+        check(len(lines) == 1, f'{len(lines)} lines match /{pattern}/, expected one, in', program.shown(stderr))
+
+
+def test_command(box, name):
+    arguments, status, patterns = COMMANDS[name]
+    check_complaint(program.run(*arguments, prefix=box.inside('meter'), timeout=20), status, patterns)
+    check_equal('left attached', attached(box), [])
+
+
+def as_nobody(box, *arguments):
+    """Runs a copy that nobody can reach, wherever the build tree is."""
+    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+        os.chmod(directory, 0o755)
+        copy = shutil.copy(program.binary(), directory)
+        os.chmod(copy, 0o755)
+        return program.run(*arguments, prefix=[*box.inside('meter'), *NOBODY], timeout=20, path=copy)
+
+
+def test_no_permission(box):
+    result = as_nobody(box, 'run', '--interface', 'm0', '--collector', NOWHERE)
+    check_complaint(result, FAILED, ['CAP_BPF.*CAP_NET_ADMIN|root'])
+    check_equal('left attached', attached(box), [])
+
+
+def test_no_btf(box):
+    """A kernel that does not show its types."""
+    hide = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /sys/kernel/btf && exec "$0" "$@"']
+    result = program.run('run', '--interface', 'm0', '--collector', NOWHERE, prefix=[*box.inside('meter'), *hide], timeout=20)
+    check_complaint(result, FAILED, ['BTF'])
+    check_equal('left attached', attached(box), [])
+
+
+def test_hook_held(box):
+    """Somebody else's XDP program stays, and is named."""
+    clang = shutil.which('clang-14') or shutil.which('clang')
+    if not clang:
+        raise Skip('not installed: clang')
+    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+        source, code = Path(directory) / 'foreign.c', Path(directory) / 'foreign.o'
+        source.write_text(XDP_SOURCE)
+        command(clang, '-target', 'bpf', '-O2', '-g', '-c', source, '-o', code)
+        box.ip('meter', 'link', 'set', 'dev', 'm0', 'xdpdrv', 'obj', code, 'sec', 'xdp')
+    try:
+        foreign = box.link('meter', 'm0')['xdp']['prog']['id']
+        result = program.run('run', '--interface', 'm0', '--ingress', 'xdp', '--collector', NOWHERE, prefix=box.inside('meter'),
+                             timeout=20)
+        check_complaint(result, FAILED, [rf"'m0'.*\b{foreign}\b.*--ingress tc"])
+        check_equal('program on the interface', box.link('meter', 'm0')['xdp']['prog']['id'], foreign)
+    finally:
+        box.ip('meter', 'link', 'set', 'dev', 'm0', 'xdpdrv', 'off')
+
+
+def test_one_of_two(box):
+    """An interface that cannot be had is reported, and the other is metered."""
+    with program.Daemon(box, 'meter', '--interface', 'm0', '--interface', 'nosuch0', '--collector', NOWHERE) as daemon:
+        lines = [line for line in daemon.stderr().splitlines() if "'nosuch0'" in line]
+        check_equal('lines that name the interface that is not there', len(lines), 1)
+        daemon.stop()
+    check_equal('left attached', attached(box), [])
+
+
+def test_second_exporter(box):
+    """A second exporter at the same XDP hook gives up, and the first goes on."""
+    box.address(('meter', 'm0', ['10.74.0.1']), ('peer', 'p0', ['10.74.0.2']))
+    options = ['--interface', 'm0', '--ingress', 'xdp', '--egress', 'off', '--collector', NOWHERE]
+    with program.Daemon(box, 'meter', *options) as daemon:
+        check_complaint(program.run('run', *options, prefix=box.inside('meter'), timeout=20), FAILED, ["'m0'.*held by"])
+        traffic.udp(box, 'peer', ('10.74.0.2', 1000), ('10.74.0.1', 9), 5)
+        check_equal('packets seen by the first', daemon.stop()['seen'], 5)
+
+
+def udp_frame(port):
+    payload = bytes(18)
+    udp = struct.pack('!HHHH', port, 9, 8 + len(payload), 0)
+    ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(udp) + len(payload), 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]))
+    return bytes(12) + b'\x08\x00' + ip + udp + payload
+
+
+def capture_of(frames):
+    records = [struct.pack('<IIII', 1600000000 + i, 0, len(frame), len(frame)) + frame for i, frame in enumerate(frames)]
+    return struct.pack('<IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 262144, 1) + b''.join(records)
+
+
+def test_damaged(damage, good):
+    """A capture that ends or goes wrong in the middle gives what it holds, and then an error."""
+    frames = [udp_frame(1000 + i) for i in range(10)]
+    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+        capture, output = Path(directory) / 'damaged.pcap', Path(directory) / 'flows.ipfix'
+        capture.write_bytes(damage(capture_of(frames)))
+        result = program.run('replay', capture, '--summary', 'json', '--collector', f'file://{output}', timeout=20)
+        check_complaint(result, FAILED, [re.escape(f'{capture}')])
+        records = collect.read_ipfix(output)
+    check_equal('ports in the records', sorted(record.key.source_port for record in records), [1000 + i for i in range(good)])
+    check_equal('packets in the ledger', program.last_ledger(result[2])['accounted']['packets'], good)
+
+
+def cut(text):
+    return text[:-20]
+
+
+def scribble(text):
+    """Another length in the header of the sixth record."""
+    at = 24 + 5 * (16 + len(udp_frame(0))) + 8
+    return text[:at] + b'\xff\xff\xff\x7f' + text[at + 4:]
+
+
+def main():
+    tap.require('ip', 'tc', 'ethtool', 'setpriv', 'unshare', 'ipfixDump')
+    program.binary()
+    with Sandbox('meter', 'peer') as box:
+        box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
+        tests = [(name, functools.partial(test_command, box, name)) for name in COMMANDS]
+        tap.main(tests + [
+            ('no permission', functools.partial(test_no_permission, box)),
+            ('no BTF', functools.partial(test_no_btf, box)),
+            ('XDP hook held by somebody else', functools.partial(test_hook_held, box)),
+            ('XDP hook held by another exporter', functools.partial(test_second_exporter, box)),
+            ('one of two interfaces is not there', functools.partial(test_one_of_two, box)),
+            ('truncated capture', functools.partial(test_damaged, cut, 9)),
+            ('damaged capture', functools.partial(test_damaged, scribble, 5)),
+        ])
+
+
+if __name__ == '__main__':
+    main()
