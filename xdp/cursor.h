@@ -9,7 +9,7 @@
  */
 #include <linux/if_ether.h>
 #include <linux/in.h>
-#include <linux/ipv6.h>
+#include <linux/in6.h>
 #include <bpf/bpf_endian.h>
 #include "xdp/flow.h"
 
@@ -21,6 +21,16 @@
 #define PARSE_PROTO_UDPLITE 136
 #define PARSE_PROTO_DCCP    33
 
+/*
+ * In userspace a frame may begin at any address, and the compiler must know.  In BPF it must not: it
+ * would load byte by byte, where the kernel and its frames take care of alignment.
+ */
+#ifdef __bpf__
+#define PARSE_HEADER
+#else
+#define PARSE_HEADER __attribute__((packed))
+#endif
+
 /* The bytes within reach: a linear buffer, shorter than the frame where the rest lies elsewhere. */
 struct cursor {
 	void *pos;
@@ -30,7 +40,7 @@ struct cursor {
 struct parse_vlan {
 	__be16 tci;
 	__be16 ethertype;
-};
+} PARSE_HEADER;
 
 struct parse_pppoe {
 	__u8 version_type;
@@ -38,7 +48,7 @@ struct parse_pppoe {
 	__be16 session;
 	__be16 length;
 	__be16 protocol; /* the PPP protocol that the length counts in */
-};
+} PARSE_HEADER;
 
 struct parse_ipv4 {
 	__u8 version_ihl;
@@ -51,13 +61,22 @@ struct parse_ipv4 {
 	__be16 checksum;
 	__u8 src[4];
 	__u8 dst[4];
-};
+} PARSE_HEADER;
+
+struct parse_ipv6 {
+	__be32 first; /* version, traffic class, flow label */
+	__be16 length;
+	__u8 next;
+	__u8 hop_limit;
+	__u8 src[16];
+	__u8 dst[16];
+} PARSE_HEADER;
 
 struct parse_extension {
 	__u8 next;
 	__u8 length; /* in units that depend on the header */
 	__be16 fragment;
-};
+} PARSE_HEADER;
 
 struct parse_jumbo {
 	__u8 next;
@@ -65,7 +84,7 @@ struct parse_jumbo {
 	__u8 option;
 	__u8 option_length;
 	__be32 payload;
-};
+} PARSE_HEADER;
 
 struct parse_tcp {
 	__be16 src;
@@ -76,17 +95,17 @@ struct parse_tcp {
 	__be16 window;
 	__be16 checksum;
 	__be16 urgent;
-};
+} PARSE_HEADER;
 
 struct parse_ports {
 	__be16 src;
 	__be16 dst;
-};
+} PARSE_HEADER;
 
 struct parse_icmp {
 	__u8 type;
 	__u8 code;
-};
+} PARSE_HEADER;
 
 /* Defines int parse_take_x(cursor, type **ret): *ret is what lies at the cursor, which moves on; or -1. */
 #define DEFINE_PARSE_TAKE(name, type) \
@@ -105,7 +124,7 @@ DEFINE_PARSE_TAKE(ethernet, struct ethhdr)
 DEFINE_PARSE_TAKE(vlan, struct parse_vlan)
 DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
 DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
-DEFINE_PARSE_TAKE(ipv6, struct ipv6hdr)
+DEFINE_PARSE_TAKE(ipv6, struct parse_ipv6)
 DEFINE_PARSE_TAKE(extension, struct parse_extension)
 DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
 DEFINE_PARSE_TAKE(ports, struct parse_ports)

@@ -33,7 +33,7 @@ struct packet {
 	__u8 dst_mac[6];
 	__u8 ttl;
 	__u8 tos;
-	__u8 fragment;	   /* part of a fragmented packet (or IPv6 with a fragment header) */
+	__u8 fragment;	   /* part of a fragmented packet; an atomic fragment of IPv6 is not */
 	__u8 no_transport; /* a later fragment: what follows is no transport header */
 };
 
@@ -121,7 +121,7 @@ static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 	if (!p->fragment)
 		return r;
 	p->tcp_flags = 0;
-	return REASON_NONE;
+	return c->end - c->pos < parse_room(p) ? r : REASON_NONE;
 }
 
 static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, struct packet *p)
@@ -161,20 +161,21 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
  * Linux makes such headers for BIG TCP in memory and takes them out before sending, so a GSO
  * super-packet's is remembered as not being on the wire.
  */
-static __always_inline int parse_jumbo(const struct cursor *c, const struct frame *f,
-				       struct packet *p)
+static __always_inline void parse_jumbo(const struct cursor *c, const struct frame *f,
+					struct packet *p)
 {
 	const struct parse_jumbo *jumbo = c->pos;
+	__u64 octets;
 
 	if (p->key.protocol != IPPROTO_HOPOPTS || (void *)(jumbo + 1) > c->end)
-		return REASON_NONE;
+		return;
 	if (jumbo->length != 0 || jumbo->option != 0xc2 || jumbo->option_length != 4)
-		return REASON_NONE;
+		return;
+	octets = sizeof(struct parse_ipv6) + (__u64)bpf_ntohl(jumbo->payload);
 	if (f->gso)
 		p->jumbo = sizeof(*jumbo);
 	else
-		p->octets = sizeof(struct ipv6hdr) + bpf_ntohl(jumbo->payload);
-	return REASON_NONE;
+		p->octets = octets > 0xffffffff ? 0xffffffff : octets; /* longer than any frame */
 }
 
 /* 1 when `protocol` is `which` (below 64), without a branch: see parse_ipv6_extensions(). */
@@ -200,7 +201,7 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 {
 	struct parse_extension *ext;
 	__u8 protocol = p->key.protocol;
-	__u32 offset = sizeof(struct ipv6hdr), length, fragment, ah, later = 0;
+	__u32 offset = sizeof(struct parse_ipv6), length, fragment, ah, later = 0, parts = 0;
 	int i;
 
 	for (i = 0; i < PARSE_EXTENSION_MAX && !later && parse_is_extension(protocol); i++) {
@@ -213,8 +214,9 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 		PARSE_OPAQUE(length);
 		length &= 0xfff;
 		offset += length;
-		p->fragment |= fragment;
-		later = bpf_ntohs(ext->fragment) & 0xfff8 & -fragment;
+		/* offset and the flag that more follow: neither is in an atomic fragment (RFC 6946) */
+		parts |= bpf_ntohs(ext->fragment) & 0xfff9 & -fragment;
+		later = parts & 0xfff8;
 		protocol = ext->next;
 		parse_seek(c, ext, length);
 		if (c->pos > c->end || offset > p->octets)
@@ -222,6 +224,7 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 	}
 	if (!later && parse_is_extension(protocol))
 		return REASON_IPV6_DEPTH;
+	p->fragment = parts != 0;
 	p->no_transport = later != 0;
 	p->key.protocol = protocol;
 	p->l4_offset = offset;
@@ -230,25 +233,25 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 
 static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, struct packet *p)
 {
-	struct ipv6hdr *ip;
+	struct parse_ipv6 *ip;
 	__u32 first, room;
 	int r;
 
 	if (parse_take_ipv6(c, &ip) < 0)
 		return REASON_IPV6_SHORT;
-	first = bpf_ntohl(*(__be32 *)ip);
+	first = bpf_ntohl(ip->first);
 	if (first >> 28 != 6)
 		return REASON_IPV6_VERSION;
 	p->key.kind |= FLOW_IPV6;
 	p->tos = first >> 20;
 	p->flow_label = first & 0xfffff;
 	p->ttl = ip->hop_limit;
-	p->key.protocol = ip->nexthdr;
-	__builtin_memcpy(p->key.src, &ip->saddr, 16);
-	__builtin_memcpy(p->key.dst, &ip->daddr, 16);
+	p->key.protocol = ip->next;
+	__builtin_memcpy(p->key.src, ip->src, 16);
+	__builtin_memcpy(p->key.dst, ip->dst, 16);
 	room = f->octets - p->l3_offset;
-	p->octets = f->gso ? room : sizeof(*ip) + bpf_ntohs(ip->payload_len);
-	if (ip->payload_len == 0)
+	p->octets = f->gso ? room : sizeof(*ip) + bpf_ntohs(ip->length);
+	if (ip->length == 0)
 		parse_jumbo(c, f, p);
 	if (p->octets > room)
 		return REASON_IPV6_LENGTH;
