@@ -9,7 +9,7 @@ from tap import check
 from truth import Flow, Key
 
 SNAPLEN = 128
-SETTLE_SECONDS = 0.5  # packets wait that long in the kernel's capture ring, and dumpcap does not ask for them at its end
+SETTLE_SECONDS = 0.5  # packets wait so long in the kernel's capture ring, where dumpcap leaves them at its end
 FLOW_FIELDS = ('ip.src', 'ipv6.src', 'ip.dst', 'ipv6.dst', 'ip.proto', 'ipv6.nxt', 'tcp.srcport', 'udp.srcport',
                'tcp.dstport', 'udp.dstport', 'ip.len', 'ipv6.plen', 'tcp.flags', 'frame.time_epoch')
 

@@ -18,7 +18,8 @@ def check_seen(ledger):
                     count['accounted']['packets'] + count['unrecorded'])
     check_equal('seen in all', ledger['seen'], sum(count['seen'] for count in directions.values()))
     unrecorded = total(ledger['ignored'].values(), 'packets') + total(ledger['refused'].values(), 'packets')
-    check_equal('seen against accounted, ignored and refused', ledger['seen'], ledger['accounted']['packets'] + unrecorded)
+    check_equal('seen against accounted, ignored and refused', ledger['seen'],
+                ledger['accounted']['packets'] + unrecorded)
 
 
 def check_collector(ledger, collector):

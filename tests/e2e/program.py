@@ -87,8 +87,9 @@ class Daemon:
 
 def run(*words, prefix=(), timeout=60, path=None):
     """Runs the program to its end: (exit status, standard output, standard error)."""
-    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), path or binary(), *map(str, words)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, errors='replace', check=False, timeout=timeout)
+    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), path or binary(), *map(str, words)],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', check=False,
+                          timeout=timeout)
     return done.returncode, done.stdout, done.stderr
 
 

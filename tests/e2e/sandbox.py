@@ -22,6 +22,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 DIES_WITH_TEST = ['setpriv', '--pdeathsig', 'KILL']
 QUIET = ('net.ipv6.conf.all.accept_ra=0', 'net.ipv6.conf.default.accept_ra=0', 'net.ipv6.conf.default.accept_dad=0',
          'net.ipv6.conf.default.addr_gen_mode=1', 'net.ipv6.conf.default.router_solicitations=0')
+NO_OFFLOADS = [word for feature in ('tso', 'gso', 'gro', 'tx', 'rx') for word in (feature, 'off')]
 NO_IPV6 = ('net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
 
 _counter = itertools.count()
@@ -131,7 +132,7 @@ class Sandbox:
                 self.names[peer_role])
         for role, name in one, other:
             if not offloads:
-                self.run(role, 'ethtool', '-K', name, 'tso', 'off', 'gso', 'off', 'gro', 'off', 'tx', 'off', 'rx', 'off')
+                self.run(role, 'ethtool', '-K', name, *NO_OFFLOADS)
             self.ip(role, 'link', 'set', name, 'mtu', '1500', 'up')
         for role, name in one, other:
             wait_until(lambda r=role, n=name: self.link(r, n)['operstate'] == 'UP', 5, f'{name} to be up')
@@ -142,7 +143,8 @@ class Sandbox:
             mac = self.link(peer_role, peer)['address']
             for address in addresses:
                 six = ':' in address
-                self.ip(role, 'address', 'add', f'{address}/{64 if six else 24}', 'dev', name, *(['nodad'] if six else []))
+                self.ip(role, 'address', 'add', f'{address}/{64 if six else 24}', 'dev', name,
+                        *(['nodad'] if six else []))
             for address in peer_addresses:
                 self.ip(role, 'neighbour', 'replace', address, 'lladdr', mac, 'dev', name, 'nud', 'permanent')
 

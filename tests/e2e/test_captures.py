@@ -103,7 +103,10 @@ def test_malformed_way(way, captures):
 
 
 class Replays:
-    """Replays of captures, several at a time: most of one's time is waiting for nfcapd.  Begins with the first result."""
+    """Replays of captures, several at a time, from when the first result is asked for.
+
+    Most of the time that one takes is waiting for nfcapd.
+    """
 
     def __init__(self, box, pool, captures):
         self.box, self.pool, self.captures, self.futures = box, pool, captures, {}

@@ -94,7 +94,8 @@ def test_gso(mask):
     check(not lines, 'records differ from the wire:', *lines)
     for side, direction in ('rx', 0), ('tx', 1):
         packets = sum(record.flow.packets for record in records if record.direction == direction)
-        check(packets > 2 * skbs[side], f'{side}: {packets} packets came as {skbs[side]} skbs: hardly a super-packet among them')
+        check(packets > 2 * skbs[side],
+              f'{side}: {packets} packets came as {skbs[side]} skbs: hardly a super-packet among them')
 
 
 def main():

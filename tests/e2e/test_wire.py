@@ -63,7 +63,8 @@ class Wire:
             capture = Capture(box, 'meter', 'lo', f'{directory}/lo.pcapng', f'udp port {PORT}', 65535)
             file = Path(directory) / 'flows.ipfix'
             with program.Daemon(box, 'meter', '--interface', 'm0', '--egress', 'off', '--drain-interval', '1s',
-                                '--idle-timeout', '2s', '--template-interval', f'{TEMPLATE_INTERVAL}s', '--domain', '77',
+                                '--idle-timeout', '2s', '--template-interval', f'{TEMPLATE_INTERVAL}s',
+                                '--domain', '77',
                                 '--collector', nfcapd.url, '--collector', f'file://{file}') as daemon:
                 for _ in range(3):
                     for port in range(FLOWS):
