@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The command line of `flowtally run` and `flowtally replay`: one table of options for both. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "exporter/meter/hooks.h"
+#include "exporter/util.h"
+
+enum option_verb {
+	VERB_RUN = 1 << 0,
+	VERB_REPLAY = 1 << 1,
+};
+
+/* The final ledger on stderr. */
+enum summary_form {
+	SUMMARY_TEXT,
+	SUMMARY_JSON,
+	SUMMARY_OFF,
+};
+
+/* All times in ns.  Strings belong to argv; options that a verb does not have hold their defaults. */
+struct run_options {
+	const char *file;	 /* of replay; "-" is stdin */
+	const char **interfaces; /* names and globs */
+	size_t interface_count;
+	enum hook_mode ingress;
+	enum hook_mode egress;
+	const char **collectors; /* URLs that exports_url_valid() has taken */
+	size_t collector_count;
+	uint64_t idle_ns;
+	uint64_t active_ns;
+	uint64_t linger_ns;
+	uint64_t drain_ns;
+	uint32_t bank_entries;
+	uint32_t cache_entries;
+	uint32_t domain; /* never 0 */
+	uint16_t message_max;
+	uint64_t template_interval_ns;
+	enum summary_form summary;
+	const char *mask; /* NULL: none */
+	bool live;
+	bool verbose;
+	bool quiet;
+};
+
+/*
+ * argv[0] is the verb; argv is permuted as by getopt_long(3).  Returns 0, 1 when --help has been
+ * printed on stdout, or -EINVAL after all errors have been logged, one line each.  Sets the level of
+ * the log as --quiet and --verbose say.  *ret needs run_options_clear() after success alone.
+ */
+int run_options_parse(struct run_options *ret, enum option_verb verb, int argc, char **argv);
+void run_options_clear(struct run_options *options);
+
+/* Stable per host and not 0: from /etc/machine-id, without it from the host's name. */
+uint32_t run_options_default_domain(void);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* Numbers, times and names as people write them. */
+#include <stdint.h>
+
+/* Decimal digits alone; too great ones become UINT64_MAX.  -EINVAL. */
+int value_number(const char *text, uint64_t *ret);
+
+/* A number and ms, s, m or h; too long ones become UINT64_MAX.  -EINVAL, also without a unit. */
+int value_duration(const char *text, uint64_t *ret_ns);
+
+/* In the greatest unit that divides it: "1500ms", "15s", "24h". */
+#define VALUE_DURATION_MAX 24
+void value_print_duration(char text[VALUE_DURATION_MAX], uint64_t ns);
+
+/* Letters to insert, delete or change to make one word the other; a word of more than 31 letters is far from all. */
+unsigned int value_distance(const char *a, const char *b);

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line: values, defaults, and every error named in one go. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <cmocka.h>
+#include "exporter/cli/options.h"
+#include "exporter/cli/value.h"
+#include "exporter/log.h"
+#include "exporter/meter/datapath.h"
+
+#define SEC	  NSEC_PER_SEC
+#define WORDS_MAX 32
+
+static struct {
+	char text[8192]; /* what the last call wrote on stderr or stdout */
+	unsigned int lines;
+	struct run_options options;
+} got;
+
+/* Sends a standard stream to a file of its own; returns the descriptor to put back. */
+static int capture_begin(FILE *stream)
+{
+	int saved = dup(fileno(stream)), file = memfd_create("captured", 0);
+
+	fflush(stream);
+	assert_true(saved >= 0 && file >= 0);
+	assert_true(dup2(file, fileno(stream)) >= 0);
+	close(file);
+	return saved;
+}
+
+static void capture_end(FILE *stream, int saved)
+{
+	ssize_t length;
+
+	fflush(stream);
+	length = pread(fileno(stream), got.text, sizeof(got.text) - 1, 0);
+	assert_true(length >= 0);
+	assert_true(dup2(saved, fileno(stream)) >= 0);
+	close(saved);
+	got.text[length] = '\0';
+	got.lines = 0;
+	for (const char *c = got.text; *c; c++)
+		got.lines += *c == '\n';
+}
+
+/* Parses "run --interface eth0" and the like, divided at spaces. */
+static int parse(const char *line)
+{
+	static char words[1024];
+	char *argv[WORDS_MAX + 1] = {0}, *rest = words;
+	FILE *stream = strstr(line, "--help") ? stdout : stderr;
+	int argc = 0, saved, r;
+
+	assert_true(strlen(line) < sizeof(words));
+	strcpy(words, line);
+	while ((argv[argc] = strsep(&rest, " ")) && argc < WORDS_MAX)
+		argc++;
+	saved = capture_begin(stream);
+	r = run_options_parse(&got.options, strcmp(argv[0], "run") ? VERB_REPLAY : VERB_RUN, argc,
+			      argv);
+	capture_end(stream, saved);
+	return r;
+}
+
+static void expect_good(const char *line)
+{
+	int r = parse(line);
+
+	if (r != 0 || got.lines != 0)
+		fail_msg("%s: %d, %s", line, r, got.text);
+}
+
+/* One line on stderr, with each of two texts in it. */
+static void expect_error(const char *line, const char *a, const char *b)
+{
+	int r = parse(line);
+
+	if (r != -EINVAL || got.lines != 1 || !strstr(got.text, a) || !strstr(got.text, b))
+		fail_msg("%s: %d, not (%s, %s): %s", line, r, a, b, got.text);
+}
+
+static void test_defaults(void **state)
+{
+	const struct run_options *o = &got.options;
+
+	(void)state;
+	expect_good("run --interface eth0");
+	assert_int_equal(o->interface_count, 1);
+	assert_string_equal(o->interfaces[0], "eth0");
+	assert_int_equal(o->ingress, HOOK_MODE_AUTO);
+	assert_int_equal(o->egress, HOOK_MODE_AUTO);
+	assert_int_equal(o->collector_count, 0);
+	assert_int_equal(o->idle_ns, 15 * SEC);
+	assert_int_equal(o->active_ns, 60 * SEC);
+	assert_int_equal(o->linger_ns, 2 * SEC);
+	assert_int_equal(o->drain_ns, 5 * SEC);
+	assert_int_equal(o->bank_entries, MAX(131072, datapath_entries_min()));
+	assert_int_equal(o->cache_entries, 262144);
+	assert_int_equal(o->domain, run_options_default_domain());
+	assert_int_not_equal(o->domain, 0);
+	assert_int_equal(o->message_max, 1400);
+	assert_int_equal(o->template_interval_ns, 60 * SEC);
+	assert_int_equal(o->summary, SUMMARY_TEXT);
+	assert_null(o->mask);
+	assert_null(o->file);
+	assert_false(o->live || o->verbose || o->quiet);
+	run_options_clear(&got.options);
+}
+
+static void test_values(void **state)
+{
+	const struct run_options *o = &got.options;
+
+	(void)state;
+	expect_good(
+		"run --interface=eth0 --interface wl* --ingress xdp --egress=off"
+		" --collector ipfix://192.0.2.1:4739 --collector json:- --idle-timeout 500ms"
+		" --active-timeout=2m --linger 100ms --bank-entries 16777216"
+		" --cache-entries=64 --domain 4294967295 --message-size 512"
+		" --template-interval 24h --summary json --live --mask tcx,xdp-frags --verbose");
+	assert_int_equal(o->interface_count, 2);
+	assert_string_equal(o->interfaces[1], "wl*");
+	assert_int_equal(o->ingress, HOOK_MODE_XDP);
+	assert_int_equal(o->egress, HOOK_MODE_OFF);
+	assert_int_equal(o->collector_count, 2);
+	assert_string_equal(o->collectors[0], "ipfix://192.0.2.1:4739");
+	assert_string_equal(o->collectors[1], "json:-");
+	assert_int_equal(o->idle_ns, SEC / 2);
+	assert_int_equal(o->active_ns, 120 * SEC);
+	assert_int_equal(o->linger_ns, SEC / 10);
+	assert_int_equal(o->drain_ns, SEC / 2); /* no longer than the idle timeout */
+	assert_int_equal(o->bank_entries, 16777216);
+	assert_int_equal(o->cache_entries, 64);
+	assert_int_equal(o->domain, UINT32_MAX);
+	assert_int_equal(o->message_max, 512);
+	assert_int_equal(o->template_interval_ns, 86400 * SEC);
+	assert_int_equal(o->summary, SUMMARY_JSON);
+	assert_string_equal(o->mask, "tcx,xdp-frags");
+	assert_true(o->live && o->verbose && !o->quiet);
+	run_options_clear(&got.options);
+
+	expect_good("run --interface a --interface b --domain 1 --domain 2"); /* the last counts */
+	assert_int_equal(o->domain, 2);
+	run_options_clear(&got.options);
+	expect_good("run --interface a --live");
+	assert_int_equal(o->drain_ns, SEC);
+	run_options_clear(&got.options);
+	expect_good("run --interface a --live --drain-interval 7s");
+	assert_int_equal(o->drain_ns, 7 * SEC);
+	run_options_clear(&got.options);
+}
+
+static void test_replay(void **state)
+{
+	(void)state;
+	expect_good("replay --collector json:- - --active-timeout 1h --quiet");
+	assert_string_equal(got.options.file, "-");
+	assert_int_equal(got.options.active_ns, 3600 * SEC);
+	assert_true(got.options.quiet);
+	run_options_clear(&got.options);
+	expect_good("replay --collector json:- -- --odd.pcap");
+	assert_string_equal(got.options.file, "--odd.pcap");
+	run_options_clear(&got.options);
+	expect_error("replay a.pcap", "collector", "--collector URL");
+	expect_error("replay --collector json:-", "no capture", "pcapng");
+	expect_error("replay a.pcap b.pcap --collector json:-", "'b.pcap'", "unexpected argument");
+	expect_error("replay a.pcap --collector json:- --interface eth0", "--interface",
+		     "not an option of `flowtally replay`");
+	log_set_level(LOG_INFO);
+}
+
+static void test_bad_values(void **state)
+{
+	(void)state;
+	expect_error("run --interface e --idle-timeout 15x", "--idle-timeout '15x'", "15s");
+	expect_error("run --interface e --idle-timeout 15", "--idle-timeout '15'", "unit");
+	expect_error("run --interface e --idle-timeout -5s", "'-5s'", "not a time");
+	expect_error("run --interface e --idle-timeout=", "''", "not a time");
+	expect_error("run --interface e --linger 99ms", "out of range", "100ms to 24h");
+	expect_error("run --interface e --active-timeout 25h", "'25h'", "100ms to 24h");
+	expect_error("run --interface e --active-timeout 99999999999999999999h", "out of range",
+		     "100ms to 24h");
+	expect_error("run --interface e --cache-entries 63", "'63'", "64 to 16777216");
+	expect_error("run --interface e --cache-entries 1e6", "'1e6'", "not a number");
+	expect_error("run --interface e --bank-entries 4095", "'4095'", "to 16777216");
+	expect_error("run --interface e --domain 0", "--domain '0'", "1 to 4294967295");
+	expect_error("run --interface e --domain 4294967296", "out of range", "1 to 4294967295");
+	expect_error("run --interface e --message-size 9001", "'9001'", "512 to 9000");
+	expect_error("run --interface e --message-size 66000", "'66000'", "512 to 9000");
+	expect_error("run --interface e --ingress fast", "'fast'", "auto, xdp, tc or off");
+	expect_error("run --interface e --egress xdp", "'xdp'", "auto, tc or off");
+	expect_error("run --interface e --summary xml", "'xml'", "text, json or off");
+	expect_error("run --interface e --mask tcx,foo", "'foo'", "tcx or xdp-frags");
+	expect_error("run --interface a/b", "'a/b'", "ip link");
+	expect_error("run --interface abcdefghijklmnop", "'abcdefghijklmnop'", "15 letters");
+	expect_error("run --interface e --collector gopher://x", "--collector 'gopher://x'", ": ");
+	expect_good("run --interface abcdefghijklmnop*");
+	run_options_clear(&got.options);
+}
+
+static void test_usage(void **state)
+{
+	(void)state;
+	expect_error("run --interfacee eth0 --interface e", "--interfacee",
+		     "did you mean --interface?");
+	expect_error("run --interface e --idel-timeout=3s", "--idel-timeout=3s",
+		     "did you mean --idle-timeout?");
+	expect_error("run --interface e --frobnicate", "--frobnicate", "run --help");
+	expect_error("run --interface e -z", "-z", "no such option");
+	expect_error("run --interface e --file", "--file", "no such option");
+	expect_error("run --interface e --live=yes", "--live", "takes no value");
+	expect_error("run --interface e --domain", "--domain", "lacks its value");
+	expect_error("run --interface", "--interface NAME|GLOB", "lacks its value");
+	expect_error("run eth0 --interface e", "'eth0'", "unexpected argument");
+	expect_error("run", "no interface", "--interface NAME");
+	expect_error("run --interface e --ingress off --egress off", "off", "nothing to meter");
+	expect_error("run --interface e --quiet --verbose", "--quiet", "choose one");
+}
+
+static void test_all_errors(void **state)
+{
+	static const char *const named[] = {
+		"--ingess:",  "--idle-timeout '15x'", "--message-size '1'",
+		"gopher://x", "--egress 'xdp'",	      "'stray'",
+		"--domain"};
+
+	(void)state;
+	assert_int_equal(parse("run --ingess tc --idle-timeout 15x --message-size 1 --collector"
+			       " gopher://x --egress xdp stray --domain"),
+			 -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
+		assert_non_null(strstr(got.text, named[i]));
+	assert_non_null(strstr(got.text, "no interface"));
+}
+
+static void test_help(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("run --help --nonsense"), 1);
+	assert_non_null(strstr(got.text, "--idle-timeout TIME"));
+	assert_non_null(strstr(got.text, "(15s)"));
+	assert_non_null(strstr(got.text, "--interface NAME|GLOB"));
+	assert_int_equal(parse("replay --help"), 1);
+	assert_non_null(strstr(got.text, "replay FILE"));
+	assert_null(strstr(got.text, "--interface"));
+}
+
+static void test_value(void **state)
+{
+	char text[VALUE_DURATION_MAX];
+	uint64_t value = 7;
+
+	(void)state;
+	assert_int_equal(value_number("18446744073709551615", &value), 0);
+	assert_int_equal(value, UINT64_MAX);
+	assert_int_equal(value_number("18446744073709551617", &value), 0);
+	assert_int_equal(value, UINT64_MAX);
+	value = 7;
+	assert_int_equal(value_number("", &value), -EINVAL);
+	assert_int_equal(value_number(" 1", &value), -EINVAL);
+	assert_int_equal(value_number("+1", &value), -EINVAL);
+	assert_int_equal(value_number("1 ", &value), -EINVAL);
+	assert_int_equal(value_duration("1", &value), -EINVAL);
+	assert_int_equal(value_duration("s", &value), -EINVAL);
+	assert_int_equal(value_duration("1 s", &value), -EINVAL);
+	assert_int_equal(value_duration("1us", &value), -EINVAL);
+	assert_int_equal(value, 7);
+	assert_int_equal(value_duration("3h", &value), 0);
+	assert_int_equal(value, 3 * 3600 * SEC);
+	value_print_duration(text, 1500 * NSEC_PER_MSEC);
+	assert_string_equal(text, "1500ms");
+	value_print_duration(text, 86400 * SEC);
+	assert_string_equal(text, "24h");
+	value_print_duration(text, 90 * SEC);
+	assert_string_equal(text, "90s");
+	assert_int_equal(value_distance("idle", "idle"), 0);
+	assert_int_equal(value_distance("idel", "idle"), 2);
+	assert_int_equal(value_distance("", "abc"), 3);
+	assert_int_equal(value_distance("abc", ""), 3);
+	assert_int_equal(value_distance("kitten", "sitting"), 3);
+	assert_true(value_distance("an-option-name-that-is-far-too-long", "a") > 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
+		cmocka_unit_test(test_replay),	 cmocka_unit_test(test_bad_values),
+		cmocka_unit_test(test_usage),	 cmocka_unit_test(test_all_errors),
+		cmocka_unit_test(test_help),	 cmocka_unit_test(test_value),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
