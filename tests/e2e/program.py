@@ -38,22 +38,20 @@ def last_ledger(stderr):
 class Daemon:
     """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
 
-    def __init__(self, box, role, *options, ready=True):
-        self.box, self.role, self.ready = box, role, ready
-        self.options = ['run', '--summary', 'json', *options]
+    def __init__(self, box, role, *options, summary='json'):
+        self.box, self.role = box, role
+        self.options = ['run', '--summary', summary, *options]
         self.log = tempfile.NamedTemporaryFile(prefix='flowtally-e2e-', suffix='.stderr')
         self.process = None
 
     def __enter__(self):
         self.process = self.box.start(self.role, binary(), *self.options, stdout=self.log, stderr=self.log)
-        if self.ready:
-            try:
-                wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
-                check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')
-            except Failure as failure:
-                self.process.kill()
-                self.process.wait()
-                raise Failure(f'{failure}\n{shown(self.stderr())}') from None
+        try:
+            wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
+            check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')
+        except Failure as failure:
+            self.kill()
+            raise Failure(f'{failure}\n{shown(self.stderr())}') from None
         return self
 
     def __exit__(self, _, error, __):
