@@ -82,7 +82,8 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 		return TC_ACT_UNSPEC;
 	}
 	tally_skb(skb, direction, &p, &t);
-	count->seen += t.packets - segments; /* tun and virtio leave gso_segs 0 */
+	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
+	count->seen += (__u64)t.packets - segments;
 	account(count, direction, &p, &t);
 	return TC_ACT_UNSPEC;
 }
