@@ -2,8 +2,11 @@
 #pragma once
 /*
  * Flow records to collectors.  Each collector has its own encoder state, queue, template schedule,
- * sequence and counters; a dead or slow one never touches another, and nothing here blocks except
- * exports_drain().
+ * sequence and counters; a dead or slow one never touches another.  Nothing here blocks except
+ * exports_drain(), exports_flow() after exports_set_blocking(), and a file or pipe that blocks when written.
+ *
+ * For each collector, at any moment and for records, packets and octets alike:
+ * given to exports_flow() = exported + queued + the sum of lost.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,10 +16,15 @@
 struct loop;
 struct exports;
 
+#define EXPORT_COLLECTORS_MAX 32
+
+/* 0 stands for the default. */
 struct export_options {
 	uint32_t domain;	       /* observation domain id of every message */
-	uint16_t message_max;	       /* octets of an IPFIX message over UDP at most, 512 to 9000 */
-	uint64_t template_interval_ns; /* templates are sent again that often over UDP */
+	uint16_t message_max;	       /* octets of an IPFIX message at most, 512 to 9000; 1400 */
+	uint32_t queue_messages;       /* length of a UDP collector's queue, 16 to 65536; 8192, that is 131072 IPv4
+					  records, for which memory is taken as the queue grows, 11.5 MB at most */
+	uint64_t template_interval_ns; /* templates are sent again that often over UDP; 60 s */
 };
 
 struct export_count {
@@ -28,7 +36,7 @@ struct export_count {
 enum export_loss {
 	EXPORT_LOSS_QUEUE_FULL, /* the collector's queue was full */
 	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write */
-	EXPORT_LOSS_REFUSED,	/* sent, and answered by ICMP port unreachable */
+	EXPORT_LOSS_REFUSED,	/* sent, and answered by an ICMP error such as port unreachable */
 	EXPORT_LOSS_UNSENT,	/* still queued when the exporter stopped */
 	_EXPORT_LOSS_MAX,
 };
@@ -36,8 +44,9 @@ enum export_loss {
 enum collector_state {
 	COLLECTOR_RESOLVING, /* the name has no address yet; messages wait in the queue */
 	COLLECTOR_UP,
-	COLLECTOR_REFUSED, /* answers with ICMP port unreachable */
+	COLLECTOR_REFUSED, /* answers with an ICMP error */
 	COLLECTOR_FAILING, /* cannot be sent to or written; tried again with each message */
+	_COLLECTOR_STATE_MAX,
 };
 
 struct collector_stats {
@@ -46,28 +55,38 @@ struct collector_stats {
 	struct export_count exported; /* handed to the network or written, and not known to be lost */
 	struct export_count queued;   /* encoded or waiting, not sent yet */
 	struct export_count lost[_EXPORT_LOSS_MAX];
-	uint64_t messages; /* sent or written, templates included */
+	uint64_t messages; /* sent or written (JSON: lines), templates included */
 	uint64_t bytes;	   /* of those messages */
-	uint64_t errors;   /* failed system calls, ECONNREFUSED included */
+	uint64_t errors;   /* failed system calls, and datagrams answered by an ICMP error */
 };
 
-/* True when the URL is one that exports_add() takes; else *ret_why (static or allocated once, never freed) says what is wrong. */
+/* True when the URL is one that exports_add() takes; else *ret_why, valid until the next call, says what is wrong. */
 bool exports_url_valid(const char *url, const char **ret_why);
 
-/* `loop` may be NULL: then nothing is sent before exports_drain() (replay). */
+/*
+ * `loop` may be NULL: then nothing is sent before exports_drain() (replay), and exports_flow() blocks
+ * as after exports_set_blocking().  Errors: -EINVAL (options out of range), -ENOMEM.
+ */
 int exports_new(struct exports **ret, const struct export_options *options, struct loop *loop);
 struct exports *exports_free(struct exports *exports);
 DEFINE_CLEANUP(struct exports *, exports_free)
 
 /*
  * Adds a collector: ipfix://host[:4739], file:///path, json:///path or json:-.
- * Errors: -EINVAL (URL, see exports_url_valid()), -errno of opening the file (logged).  A name that
- * does not resolve is no error: it is tried again.
+ * Errors: -EINVAL (URL, see exports_url_valid()), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
+ * opening the file (logged).  A name that does not resolve is no error: it is tried again.
  */
 int exports_add(struct exports *exports, const char *url);
 
 /* Record times plus this are ns since 1970: CLOCK_REALTIME - CLOCK_MONOTONIC live, 0 in replay. */
 void exports_set_clock(struct exports *exports, int64_t offset_ns);
+
+/*
+ * From now on exports_flow() waits for room instead of losing the record when a queue is full, unless
+ * that collector makes no progress for a second.  For the last flush of the flow cache, when the loop
+ * does not run any more.
+ */
+void exports_set_blocking(struct exports *exports);
 
 /* Encodes the record for every collector.  A flow_sink. */
 void exports_flow(void *exports, const struct flow *flow);

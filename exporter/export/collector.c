@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/export/collector.h"
+#include "exporter/log.h"
+
+void collector_set_state(struct collector *c, enum collector_state state, int error)
+{
+	enum collector_state before = c->stats.state;
+
+	c->stats.state = state;
+	if (state == before)
+		return;
+	switch (state) {
+	case COLLECTOR_RESOLVING:
+		break;
+	case COLLECTOR_UP:
+		if (before != COLLECTOR_RESOLVING)
+			log_info("collector %s: up again", c->stats.url);
+		break;
+	case COLLECTOR_REFUSED:
+		log_errno(LOG_WARNING, error, "collector %s does not take flow records, which are lost until it does",
+			  c->stats.url);
+		break;
+	case COLLECTOR_FAILING:
+		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again", c->stats.url);
+		break;
+	case _COLLECTOR_STATE_MAX:
+		break;
+	}
+}
+
+const char *collector_state_name(enum collector_state state)
+{
+	static const char *const names[_COLLECTOR_STATE_MAX] = {
+		[COLLECTOR_RESOLVING] = "resolving",
+		[COLLECTOR_UP] = "up",
+		[COLLECTOR_REFUSED] = "refused",
+		[COLLECTOR_FAILING] = "failing",
+	};
+
+	return names[state];
+}
+
+const char *export_loss_name(enum export_loss loss)
+{
+	static const char *const names[_EXPORT_LOSS_MAX] = {
+		[EXPORT_LOSS_QUEUE_FULL] = "queue_full",
+		[EXPORT_LOSS_SEND_ERROR] = "send_error",
+		[EXPORT_LOSS_REFUSED] = "refused",
+		[EXPORT_LOSS_UNSENT] = "unsent",
+	};
+
+	return names[loss];
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* A connected, non-blocking UDP socket that also tells what ICMP answers. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sockaddr;
+
+#define UDP_QUOTE_MAX 32
+
+/* An ICMP error in answer to one of our datagrams. */
+struct udp_answer {
+	int error;		      /* errno the kernel makes of it: ECONNREFUSED, EHOSTUNREACH, ... */
+	size_t quoted;		      /* octets of the datagram that came back, 0 to UDP_QUOTE_MAX */
+	uint8_t quote[UDP_QUOTE_MAX];
+};
+
+/* The socket, or -errno. */
+int udp_connect(const struct sockaddr *address, size_t length);
+
+/*
+ * True and the next ICMP error, false when there is none.  While there are some the socket also fails
+ * a send with that errno, without having sent.
+ */
+bool udp_next_answer(int fd, struct udp_answer *ret);
