@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `flowtally replay`: a capture through parser, cache and encoders, by the capture's own clock.  Its
+ * time is the greatest timestamp so far; packets behind it are merged all the same.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "exporter/cli/options.h"
+#include "exporter/cli/summary.h"
+#include "exporter/cli/verbs.h"
+#include "exporter/export/export.h"
+#include "exporter/log.h"
+#include "exporter/meter/cache.h"
+#include "exporter/meter/capture.h"
+#include "exporter/observe/ledger.h"
+
+#define EXPIRE_STEP_NS	 (10 * NSEC_PER_MSEC)  /* of the capture's time */
+#define PROGRESS_STEP_NS (250 * NSEC_PER_MSEC) /* of ours */
+#define PROGRESS_PACKETS 4096		       /* between two looks at the clock */
+#define DRAIN_RECORDS	 1024		       /* given to the collectors between two drains */
+#define DRAIN_NS	 (5 * NSEC_PER_SEC)    /* without progress */
+
+struct replay {
+	struct run_options options;
+	struct capture *capture;
+	struct exports *exports;
+	struct cache *cache;
+	struct ledger ledger;
+	uint64_t time_ns;    /* of the capture */
+	uint64_t expired_ns; /* time of the last expiry pass */
+	unsigned int waiting;
+	bool progress;
+	int64_t size; /* of the file; 0: unknown */
+	uint64_t progress_ns;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(_unused_ int number)
+{
+	interrupted = 1;
+}
+
+static void replay_clear(struct replay *r)
+{
+	cache_freep(&r->cache);
+	exports_freep(&r->exports);
+	capture_closep(&r->capture);
+	run_options_clear(&r->options);
+}
+
+static void on_flow(void *userdata, const struct flow *flow)
+{
+	struct replay *r = userdata;
+
+	exports_flow(r->exports, flow);
+	r->waiting++;
+}
+
+/* The collectors' queues are bounded; nothing empties them but this. */
+static void drain_some(struct replay *r)
+{
+	if (r->waiting < DRAIN_RECORDS)
+		return;
+	exports_drain(r->exports, DRAIN_NS, false);
+	r->waiting = 0;
+}
+
+static void expire(struct replay *r, uint64_t time_ns)
+{
+	r->time_ns = MAX(r->time_ns, time_ns);
+	if (r->time_ns - r->expired_ns < EXPIRE_STEP_NS)
+		return;
+	cache_expire(r->cache, r->time_ns);
+	r->expired_ns = r->time_ns;
+}
+
+static void add_packet(struct replay *r, const struct capture_packet *packet)
+{
+	struct ledger *l = &r->ledger;
+
+	l->seen[DIRECTION_INGRESS]++;
+	expire(r, packet->time_ns);
+	if (packet->reason != REASON_NONE) {
+		l->reasons[DIRECTION_INGRESS][packet->reason].packets++;
+		l->reasons[DIRECTION_INGRESS][packet->reason].octets += packet->octets;
+	} else {
+		l->accounted[DIRECTION_INGRESS].packets += packet->record.packets;
+		l->accounted[DIRECTION_INGRESS].octets += packet->record.octets;
+		cache_merge(r->cache, &packet->key, &packet->record);
+	}
+	drain_some(r);
+}
+
+static void show_progress(struct replay *r)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), packets = r->ledger.seen[DIRECTION_INGRESS];
+	int64_t position = capture_position(r->capture);
+
+	if (now - r->progress_ns < PROGRESS_STEP_NS)
+		return;
+	r->progress_ns = now;
+	if (r->size > 0 && position >= 0)
+		fprintf(stderr, "\r\033[K%s: %d %%, %llu packets", r->options.file,
+			(int)(MIN(position, r->size) * 100 / r->size), (unsigned long long)packets);
+	else
+		fprintf(stderr, "\r\033[K%s: %llu packets", r->options.file,
+			(unsigned long long)packets);
+}
+
+/* 0, or -EBADMSG when the capture is damaged. */
+static int read_packets(struct replay *r)
+{
+	struct capture_packet packet;
+	uint64_t count = 0;
+	int error = 0;
+
+	while (!interrupted && (error = capture_next(r->capture, &packet)) > 0) {
+		add_packet(r, &packet);
+		if (r->progress && ++count % PROGRESS_PACKETS == 0)
+			show_progress(r);
+	}
+	if (r->progress_ns)
+		fprintf(stderr, "\r\033[K");
+	return interrupted ? 0 : error;
+}
+
+static int open_capture(struct replay *r)
+{
+	const char *path = r->options.file;
+	FILE *stream = strcmp(path, "-") != 0 ? fopen(path, "re") : stdin;
+	char text[CAPTURE_ERROR_MAX];
+	struct stat status;
+	int error;
+
+	if (!stream)
+		return log_errno(LOG_ERR, errno, "cannot read '%s'", path);
+	if (fstat(fileno(stream), &status) == 0 && S_ISREG(status.st_mode))
+		r->size = status.st_size;
+	r->progress = isatty(STDERR_FILENO) && !r->options.quiet;
+	error = capture_open(&r->capture, stream, text);
+	if (error < 0)
+		log_error("cannot replay '%s': %s", path, text);
+	return error;
+}
+
+static int open_collectors(struct replay *r)
+{
+	const struct export_options options = {
+		.domain = r->options.domain,
+		.message_max = r->options.message_max,
+		.template_interval_ns = r->options.template_interval_ns,
+	};
+	int error = exports_new(&r->exports, &options, NULL);
+
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the collectors");
+	exports_set_clock(r->exports, 0);
+	for (size_t i = 0; i < r->options.collector_count; i++) {
+		error = exports_add(r->exports, r->options.collectors[i]);
+		if (error < 0)
+			return error; /* logged there */
+	}
+	return 0;
+}
+
+static int make_cache(struct replay *r)
+{
+	const struct cache_options options = {
+		.entries = r->options.cache_entries,
+		.idle_ns = r->options.idle_ns,
+		.active_ns = r->options.active_ns,
+		.linger_ns = r->options.linger_ns,
+		.sink = on_flow,
+		.userdata = r,
+	};
+	int error = cache_new(&r->cache, &options);
+
+	if (error < 0)
+		return log_errno(
+			LOG_ERR, error,
+			"cannot make a cache of %u flows, choose a smaller --cache-entries",
+			options.entries);
+	return 0;
+}
+
+/* Says which collectors did not get everything; 0 if none. */
+static int check_lost(struct replay *r)
+{
+	const struct collector_stats *stats;
+	int lost = 0;
+
+	for (unsigned int i = 0; (stats = exports_stats(r->exports, i)); i++)
+		for (unsigned int loss = 0; loss < _EXPORT_LOSS_MAX; loss++)
+			if (stats->lost[loss].records) {
+				log_error("%s: %llu records lost (%s)", stats->url,
+					  (unsigned long long)stats->lost[loss].records,
+					  export_loss_name((enum export_loss)loss));
+				lost = -EIO;
+			}
+	return lost;
+}
+
+static void finish(struct replay *r)
+{
+	cache_flush(r->cache, FLOW_END_FORCED);
+	exports_flush(r->exports);
+	exports_drain(r->exports, DRAIN_NS, true);
+	r->ledger.drained.packets = r->ledger.accounted[DIRECTION_INGRESS].packets;
+	r->ledger.drained.octets = r->ledger.accounted[DIRECTION_INGRESS].octets;
+	r->ledger.cache = *cache_stats(r->cache);
+	r->ledger.exports = r->exports;
+	summary_print(&r->ledger, r->options.summary);
+}
+
+int replay_main(int argc, char **argv)
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+	_cleanup_(replay_clear) struct replay r = {0};
+	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
+
+	if (error != 0)
+		return error < 0 ? 2 : 0; /* --help */
+	if (open_capture(&r) < 0 || open_collectors(&r) < 0 || make_cache(&r) < 0)
+		return 1;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	error = read_packets(&r);
+	finish(&r);
+	if (error < 0)
+		log_error("'%s' is damaged after %llu packets: %s", r.options.file,
+			  (unsigned long long)r.ledger.seen[DIRECTION_INGRESS],
+			  capture_error(r.capture));
+	if (interrupted)
+		log_warning("interrupted after %llu packets",
+			    (unsigned long long)r.ledger.seen[DIRECTION_INGRESS]);
+	return check_lost(&r) < 0 || error < 0 || interrupted ? 1 : 0;
+}
