@@ -197,9 +197,8 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 	print_class(l, false, file);
 	print_class(l, true, file);
 	fprintf(file,
-		"; accounted (%" PRIu64 " octets) = exported or lost below %" PRIu64
-		" + cache %" PRIu64 " + bank %" PRIu64 " + evicted %" PRIu64
-		" + drain_error %" PRIu64,
+		"; accounted (%" PRIu64 " octets) = in records %" PRIu64 " + cache %" PRIu64
+		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64,
 		all.octets, ledger_handed_over(l).packets, l->cache.packets, bank.packets,
 		l->evicted.packets, l->drain_error.packets);
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
