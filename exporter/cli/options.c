@@ -399,6 +399,10 @@ static void check_together(struct parser *p)
 	}
 	if (!was_given(p, "interface"))
 		fail(p, "no interface: add --interface NAME, `ip link` lists them");
+	for (size_t i = 0; o->live && i < o->collector_count; i++)
+		if (!strcmp(o->collectors[i], "json:-"))
+			fail(p,
+			     "--live and --collector json:- both need standard output, choose one");
 	if (o->ingress == HOOK_MODE_OFF && o->egress == HOOK_MODE_OFF)
 		fail(p, "--ingress off --egress off: nothing to meter, leave one of them on");
 }

@@ -119,7 +119,7 @@ static void test_values(void **state)
 	(void)state;
 	expect_good(
 		"run --interface=eth0 --interface wl* --ingress xdp --egress=off"
-		" --collector ipfix://192.0.2.1:4739 --collector json:- --idle-timeout 500ms"
+		" --collector ipfix://192.0.2.1:4739 --collector json:///x --idle-timeout 500ms"
 		" --active-timeout=2m --linger 100ms --bank-entries 16777216"
 		" --cache-entries=64 --domain 4294967295 --message-size 512"
 		" --template-interval 24h --summary json --live --mask tcx,xdp-frags --verbose");
@@ -129,7 +129,7 @@ static void test_values(void **state)
 	assert_int_equal(o->egress, HOOK_MODE_OFF);
 	assert_int_equal(o->collector_count, 2);
 	assert_string_equal(o->collectors[0], "ipfix://192.0.2.1:4739");
-	assert_string_equal(o->collectors[1], "json:-");
+	assert_string_equal(o->collectors[1], "json:///x");
 	assert_int_equal(o->idle_ns, SEC / 2);
 	assert_int_equal(o->active_ns, 120 * SEC);
 	assert_int_equal(o->linger_ns, SEC / 10);
@@ -219,6 +219,7 @@ static void test_usage(void **state)
 	expect_error("run eth0 --interface e", "'eth0'", "unexpected argument");
 	expect_error("run", "no interface", "--interface NAME");
 	expect_error("run --interface e --ingress off --egress off", "off", "nothing to meter");
+	expect_error("run --interface e --live --collector json:-", "json:-", "standard output");
 	expect_error("run --interface e --quiet --verbose", "--quiet", "choose one");
 }
 
