@@ -117,6 +117,8 @@ const char *field_semantics_name(enum field_semantics semantics)
 	switch (semantics) {
 	case FIELD_SEMANTICS_DEFAULT:
 		return "default";
+	case FIELD_SEMANTICS_QUANTITY:
+		return "quantity";
 	case FIELD_SEMANTICS_DELTA_COUNTER:
 		return "deltaCounter";
 	case FIELD_SEMANTICS_IDENTIFIER:

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Our IPFIX against libfixbuf: the same octets from the same flows, decoded back to the same values.
+ * What a record should hold is stated here by hand, not taken from the field table.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include "exporter/export/ipfix.h"
+#include "exporter/export/wire.h"
+#include "tests/unit/flows.h"
+#include <fixbuf/public.h> /* last: GLib defines MIN and MAX anew, quietly */
+
+#define DOMAIN	    0xfedcba98
+#define EXPORT_TIME 1750000000u
+#define CLOCK_NS    (int64_t)(1749999000ull * NSEC_PER_SEC + 123456789)
+#define FLOWS	    1000
+#define MESSAGE_MAX 1400
+
+/* A record in memory as libfixbuf wants it: host order, IPv4 addresses too. */
+struct __attribute__((packed)) expected {
+	uint8_t src[16], dst[16];
+	uint32_t src4, dst4;
+	uint16_t src_port, dst_port;
+	uint8_t protocol, version, tos;
+	uint16_t tcp_flags;
+	uint16_t icmp4, icmp6;
+	uint32_t flow_label;
+	uint8_t direction;
+	uint32_t ingress, egress;
+	uint16_t vlan, post_vlan, inner_vlan;
+	uint8_t src_mac[6], dst_mac[6];
+	uint64_t start_ms, end_ms;
+	uint8_t reason, min_ttl, max_ttl;
+	uint64_t min_length, max_length;
+	uint64_t octets, packets;
+};
+
+/* The record above, whole; `wire` is the length in our templates, and which of them has it. */
+static const struct {
+	const char *name;
+	uint16_t length, wire;
+	bool in_ipv4, in_ipv6;
+} layout[] = {
+	{"sourceIPv6Address", 16, 16, false, true},
+	{"destinationIPv6Address", 16, 16, false, true},
+	{"sourceIPv4Address", 4, 4, true, false},
+	{"destinationIPv4Address", 4, 4, true, false},
+	{"sourceTransportPort", 2, 2, true, true},
+	{"destinationTransportPort", 2, 2, true, true},
+	{"protocolIdentifier", 1, 1, true, true},
+	{"ipVersion", 1, 1, true, true},
+	{"ipClassOfService", 1, 1, true, true},
+	{"tcpControlBits", 2, 1, true, true},
+	{"icmpTypeCodeIPv4", 2, 2, true, false},
+	{"icmpTypeCodeIPv6", 2, 2, false, true},
+	{"flowLabelIPv6", 4, 4, false, true},
+	{"flowDirection", 1, 1, true, true},
+	{"ingressInterface", 4, 4, true, true},
+	{"egressInterface", 4, 4, true, true},
+	{"vlanId", 2, 2, true, true},
+	{"postVlanId", 2, 2, true, true},
+	{"dot1qCustomerVlanId", 2, 2, true, true},
+	{"sourceMacAddress", 6, 6, true, true},
+	{"destinationMacAddress", 6, 6, true, true},
+	{"flowStartMilliseconds", 8, 8, true, true},
+	{"flowEndMilliseconds", 8, 8, true, true},
+	{"flowEndReason", 1, 1, true, true},
+	{"minimumTTL", 1, 1, true, true},
+	{"maximumTTL", 1, 1, true, true},
+	{"minimumIpTotalLength", 8, 2, true, true},
+	{"maximumIpTotalLength", 8, 2, true, true},
+	{"octetDeltaCount", 8, 8, true, true},
+	{"packetDeltaCount", 8, 8, true, true},
+};
+
+#define TID_EXPECTED 400 /* internal template: the whole struct */
+
+static struct expected expect(const struct flow *f)
+{
+	bool egress = f->key.kind & FLOW_EGRESS, ipv6 = f->key.kind & FLOW_IPV6;
+	struct expected e = {
+		.src_port = ntohs(f->key.src_port),
+		.dst_port = ntohs(f->key.dst_port),
+		.protocol = f->key.protocol,
+		.version = ipv6 ? 6 : 4,
+		.tos = f->record.tos,
+		.tcp_flags = f->record.tcp_flags & 0xff,
+		.direction = egress,
+		.ingress = egress ? 0 : f->key.ifindex,
+		.egress = egress ? f->key.ifindex : 0,
+		.vlan = egress ? 0 : f->key.outer_vlan,
+		.post_vlan = egress ? f->key.outer_vlan : 0,
+		.inner_vlan = f->key.inner_vlan,
+		.start_ms = (f->record.first_ns + CLOCK_NS) / 1000000,
+		.end_ms = (f->record.last_ns + CLOCK_NS) / 1000000,
+		.reason = f->end,
+		.min_ttl = f->record.min_ttl,
+		.max_ttl = f->record.max_ttl,
+		.min_length = f->record.min_length,
+		.max_length = f->record.max_length,
+		.octets = f->record.octets,
+		.packets = f->record.packets,
+	};
+
+	memcpy(e.src_mac, f->record.src_mac, 6);
+	memcpy(e.dst_mac, f->record.dst_mac, 6);
+	if (ipv6) {
+		memcpy(e.src, f->key.src, 16);
+		memcpy(e.dst, f->key.dst, 16);
+		e.flow_label = f->record.flow_label;
+		e.icmp6 = f->key.protocol == 58 ? ntohs(f->key.dst_port) : 0;
+	} else {
+		e.src4 = wire_load32(f->key.src);
+		e.dst4 = wire_load32(f->key.dst);
+		e.icmp4 = f->key.protocol == 1 ? ntohs(f->key.dst_port) : 0;
+	}
+	return e;
+}
+
+/* Fails the test with libfixbuf's own words. */
+static void check(bool ok, GError *error)
+{
+	if (!ok)
+		fail_msg("libfixbuf: %s", error ? error->message : "failed");
+}
+
+static void add_internal(fbInfoModel_t *model, fbSession_t *session)
+{
+	fbTemplate_t *template = fbTemplateAlloc(model);
+	GError *error = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(layout); i++) {
+		fbInfoElementSpec_t spec = {(char *)layout[i].name, layout[i].length, 0};
+
+		check(fbTemplateAppendSpec(template, &spec, 0, &error), error);
+	}
+	check(fbSessionAddTemplate(session, TRUE, TID_EXPECTED, template, &error), error);
+}
+
+/* The order on the wire that is promised to collectors. */
+static void add_external(fbInfoModel_t *model, fbSession_t *session, uint16_t tid)
+{
+	static const char *const order[] = {
+		"sourceIPv4Address", "destinationIPv4Address", "sourceIPv6Address", "destinationIPv6Address",
+		"sourceTransportPort", "destinationTransportPort", "protocolIdentifier", "ipVersion",
+		"ipClassOfService", "tcpControlBits", "icmpTypeCodeIPv4", "icmpTypeCodeIPv6", "flowLabelIPv6",
+		"flowDirection", "ingressInterface", "egressInterface", "vlanId", "postVlanId",
+		"dot1qCustomerVlanId", "sourceMacAddress", "destinationMacAddress", "flowStartMilliseconds",
+		"flowEndMilliseconds", "flowEndReason", "minimumTTL", "maximumTTL", "minimumIpTotalLength",
+		"maximumIpTotalLength", "octetDeltaCount", "packetDeltaCount",
+	};
+	fbTemplate_t *template = fbTemplateAlloc(model);
+	GError *error = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+		for (size_t j = 0; j < ARRAY_SIZE(layout); j++) {
+			fbInfoElementSpec_t spec = {(char *)order[i], layout[j].wire, 0};
+
+			if (!strcmp(order[i], layout[j].name) && (tid == 256 ? layout[j].in_ipv4 : layout[j].in_ipv6))
+				check(fbTemplateAppendSpec(template, &spec, 0, &error), error);
+		}
+	}
+	check(fbSessionAddTemplate(session, FALSE, tid, template, &error), error);
+}
+
+/* --- libfixbuf as exporter into a buffer */
+
+struct fixbuf {
+	fbInfoModel_t *model;
+	fbSession_t *session;
+	fbExporter_t *exporter;
+	fBuf_t *fbuf;
+	uint8_t data[MESSAGE_MAX];
+};
+
+static void fixbuf_open(struct fixbuf *x)
+{
+	GError *error = NULL;
+
+	x->model = fbInfoModelAlloc();
+	x->session = fbSessionAlloc(x->model);
+	fbSessionSetDomain(x->session, DOMAIN); /* first: templates belong to a domain */
+	add_internal(x->model, x->session);
+	add_external(x->model, x->session, 256);
+	add_external(x->model, x->session, 257);
+	x->exporter = fbExporterAllocBuffer(x->data, sizeof(x->data));
+	x->fbuf = fBufAllocForExport(x->session, x->exporter);
+	fBufSetAutomaticMode(x->fbuf, FALSE);
+	fBufSetExportTime(x->fbuf, EXPORT_TIME);
+	check(fBufSetInternalTemplate(x->fbuf, TID_EXPECTED, &error), error);
+}
+
+static void fixbuf_close(struct fixbuf *x)
+{
+	fBufFree(x->fbuf);
+	fbInfoModelFree(x->model);
+}
+
+/* Ends the message and compares it with ours. */
+static void fixbuf_compare(struct fixbuf *x, const uint8_t *message, size_t length)
+{
+	GError *error = NULL;
+
+	check(fBufEmit(x->fbuf, &error), error);
+	assert_int_equal(fbExporterGetMsgLen(x->exporter), length);
+	assert_memory_equal(x->data, message, length);
+	fBufSetExportTime(x->fbuf, EXPORT_TIME);
+}
+
+static void fixbuf_append(struct fixbuf *x, const struct flow *flow)
+{
+	struct expected e = expect(flow);
+	GError *error = NULL;
+
+	check(fBufAppend(x->fbuf, (uint8_t *)&e, sizeof(e), &error), error);
+}
+
+/* --- The tests */
+
+static struct flow flows[FLOWS];
+
+static int make_flows(void **state)
+{
+	uint64_t seed = 20250615;
+
+	(void)state;
+	for (unsigned int i = 0; i < FLOWS; i++)
+		flows[i] = random_flow(&seed);
+	return 0;
+}
+
+static void fill_stream(struct ipfix_stream *s)
+{
+	bool full;
+
+	assert_int_equal(ipfix_stream_init(s, DOMAIN, MESSAGE_MAX, FLOWS), 0);
+	for (unsigned int i = 0; i < FLOWS; i++)
+		assert_true(ipfix_stream_add(s, &flows[i], CLOCK_NS, &full));
+	ipfix_stream_flush(s);
+	for (unsigned int i = 0; i < s->queue.count; i++)
+		ipfix_stream_stamp(s, queue_at(&s->queue, i)->data, EXPORT_TIME * NSEC_PER_SEC);
+}
+
+/* The next flow of that template at or after *at; moves *at behind it. */
+static const struct flow *next_of(unsigned int *at, uint16_t tid)
+{
+	while (*at < FLOWS && ((flows[*at].key.kind & FLOW_IPV6) ? 257 : 256) != tid)
+		(*at)++;
+	assert_true(*at < FLOWS);
+	return &flows[(*at)++];
+}
+
+static void test_data(void **state)
+{
+	unsigned int at[2] = {0, 0}, records = 0, most[2] = {0, 0};
+	struct ipfix_stream s;
+	GError *error = NULL;
+	struct fixbuf x;
+
+	(void)state;
+	fill_stream(&s);
+	fixbuf_open(&x);
+	for (unsigned int i = 0; i < s.queue.count; i++) {
+		const struct message *m = queue_at(&s.queue, i);
+		uint16_t tid = wire_load16(m->data + IPFIX_HEADER);
+
+		assert_in_range(tid, 256, 257);
+		assert_true(m->records > 0);
+		check(fBufSetExportTemplate(x.fbuf, tid, &error), error);
+		for (unsigned int j = 0; j < m->records; j++)
+			fixbuf_append(&x, next_of(&at[tid - 256], tid));
+		fixbuf_compare(&x, m->data, m->length);
+		records += m->records;
+		most[tid - 256] = MAX(most[tid - 256], m->records);
+	}
+	assert_int_equal(records, FLOWS);
+	assert_int_equal(most[0], 16);
+	assert_int_equal(most[1], 12);
+	fixbuf_close(&x);
+	ipfix_stream_done(&s);
+}
+
+static void test_templates(void **state)
+{
+	uint8_t message[IPFIX_TEMPLATES_MAX];
+	struct ipfix_stream s;
+	GError *error = NULL;
+	struct fixbuf x;
+	uint16_t length;
+
+	(void)state;
+	fixbuf_open(&x);
+	fBufSetAutomaticMode(x.fbuf, TRUE);
+	check(fbSessionExportTemplate(x.session, 256, &error), error);
+	check(fbSessionExportTemplate(x.session, 257, &error), error);
+	assert_int_equal(ipfix_stream_init(&s, DOMAIN, MESSAGE_MAX, 4), 0);
+	length = ipfix_stream_templates(&s, message);
+	assert_int_equal(length, 16 + 4 + 4 + 26 * 4 + 4 + 27 * 4);
+	ipfix_stream_stamp(&s, message, EXPORT_TIME * NSEC_PER_SEC);
+	fixbuf_compare(&x, message, length);
+	fixbuf_close(&x);
+	ipfix_stream_done(&s);
+}
+
+/* All our messages in a row, as in a file. */
+static size_t make_file(uint8_t *file, size_t size)
+{
+	struct ipfix_stream s;
+	size_t used;
+
+	fill_stream(&s);
+	used = ipfix_stream_templates(&s, file);
+	for (unsigned int i = 0; i < s.queue.count; i++) {
+		const struct message *m = queue_at(&s.queue, i);
+
+		assert_true(used + m->length <= size);
+		memcpy(file + used, m->data, m->length);
+		used += m->length;
+	}
+	ipfix_stream_done(&s);
+	return used;
+}
+
+static void test_decode(void **state)
+{
+	static uint8_t file[256 * 1024];
+	size_t size = make_file(file, sizeof(file));
+	fbInfoModel_t *model = fbInfoModelAlloc();
+	fbSession_t *session = fbSessionAlloc(model);
+	unsigned int at[2] = {0, 0}, records = 0;
+	GError *error = NULL;
+	fBuf_t *fbuf;
+
+	(void)state;
+	add_internal(model, session);
+	fbuf = fBufAllocForCollection(session, NULL);
+	fBufSetBuffer(fbuf, file, size);
+	check(fBufSetInternalTemplate(fbuf, TID_EXPECTED, &error), error);
+	for (;; records++) {
+		struct expected got, want;
+		size_t length = sizeof(got);
+		uint16_t tid;
+
+		if (!fBufNextCollectionTemplate(fbuf, &tid, &error))
+			break;
+		check(fBufNext(fbuf, (uint8_t *)&got, &length, &error), error);
+		want = expect(next_of(&at[tid - 256], tid));
+		assert_int_equal(length, sizeof(got));
+		assert_memory_equal(&got, &want, sizeof(want));
+	}
+	g_clear_error(&error);
+	assert_int_equal(records, FLOWS);
+	fBufFree(fbuf);
+	fbInfoModelFree(model);
+}
+
+/* The table says of each element what libfixbuf's registry says. */
+static void test_elements(void **state)
+{
+	fbInfoModel_t *model = fbInfoModelAlloc();
+
+	(void)state;
+	for (unsigned int i = 0; i < _FIELD_MAX; i++) {
+		const struct field *field = &flow_fields[i];
+		const fbInfoElement_t *ie = fbInfoModelGetElementByName(model, field->name);
+
+		assert_non_null(ie);
+		assert_int_equal(ie->ent, field->pen);
+		assert_int_equal(ie->num, field->id);
+		assert_int_equal(ie->type, field->type);
+		assert_int_equal(FB_IE_SEMANTIC(ie->flags), field->semantics);
+		assert_int_equal(FB_IE_UNITS(ie->flags), field->units);
+		assert_true(field->length <= ie->len);
+		assert_true(strlen(field->text) > 3);
+	}
+	fbInfoModelFree(model);
+}
+
+/* Record counts and lengths at the ends of the range of message_max, and one octet below a record. */
+static void test_limits(void **state)
+{
+	static const struct {
+		uint16_t max, ipv4, ipv6;
+	} cases[] = {{512, 5, 4}, {1363, 15, 11}, {1364, 16, 12}, {1400, 16, 12}, {9000, 106, 80}};
+
+	(void)state;
+	for (unsigned int i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		bool ipv6 = i % 2, full = false;
+		unsigned int want = ipv6 ? cases[i / 2].ipv6 : cases[i / 2].ipv4, records = 0;
+		struct flow flow = {.key.kind = ipv6 ? FLOW_IPV6 : 0, .record.packets = 2, .record.octets = 3};
+		struct ipfix_stream s;
+
+		assert_int_equal(ipfix_stream_init(&s, 0, cases[i / 2].max, 2), 0);
+		for (; !full; records++)
+			assert_true(ipfix_stream_add(&s, &flow, 0, &full));
+		assert_int_equal(records, want);
+		assert_int_equal(s.queue.count, 1);
+		assert_int_equal(queue_at(&s.queue, 0)->length, 20 + want * (ipv6 ? 112 : 84));
+		assert_int_equal(queue_at(&s.queue, 0)->count.records, want);
+		assert_int_equal(queue_at(&s.queue, 0)->count.packets, 2 * want);
+		assert_int_equal(queue_at(&s.queue, 0)->count.octets, 3 * want);
+		ipfix_stream_flush(&s);
+		assert_int_equal(s.queue.count, 1);
+		ipfix_stream_done(&s);
+	}
+}
+
+/* Lost records leave a gap in the sequence; a template message has the sequence of what follows it. */
+static void test_sequence(void **state)
+{
+	uint8_t templates[IPFIX_TEMPLATES_MAX];
+	struct flow flow = {.key.kind = 0};
+	struct ipfix_stream s;
+	bool full;
+
+	(void)state;
+	assert_int_equal(ipfix_stream_init(&s, 0, 1400, 2), 0);
+	s.sequence = UINT32_MAX - 15;
+	for (unsigned int i = 0; i < 32; i++)
+		assert_true(ipfix_stream_add(&s, &flow, 0, &full));
+	assert_false(ipfix_stream_has_room(&s, &flow));
+	for (unsigned int i = 0; i < 3; i++)
+		assert_false(ipfix_stream_add(&s, &flow, 0, &full));
+	ipfix_stream_templates(&s, templates);
+	assert_int_equal(wire_load32(templates + 8), UINT32_MAX - 15);
+	assert_int_equal(wire_load32(queue_at(&s.queue, 0)->data + 8), UINT32_MAX - 15);
+	assert_int_equal(wire_load32(queue_at(&s.queue, 1)->data + 8), 0);
+	queue_pop(&s.queue);
+	ipfix_stream_templates(&s, templates);
+	assert_int_equal(wire_load32(templates + 8), 0);
+	assert_true(ipfix_stream_add(&s, &flow, 0, &full));
+	ipfix_stream_flush(&s);
+	assert_int_equal(wire_load32(queue_at(&s.queue, 1)->data + 8), 16 + 3);
+	queue_pop(&s.queue);
+	queue_pop(&s.queue);
+	ipfix_stream_templates(&s, templates);
+	assert_int_equal(wire_load32(templates + 8), 20);
+	ipfix_stream_done(&s);
+}
+
+static void test_export_time(void **state)
+{
+	struct ipfix_stream s = {0};
+	uint8_t message[16] = {0};
+
+	(void)state;
+	ipfix_stream_stamp(&s, message, 1000 * NSEC_PER_SEC + 999999999);
+	assert_int_equal(wire_load32(message + 4), 1000);
+	ipfix_stream_stamp(&s, message, 900 * NSEC_PER_SEC);
+	assert_int_equal(wire_load32(message + 4), 1000);
+	ipfix_stream_stamp(&s, message, 1001 * NSEC_PER_SEC);
+	assert_int_equal(wire_load32(message + 4), 1001);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_data),	 cmocka_unit_test(test_templates),
+		cmocka_unit_test(test_decode),	 cmocka_unit_test(test_elements),
+		cmocka_unit_test(test_limits),	 cmocka_unit_test(test_sequence),
+		cmocka_unit_test(test_export_time),
+	};
+
+	return cmocka_run_group_tests(tests, make_flows, NULL);
+}
