@@ -20,7 +20,8 @@ int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_callback callba
 int loop_set_events(struct loop_source *source, uint32_t events);
 
 /* A timer on CLOCK_MONOTONIC, not armed until loop_set_timer(). */
-int loop_add_timer(struct loop *loop, loop_callback callback, void *userdata, struct loop_source **ret);
+int loop_add_timer(struct loop *loop, loop_callback callback, void *userdata,
+		   struct loop_source **ret);
 
 /* First expiry after `first_ns` (0 disarms), then every `interval_ns` (0: once). */
 int loop_set_timer(struct loop_source *timer, uint64_t first_ns, uint64_t interval_ns);

@@ -8,14 +8,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)	((a) < (b) ? (a) : (b))
-#define MAX(a, b)	((a) > (b) ? (a) : (b))
-#define NSEC_PER_SEC	1000000000ull
-#define NSEC_PER_MSEC	1000000ull
-#define _cleanup_(f)	__attribute__((cleanup(f)))
-#define _printf_(f, a)	__attribute__((format(printf, f, a)))
-#define _unused_	__attribute__((unused))
+#define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)      ((a) < (b) ? (a) : (b))
+#define MAX(a, b)      ((a) > (b) ? (a) : (b))
+#define NSEC_PER_SEC   1000000000ull
+#define NSEC_PER_MSEC  1000000ull
+#define _cleanup_(f)   __attribute__((cleanup(f)))
+#define _printf_(f, a) __attribute__((format(printf, f, a)))
+#define _unused_       __attribute__((unused))
 
 /* Ownership leaves a _cleanup_ variable by TAKE_PTR or TAKE_FD; nothing else may end a function. */
 #define TAKE_PTR(p) \
