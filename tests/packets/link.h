@@ -31,6 +31,8 @@
 {"second tag missing", BYTES(ETH(0x88a8), TAG(5, 0x8100)), BAD(LINK_SHORT)},
 {"802.1Q, ARP", BYTES(ETH(0x8100), TAG(5, 0x0806), DATA20), BAD(ARP)},
 {"802.1Q, LLC length", BYTES(ETH(0x8100), TAG(5, 0x0026), DATA20), BAD(LLC)},
+{"802.1Q, IPv4 cut short", BYTES(ETH(0x8100), TAG(5, 0x0800), 0x45, 0, 0, 28, DATA8), BAD(IPV4_SHORT)},
+{"802.1Q, IPv6 cut short", BYTES(ETH(0x8100), TAG(5, 0x86dd), BE32(0x60000000), DATA20, DATA8), BAD(IPV6_SHORT)},
 
 /* A tag beside the bytes is the outermost. */
 {"tag in metadata", BYTES(ETH(0x0800), IP4(28, 17), UDP(8)), UDP4(28),

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* Gives packets to the loaded programs by BPF_PROG_TEST_RUN; nothing is attached. */
+#include <stdbool.h>
+#include <stdint.h>
+#include "exporter/meter/datapath.h"
+
+/* One frame, and what the kernel is told of it. */
+struct run {
+	const uint8_t *bytes;
+	uint32_t size;	 /* at least ETH_HLEN: BPF_PROG_TEST_RUN takes no less */
+	uint32_t linear; /* octets that the program reaches without pulling; 0: all */
+	uint32_t ifindex;
+	uint16_t gso_size; /* from here on: TC alone */
+	uint16_t gso_segs;
+	uint32_t wire_length; /* 0: as the kernel has it, without GSO the size */
+	bool vlan_tagged;
+	uint16_t vlan; /* TCI of a tag beside the bytes */
+	uint32_t repeat;
+};
+
+/* A TC program that puts a tag beside the bytes and goes on with another one. */
+struct tagger {
+	int program;
+	int next; /* program array, slot 0 */
+};
+
+/* First in main(): where BPF programs may not be loaded, says so and ends the test as skipped. */
+void run_require(void);
+
+/* Ends the test as failed where the programs cannot be loaded. */
+struct datapath *run_open(uint32_t bank_entries);
+
+int tagger_new(struct tagger *ret);
+void tagger_clear(struct tagger *tagger);
+
+/* A tap device of its own network namespace; it lives as long as the descriptor.  Returns that, or -errno. */
+int run_make_interface(const char *name, uint32_t *ret_ifindex);
+
+/*
+ * 0, or -errno: what the kernel refuses.  *ret_verdict: what the program returned.  The bytes must be
+ * the same afterwards: -EBADMSG.
+ */
+int run_program(int fd, bool xdp, const struct run *run, const struct tagger *tagger,
+		int *ret_verdict);

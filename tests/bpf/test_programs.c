@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every packet of the table, and each of them cut and changed, through every program by
+ * BPF_PROG_TEST_RUN: keys, records, counters and reasons are the native parser's.
+ */
+#include <errno.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+#include "tests/bpf/model.h"
+#include "tests/packets.h"
+
+#define LOOPBACK 1
+
+struct context {
+	struct datapath *datapath;
+	struct tagger tagger;
+	struct model model;
+};
+
+static const char *label(char *text, size_t size, enum datapath_program program, const char *name,
+			 const struct run *run)
+{
+	snprintf(text, size, "%s: %s (%u octets, %u in reach)", datapath_program_name(program),
+		 name, run->size, run->linear ? run->linear : run->size);
+	return text;
+}
+
+/*
+ * BPF_PROG_TEST_RUN of some kernels makes no skb of a frame that ends in its IP header, nor one whose
+ * headers are not in the linear part.  Behind a tag they take the former.
+ */
+static bool may_be_refused(const struct run *run)
+{
+	uint16_t type = (uint16_t)(run->bytes[12] << 8 | run->bytes[13]);
+	uint32_t header = type == ETH_P_IP ? 20 : type == ETH_P_IPV6 ? 40 : 0;
+
+	return run->linear || run->size < ETH_HLEN + header;
+}
+
+/* Gives a frame to one program and to the model.  False: this kernel cannot make such a frame. */
+static bool give_fd(struct context *c, int fd, enum datapath_program program, const char *name,
+		    const struct run *run)
+{
+	bool xdp = program == PROGRAM_XDP;
+	char text[160];
+	int verdict = 0, r = run_program(fd, xdp, run, &c->tagger, &verdict);
+
+	if (r == -EINVAL && (!xdp || run->linear) && may_be_refused(run))
+		return false;
+	label(text, sizeof(text), program, name, run);
+	if (r < 0)
+		fail_msg("%s: %s", text, strerror(-r));
+	if (verdict != (xdp ? XDP_PASS : TC_ACT_UNSPEC))
+		fail_msg("%s: verdict %d", text, verdict);
+	model_add(&c->model, program, run);
+	return true;
+}
+
+static bool give(struct context *c, enum datapath_program program, const char *name,
+		 const struct run *run)
+{
+	return give_fd(c, datapath_program_fd(c->datapath, program), program, name, run);
+}
+
+static struct run table_run(const struct test_packet *t, enum datapath_program program)
+{
+	struct run run = {.bytes = t->bytes, .size = t->size, .ifindex = LOOPBACK, .repeat = 1};
+	bool bare = program == PROGRAM_TC_EGRESS_BARE || program == PROGRAM_TC_INGRESS_BARE;
+
+	if (program != PROGRAM_XDP) {
+		run.gso_size = t->gso_size;
+		run.gso_segs = t->gso_segs;
+		run.vlan_tagged = t->vlan_tagged;
+		run.vlan = t->vlan;
+	}
+	/* The IP header in front, whose bytes 12 and 13 are its ethertype. */
+	if (bare && !t->ethertype) {
+		run.bytes += ETH_HLEN;
+		run.size -= ETH_HLEN;
+	}
+	/* Pushing a tag needs an Ethernet header. */
+	if (bare && run.vlan_tagged)
+		run.size = 0;
+	return run;
+}
+
+static void test_table(void **state)
+{
+	struct context *c = *state;
+	char text[160];
+
+	for (int program = 0; program < _PROGRAM_MAX; program++)
+		for (size_t i = 0; i < TEST_PACKETS; i++) {
+			const struct test_packet *t = &test_packets[i];
+			struct run run = table_run(t, program);
+
+			if (run.size < ETH_HLEN)
+				continue;
+			give(c, program, t->name, &run);
+			model_check(&c->model, label(text, sizeof(text), program, t->name, &run));
+		}
+}
+
+/* The model is the native parser, and so is the table for it: here, that they were not both silent. */
+static void test_reasons_reached(void **state)
+{
+	struct context *c = *state;
+
+	for (int d = 0; d < _DIRECTION_MAX; d++)
+		for (int reason = REASON_NONE + 1; reason < REASON_OUT_OF_REACH; reason++)
+			if (c->model.unrecorded[d][reason].packets == 0)
+				fail_msg("direction %d: no packet had reason %d", d, reason);
+}
+
+/* What a clsact filter runs: the same program, by way of a stub. */
+static void test_stubs(void **state)
+{
+	struct context *c = *state;
+
+	for (int program = PROGRAM_XDP + 1; program < _PROGRAM_MAX; program++) {
+		for (size_t i = 0; i < TEST_PACKETS; i++) {
+			struct run run = table_run(&test_packets[i], program);
+
+			if (run.size < ETH_HLEN || run.vlan_tagged)
+				continue;
+			give_fd(c, datapath_stub_fd(c->datapath, program), program,
+				test_packets[i].name, &run);
+		}
+		model_check(&c->model, datapath_program_name(program));
+	}
+}
+
+static void test_short_frames(void **state)
+{
+	struct context *c = *state;
+
+	for (int program = 0; program < _PROGRAM_MAX; program++)
+		for (size_t i = 0; i < TEST_PACKETS; i++) {
+			const struct test_packet *t = &test_packets[i];
+			struct run run = table_run(t, program);
+			uint32_t size = run.size;
+
+			for (run.size = ETH_HLEN; run.size < size; run.size++)
+				give(c, program, t->name, &run);
+			model_check(&c->model, t->name);
+		}
+}
+
+/* Headers that do not lie in the part a program reaches by itself. */
+static void test_far_headers(void **state)
+{
+	struct context *c = *state;
+	int unable = 0;
+
+	for (int program = 0; program < _PROGRAM_MAX; program++)
+		for (size_t i = 0; i < TEST_PACKETS; i++) {
+			const struct test_packet *t = &test_packets[i];
+			struct run run = table_run(t, program);
+			bool able = true;
+
+			if (run.vlan_tagged) /* pushing one pulls */
+				continue;
+			for (run.linear = ETH_HLEN; able && run.linear < run.size; run.linear++)
+				able = give(c, program, t->name, &run);
+			unable += !able;
+			model_check(&c->model, t->name);
+		}
+	if (unable)
+		print_message(
+			"# this kernel does not let BPF_PROG_TEST_RUN cut the linear part: %d packets left out\n",
+			unable);
+}
+
+/* More than a page of XDP frame comes in fragments, whether one asks for it or not. */
+static void test_large_frames(void **state)
+{
+	static uint8_t bytes[9000];
+	struct context *c = *state;
+
+	memset(bytes, 0xee, sizeof(bytes));
+	for (int program = 0; program < _PROGRAM_MAX; program++)
+		for (size_t i = 0; i < TEST_PACKETS; i++) {
+			const struct test_packet *t = &test_packets[i];
+			struct run run = table_run(t, program);
+
+			if (run.size < ETH_HLEN ||
+			    (program == PROGRAM_XDP && !datapath_features(c->datapath)->xdp_frags))
+				continue;
+			memcpy(bytes, run.bytes, run.size);
+			run.bytes = bytes;
+			run.size = program == PROGRAM_XDP
+					   ? sizeof(bytes)
+					   : 3000; /* of an skb it takes a page at most */
+			give(c, program, t->name, &run);
+			model_check(&c->model, t->name);
+		}
+}
+
+static uint32_t random_next(uint32_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 17;
+	*seed ^= *seed << 5;
+	return *seed;
+}
+
+static void test_changed_bytes(void **state)
+{
+	struct context *c = *state;
+	uint32_t seed = 20260417, change;
+	uint8_t bytes[512];
+
+	for (int program = 0; program < _PROGRAM_MAX; program++)
+		for (size_t i = 0; i < TEST_PACKETS; i++) {
+			const struct test_packet *t = &test_packets[i];
+			struct run run = table_run(t, program);
+
+			if (run.size < ETH_HLEN)
+				continue;
+			for (int n = 0; n < 60; n++) {
+				memcpy(bytes, t->bytes + (run.bytes - t->bytes), run.size);
+				for (int k = 0; k < 1 + n % 3; k++) {
+					change = random_next(&seed);
+					bytes[(change >> 8) % MIN(run.size, 90)] = (uint8_t)change;
+				}
+				give(c, program, t->name,
+				     &(struct run){.bytes = bytes,
+						   .size = run.size,
+						   .ifindex = LOOPBACK,
+						   .gso_size = run.gso_size,
+						   .gso_segs = run.gso_segs,
+						   .repeat = 1});
+			}
+			model_check(&c->model, t->name);
+		}
+}
+
+static struct flow_record only_flow(struct context *c)
+{
+	struct flow_record records[8];
+	struct flow_key keys[8];
+	unsigned int bank = datapath_active(c->datapath);
+	uint32_t position = 0, count = 0;
+	bool done;
+
+	assert_int_equal(
+		datapath_read(c->datapath, bank, &position, keys, records, 8, &count, &done), 0);
+	assert_int_equal(count, 1);
+	datapath_reset_fill(c->datapath, bank);
+	return records[0];
+}
+
+/* In a tunnel each segment carries more than the parser sees: the kernel's wire length knows. */
+static void test_wire_length(void **state)
+{
+	static const uint8_t bytes[] = {ETH(0x0800), IP4(236, 17), UDP(216), DATA8,  ETH(0x0800),
+					IP4(186, 6), TCP(0x010),   DATA100,  DATA20, DATA20,
+					DATA4,	     0xee,	   0xee};
+	struct run run = {.bytes = bytes, .size = sizeof(bytes), .ifindex = LOOPBACK, .repeat = 1};
+	struct context *c = *state;
+	int verdict;
+
+	run.gso_size = 73;
+	run.gso_segs = 2;
+	run.wire_length =
+		sizeof(bytes) + 14 + 20 + 8 + 8 + 14 + 20 + 20; /* all headers once more */
+	assert_int_equal(run_program(datapath_program_fd(c->datapath, PROGRAM_TC_EGRESS), false,
+				     &run, NULL, &verdict),
+			 0);
+	assert_int_equal(only_flow(c).octets, run.wire_length - 2 * 14);
+	/* On ingress that field means something else. */
+	assert_int_equal(run_program(datapath_program_fd(c->datapath, PROGRAM_TC_INGRESS), false,
+				     &run, NULL, &verdict),
+			 0);
+	assert_int_equal(only_flow(c).packets, 2);
+	model_init(&c->model, c->datapath);
+}
+
+static int open_context(void **state)
+{
+	struct context *c = calloc(1, sizeof(*c));
+
+	if (!c || unshare(CLONE_NEWNET) < 0)
+		return -1;
+	c->datapath = run_open(MAX(MODEL_FLOWS * 2, datapath_entries_min()));
+	model_init(&c->model, c->datapath);
+	*state = c;
+	return tagger_new(&c->tagger);
+}
+
+static int close_context(void **state)
+{
+	struct context *c = *state;
+
+	tagger_clear(&c->tagger);
+	datapath_free(c->datapath);
+	free(c);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),	      cmocka_unit_test(test_reasons_reached),
+		cmocka_unit_test(test_stubs),	      cmocka_unit_test(test_short_frames),
+		cmocka_unit_test(test_far_headers),   cmocka_unit_test(test_large_frames),
+		cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_wire_length),
+	};
+
+	run_require();
+	return cmocka_run_group_tests_name("programs", tests, open_context, close_context);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parser under libFuzzer.  An input is what the hook knows of a frame, then its bytes.  Seeds are
+ * the packets of the table: `fuzz_parse --write-seeds FOLDER` writes them.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/packet_rules.h"
+#include "tests/packets.h"
+
+struct input {
+	uint8_t flags; /* INPUT_* */
+	uint8_t gso_segs;
+	uint16_t gso_size;
+	uint16_t vlan;
+	uint16_t ethertype;
+	uint16_t beyond; /* octets of the frame that are out of reach */
+};
+
+#define INPUT_BARE   0x01
+#define INPUT_TAGGED 0x02
+#define INPUT_EGRESS 0x04
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+static void require(const char *broken)
+{
+	if (!broken)
+		return;
+	fprintf(stderr, "fuzz_parse: %s\n", broken);
+	abort();
+}
+
+static int parse_input(const struct input *in, const struct frame *f, const uint8_t *bytes,
+		       uint32_t reach, struct packet *p)
+{
+	struct cursor c = {.pos = (void *)bytes, .end = (void *)(bytes + reach)};
+	int reason;
+
+	memset(p, 0, sizeof(*p));
+	p->key.ifindex = 77;
+	p->key.kind = in->flags & INPUT_EGRESS ? FLOW_EGRESS : 0;
+	reason = in->flags & INPUT_BARE ? parse_bare(&c, f, p) : parse_ethernet(&c, f, p);
+	require(rules_check(f, bytes, reach, reason, p));
+	if (p->key.ifindex != 77 ||
+	    (p->key.kind & FLOW_EGRESS) != (in->flags & INPUT_EGRESS ? FLOW_EGRESS : 0))
+		require("interface or direction changed");
+	return reason;
+}
+
+/* Fewer bytes in reach: the same answer, or that more are wanted. */
+static void check_reach(const struct input *in, const struct frame *f, const uint8_t *bytes,
+			uint32_t reach, int reason, const struct packet *whole)
+{
+	struct packet p;
+	int near = parse_input(in, f, bytes, reach, &p);
+
+	if (parse_wants_more(near))
+		return;
+	if (near != reason || (reason == REASON_NONE && memcmp(&p, whole, sizeof(p)) != 0))
+		require("another answer with fewer bytes in reach");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in;
+	struct frame f;
+	struct packet p;
+	struct tally t;
+	uint32_t reach;
+	int reason;
+
+	if (size < sizeof(in))
+		return -1;
+	memcpy(&in, data, sizeof(in));
+	data += sizeof(in);
+	reach = (uint32_t)(size - sizeof(in));
+	f = (struct frame){
+		.octets = reach + in.beyond,
+		.ethertype = in.ethertype,
+		.vlan = in.vlan & 0x0fff,
+		.vlan_tagged = (in.flags & INPUT_TAGGED) != 0,
+		.gso = in.gso_size != 0,
+	};
+	reason = parse_input(&in, &f, data, reach, &p);
+	if (reach)
+		check_reach(&in, &f, data, (in.beyond ^ in.vlan) % reach, reason, &p);
+	if (reason != REASON_NONE)
+		return 0;
+	tally_packet(&p, in.gso_segs, in.gso_size, &t);
+	require(rules_check_tally(&p, in.gso_segs, in.gso_size, &t));
+	return 0;
+}
+
+static void write_seed(const char *folder, size_t index)
+{
+	const struct test_packet *t = &test_packets[index];
+	const struct input in = {
+		.flags = (t->ethertype ? INPUT_BARE : 0) | (t->vlan_tagged ? INPUT_TAGGED : 0),
+		.gso_segs = (uint8_t)t->gso_segs,
+		.gso_size = t->gso_size,
+		.vlan = t->vlan,
+		.ethertype = t->ethertype,
+	};
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/packet-%03zu", folder, index);
+	file = fopen(path, "wb");
+	if (!file || fwrite(&in, sizeof(in), 1, file) != 1 ||
+	    fwrite(t->bytes, 1, t->size, file) != t->size || fclose(file) != 0) {
+		perror(path);
+		exit(EXIT_FAILURE);
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	if (*argc != 3 || strcmp((*argv)[1], "--write-seeds") != 0)
+		return 0;
+	for (size_t i = 0; i < TEST_PACKETS; i++)
+		write_seed((*argv)[2], i);
+	exit(EXIT_SUCCESS);
+}
