@@ -70,6 +70,42 @@ static void notify(const char *state)
 		log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'", path);
 }
 
+static void name_interfaces(const struct run *r, char *ret, size_t size)
+{
+	const struct hooks_interface *interface;
+	size_t length = 0;
+
+	ret[0] = '\0';
+	for (size_t i = 0; r->hooks && (interface = hooks_get(r->hooks, i)) && length < size; i++)
+		if (interface->attached)
+			length += (size_t)snprintf(ret + length, size - length, "%s%s",
+						   length ? ", " : "", interface->name);
+}
+
+static int read_ledger(const struct run *r, bool final, struct ledger *ret)
+{
+	struct ledger ledger = {.cache = *cache_stats(r->cache), .exports = r->exports};
+	int error = ledger_read_datapath(&ledger, r->datapath, drain_stats(r->drain), final);
+
+	if (error < 0)
+		return error;
+	*ret = ledger;
+	return 0;
+}
+
+static void refresh_live(struct run *r, uint64_t now_ns)
+{
+	struct live_totals totals = {.now_ns = now_ns, .flows = cache_stats(r->cache)->entries};
+	struct ledger ledger;
+	char interfaces[256];
+
+	name_interfaces(r, interfaces, sizeof(interfaces));
+	totals.interfaces = interfaces;
+	if (read_ledger(r, false, &ledger) == 0)
+		totals.lost = ledger_lost(&ledger);
+	live_refresh(r->live, &totals);
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
@@ -85,6 +121,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
 	cache_expire(r->cache, batch->swap_ns);
 	exports_flush(r->exports);
+	if (r->live)
+		refresh_live(r, batch->swap_ns);
 }
 
 static int on_signal(void *userdata, _unused_ uint32_t events)
@@ -144,6 +182,11 @@ static int prepare(struct run *r)
 			LOG_ERR, error,
 			"cannot make a cache of %u flows, choose a smaller --cache-entries",
 			o->cache_entries);
+	if (o->live) {
+		error = live_new(&r->live, STDOUT_FILENO, clock_ns(CLOCK_MONOTONIC));
+		if (error < 0)
+			return log_errno(LOG_ERR, error, "cannot make the live table");
+	}
 	return 0;
 }
 
@@ -194,8 +237,8 @@ static void announce(const struct run *r)
 
 static void print_summary(const struct run *r)
 {
-	struct ledger ledger = {.cache = *cache_stats(r->cache), .exports = r->exports};
-	int error = ledger_read_datapath(&ledger, r->datapath, drain_stats(r->drain), true);
+	struct ledger ledger;
+	int error = read_ledger(r, true, &ledger);
 
 	if (error < 0)
 		log_errno(LOG_ERR, error, "cannot read the ledger");

@@ -173,12 +173,32 @@ static void print_class(const struct ledger *l, bool refused, FILE *file)
 		fprintf(file, ")");
 }
 
-static void print_collector(const struct collector_stats *c, FILE *file)
+static uint64_t collector_lost(const struct collector_stats *c)
 {
 	uint64_t lost = 0;
 
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		lost += c->lost[i].packets;
+	return lost;
+}
+
+uint64_t ledger_lost(const struct ledger *l)
+{
+	uint64_t lost = l->evicted.packets + l->drain_error.packets;
+	const struct collector_stats *c;
+
+	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
+		if (reasons[i].refused)
+			lost += both_directions(l, (enum flow_reason)i).packets;
+	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+		lost += collector_lost(c);
+	return lost;
+}
+
+static void print_collector(const struct collector_stats *c, FILE *file)
+{
+	uint64_t lost = collector_lost(c);
+
 	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64, c->url,
 		c->exported.packets, c->exported.records, lost);
 	for (int i = 0; lost && i < _EXPORT_LOSS_MAX; i++)

@@ -46,6 +46,9 @@ struct ledger_amount ledger_bank(const struct ledger *ledger);
 /* Given to the collectors as records. */
 struct ledger_amount ledger_handed_over(const struct ledger *ledger);
 
+/* Packets that are in no record and carried a flow, and those lost on the way to any collector. */
+uint64_t ledger_lost(const struct ledger *ledger);
+
 /* Both identities hold, and the one of each collector. */
 bool ledger_balanced(const struct ledger *ledger);
 
