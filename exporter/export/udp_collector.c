@@ -174,8 +174,8 @@ static bool templates_due(const struct udp_collector *u, uint64_t now_ns)
 
 	if (u->templates_wanted)
 		return true;
-	if (u->copies < TEMPLATE_COPIES)
-		return !uses_loop(u) || now_ns - u->opened_ns >= copy_delay_ns[u->copies];
+	if (u->copies < TEMPLATE_COPIES && (!uses_loop(u) || now_ns - u->opened_ns >= copy_delay_ns[u->copies]))
+		return true;
 	if (u->c.stats.state == COLLECTOR_REFUSED && u->stream.queue.count && age_ns >= REFUSED_TEMPLATES_NS)
 		return true;
 	return age_ns >= u->c.context->options.template_interval_ns;

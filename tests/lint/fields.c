@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writes docs/fields.md from the field table; a test compares the page with it. */
+#include <stdio.h>
+#include "exporter/export/fields.h"
+
+static void print_template(const struct flow_template *t)
+{
+	printf("\n## Template %u: %s\n\n%u octets a record.\n\n", t->id, t->text, t->length);
+	printf("| # | Element | Id | Type | Octets | Semantics | Units | Meaning |\n");
+	printf("|--:|---------|---:|------|-------:|-----------|-------|---------|\n");
+	for (unsigned int i = 0; i < t->count; i++) {
+		const struct field *field = &flow_fields[t->fields[i]];
+
+		printf("| %u | %s | ", i + 1, field->name);
+		if (field->pen)
+			printf("%u/", field->pen);
+		printf("%u | %s | %u | %s | %s | %s |\n", field->id, field_type_name(field->type), field->length,
+		       field_semantics_name(field->semantics), field_units_name(field->units), field->text);
+	}
+}
+
+int main(void)
+{
+	printf("<!-- Generated from exporter/export/fields.def: ninja -C build tests/fields.md && "
+	       "cp build/tests/fields.md docs/ -->\n"
+	       "# Fields of a flow record\n\n"
+	       "IPFIX records hold these elements of the IANA registry, in this order. JSON lines have the same names as\n"
+	       "keys: addresses are strings, all else integers. A template never changes under its id.\n\n"
+	       "Counters and times are those since the flow's previous record, if it had one. Fields that are not\n"
+	       "counted or combined (MAC addresses, class of service, flow label) are those of the first packet.\n");
+	for (unsigned int t = 0; t < _TEMPLATE_MAX; t++)
+		print_template(&flow_templates[t]);
+	return 0;
+}

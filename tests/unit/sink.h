@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Around collectors under test: a UDP socket that receives, standard error that is kept, a loop that
+ * runs for a while, and send calls that fail on demand.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "exporter/export/export.h"
+
+#define SINK_MESSAGES 4096
+
+struct loop;
+
+/* Datagrams in the order in which they came. */
+struct sink {
+	int fd;
+	uint16_t port;
+	unsigned int count; /* of all */
+	unsigned int templates;
+	uint64_t records;
+	uint32_t sequence; /* of the next data record */
+	bool gap;	   /* a sequence number was not the expected one */
+	bool data_first;   /* data came before any template */
+	uint16_t longest;
+	uint8_t *bytes; /* all datagrams in a row */
+	size_t used;
+};
+
+/* A receiver on the address (127.0.0.1 or ::1); port 0 takes a free one.  False: no such address family. */
+bool sink_open(struct sink *s, const char *address, uint16_t port);
+void sink_close(struct sink *s);
+
+/* Takes what has arrived. */
+void sink_read(struct sink *s);
+
+/* Runs the loop for so long. */
+void run_for(struct loop *loop, unsigned int milliseconds);
+
+/* The next `count` calls of sendmmsg() fail with this errno. */
+void fail_sends(int error, unsigned int count);
+unsigned int failed_sends(void);
+
+/* Keeps what goes to standard error until stderr_release(), a teardown function. */
+void stderr_keep(void);
+int stderr_release(void **state);
+
+/* Lines with `text` in them since stderr_keep(). */
+unsigned int stderr_lines(const char *text);
+
+/* Given to exports_flow() = exported + queued + lost, for each collector. */
+void assert_ledger(struct exports *exports, const struct export_count *given);

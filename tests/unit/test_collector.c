@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* UDP collectors on real sockets: templates, sequence, pacing, losses and their names. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "exporter/log.h"
+#include "exporter/loop.h"
+#include "tests/unit/flows.h"
+#include "tests/unit/sink.h"
+
+#define DRAIN_NS (500 * NSEC_PER_MSEC)
+
+/* The exports under test, and what they were given. */
+static struct exports *exports;
+static struct export_count given;
+static uint64_t seed;
+
+static void start(const struct export_options *options, struct loop *loop)
+{
+	seed = 42;
+	given = (struct export_count){0};
+	assert_int_equal(exports_new(&exports, options, loop), 0);
+	stderr_keep();
+}
+
+static void stop(void)
+{
+	exports = exports_free(exports);
+}
+
+static void add_udp(const char *host, uint16_t port)
+{
+	char url[100];
+
+	snprintf(url, sizeof(url), "ipfix://%s:%u", host, port);
+	assert_int_equal(exports_add(exports, url), 0);
+}
+
+/* Flows of both families. */
+static void give(unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct flow flow = random_flow(&seed);
+
+		given.records++;
+		given.packets += flow.record.packets;
+		given.octets += flow.record.octets;
+		exports_flow(exports, &flow);
+		if (i % 50 == 0)
+			assert_ledger(exports, &given);
+	}
+	assert_ledger(exports, &given);
+}
+
+/* Flows of IPv4 that fill `count` messages of 16 records. */
+static void give_messages(unsigned int count)
+{
+	for (unsigned int i = 0; i < 16 * count; i++) {
+		struct flow flow = {.record = {.packets = 3, .octets = 180}};
+
+		given.records++;
+		given.packets += 3;
+		given.octets += 180;
+		exports_flow(exports, &flow);
+	}
+	assert_ledger(exports, &given);
+}
+
+static const struct collector_stats *stats(void)
+{
+	return exports_stats(exports, 0);
+}
+
+/* A port where nobody listens. */
+static uint16_t closed_port(void)
+{
+	struct sink s;
+
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	sink_close(&s);
+	return s.port;
+}
+
+static void drain_to(const char *listen_at, const char *host)
+{
+	struct sink s;
+
+	if (!sink_open(&s, listen_at, 0))
+		skip();
+	start(&(struct export_options){.message_max = 600, .domain = 7}, NULL);
+	add_udp(host, s.port);
+	assert_int_equal(stats()->state, COLLECTOR_RESOLVING);
+	give(500);
+	assert_int_equal(stats()->exported.records, 0);
+	exports_drain(exports, DRAIN_NS, true);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats()->exported.records, 500);
+	assert_int_equal(stats()->state, COLLECTOR_UP);
+	sink_read(&s);
+	assert_int_equal(s.templates, 3);
+	assert_int_equal(s.records, 500);
+	assert_false(s.gap);
+	assert_false(s.data_first);
+	assert_in_range(s.longest, 600 - 112 + 1, 600);
+	assert_int_equal(stats()->messages, s.count);
+	assert_int_equal(stats()->bytes, s.used);
+	assert_int_equal(stats()->errors, 0);
+	assert_int_equal(stderr_lines("flowtally"), 0);
+	stop();
+	sink_close(&s);
+}
+
+static void test_ipv4(void **state)
+{
+	(void)state;
+	drain_to("127.0.0.1", "127.0.0.1");
+}
+
+static void test_ipv6(void **state)
+{
+	(void)state;
+	drain_to("::1", "[::1]");
+}
+
+/* By /etc/hosts: c-ares answers with what it finds first, so listen there too. */
+static void test_name(void **state)
+{
+	(void)state;
+	drain_to("127.0.0.1", "localhost");
+}
+
+/* On the loop: copies of the templates after 0, 1 and 5 s, the first before the data. */
+static void test_schedule(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("127.0.0.1", s.port);
+	give(40);
+	exports_flush(exports);
+	run_for(loop, 500);
+	sink_read(&s);
+	assert_int_equal(s.templates, 1);
+	assert_int_equal(s.records, 40);
+	run_for(loop, 1000);
+	sink_read(&s);
+	assert_int_equal(s.templates, 2);
+	run_for(loop, 3000);
+	sink_read(&s);
+	assert_int_equal(s.templates, 2);
+	run_for(loop, 1000);
+	sink_read(&s);
+	assert_int_equal(s.templates, 3);
+	assert_false(s.gap);
+	assert_false(s.data_first);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
+/* At the interval templates go again, before what is queued. */
+static void test_interval(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.template_interval_ns = 300 * NSEC_PER_MSEC}, loop);
+	add_udp("127.0.0.1", s.port);
+	for (unsigned int i = 0; i < 3; i++) {
+		give(20);
+		exports_flush(exports);
+		run_for(loop, i == 1 ? 350 : 20);
+		sink_read(&s);
+		assert_int_equal(s.records, 20 * (i + 1));
+		assert_int_equal(s.templates, i == 2 ? 2 : 1);
+	}
+	assert_int_equal(stats()->messages, 2 + 3 * 2);
+	assert_false(s.gap);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
+/* 300 messages at 64 in 10 ms, the first 64 at once. */
+static void test_pace(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	uint64_t start_ns;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("127.0.0.1", s.port);
+	run_for(loop, 50);
+	give_messages(300);
+	exports_flush(exports);
+	sink_read(&s);
+	assert_in_range(s.count, 64, 64 + 20);
+	run_for(loop, 300);
+	sink_read(&s);
+	assert_int_equal(s.records, 300 * 16);
+	assert_false(s.gap);
+	assert_int_equal(stats()->queued.records, 0);
+
+	exports_set_blocking(exports);
+	start_ns = clock_ns(CLOCK_MONOTONIC);
+	give_messages(300);
+	exports_drain(exports, DRAIN_NS, true);
+	assert_in_range((clock_ns(CLOCK_MONOTONIC) - start_ns) / NSEC_PER_MSEC, 300 / 64 * 10 - 10, 400);
+	sink_read(&s);
+	assert_int_equal(s.records, 600 * 16);
+	assert_int_equal(stats()->exported.records, 600 * 16);
+	stop();
+	sink_close(&s);
+}
+
+/* Nobody listens: every datagram is known to be lost, and a line says so once. */
+static void test_refused(void **state)
+{
+	uint16_t port = closed_port();
+	struct sink s;
+
+	(void)state;
+	start(&(struct export_options){0}, NULL);
+	add_udp("127.0.0.1", port);
+	give_messages(100);
+	exports_drain(exports, DRAIN_NS, false);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats()->exported.records, 0);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 1600);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
+	assert_int_equal(stats()->errors, 100 + 3);
+	assert_int_equal(stderr_lines("collector"), 1);
+	assert_int_equal(stderr_lines("refused"), 1);
+
+	/* It comes back: what arrives counts at once, with templates, though it is called up only later. */
+	assert_true(sink_open(&s, "127.0.0.1", port));
+	usleep(1100000);
+	give_messages(2);
+	exports_drain(exports, DRAIN_NS, false);
+	sink_read(&s);
+	assert_int_equal(s.templates, 1);
+	assert_int_equal(s.records, 32);
+	assert_false(s.data_first);
+	assert_int_equal(stats()->exported.records, 32);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
+	usleep(3100000);
+	give_messages(1);
+	exports_drain(exports, DRAIN_NS, true);
+	sink_read(&s);
+	assert_int_equal(s.templates, 2);
+	assert_int_equal(s.sequence, 103 * 16);
+	assert_int_equal(stats()->state, COLLECTOR_UP);
+	assert_int_equal(stderr_lines("collector"), 2);
+	assert_int_equal(stderr_lines("up again"), 1);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
+/* On the loop an ICMP error is noticed without another send, and a refused template costs no record. */
+static void test_refused_later(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.template_interval_ns = 5 * NSEC_PER_MSEC}, loop);
+	add_udp("127.0.0.1", s.port);
+	give_messages(1);
+	exports_flush(exports);
+	run_for(loop, 20);
+	assert_int_equal(stats()->exported.records, 16);
+	sink_close(&s);
+	exports_flush(exports);
+	run_for(loop, 20);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
+	assert_int_equal(stats()->exported.records, 16);
+	give_messages(1);
+	exports_flush(exports);
+	run_for(loop, 20);
+	assert_int_equal(stats()->exported.records, 16);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 16);
+	assert_int_equal(stderr_lines("collector"), 1);
+	assert_ledger(exports, &given);
+	stop();
+}
+
+static void test_queue_full(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+
+	(void)state;
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.queue_messages = 16}, loop);
+	add_udp("127.0.0.1", closed_port());
+	give_messages(20);
+	assert_int_equal(stats()->queued.records, 16 * 16);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 4 * 16);
+	give(100);
+	assert_int_equal(stats()->queued.records, 16 * 16);
+	stop();
+}
+
+/* Without a loop nothing is lost for lack of room, however small the queue. */
+static void test_blocking(void **state)
+{
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	start(&(struct export_options){.queue_messages = 16}, NULL);
+	add_udp("127.0.0.1", s.port);
+	give(3000);
+	exports_drain(exports, DRAIN_NS, true);
+	sink_read(&s);
+	assert_int_equal(s.records, 3000);
+	assert_false(s.gap);
+	assert_int_equal(stats()->exported.records, 3000);
+	stop();
+	sink_close(&s);
+}
+
+/* ... but a collector that cannot be reached is waited for once, not with each record. */
+static void test_stalled(void **state)
+{
+	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+
+	(void)state;
+	start(&(struct export_options){.queue_messages = 16}, NULL);
+	add_udp("flows.onion", 4739);
+	give_messages(100);
+	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
+	assert_in_range((clock_ns(CLOCK_MONOTONIC) - start_ns) / NSEC_PER_MSEC, 1100, 2500);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_UNSENT].records, 16 * 16);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 84 * 16);
+	assert_int_equal(stats()->queued.records, 0);
+	stop();
+}
+
+/* A name that does not resolve is one line, and does not touch the other collector. */
+static void test_unresolvable(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("flows.onion", 4739);
+	add_udp("127.0.0.1", s.port);
+	give(100);
+	exports_flush(exports);
+	run_for(loop, 1500);
+	sink_read(&s);
+	assert_int_equal(s.records, 100);
+	assert_int_equal(stats()->state, COLLECTOR_RESOLVING);
+	assert_int_equal(stats()->errors, 2); /* at once, and after a second */
+	assert_int_equal(stats()->queued.records, 100);
+	assert_int_equal(exports_stats(exports, 1)->state, COLLECTOR_UP);
+	assert_int_equal(exports_stats(exports, 1)->exported.records, 100);
+	assert_int_equal(stderr_lines("does not resolve"), 1);
+	assert_int_equal(stderr_lines("collector"), 1);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
+static void test_eagain(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("127.0.0.1", s.port);
+	run_for(loop, 10);
+	fail_sends(EAGAIN, 3);
+	give_messages(2);
+	exports_flush(exports);
+	assert_int_equal(stats()->queued.records, 32);
+	run_for(loop, 50); /* epoll says that it can be written, at once */
+	assert_int_equal(failed_sends(), 0);
+	assert_int_equal(stats()->exported.records, 32);
+	exports_set_blocking(exports);
+	fail_sends(EAGAIN, 3);
+	give_messages(2);
+	exports_drain(exports, DRAIN_NS, true);
+	fail_sends(ENOBUFS, 2);
+	give_messages(2);
+	exports_drain(exports, DRAIN_NS, true);
+	assert_int_equal(failed_sends(), 0);
+	assert_int_equal(stats()->exported.records, 96);
+	assert_int_equal(stats()->errors, 2);
+	assert_int_equal(stats()->state, COLLECTOR_UP);
+	sink_read(&s);
+	assert_int_equal(s.records, 96);
+	assert_false(s.gap);
+	assert_int_equal(stderr_lines("collector"), 0);
+	stop();
+	sink_close(&s);
+}
+
+/* What the system refuses to send is lost and named, and shows in the sequence. */
+static void test_send_error(void **state)
+{
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	start(&(struct export_options){0}, NULL);
+	add_udp("127.0.0.1", s.port);
+	fail_sends(EPERM, 2);
+	give_messages(2);
+	exports_drain(exports, DRAIN_NS, false);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 32);
+	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	give_messages(3);
+	exports_drain(exports, DRAIN_NS, false);
+	assert_int_equal(stats()->state, COLLECTOR_UP);
+	assert_int_equal(stats()->exported.records, 48);
+	assert_int_equal(stats()->errors, 2);
+	sink_read(&s);
+	assert_int_equal(s.records, 48);
+	assert_int_equal(s.sequence, 80);
+	assert_int_equal(stderr_lines("collector"), 2);
+	assert_int_equal(stderr_lines("Operation not permitted"), 1);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
+static void test_options(void **state)
+{
+	static const struct export_options bad[] = {
+		{.message_max = 511}, {.message_max = 9001}, {.queue_messages = 15}, {.queue_messages = 65537}};
+	struct exports *none = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(exports_new(&none, &bad[i], NULL), -EINVAL);
+	assert_null(none);
+	start(&(struct export_options){0}, NULL);
+	assert_int_equal(exports_add(exports, "ipfix://"), -EINVAL);
+	assert_null(exports_stats(exports, 0));
+	for (unsigned int i = 0; i < EXPORT_COLLECTORS_MAX; i++)
+		add_udp("127.0.0.1", 4739);
+	assert_int_equal(exports_add(exports, "json:-"), -ENOSPC);
+	assert_string_equal(exports_stats(exports, EXPORT_COLLECTORS_MAX - 1)->url, "ipfix://127.0.0.1:4739");
+	assert_null(exports_stats(exports, EXPORT_COLLECTORS_MAX));
+	stop();
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, stderr_release)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_ipv4),	   TEST(test_ipv6),
+		TEST(test_name),	   TEST(test_schedule),
+		TEST(test_interval), TEST(test_pace),	   TEST(test_refused),
+		TEST(test_refused_later), TEST(test_queue_full),
+		TEST(test_blocking),   TEST(test_stalled),
+		TEST(test_unresolvable), TEST(test_eagain),
+		TEST(test_send_error), TEST(test_options),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Collectors that are files: the octets that UDP carries, what a full disk does, and JSON. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include "exporter/export/fields.h"
+#include "tests/unit/flows.h"
+#include "tests/unit/sink.h"
+
+#define FLOWS	 500
+#define DRAIN_NS (500 * NSEC_PER_MSEC)
+#define CLOCK_NS (int64_t)(1700000000ull * NSEC_PER_SEC)
+
+static char folder[] = "/tmp/flowtally-test-XXXXXX", path[64], url[80];
+static struct export_count given;
+
+static int make_folder(void **state)
+{
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/flows", folder);
+	return 0;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	return rmdir(folder);
+}
+
+static int remove_file(void **state)
+{
+	unlink(path);
+	return stderr_release(state);
+}
+
+static struct exports *open_exports(const char *scheme)
+{
+	struct exports *exports;
+
+	given = (struct export_count){0};
+	stderr_keep();
+	snprintf(url, sizeof(url), "%s%s", scheme, path);
+	assert_int_equal(exports_new(&exports, &(struct export_options){.domain = 9}, NULL), 0);
+	exports_set_clock(exports, CLOCK_NS);
+	assert_int_equal(exports_add(exports, url), 0);
+	return exports;
+}
+
+static void give(struct exports *exports, const struct flow *flow)
+{
+	given.records++;
+	given.packets += flow->record.packets;
+	given.octets += flow->record.octets;
+	exports_flow(exports, flow);
+	assert_ledger(exports, &given);
+}
+
+static void give_random(struct exports *exports, unsigned int count)
+{
+	uint64_t seed = 7;
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct flow flow = random_flow(&seed);
+
+		give(exports, &flow);
+	}
+}
+
+/* The whole file, which the caller frees. */
+static uint8_t *read_file(size_t *ret_size)
+{
+	_cleanup_(fclosep) FILE *f = fopen(path, "r");
+	uint8_t *data = malloc(4 * 1024 * 1024);
+
+	assert_non_null(f);
+	assert_non_null(data);
+	*ret_size = fread(data, 1, 4 * 1024 * 1024, f);
+	return data;
+}
+
+/* Walks over the messages, which must end where the file ends; their export times become 0. */
+static unsigned int walk(uint8_t *data, size_t size)
+{
+	unsigned int messages = 0;
+
+	for (size_t at = 0; at < size; messages++) {
+		uint16_t length = (uint16_t)(data[at + 2] << 8 | data[at + 3]);
+
+		assert_true(at + 16 <= size);
+		assert_int_equal(data[at + 1], 10);
+		assert_true(length > 20 && at + length <= size);
+		memset(data + at + 4, 0, 4);
+		at += length;
+	}
+	return messages;
+}
+
+/* A file is the messages of UDP in a row, the templates once. */
+static void test_same_octets(void **state)
+{
+	struct exports *exports = open_exports("file://");
+	_cleanup_(freep) uint8_t *data = NULL;
+	size_t size, templates;
+	char udp[64];
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	snprintf(udp, sizeof(udp), "ipfix://127.0.0.1:%u", s.port);
+	assert_int_equal(exports_add(exports, udp), 0);
+	give_random(exports, FLOWS);
+	exports_drain(exports, DRAIN_NS, true);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, FLOWS);
+	assert_int_equal(exports_stats(exports, 0)->queued.records, 0);
+	data = read_file(&size);
+	sink_read(&s);
+	assert_int_equal(walk(data, size), s.count - 2);
+	assert_int_equal(exports_stats(exports, 0)->messages, s.count - 2);
+	assert_int_equal(exports_stats(exports, 0)->bytes, size);
+	walk(s.bytes, s.used);
+	templates = (size_t)(s.bytes[2] << 8 | s.bytes[3]);
+	assert_int_equal(s.used - 2 * templates, size);
+	assert_memory_equal(data, s.bytes + 2 * templates, size);
+	exports_free(exports);
+	sink_close(&s);
+}
+
+/* The file can be read from the start, and after each flush. */
+static void test_flush(void **state)
+{
+	struct exports *exports = open_exports("file://");
+	struct stat st;
+	off_t before;
+
+	(void)state;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 240);
+	before = st.st_size;
+	give_random(exports, 1);
+	assert_int_equal(exports_stats(exports, 0)->queued.records, 1);
+	exports_flush(exports);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, 1);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_size == before + 20 + 84 || st.st_size == before + 20 + 112);
+	exports_free(exports);
+}
+
+static void set_limit(rlim_t limit)
+{
+	struct rlimit r;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &r), 0);
+	r.rlim_cur = limit;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
+}
+
+/* A write that fails half-way leaves whole messages; later ones are appended when there is room again. */
+static void test_no_space(void **state)
+{
+	struct exports *exports = open_exports("file://");
+	const struct collector_stats *stats = exports_stats(exports, 0);
+	_cleanup_(freep) uint8_t *data = NULL;
+	unsigned int messages;
+	size_t size;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	set_limit(100000);
+	give_random(exports, 3000); /* some 300 kB */
+	exports_flush(exports);
+	assert_int_equal(stats->state, COLLECTOR_FAILING);
+	assert_true(stats->lost[EXPORT_LOSS_SEND_ERROR].records > 1000);
+	assert_true(stats->exported.records > 500);
+	assert_int_equal(stats->queued.records, 0);
+	assert_int_equal(stderr_lines("collector"), 1);
+	assert_int_equal(stderr_lines("File too large"), 1);
+	data = read_file(&size);
+	messages = walk(data, size);
+	assert_int_equal(stats->bytes, size);
+	assert_int_equal(stats->messages, messages);
+	free(TAKE_PTR(data));
+	set_limit(RLIM_INFINITY);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats->state, COLLECTOR_UP);
+	assert_int_equal(stderr_lines("collector"), 2);
+	data = read_file(&size);
+	assert_int_equal(walk(data, size), messages + 1);
+	assert_int_equal(stats->bytes, size);
+	exports_free(exports);
+}
+
+/* Nothing can ever be written: that is a state, and each record is lost by name. */
+static void test_full_device(void **state)
+{
+	struct exports *exports;
+	const struct collector_stats *stats;
+
+	(void)state;
+	given = (struct export_count){0};
+	stderr_keep();
+	assert_int_equal(exports_new(&exports, &(struct export_options){0}, NULL), 0);
+	assert_int_equal(exports_add(exports, "file:///dev/full"), 0);
+	assert_int_equal(exports_add(exports, "json:///dev/full"), 0);
+	give_random(exports, FLOWS);
+	exports_drain(exports, DRAIN_NS, true);
+	assert_ledger(exports, &given);
+	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++) {
+		assert_int_equal(stats->state, COLLECTOR_FAILING);
+		assert_int_equal(stats->lost[EXPORT_LOSS_SEND_ERROR].records, FLOWS);
+		assert_int_equal(stats->messages, 0);
+		assert_int_equal(stderr_lines(stats->url), 1);
+	}
+	assert_int_equal(stderr_lines("No space left on device"), 2);
+	exports_free(exports);
+}
+
+static void test_cannot_open(void **state)
+{
+	struct exports *exports;
+
+	(void)state;
+	stderr_keep();
+	assert_int_equal(exports_new(&exports, &(struct export_options){0}, NULL), 0);
+	snprintf(url, sizeof(url), "file://%s/none/flows", folder);
+	assert_int_equal(exports_add(exports, url), -ENOENT);
+	assert_int_equal(stderr_lines("none/flows: No such file or directory"), 1);
+	assert_null(exports_stats(exports, 0));
+	exports_free(exports);
+}
+
+static void assert_json_string(json_t *object, const char *key, const char *want)
+{
+	json_t *value = json_object_get(object, key);
+
+	assert_true(json_is_string(value));
+	assert_string_equal(json_string_value(value), want);
+}
+
+static void assert_json_number(json_t *object, const char *key, uint64_t want)
+{
+	json_t *value = json_object_get(object, key);
+
+	assert_true(json_is_integer(value));
+	assert_int_equal(json_integer_value(value), want);
+}
+
+static void assert_json_mac(json_t *object, const char *key, const uint8_t *mac)
+{
+	char text[18];
+
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+	assert_json_string(object, key, text);
+}
+
+static void assert_json_family(json_t *o, const struct flow *f, bool ipv6)
+{
+	char text[INET6_ADDRSTRLEN];
+	uint8_t icmp = ipv6 ? 58 : 1;
+
+	inet_ntop(ipv6 ? AF_INET6 : AF_INET, f->key.src, text, sizeof(text));
+	assert_json_string(o, ipv6 ? "sourceIPv6Address" : "sourceIPv4Address", text);
+	inet_ntop(ipv6 ? AF_INET6 : AF_INET, f->key.dst, text, sizeof(text));
+	assert_json_string(o, ipv6 ? "destinationIPv6Address" : "destinationIPv4Address", text);
+	assert_json_number(o, "ipVersion", ipv6 ? 6 : 4);
+	assert_json_number(o, ipv6 ? "icmpTypeCodeIPv6" : "icmpTypeCodeIPv4",
+			   f->key.protocol == icmp ? ntohs(f->key.dst_port) : 0);
+	if (ipv6)
+		assert_json_number(o, "flowLabelIPv6", f->record.flow_label);
+	assert_int_equal(json_object_size(o), ipv6 ? 27 : 26);
+}
+
+static void assert_json_flow(json_t *o, const struct flow *f)
+{
+	bool egress = f->key.kind & FLOW_EGRESS;
+
+	assert_json_family(o, f, f->key.kind & FLOW_IPV6);
+	assert_json_number(o, "sourceTransportPort", ntohs(f->key.src_port));
+	assert_json_number(o, "destinationTransportPort", ntohs(f->key.dst_port));
+	assert_json_number(o, "protocolIdentifier", f->key.protocol);
+	assert_json_number(o, "ipClassOfService", f->record.tos);
+	assert_json_number(o, "tcpControlBits", f->record.tcp_flags & 0xff);
+	assert_json_number(o, "flowDirection", egress);
+	assert_json_number(o, "ingressInterface", egress ? 0 : f->key.ifindex);
+	assert_json_number(o, "egressInterface", egress ? f->key.ifindex : 0);
+	assert_json_number(o, "vlanId", egress ? 0 : f->key.outer_vlan);
+	assert_json_number(o, "postVlanId", egress ? f->key.outer_vlan : 0);
+	assert_json_number(o, "dot1qCustomerVlanId", f->key.inner_vlan);
+	assert_json_mac(o, "sourceMacAddress", f->record.src_mac);
+	assert_json_mac(o, "destinationMacAddress", f->record.dst_mac);
+	assert_json_number(o, "flowStartMilliseconds", (f->record.first_ns + CLOCK_NS) / 1000000);
+	assert_json_number(o, "flowEndMilliseconds", (f->record.last_ns + CLOCK_NS) / 1000000);
+	assert_json_number(o, "flowEndReason", f->end);
+	assert_json_number(o, "minimumTTL", f->record.min_ttl);
+	assert_json_number(o, "maximumTTL", f->record.max_ttl);
+	assert_json_number(o, "minimumIpTotalLength", f->record.min_length);
+	assert_json_number(o, "maximumIpTotalLength", f->record.max_length);
+	assert_json_number(o, "octetDeltaCount", f->record.octets);
+	assert_json_number(o, "packetDeltaCount", f->record.packets);
+}
+
+static void test_json(void **state)
+{
+	struct exports *exports = open_exports("json://");
+	_cleanup_(fclosep) FILE *f = NULL;
+	char line[4096];
+	uint64_t seed = 7;
+
+	(void)state;
+	give_random(exports, FLOWS);
+	exports_flush(exports);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, FLOWS);
+	assert_int_equal(exports_stats(exports, 0)->messages, FLOWS);
+	exports_free(exports);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	for (unsigned int i = 0; i < FLOWS; i++) {
+		struct flow flow = random_flow(&seed);
+		json_t *object;
+
+		assert_non_null(fgets(line, sizeof(line), f));
+		object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+		assert_non_null(object);
+		assert_json_flow(object, &flow);
+		json_decref(object);
+	}
+	assert_null(fgets(line, sizeof(line), f));
+}
+
+/* Standard output is a pipe whose reader goes away: an error state, no crash. */
+static void test_stdout(void **state)
+{
+	int out = dup(STDOUT_FILENO), pipes[2];
+	struct exports *exports;
+	struct flow flow = {.record = {.packets = 1, .octets = 40}};
+	char line[4096];
+
+	(void)state;
+	given = (struct export_count){0};
+	stderr_keep();
+	signal(SIGPIPE, SIG_IGN);
+	fflush(stdout);
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	assert_int_equal(exports_new(&exports, &(struct export_options){0}, NULL), 0);
+	assert_int_equal(exports_add(exports, "json:-"), 0);
+	dup2(pipes[1], STDOUT_FILENO);
+	give(exports, &flow);
+	exports_flush(exports);
+	assert_true(read(pipes[0], line, sizeof(line)) > 100);
+	assert_int_equal(line[0], '{');
+	close(pipes[0]);
+	give(exports, &flow);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, 1);
+	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records, 1);
+	assert_int_equal(exports_stats(exports, 0)->state, COLLECTOR_FAILING);
+	exports_free(exports);
+	dup2(out, STDOUT_FILENO);
+	close(out);
+	close(pipes[1]);
+	assert_int_equal(stderr_lines("Broken pipe"), 1);
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, remove_file)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_same_octets), TEST(test_flush), TEST(test_no_space), TEST(test_full_device),
+		TEST(test_cannot_open), TEST(test_json),  TEST(test_stdout),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
