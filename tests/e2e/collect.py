@@ -140,7 +140,7 @@ def same_value(name, value, text):
     if 'Address' in name and 'Mac' not in name:
         return address(value) == address(text)
     if 'Milliseconds' in name:
-        return milliseconds(value.rstrip('Z')) == milliseconds(text)
+        return value == milliseconds(text)
     return str(value) == text
 
 

@@ -38,14 +38,15 @@ def last_ledger(stderr):
 class Daemon:
     """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
 
-    def __init__(self, box, role, *options, summary='json'):
+    def __init__(self, box, role, *options, summary='json', prefix=()):
         self.box, self.role = box, role
-        self.options = ['run', '--summary', summary, *options]
+        self.prefix, self.options = prefix, ['run', '--summary', summary, *options]
         self.log = tempfile.NamedTemporaryFile(prefix='flowtally-e2e-', suffix='.stderr')
         self.process = None
 
     def __enter__(self):
-        self.process = self.box.start(self.role, binary(), *self.options, stdout=self.log, stderr=self.log)
+        self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, stdout=self.log,
+                                      stderr=self.log)
         try:
             wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
             check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')

@@ -68,29 +68,27 @@ class Bench:
         check(not lines, 'records differ from the capture:', *lines[:20])
 
 
-def reasons(records, *ports):
-    """Reasons of all records of flows with one of these ports."""
-    def is_of(key):
-        return key.source_port in ports or key.destination_port in ports
-    return {record.end_reason for record in records if is_of(record.key)}
+def reasons(records, port):
+    """Reasons of all records of flows that come from this port."""
+    return {record.end_reason for record in records if record.key.source_port == port}
 
 
 def test_reasons():
+    # The SYN that is answered by RST ends nothing in its own direction.
+    ended = {1001: IDLE, 1002: DETECTED, 2002: DETECTED, 1003: DETECTED, 2003: DETECTED, 1004: IDLE, 2004: DETECTED}
     with Bench() as bench:
         with bench.daemon(*QUICK) as daemon:
             bench.udp(1001, 5)
             traffic.tcp(bench.box, 'peer', (PEER, 1002), 'meter', (METER, 2002), 100000)
             traffic.tcp(bench.box, 'meter', (METER, 1003), 'peer', (PEER, 2003), 100000)
             traffic.tcp_refused(bench.box, 'peer', (PEER, 1004), (METER, 2004))
-            wait_until(lambda: reasons(bench.records(), 1001) and reasons(bench.records(), 1002), 10,
-                       'idle and closed flows in the file')
+            wait_until(lambda: {record.key.source_port for record in bench.records()} >= ended.keys(), 10,
+                       'flows that have ended in the file')
             bench.udp(1005, 3)
             daemon.stop(signal.SIGTERM)
         records = bench.records()
-        for name, port, reason in (('idle', 1001, IDLE), ('closed by FIN', 1002, DETECTED),
-                                   ('closed by FIN', 1003, DETECTED), ('closed by RST', 1004, DETECTED),
-                                   ('ended by the stop', 1005, FORCED)):
-            check_equal(f'reasons of the flow {name}, port {port}', reasons(records, port), {reason})
+        for port, reason in [*ended.items(), (1005, FORCED)]:
+            check_equal(f'reasons of the flow from port {port}', reasons(records, port), {reason})
         check_equal('records of flows', set(Counter(record.key for record in records).values()), {1})
         bench.check_sums(records)
 
@@ -106,7 +104,7 @@ def test_active():
             daemon.stop(signal.SIGINT)
         records = sorted(bench.records(), key=lambda record: record.flow.first_ms)
         counts = Counter(record.end_reason for record in records)
-        check(set(counts) == {ACTIVE, FORCED} and counts[ACTIVE] >= 2 and counts[FORCED] == 1,
+        check(set(counts) <= {ACTIVE, FORCED} and counts[ACTIVE] >= 2 and counts[FORCED] <= 1,
               f'records by reason: {counts}')
         for one, next_one in zip(records, records[1:]):
             check(one.flow.last_ms <= next_one.flow.first_ms, f'records overlap: {one.flow} {next_one.flow}')
@@ -159,7 +157,7 @@ def loaded_programs(ids):
 def filters(box, interface):
     """BPF filters by `tc`."""
     text = ''.join(box.ip_tc('meter', 'filter', 'show', 'dev', interface, side) for side in ('ingress', 'egress'))
-    return [line for line in text.splitlines() if 'bpf' in line]
+    return [line for line in text.splitlines() if ' handle ' in line]
 
 
 def xdp_name(box):
