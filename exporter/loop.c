@@ -71,10 +71,18 @@ static int add_source(struct loop *loop, enum source_kind kind, int fd, uint32_t
 	if (!source)
 		return -ENOMEM;
 	*source = (struct loop_source){
-		.loop = loop, .callback = callback, .userdata = userdata, .kind = kind, .fd = fd};
+		.loop = loop,
+		.callback = callback,
+		.userdata = userdata,
+		.kind = kind,
+	};
 	if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
-	own_fd = -1;
+	source->fd = kind == SOURCE_FD ? fd : TAKE_FD(own_fd);
+	if (kind == SOURCE_SIGNAL) {
+		source->next = loop->signals;
+		loop->signals = source;
+	}
 	*ret = TAKE_PTR(source);
 	return 0;
 }
@@ -133,12 +141,7 @@ int loop_add_signal(struct loop *loop, int signal, loop_callback callback, void 
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
-	r = add_source(loop, SOURCE_SIGNAL, fd, EPOLLIN, callback, userdata, &source);
-	if (r < 0)
-		return r;
-	source->next = loop->signals;
-	loop->signals = source;
-	return 0;
+	return add_source(loop, SOURCE_SIGNAL, fd, EPOLLIN, callback, userdata, &source);
 }
 
 struct loop_source *loop_source_free(struct loop_source *source)

@@ -89,20 +89,27 @@ static const char *print_endpoint(char text[ENDPOINT_MAX], const struct flow_key
 	else if (port)
 		snprintf(tail, sizeof(tail), bracket ? "]:%u" : ":%u", port);
 	room = width - strlen(tail);
-	if (strlen(address) > room)
-		strcpy(address + room - 1, "~");
+	if (strlen(address) > room) {
+		address[room - 1] = '~';
+		address[room] = '\0';
+	}
 	snprintf(text, ENDPOINT_MAX, "%s%s", address, tail);
 	return text;
 }
 
-/* The kernel lets a name have any letters, those that steer a terminal too. */
+/* The kernel lets an interface's name have any letters, those that steer a terminal too. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
 static const char *print_interface(char text[IF_NAMESIZE], uint32_t ifindex)
 {
 	if (!if_indextoname(ifindex, text))
 		snprintf(text, IF_NAMESIZE, "%u", ifindex);
-	for (char *c = text; *c; c++)
-		if (*c <= ' ' || *c > '~')
-			*c = '?';
+	make_printable(text);
 	return text;
 }
 
@@ -174,13 +181,16 @@ void live_print_header(FILE *file, const struct live_view *view, const struct li
 	const struct live_rate *in = &rate[DIRECTION_INGRESS], *out = &rate[DIRECTION_EGRESS];
 	bool red = view->color && totals->lost;
 
+	/* What matters most comes first, for the end may be cut off. */
 	snprintf(line, sizeof(line),
-		 "%s: in %s bit/s %s pkt/s, out %s bit/s %s pkt/s, %u flows, %llu packets lost",
-		 totals->interfaces, print_number(in_bits, (double)in->octets * 8 / view->seconds),
+		 "%u flows, %llu packets lost, in %s bit/s %s pkt/s, out %s bit/s %s pkt/s on %s",
+		 totals->flows, (unsigned long long)totals->lost,
+		 print_number(in_bits, (double)in->octets * 8 / view->seconds),
 		 print_number(in_packets, (double)in->packets / view->seconds),
 		 print_number(out_bits, (double)out->octets * 8 / view->seconds),
-		 print_number(out_packets, (double)out->packets / view->seconds), totals->flows,
-		 (unsigned long long)totals->lost);
+		 print_number(out_packets, (double)out->packets / view->seconds),
+		 totals->interfaces);
+	make_printable(line);
 	if (red)
 		fprintf(file, "\033[31m");
 	fprintf(file, "%.*s", (int)view->columns, line);

@@ -89,7 +89,7 @@ static const struct option_spec specs[] = {
 	  "60s", OPTION_DURATION, BOTH, FIELD(active_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
 	{ "linger", "TIME", "quiet time after FIN or RST before a flow is over",
 	  "2s", OPTION_DURATION, BOTH, FIELD(linger_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
-	{ "drain-interval", "TIME", "how often the banks are read (5s, or the idle or active timeout if shorter; 1s with --live)",
+	{ "drain-interval", "TIME", "how often the banks are read (5s or the shorter timeout; 1s with --live)",
 	  NULL, OPTION_DURATION, VERB_RUN, FIELD(drain_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
 	{ "bank-entries", "N", "flows of each of the two banks in the kernel (131072, more with over 128 CPUs)",
 	  NULL, OPTION_NUMBER32, VERB_RUN, FIELD(bank_entries), 4096, 1 << 24, NULL },
@@ -108,7 +108,8 @@ static const struct option_spec specs[] = {
 	{ "mask", "FEATURES", "for tests: do without these features of the kernel: tcx,xdp-frags",
 	  NULL, OPTION_MASK, VERB_RUN, FIELD(mask), 0, 0, mask_words },
 	{ "verbose", NULL, "say more", NULL, OPTION_FLAG, BOTH, FIELD(verbose), 0, 0, NULL },
-	{ "quiet", NULL, "say no more than errors, warnings, ready and the ledger", NULL, OPTION_FLAG, BOTH, FIELD(quiet), 0, 0, NULL },
+	{ "quiet", NULL, "say no more than errors, warnings, ready and the ledger",
+	  NULL, OPTION_FLAG, BOTH, FIELD(quiet), 0, 0, NULL },
 };
 /* clang-format on */
 

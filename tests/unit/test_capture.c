@@ -155,7 +155,7 @@ static void put_case(const struct link_case *c, size_t cut)
 
 static void test_links(void **state)
 {
-	struct capture_packet packet;
+	struct capture_packet packet = {0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(link_cases); i++) {
@@ -168,7 +168,7 @@ static void test_links(void **state)
 /* However little of a frame the capture holds, that is never called malformed. */
 static void test_snap_length(void **state)
 {
-	struct capture_packet packet;
+	struct capture_packet packet = {0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(link_cases); i++) {
@@ -200,7 +200,7 @@ static void test_short_frames(void **state)
 		{14 + 19, REASON_IPV4_SHORT},
 		{14 + 31, REASON_IPV4_LENGTH},
 	};
-	struct capture_packet packet;
+	struct capture_packet packet = {0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -224,7 +224,7 @@ static void test_short_frames(void **state)
 
 static void test_damage(void **state)
 {
-	struct capture_packet packet;
+	struct capture_packet packet = {0};
 	struct capture *capture;
 
 	(void)state;
@@ -242,7 +242,7 @@ static void test_damage(void **state)
 static void test_times(void **state)
 {
 	static const uint32_t fractions[] = {0, 999999, 1000000, 0x7fffffff, 0xffffffff};
-	struct capture_packet packet;
+	struct capture_packet packet = {0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(fractions); i++) {

@@ -57,7 +57,7 @@ static int parse(const char *line)
 	int argc = 0, saved, r;
 
 	assert_true(strlen(line) < sizeof(words));
-	strcpy(words, line);
+	memcpy(words, line, strlen(line) + 1);
 	while ((argv[argc] = strsep(&rest, " ")) && argc < WORDS_MAX)
 		argc++;
 	saved = capture_begin(stream);
@@ -208,7 +208,7 @@ static void test_usage(void **state)
 	(void)state;
 	expect_error("run --interfacee eth0 --interface e", "--interfacee",
 		     "did you mean --interface?");
-	expect_error("run --interface e --idel-timeout=3s", "--idel-timeout=3s",
+	expect_error("run --interface e --idle-timeoutt=3s", "--idle-timeoutt=3s",
 		     "did you mean --idle-timeout?");
 	expect_error("run --interface e --frobnicate", "--frobnicate", "run --help");
 	expect_error("run --interface e -z", "-z", "no such option");
@@ -280,7 +280,7 @@ static void test_value(void **state)
 	value_print_duration(text, 90 * SEC);
 	assert_string_equal(text, "90s");
 	assert_int_equal(value_distance("idle", "idle"), 0);
-	assert_int_equal(value_distance("idel", "idle"), 2);
+	assert_int_equal(value_distance("ilde", "idle"), 2);
 	assert_int_equal(value_distance("", "abc"), 3);
 	assert_int_equal(value_distance("abc", ""), 3);
 	assert_int_equal(value_distance("kitten", "sitting"), 3);
