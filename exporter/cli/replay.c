@@ -32,8 +32,9 @@ struct replay {
 	uint64_t expired_ns; /* time of the last expiry pass */
 	unsigned int waiting;
 	bool progress;
-	int64_t size; /* of the file; 0: unknown */
-	uint64_t progress_ns;
+	int64_t size;	      /* of the file; 0: unknown */
+	uint64_t progress_ns; /* when it was last shown, or the start */
+	bool progress_shown;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -102,6 +103,7 @@ static void show_progress(struct replay *r)
 	if (now - r->progress_ns < PROGRESS_STEP_NS)
 		return;
 	r->progress_ns = now;
+	r->progress_shown = true;
 	if (r->size > 0 && position >= 0)
 		fprintf(stderr, "\r\033[K%s: %d %%, %llu packets", r->options.file,
 			(int)(MIN(position, r->size) * 100 / r->size), (unsigned long long)packets);
@@ -122,7 +124,7 @@ static int read_packets(struct replay *r)
 		if (r->progress && ++count % PROGRESS_PACKETS == 0)
 			show_progress(r);
 	}
-	if (r->progress_ns)
+	if (r->progress_shown)
 		fprintf(stderr, "\r\033[K");
 	return interrupted ? 0 : error;
 }
@@ -140,6 +142,7 @@ static int open_capture(struct replay *r)
 	if (fstat(fileno(stream), &status) == 0 && S_ISREG(status.st_mode))
 		r->size = status.st_size;
 	r->progress = isatty(STDERR_FILENO) && !r->options.quiet;
+	r->progress_ns = clock_ns(CLOCK_MONOTONIC);
 	error = capture_open(&r->capture, stream, text);
 	if (error < 0)
 		log_error("cannot replay '%s': %s", path, text);
