@@ -19,6 +19,12 @@ static inline bool rules_is_icmp(const struct packet *p)
 	return p->key.protocol == (p->key.kind & FLOW_IPV6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
+/* Everything but the padding behind the last member. */
+static inline bool rules_same_packet(const struct packet *a, const struct packet *b)
+{
+	return !memcmp(a, b, offsetof(struct packet, no_transport) + sizeof(a->no_transport));
+}
+
 /* The ports are bytes of this packet, or 0; never what lies behind it in the frame or beyond reach. */
 static inline const char *rules_check_ports(const __u8 *bytes, __u32 reach, const struct packet *p)
 {
@@ -36,7 +42,7 @@ static inline const char *rules_check_ports(const __u8 *bytes, __u32 reach, cons
 	if (p->l4_offset + octets > p->octets)
 		return "ports from beyond the packet";
 	memcpy(ports + 4 - octets, bytes + at, octets);
-	if (memcmp(ports, &p->key.src_port, 2) || memcmp(ports + 2, &p->key.dst_port, 2))
+	if (memcmp(ports, &p->key.src_port, 2) != 0 || memcmp(ports + 2, &p->key.dst_port, 2) != 0)
 		return "ports that are not at the transport offset";
 	return NULL;
 }
@@ -50,10 +56,11 @@ static inline const char *rules_check_key(const __u8 *bytes, const struct packet
 
 	if (bytes[p->l3_offset] >> 4 != (ipv6 ? 6 : 4))
 		return "address family is not the header's version";
-	if (memcmp(p->key.src, source, length) || memcmp(p->key.dst, source + length, length))
+	if (memcmp(p->key.src, source, length) != 0 ||
+	    memcmp(p->key.dst, source + length, length) != 0)
 		return "addresses are not the header's";
-	if (memcmp(p->key.src + length, zero, 16 - length) ||
-	    memcmp(p->key.dst + length, zero, 16 - length))
+	if (memcmp(p->key.src + length, zero, 16 - length) != 0 ||
+	    memcmp(p->key.dst + length, zero, 16 - length) != 0)
 		return "unused address bytes are not 0";
 	if (p->key.spare[0] || p->key.spare[1])
 		return "spare bytes are not 0";

@@ -67,7 +67,7 @@ static const char *check_record(const struct flow_key *key, const struct flow_re
 	struct frame f = {.octets = flow_packet(number, bytes)};
 	struct cursor c = {.pos = bytes, .end = bytes + f.octets};
 
-	if (parse_ethernet(&c, &f, &p) != REASON_NONE || memcmp(&p.key, key, sizeof(*key)))
+	if (parse_ethernet(&c, &f, &p) != REASON_NONE || memcmp(&p.key, key, sizeof(*key)) != 0)
 		return "not the key of its number";
 	if (r->packets == 0 || r->octets < r->packets * octets)
 		return "an empty record, or packets without their octets";
@@ -76,8 +76,8 @@ static const char *check_record(const struct flow_key *key, const struct flow_re
 		return "lengths or TTLs that no packet had";
 	if (r->tcp_flags != p.tcp_flags || r->first_flags != p.tcp_flags || r->tos != p.tos)
 		return "flags or TOS that no packet had";
-	if (r->flow_label != p.flow_label || memcmp(r->src_mac, p.src_mac, 6) ||
-	    memcmp(r->dst_mac, p.dst_mac, 6))
+	if (r->flow_label != p.flow_label || memcmp(r->src_mac, p.src_mac, 6) != 0 ||
+	    memcmp(r->dst_mac, p.dst_mac, 6) != 0)
 		return "flow label or MACs that no packet had";
 	/* Of two CPUs the one with the earlier time may write last. */
 	if (r->first_ns == 0 || r->last_ns + NSEC_PER_SEC < r->first_ns)

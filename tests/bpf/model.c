@@ -31,6 +31,8 @@ static uint16_t kernel_ethertype(const struct run *run)
 {
 	uint16_t type = (uint16_t)(run->bytes[12] << 8 | run->bytes[13]);
 
+	if (run->ethertype)
+		return run->ethertype;
 	if (run->vlan_tagged)
 		return ETH_P_8021Q; /* what pushing a tag makes of it */
 	if (type >= ETH_P_802_3_MIN)
@@ -126,7 +128,7 @@ static void check_flow(struct model *m, const struct flow_key *key, struct flow_
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
 	uint32_t i = 0;
 
-	while (i < m->flow_count && memcmp(&m->flows[i].key, key, sizeof(*key)))
+	while (i < m->flow_count && memcmp(&m->flows[i].key, key, sizeof(*key)) != 0)
 		i++;
 	if (i == m->flow_count)
 		fail_msg(
@@ -135,7 +137,7 @@ static void check_flow(struct model *m, const struct flow_key *key, struct flow_
 	if (r->first_ns < m->since_ns || r->last_ns < r->first_ns || r->last_ns > now_ns)
 		fail_msg("%s: times out of order", what);
 	r->first_ns = r->last_ns = 0;
-	if (memcmp(r, &m->flows[i].record, sizeof(*r)))
+	if (memcmp(r, &m->flows[i].record, sizeof(*r)) != 0)
 		fail_msg("%s: another record: %lu packets, %lu octets, flags %x; not %lu, %lu, %x",
 			 what, (unsigned long)r->packets, (unsigned long)r->octets, r->tcp_flags,
 			 (unsigned long)m->flows[i].record.packets,

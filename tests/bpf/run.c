@@ -62,7 +62,8 @@ int tagger_new(struct tagger *ret)
 		 .off = offsetof(struct __sk_buff, mark)},
 		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_skb_vlan_push},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 1, .src_reg = 6},
-		{.code = BPF_LD | BPF_DW | BPF_IMM,
+		{.code = BPF_LD | BPF_DW, /* BPF_IMM, which is 0 */
+
 		 .dst_reg = 2,
 		 .src_reg = BPF_PSEUDO_MAP_FD,
 		 .imm = next},
@@ -93,9 +94,9 @@ void tagger_clear(struct tagger *tagger)
 	close(tagger->next);
 }
 
-int run_make_interface(const char *name, uint32_t *ret_ifindex)
+int run_make_interface(const char *name, bool bare, uint32_t *ret_ifindex)
 {
-	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+	struct ifreq request = {.ifr_flags = (bare ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR};
 	_cleanup_(closep) int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)

@@ -11,7 +11,8 @@ struct run {
 	uint32_t size;	 /* at least ETH_HLEN: BPF_PROG_TEST_RUN takes no less */
 	uint32_t linear; /* octets that the program reaches without pulling; 0: all */
 	uint32_t ifindex;
-	uint16_t gso_size; /* from here on: TC alone */
+	uint16_t ethertype; /* for the model: what the kernel has found it to be; 0: by the bytes */
+	uint16_t gso_size;  /* from here on: TC alone */
 	uint16_t gso_segs;
 	uint32_t wire_length; /* 0: as the kernel has it, without GSO the size */
 	bool vlan_tagged;
@@ -34,8 +35,11 @@ struct datapath *run_open(uint32_t bank_entries);
 int tagger_new(struct tagger *ret);
 void tagger_clear(struct tagger *tagger);
 
-/* A tap device of its own network namespace; it lives as long as the descriptor.  Returns that, or -errno. */
-int run_make_interface(const char *name, uint32_t *ret_ifindex);
+/*
+ * A tap device, or a tun device if `bare`; it lives as long as the descriptor, which is returned, or
+ * -errno.  What is written to that begins with a struct virtio_net_hdr.
+ */
+int run_make_interface(const char *name, bool bare, uint32_t *ret_ifindex);
 
 /*
  * 0, or -errno: what the kernel refuses.  *ret_verdict: what the program returned.  The bytes must be

@@ -218,7 +218,7 @@ static int open_context(void **state)
 		return -1;
 	for (int i = 0; i < INTERFACES; i++) {
 		snprintf(name, sizeof(name), "tap%d", i);
-		c->fds[i] = run_make_interface(name, &c->ifindex[i]);
+		c->fds[i] = run_make_interface(name, false, &c->ifindex[i]);
 		if (c->fds[i] < 0)
 			return c->fds[i];
 	}

@@ -60,7 +60,7 @@ static void check_reach(const struct input *in, const struct frame *f, const uin
 
 	if (parse_wants_more(near))
 		return;
-	if (near != reason || (reason == REASON_NONE && memcmp(&p, whole, sizeof(p)) != 0))
+	if (near != reason || (reason == REASON_NONE && !rules_same_packet(&p, whole)))
 		require("another answer with fewer bytes in reach");
 }
 

@@ -55,7 +55,7 @@ static int parse_cut(const struct test_packet *t, uint32_t reach, uint32_t octet
 	assert_non_null(copy);
 	memcpy(copy, t->bytes, reach);
 	c = (struct cursor){.pos = copy, .end = copy + reach};
-	memset(p, 0, sizeof(*p)); /* the padding too: packets are compared as bytes */
+	memset(p, 0, sizeof(*p));
 	p->key.ifindex = TEST_IFINDEX;
 	p->key.kind = FLOW_EGRESS;
 	reason = t->ethertype ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
@@ -138,16 +138,11 @@ static void test_table(_unused_ void **state)
 		if (t->reason != REASON_NONE)
 			continue;
 		key = expected_key(t);
-		if (memcmp(&p.key, &key, sizeof(key)))
+		if (memcmp(&p.key, &key, sizeof(key)) != 0)
 			fail_msg("%s: wrong key", t->name);
 		check_facts(t, &p);
 		check_tally(t, &p);
 	}
-}
-
-static bool same_packet(const struct packet *a, const struct packet *b)
-{
-	return !memcmp(a, b, sizeof(*a));
 }
 
 /* A frame that ends early: in no flow until the whole packet is there, and then always in the same one. */
@@ -168,7 +163,7 @@ static void test_short_frames(_unused_ void **state)
 			if (whole.octets == UINT32_MAX)
 				continue; /* the rules have been checked */
 			check_equal(t, "in a flow", reason == REASON_NONE, n >= end);
-			if (reason == REASON_NONE && !same_packet(&p, &whole))
+			if (reason == REASON_NONE && !rules_same_packet(&p, &whole))
 				fail_msg("%s: another packet at %u octets", t->name, n);
 		}
 	}
@@ -191,7 +186,7 @@ static void test_short_reach(_unused_ void **state)
 			if (reason != expected)
 				fail_msg("%s: reason %d with %u octets in reach, then %d", t->name,
 					 reason, n, expected);
-			if (reason == REASON_NONE && !same_packet(&p, &whole))
+			if (reason == REASON_NONE && !rules_same_packet(&p, &whole))
 				fail_msg("%s: another packet with %u octets in reach", t->name, n);
 		}
 	}
@@ -214,7 +209,7 @@ static void test_padding(_unused_ void **state)
 		t.bytes = bytes;
 		for (uint32_t n = t.size; n < 9216; n += 613) {
 			check_equal(&t, "reason", parse_cut(&t, n, n, &p), REASON_NONE);
-			if (!same_packet(&p, &whole))
+			if (!rules_same_packet(&p, &whole))
 				fail_msg("%s: another packet when padded to %u", t.name, n);
 		}
 	}
