@@ -250,13 +250,14 @@ static void print_summary(const struct run *r)
 static void finish(struct run *r)
 {
 	notify("STOPPING=1");
+	if (r->live)
+		live_end(r->live);
+	live_freep(&r->live); /* shows the last table, not the flows of the end */
 	hooks_freep(&r->hooks);
 	drain_finish(r->drain);
 	cache_flush(r->cache, FLOW_END_FORCED);
 	exports_flush(r->exports);
 	exports_drain(r->exports, FINAL_DRAIN_NS, true);
-	if (r->live)
-		live_end(r->live);
 	print_summary(r);
 }
 
