@@ -17,11 +17,13 @@ void collector_set_state(struct collector *c, enum collector_state state, int er
 			log_info("collector %s: up again", c->stats.url);
 		break;
 	case COLLECTOR_REFUSED:
-		log_errno(LOG_WARNING, error, "collector %s does not take flow records, which are lost until it does",
+		log_errno(LOG_WARNING, error,
+			  "collector %s does not take flow records, which are lost until it does",
 			  c->stats.url);
 		break;
 	case COLLECTOR_FAILING:
-		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again", c->stats.url);
+		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again",
+			  c->stats.url);
 		break;
 	case _COLLECTOR_STATE_MAX:
 		break;

@@ -45,8 +45,16 @@ struct collector {
 	bool stalled;		    /* blocking did not help, and `messages` has not grown since */
 };
 
-int udp_collector_new(struct collector **ret, const struct collector_url *url, const struct export_context *context);
-int file_collector_new(struct collector **ret, const struct collector_url *url, const struct export_context *context);
+/* Whether the loop runs, so that what is not urgent may wait for it. */
+static inline bool collector_on_loop(const struct collector *c)
+{
+	return c->context->loop && !c->context->blocking;
+}
+
+int udp_collector_new(struct collector **ret, const struct collector_url *url,
+		      const struct export_context *context);
+int file_collector_new(struct collector **ret, const struct collector_url *url,
+		       const struct export_context *context);
 
 static inline void count_add(struct export_count *to, const struct export_count *n)
 {
@@ -55,7 +63,8 @@ static inline void count_add(struct export_count *to, const struct export_count 
 	to->octets += n->octets;
 }
 
-static inline void count_move(struct export_count *from, struct export_count *to, const struct export_count *n)
+static inline void count_move(struct export_count *from, struct export_count *to,
+			      const struct export_count *n)
 {
 	from->records -= n->records;
 	from->packets -= n->packets;

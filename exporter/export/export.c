@@ -35,7 +35,8 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	o.message_max = o.message_max ? o.message_max : MESSAGE_MAX;
 	o.queue_messages = o.queue_messages ? o.queue_messages : QUEUE_MESSAGES;
 	o.template_interval_ns = o.template_interval_ns ? o.template_interval_ns : TEMPLATE_NS;
-	if (o.message_max < 512 || o.message_max > 9000 || o.queue_messages < 16 || o.queue_messages > 65536)
+	if (o.message_max < 512 || o.message_max > 9000 || o.queue_messages < 16 ||
+	    o.queue_messages > 65536)
 		return -EINVAL;
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
 		return -ENOMEM;
@@ -142,7 +143,8 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 			if (!step.busy || !progresses(c, now_ns, timeout_ns))
 				continue;
 			fds[busy++] = (struct pollfd){.fd = step.fd, .events = step.events};
-			wait_ns = MIN(wait_ns, MIN(step.wait_ns, c->progress_ns + timeout_ns - now_ns));
+			wait_ns = MIN(wait_ns,
+				      MIN(step.wait_ns, c->progress_ns + timeout_ns - now_ns));
 		}
 		if (!busy)
 			return;

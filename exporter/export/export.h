@@ -20,9 +20,9 @@ struct exports;
 
 /* 0 stands for the default. */
 struct export_options {
-	uint32_t domain;	       /* observation domain id of every message */
-	uint16_t message_max;	       /* octets of an IPFIX message at most, 512 to 9000; 1400 */
-	uint32_t queue_messages;       /* length of a UDP collector's queue, 16 to 65536; 8192, that is 131072 IPv4
+	uint32_t domain;      /* observation domain id of every message */
+	uint16_t message_max; /* octets of an IPFIX message at most, 512 to 9000; 1400 */
+	uint32_t queue_messages; /* length of a UDP collector's queue, 16 to 65536; 8192, that is 131072 IPv4
 					  records, for which memory is taken as the queue grows, 11.5 MB at most */
 	uint64_t template_interval_ns; /* templates are sent again that often over UDP; 60 s */
 };

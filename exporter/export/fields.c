@@ -2,7 +2,8 @@
 #include "exporter/export/fields.h"
 
 const struct field flow_fields[_FIELD_MAX] = {
-#define FIELD(symbol_, pen_, id_, name_, type_, length_, v9_type_, v9_length_, op_, source_, semantics_, units_, text_) \
+#define FIELD(symbol_, pen_, id_, name_, type_, length_, v9_type_, v9_length_, op_, source_, \
+	      semantics_, units_, text_) \
 	[FIELD_##symbol_] = { \
 		.name = #name_, \
 		.text = text_, \

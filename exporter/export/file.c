@@ -11,7 +11,8 @@
 #include "exporter/log.h"
 
 #define BUFFER (64u * 1024)
-#define SLOTS  (_TEMPLATE_MAX + 1) /* messages under way; what is complete goes to the buffer at once */
+#define SLOTS \
+	(_TEMPLATE_MAX + 1) /* messages under way; what is complete goes to the buffer at once */
 
 struct file_collector {
 	struct collector c;
@@ -62,7 +63,8 @@ static void write_buffer(struct file_collector *f)
 	if (r < 0) {
 		stats->errors++;
 		count_move(&stats->queued, &stats->lost[EXPORT_LOSS_SEND_ERROR], &f->pending);
-		if (f->truncates && (ftruncate(f->fd, f->offset) < 0 || lseek(f->fd, f->offset, SEEK_SET) < 0))
+		if (f->truncates &&
+		    (ftruncate(f->fd, f->offset) < 0 || lseek(f->fd, f->offset, SEEK_SET) < 0))
 			stats->errors++;
 	} else {
 		f->offset += (off_t)f->used;
@@ -78,7 +80,8 @@ static void write_buffer(struct file_collector *f)
 	f->pending_messages = 0;
 }
 
-static void buffer_add(struct file_collector *f, const void *data, size_t size, const struct export_count *count)
+static void buffer_add(struct file_collector *f, const void *data, size_t size,
+		       const struct export_count *count)
 {
 	if (f->used + size > BUFFER)
 		write_buffer(f);
@@ -209,7 +212,8 @@ static int open_file(struct file_collector *f, const char *path)
 	return 0;
 }
 
-int file_collector_new(struct collector **ret, const struct collector_url *url, const struct export_context *context)
+int file_collector_new(struct collector **ret, const struct collector_url *url,
+		       const struct export_context *context)
 {
 	struct file_collector *f = calloc(1, sizeof(*f));
 	int r;
@@ -224,7 +228,8 @@ int file_collector_new(struct collector **ret, const struct collector_url *url, 
 	f->fd = STDOUT_FILENO;
 	r = *url->path ? open_file(f, url->path) : 0;
 	if (r >= 0)
-		r = ipfix_stream_init(&f->stream, context->options.domain, context->options.message_max, SLOTS);
+		r = ipfix_stream_init(&f->stream, context->options.domain,
+				      context->options.message_max, SLOTS);
 	if (r < 0) {
 		file_free(&f->c);
 		return r;

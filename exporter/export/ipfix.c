@@ -90,7 +90,8 @@ bool ipfix_stream_has_room(const struct ipfix_stream *s, const struct flow *flow
 	return s->open[flow_template(flow)] || s->queue.free_count;
 }
 
-bool ipfix_stream_add(struct ipfix_stream *s, const struct flow *flow, int64_t clock_ns, bool *ret_full)
+bool ipfix_stream_add(struct ipfix_stream *s, const struct flow *flow, int64_t clock_ns,
+		      bool *ret_full)
 {
 	enum template_symbol t = flow_template(flow);
 	const struct flow_template *template = &flow_templates[t];

@@ -16,16 +16,17 @@
  * over sets or padded.  So all full messages of a template are equally long.
  */
 struct ipfix_stream {
-	struct queue queue;			/* messages that are complete but for their export time */
-	struct message *open[_TEMPLATE_MAX];	/* being filled, NULL when none */
+	struct queue queue; /* messages that are complete but for their export time */
+	struct message *open[_TEMPLATE_MAX]; /* being filled, NULL when none */
 	uint32_t domain;
-	uint32_t sequence;    /* data records before the next message: pushed, or lost for lack of room */
+	uint32_t sequence; /* data records before the next message: pushed, or lost for lack of room */
 	uint32_t export_time; /* of the last message, s since 1970 */
 	uint16_t message_max;
 };
 
 /* message_max octets a message at most; `slots` of them in the queue, open ones included.  -ENOMEM. */
-int ipfix_stream_init(struct ipfix_stream *s, uint32_t domain, uint16_t message_max, uint32_t slots);
+int ipfix_stream_init(struct ipfix_stream *s, uint32_t domain, uint16_t message_max,
+		      uint32_t slots);
 void ipfix_stream_done(struct ipfix_stream *s);
 
 /*
@@ -33,7 +34,8 @@ void ipfix_stream_done(struct ipfix_stream *s);
  * lost, which shows in the sequence as for any other lost record.  `*ret_full` says that a message was
  * completed by it.
  */
-bool ipfix_stream_add(struct ipfix_stream *s, const struct flow *flow, int64_t clock_ns, bool *ret_full);
+bool ipfix_stream_add(struct ipfix_stream *s, const struct flow *flow, int64_t clock_ns,
+		      bool *ret_full);
 
 /* Whether ipfix_stream_add() would find room for this flow. */
 bool ipfix_stream_has_room(const struct ipfix_stream *s, const struct flow *flow);

@@ -31,14 +31,16 @@ static int put_value(char *out, size_t size, const struct field *field, const ui
 	return snprintf(out, size, "%" PRIu64, wire_load(value, field->length));
 }
 
-size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template, const uint8_t *record)
+size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template,
+		   const uint8_t *record)
 {
 	size_t used = 0;
 
 	for (unsigned int i = 0; i < template->count; i++) {
 		const struct field *field = &flow_fields[template->fields[i]];
 
-		used += (size_t)snprintf(out + used, MEMBER_MAX, "%c\"%s\":", i ? ',' : '{', field->name);
+		used += (size_t)snprintf(out + used, MEMBER_MAX, "%c\"%s\":", i ? ',' : '{',
+					 field->name);
 		used += (size_t)put_value(out + used, MEMBER_MAX, field, record);
 		record += field->length;
 	}
@@ -49,7 +51,7 @@ size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template
 
 /* What makes the sizes above true. */
 #define TEMPLATE_BEGIN(symbol, ...) _Static_assert((0
-#define MEMBER(field)		    +1
+#define MEMBER(field) +1
 #define TEMPLATE_END(symbol)	    ) * MEMBER_MAX + 2 <= JSON_LINE_MAX, "a line of " #symbol);
 #include "exporter/export/fields.def"
 

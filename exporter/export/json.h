@@ -9,4 +9,5 @@
  * Writes an IPFIX record of this template as an object and a newline; no '\0'.  Addresses are strings, all
  * else integers (times: ms since 1970).  Returns the octets written.
  */
-size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template, const uint8_t *record);
+size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template,
+		   const uint8_t *record);

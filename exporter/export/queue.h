@@ -18,7 +18,7 @@ struct message {
 struct queue {
 	struct message *messages;
 	uint8_t *bytes;
-	uint32_t *free;	 /* stack of slots not in use: the last one freed is the next one taken */
+	uint32_t *free;	  /* stack of slots not in use: the last one freed is the next one taken */
 	uint32_t *queued; /* ring */
 	uint32_t slots;
 	uint32_t free_count;

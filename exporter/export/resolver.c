@@ -15,7 +15,7 @@
 struct resolver {
 	char *host;
 	char port[6];
-	int epoll;	      /* watches the sockets of c-ares, so that the outside has one descriptor */
+	int epoll; /* watches the sockets of c-ares, so that the outside has one descriptor */
 	ares_channel channel; /* of the attempt under way, NULL between attempts */
 	bool answered;	      /* the attempt is over: status, result */
 	int status;
@@ -75,7 +75,8 @@ static void socket_changed(void *userdata, ares_socket_t fd, int readable, int w
 		epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void answered(void *userdata, int status, _unused_ int timeouts, struct ares_addrinfo *result)
+static void answered(void *userdata, int status, _unused_ int timeouts,
+		     struct ares_addrinfo *result)
 {
 	struct resolver *r = userdata;
 
@@ -113,7 +114,8 @@ static void process_events(struct resolver *r)
 	int count = epoll_wait(r->epoll, events, ARRAY_SIZE(events), 0);
 
 	for (int i = 0; i < count && !r->answered; i++) {
-		bool in = events[i].events & ~(uint32_t)EPOLLOUT; /* errors too are found by reading */
+		bool in = events[i].events &
+			  ~(uint32_t)EPOLLOUT; /* errors too are found by reading */
 		bool out = events[i].events & EPOLLOUT;
 
 		ares_process_fd(r->channel, in ? events[i].data.fd : ARES_SOCKET_BAD,

@@ -42,6 +42,18 @@ static int icmp_error(struct msghdr *message)
 	return 0;
 }
 
+/* An ICMP error for which the socket's error queue had no room; unread it would end epoll_wait() for ever. */
+static bool left_error(int fd, struct udp_answer *ret)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 || !error)
+		return false;
+	*ret = (struct udp_answer){.error = error};
+	return true;
+}
+
 bool udp_next_answer(int fd, struct udp_answer *ret)
 {
 	char control[512] __attribute__((aligned(sizeof(struct cmsghdr))));
@@ -57,7 +69,7 @@ bool udp_next_answer(int fd, struct udp_answer *ret)
 		ssize_t n = recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
 
 		if (n < 0)
-			return false;
+			return left_error(fd, ret);
 		answer.quoted = (size_t)n;
 		answer.error = icmp_error(&message);
 	}

@@ -11,8 +11,8 @@ struct sockaddr;
 
 /* An ICMP error in answer to one of our datagrams. */
 struct udp_answer {
-	int error;		      /* errno the kernel makes of it: ECONNREFUSED, EHOSTUNREACH, ... */
-	size_t quoted;		      /* octets of the datagram that came back, 0 to UDP_QUOTE_MAX */
+	int error;     /* errno the kernel makes of it: ECONNREFUSED, EHOSTUNREACH, ... */
+	size_t quoted; /* octets of the datagram that came back, 0 to UDP_QUOTE_MAX */
 	uint8_t quote[UDP_QUOTE_MAX];
 };
 

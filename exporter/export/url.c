@@ -49,7 +49,8 @@ static bool looks_like_ipv4(const char *host)
 	return *last && strspn(last, "0123456789") == strlen(last);
 }
 
-static int parse_host(const char *text, size_t length, bool bracketed, struct collector_url *url, char *why)
+static int parse_host(const char *text, size_t length, bool bracketed, struct collector_url *url,
+		      char *why)
 {
 	struct in6_addr address;
 
@@ -102,7 +103,9 @@ static int parse_authority(const char *text, struct collector_url *url, char *wh
 	if (bracketed && !*rest++)
 		return wrong(why, "the ']' after the IPv6 address is missing");
 	if (!bracketed && strchr(rest + (*rest != '\0'), ':'))
-		return wrong(why, "an IPv6 address must be in brackets, as in ipfix://[2001:db8::1]:4739");
+		return wrong(
+			why,
+			"an IPv6 address must be in brackets, as in ipfix://[2001:db8::1]:4739");
 	r = parse_host(host, length, bracketed, url, why);
 	if (r < 0 || !*rest)
 		return r;
@@ -153,7 +156,8 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 	} else if (!url[scheme]) {
 		return wrong(why, "the scheme is missing, use ipfix://, file:// or json:");
 	} else {
-		return wrong(why, "unknown scheme '%.*s', use ipfix://, file:// or json:", (int)MIN(scheme, 40u), url);
+		return wrong(why, "unknown scheme '%.*s', use ipfix://, file:// or json:",
+			     (int)MIN(scheme, 40u), url);
 	}
 	if (r < 0)
 		return r;

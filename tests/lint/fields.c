@@ -14,15 +14,16 @@ static void print_template(const struct flow_template *t)
 		printf("| %u | %s | ", i + 1, field->name);
 		if (field->pen)
 			printf("%u/", field->pen);
-		printf("%u | %s | %u | %s | %s | %s |\n", field->id, field_type_name(field->type), field->length,
-		       field_semantics_name(field->semantics), field_units_name(field->units), field->text);
+		printf("%u | %s | %u | %s | %s | %s |\n", field->id, field_type_name(field->type),
+		       field->length, field_semantics_name(field->semantics),
+		       field_units_name(field->units), field->text);
 	}
 }
 
 int main(void)
 {
-	printf("<!-- Generated from exporter/export/fields.def: ninja -C build tests/fields.md && "
-	       "cp build/tests/fields.md docs/ -->\n"
+	printf("<!-- Generated from exporter/export/fields.def: "
+	       "ninja -C build tests/fields.md && cp build/tests/fields.md docs/ -->\n"
 	       "# Fields of a flow record\n\n"
 	       "IPFIX records hold these elements of the IANA registry, in this order. JSON lines have the same names as\n"
 	       "keys: addresses are strings, all else integers. A template never changes under its id.\n\n"

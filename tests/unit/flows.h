@@ -22,7 +22,8 @@ static inline void random_octets(uint64_t *state, void *to, size_t size)
 
 static inline struct flow random_flow(uint64_t *state)
 {
-	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6, 132, 47};
+	static const uint8_t protocols[] = {IPPROTO_TCP,    IPPROTO_UDP, IPPROTO_ICMP,
+					    IPPROTO_ICMPV6, 132,	 47};
 	struct flow f;
 
 	random_octets(state, &f, sizeof(f));

@@ -28,10 +28,12 @@ bool sink_open(struct sink *s, const char *address, uint16_t port)
 
 	if (!ipv6)
 		assert_int_equal(inet_pton(AF_INET, address, &v4.sin_addr), 1);
-	*s = (struct sink){.fd = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+	*s = (struct sink){.fd = socket(ipv6 ? AF_INET6 : AF_INET,
+					SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
 	if (s->fd < 0)
 		return false;
-	if (bind(s->fd, ipv6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4, ipv6 ? sizeof(v6) : sizeof(v4)) < 0) {
+	if (bind(s->fd, ipv6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
+		 ipv6 ? sizeof(v6) : sizeof(v4)) < 0) {
 		close(s->fd);
 		return false;
 	}

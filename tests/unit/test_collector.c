@@ -85,10 +85,12 @@ static uint16_t closed_port(void)
 
 static void drain_to(const char *listen_at, const char *host)
 {
-	struct sink s;
+	struct sink s, other;
+	bool both;
 
 	if (!sink_open(&s, listen_at, 0))
 		skip();
+	both = !strcmp(host, "localhost") && sink_open(&other, "::1", s.port);
 	start(&(struct export_options){.message_max = 600, .domain = 7}, NULL);
 	add_udp(host, s.port);
 	assert_int_equal(stats()->state, COLLECTOR_RESOLVING);
@@ -99,6 +101,16 @@ static void drain_to(const char *listen_at, const char *host)
 	assert_int_equal(stats()->exported.records, 500);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
 	sink_read(&s);
+	if (both) { /* a name has several addresses, and either may come first */
+		sink_read(&other);
+		if (other.count) {
+			struct sink swap = s;
+
+			s = other;
+			other = swap;
+		}
+		sink_close(&other);
+	}
 	assert_int_equal(s.templates, 3);
 	assert_int_equal(s.records, 500);
 	assert_false(s.gap);
@@ -124,7 +136,7 @@ static void test_ipv6(void **state)
 	drain_to("::1", "[::1]");
 }
 
-/* By /etc/hosts: c-ares answers with what it finds first, so listen there too. */
+/* A name of /etc/hosts. */
 static void test_name(void **state)
 {
 	(void)state;
@@ -217,7 +229,8 @@ static void test_pace(void **state)
 	start_ns = clock_ns(CLOCK_MONOTONIC);
 	give_messages(300);
 	exports_drain(exports, DRAIN_NS, true);
-	assert_in_range((clock_ns(CLOCK_MONOTONIC) - start_ns) / NSEC_PER_MSEC, 300 / 64 * 10 - 10, 400);
+	assert_in_range((clock_ns(CLOCK_MONOTONIC) - start_ns) / NSEC_PER_MSEC, 300 / 64 * 10 - 10,
+			400);
 	sink_read(&s);
 	assert_int_equal(s.records, 600 * 16);
 	assert_int_equal(stats()->exported.records, 600 * 16);
@@ -449,8 +462,10 @@ static void test_send_error(void **state)
 
 static void test_options(void **state)
 {
-	static const struct export_options bad[] = {
-		{.message_max = 511}, {.message_max = 9001}, {.queue_messages = 15}, {.queue_messages = 65537}};
+	static const struct export_options bad[] = {{.message_max = 511},
+						    {.message_max = 9001},
+						    {.queue_messages = 15},
+						    {.queue_messages = 65537}};
 	struct exports *none = NULL;
 
 	(void)state;
@@ -463,7 +478,8 @@ static void test_options(void **state)
 	for (unsigned int i = 0; i < EXPORT_COLLECTORS_MAX; i++)
 		add_udp("127.0.0.1", 4739);
 	assert_int_equal(exports_add(exports, "json:-"), -ENOSPC);
-	assert_string_equal(exports_stats(exports, EXPORT_COLLECTORS_MAX - 1)->url, "ipfix://127.0.0.1:4739");
+	assert_string_equal(exports_stats(exports, EXPORT_COLLECTORS_MAX - 1)->url,
+			    "ipfix://127.0.0.1:4739");
 	assert_null(exports_stats(exports, EXPORT_COLLECTORS_MAX));
 	stop();
 }
@@ -473,13 +489,11 @@ static void test_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_ipv4),	   TEST(test_ipv6),
-		TEST(test_name),	   TEST(test_schedule),
-		TEST(test_interval), TEST(test_pace),	   TEST(test_refused),
-		TEST(test_refused_later), TEST(test_queue_full),
-		TEST(test_blocking),   TEST(test_stalled),
-		TEST(test_unresolvable), TEST(test_eagain),
-		TEST(test_send_error), TEST(test_options),
+		TEST(test_ipv4),     TEST(test_ipv6),	       TEST(test_name),
+		TEST(test_schedule), TEST(test_interval),      TEST(test_pace),
+		TEST(test_refused),  TEST(test_refused_later), TEST(test_queue_full),
+		TEST(test_blocking), TEST(test_stalled),       TEST(test_unresolvable),
+		TEST(test_eagain),   TEST(test_send_error),    TEST(test_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -260,7 +260,8 @@ static void assert_json_mac(json_t *object, const char *key, const uint8_t *mac)
 {
 	char text[18];
 
-	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
 	assert_json_string(object, key, text);
 }
 
@@ -378,8 +379,9 @@ static void test_stdout(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_same_octets), TEST(test_flush), TEST(test_no_space), TEST(test_full_device),
-		TEST(test_cannot_open), TEST(test_json),  TEST(test_stdout),
+		TEST(test_same_octets), TEST(test_flush),	TEST(test_no_space),
+		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
+		TEST(test_stdout),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -144,13 +144,36 @@ static void add_internal(fbInfoModel_t *model, fbSession_t *session)
 static void add_external(fbInfoModel_t *model, fbSession_t *session, uint16_t tid)
 {
 	static const char *const order[] = {
-		"sourceIPv4Address", "destinationIPv4Address", "sourceIPv6Address", "destinationIPv6Address",
-		"sourceTransportPort", "destinationTransportPort", "protocolIdentifier", "ipVersion",
-		"ipClassOfService", "tcpControlBits", "icmpTypeCodeIPv4", "icmpTypeCodeIPv6", "flowLabelIPv6",
-		"flowDirection", "ingressInterface", "egressInterface", "vlanId", "postVlanId",
-		"dot1qCustomerVlanId", "sourceMacAddress", "destinationMacAddress", "flowStartMilliseconds",
-		"flowEndMilliseconds", "flowEndReason", "minimumTTL", "maximumTTL", "minimumIpTotalLength",
-		"maximumIpTotalLength", "octetDeltaCount", "packetDeltaCount",
+		"sourceIPv4Address",
+		"destinationIPv4Address",
+		"sourceIPv6Address",
+		"destinationIPv6Address",
+		"sourceTransportPort",
+		"destinationTransportPort",
+		"protocolIdentifier",
+		"ipVersion",
+		"ipClassOfService",
+		"tcpControlBits",
+		"icmpTypeCodeIPv4",
+		"icmpTypeCodeIPv6",
+		"flowLabelIPv6",
+		"flowDirection",
+		"ingressInterface",
+		"egressInterface",
+		"vlanId",
+		"postVlanId",
+		"dot1qCustomerVlanId",
+		"sourceMacAddress",
+		"destinationMacAddress",
+		"flowStartMilliseconds",
+		"flowEndMilliseconds",
+		"flowEndReason",
+		"minimumTTL",
+		"maximumTTL",
+		"minimumIpTotalLength",
+		"maximumIpTotalLength",
+		"octetDeltaCount",
+		"packetDeltaCount",
 	};
 	fbTemplate_t *template = fbTemplateAlloc(model);
 	GError *error = NULL;
@@ -159,7 +182,8 @@ static void add_external(fbInfoModel_t *model, fbSession_t *session, uint16_t ti
 		for (size_t j = 0; j < ARRAY_SIZE(layout); j++) {
 			fbInfoElementSpec_t spec = {(char *)order[i], layout[j].wire, 0};
 
-			if (!strcmp(order[i], layout[j].name) && (tid == 256 ? layout[j].in_ipv4 : layout[j].in_ipv6))
+			if (!strcmp(order[i], layout[j].name) &&
+			    (tid == 256 ? layout[j].in_ipv4 : layout[j].in_ipv6))
 				check(fbTemplateAppendSpec(template, &spec, 0, &error), error);
 		}
 	}
@@ -390,7 +414,8 @@ static void test_limits(void **state)
 	for (unsigned int i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
 		bool ipv6 = i % 2, full = false;
 		unsigned int want = ipv6 ? cases[i / 2].ipv6 : cases[i / 2].ipv4, records = 0;
-		struct flow flow = {.key.kind = ipv6 ? FLOW_IPV6 : 0, .record.packets = 2, .record.octets = 3};
+		struct flow flow = {
+			.key.kind = ipv6 ? FLOW_IPV6 : 0, .record.packets = 2, .record.octets = 3};
 		struct ipfix_stream s;
 
 		assert_int_equal(ipfix_stream_init(&s, 0, cases[i / 2].max, 2), 0);
@@ -458,9 +483,9 @@ static void test_export_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_data),	 cmocka_unit_test(test_templates),
-		cmocka_unit_test(test_decode),	 cmocka_unit_test(test_elements),
-		cmocka_unit_test(test_limits),	 cmocka_unit_test(test_sequence),
+		cmocka_unit_test(test_data),	    cmocka_unit_test(test_templates),
+		cmocka_unit_test(test_decode),	    cmocka_unit_test(test_elements),
+		cmocka_unit_test(test_limits),	    cmocka_unit_test(test_sequence),
 		cmocka_unit_test(test_export_time),
 	};
 

@@ -49,67 +49,68 @@ static void test_good(void **state)
 	}
 }
 
+static const struct {
+	const char *url, *why;
+} mistakes[] = {
+	{"", "it is empty"},
+	{"collector", "the scheme is missing, use ipfix://, file:// or json:"},
+	{"ipfx://collector", "unknown scheme 'ipfx', use ipfix://, file:// or json:"},
+	{"IPFIX://collector", "unknown scheme 'IPFIX', use ipfix://, file:// or json:"},
+	{"collector:4739", "unknown scheme 'collector', use ipfix://, file:// or json:"},
+	{"://collector", "unknown scheme '', use ipfix://, file:// or json:"},
+	{"ipfix:collector", "'//' is missing after 'ipfix:'"},
+	{"file:/tmp/x", "'//' is missing after 'file:'"},
+	{"ipfix://", "the host is missing"},
+	{"ipfix://:4739", "the host is missing"},
+	{"ipfix://[]", "the host is missing"},
+	{"ipfix://c:", "port '' is not between 1 and 65535"},
+	{"ipfix://c:0", "port '0' is not between 1 and 65535"},
+	{"ipfix://c:99999", "port '99999' is not between 1 and 65535"},
+	{"ipfix://c:18446744073709551617",
+	 "port '18446744073709551617' is not between 1 and 65535"},
+	{"ipfix://c:-1", "port '-1' is not between 1 and 65535"},
+	{"ipfix://c:+1", "port '+1' is not between 1 and 65535"},
+	{"ipfix://c: 1", "port ' 1' is not between 1 and 65535"},
+	{"ipfix://c:47x", "port '47x' is not between 1 and 65535"},
+	{"ipfix://[::1]:x", "port 'x' is not between 1 and 65535"},
+	{"ipfix://c/x", "nothing may follow host and port"},
+	{"ipfix://c:4739/", "nothing may follow host and port"},
+	{"ipfix://c?a=b", "nothing may follow host and port"},
+	{"ipfix://u:p@c", "a user name has no meaning here"},
+	{"ipfix://::1", "an IPv6 address must be in brackets, as in ipfix://[2001:db8::1]:4739"},
+	{"ipfix://[::1", "the ']' after the IPv6 address is missing"},
+	{"ipfix://[::1]4739", "'4739' follows the IPv6 address where ':port' might"},
+	{"ipfix://[::g]", "'::g' is not an IPv6 address"},
+	{"ipfix://[collector]", "'collector' is not an IPv6 address"},
+	{"ipfix://10.0.0.256", "'10.0.0.256' is not an IPv4 address"},
+	{"ipfix://10.0.1", "'10.0.1' is not an IPv4 address"},
+	{"ipfix://a b", "'a b' is not a host name"},
+	{"ipfix://a..b", "'a..b' is not a host name"},
+	{"ipfix://.", "'.' is not a host name"},
+	{"ipfix://" LABEL63 "a", "'" LABEL63 "a' is not a host name"},
+	{"ipfix://c\n", "it holds a control character"},
+	{"file://", "the path is missing: file:///path"},
+	{"file://flows.ipfix", "the path must be absolute: file:///path"},
+	{"file:///var/", "'/var/' is a folder; the name of the file is missing"},
+	{"json:", "'json:' is neither json:- (standard output) nor json:///path"},
+	{"json:x", "'json:x' is neither json:- (standard output) nor json:///path"},
+	{"json://x", "the path must be absolute: json:///path"},
+	{"json:///", "'/' is a folder; the name of the file is missing"},
+};
+
 static void test_bad(void **state)
 {
-	static const struct {
-		const char *url, *why;
-	} cases[] = {
-		{"", "it is empty"},
-		{"collector", "the scheme is missing, use ipfix://, file:// or json:"},
-		{"ipfx://collector", "unknown scheme 'ipfx', use ipfix://, file:// or json:"},
-		{"IPFIX://collector", "unknown scheme 'IPFIX', use ipfix://, file:// or json:"},
-		{"collector:4739", "unknown scheme 'collector', use ipfix://, file:// or json:"},
-		{"://collector", "unknown scheme '', use ipfix://, file:// or json:"},
-		{"ipfix:collector", "'//' is missing after 'ipfix:'"},
-		{"file:/tmp/x", "'//' is missing after 'file:'"},
-		{"ipfix://", "the host is missing"},
-		{"ipfix://:4739", "the host is missing"},
-		{"ipfix://[]", "the host is missing"},
-		{"ipfix://c:", "port '' is not between 1 and 65535"},
-		{"ipfix://c:0", "port '0' is not between 1 and 65535"},
-		{"ipfix://c:99999", "port '99999' is not between 1 and 65535"},
-		{"ipfix://c:18446744073709551617", "port '18446744073709551617' is not between 1 and 65535"},
-		{"ipfix://c:-1", "port '-1' is not between 1 and 65535"},
-		{"ipfix://c:+1", "port '+1' is not between 1 and 65535"},
-		{"ipfix://c: 1", "port ' 1' is not between 1 and 65535"},
-		{"ipfix://c:47x", "port '47x' is not between 1 and 65535"},
-		{"ipfix://[::1]:x", "port 'x' is not between 1 and 65535"},
-		{"ipfix://c/x", "nothing may follow host and port"},
-		{"ipfix://c:4739/", "nothing may follow host and port"},
-		{"ipfix://c?a=b", "nothing may follow host and port"},
-		{"ipfix://u:p@c", "a user name has no meaning here"},
-		{"ipfix://::1", "an IPv6 address must be in brackets, as in ipfix://[2001:db8::1]:4739"},
-		{"ipfix://[::1", "the ']' after the IPv6 address is missing"},
-		{"ipfix://[::1]4739", "'4739' follows the IPv6 address where ':port' might"},
-		{"ipfix://[::g]", "'::g' is not an IPv6 address"},
-		{"ipfix://[collector]", "'collector' is not an IPv6 address"},
-		{"ipfix://10.0.0.256", "'10.0.0.256' is not an IPv4 address"},
-		{"ipfix://10.0.1", "'10.0.1' is not an IPv4 address"},
-		{"ipfix://a b", "'a b' is not a host name"},
-		{"ipfix://a..b", "'a..b' is not a host name"},
-		{"ipfix://.", "'.' is not a host name"},
-		{"ipfix://" LABEL63 "a", "'" LABEL63 "a' is not a host name"},
-		{"ipfix://c\n", "it holds a control character"},
-		{"file://", "the path is missing: file:///path"},
-		{"file://flows.ipfix", "the path must be absolute: file:///path"},
-		{"file:///var/", "'/var/' is a folder; the name of the file is missing"},
-		{"json:", "'json:' is neither json:- (standard output) nor json:///path"},
-		{"json:x", "'json:x' is neither json:- (standard output) nor json:///path"},
-		{"json://x", "the path must be absolute: json:///path"},
-		{"json:///", "'/' is a folder; the name of the file is missing"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
 		struct collector_url url = {.port = 7}, untouched = url;
 		char why[URL_WHY_MAX];
 		const char *reason = NULL;
 
-		assert_int_equal(url_parse(cases[i].url, &url, why), -EINVAL);
-		assert_string_equal(why, cases[i].why);
+		assert_int_equal(url_parse(mistakes[i].url, &url, why), -EINVAL);
+		assert_string_equal(why, mistakes[i].why);
 		assert_memory_equal(&url, &untouched, sizeof(url));
-		assert_false(exports_url_valid(cases[i].url, &reason));
-		assert_string_equal(reason, cases[i].why);
+		assert_false(exports_url_valid(mistakes[i].url, &reason));
+		assert_string_equal(reason, mistakes[i].why);
 	}
 }
 
