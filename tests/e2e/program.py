@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import ledger
-from sandbox import DIES_WITH_TEST, wait_until
+from sandbox import DIES_WITH_TEST, scratch, wait_until
 from tap import Failure, check, check_equal, skip_all
 
 READY_SECONDS = 15
@@ -41,12 +40,13 @@ class Daemon:
     def __init__(self, box, role, *options, summary='json', prefix=()):
         self.box, self.role = box, role
         self.prefix, self.options = prefix, ['run', '--summary', summary, *options]
-        self.log = tempfile.NamedTemporaryFile(prefix='flowtally-e2e-', suffix='.stderr')
+        self.scratch = scratch()
+        self.log_path = Path(self.scratch.name) / 'stderr'
         self.process = None
 
     def __enter__(self):
-        self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, stdout=self.log,
-                                      stderr=self.log)
+        with open(self.log_path, 'wb') as log:
+            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, stdout=log, stderr=log)
         try:
             wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
             check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')
@@ -57,13 +57,14 @@ class Daemon:
 
     def __exit__(self, _, error, __):
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
+        text = self.stderr()
+        self.scratch.cleanup()
         if isinstance(error, Failure):
-            raise Failure(f'{error}\n{shown(self.stderr())}') from None
+            raise Failure(f'{error}\n{shown(text)}') from None
 
     def stderr(self):
-        return Path(self.log.name).read_text(encoding='utf-8', errors='replace')
+        return self.log_path.read_text(encoding='utf-8', errors='replace')
 
     def is_ready(self):
         return any('ready' in line.split() for line in self.stderr().replace(':', ' ').replace(',', ' ').splitlines())

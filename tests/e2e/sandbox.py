@@ -10,8 +10,10 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from tap import Failure
@@ -66,13 +68,23 @@ def is_running(pid):
         return False
 
 
+def stale(folder):
+    """Names in a folder of what tests have left there that are no more."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    matches = [re.match(PREFIX + r'-(\d+)-', name) for name in names]
+    return [match.string for match in matches if match and not is_running(int(match[1]))]
+
+
 def remove_stale():
-    """Namespaces of tests that are no more."""
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir('/run/netns'):
-            match = re.fullmatch(PREFIX + r'-(\d+)-\d+-\w+', name)
-            if match and not is_running(int(match[1])):
-                remove_namespace(name)
+    for name in stale('/run/netns'):
+        remove_namespace(name)
+    for name in stale(tempfile.gettempdir()):
+        shutil.rmtree(os.path.join(tempfile.gettempdir(), name), ignore_errors=True)
+
+
+def scratch():
+    """A folder for one test: with scratch() as directory: ..."""
+    return tempfile.TemporaryDirectory(prefix=f'{PREFIX}-{os.getpid()}-')
 
 
 class Sandbox:

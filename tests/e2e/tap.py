@@ -60,6 +60,7 @@ def skip_all(reason):
 
 def require(*programs):
     """Skips all tests when they cannot be run here."""
+    os.environ['PATH'] += ':/usr/sbin:/sbin'
     if os.geteuid() != 0:
         skip_all('needs root')
     missing = [program for program in programs if not shutil.which(program)]

@@ -7,7 +7,6 @@ daemon, and their truths are summed; `replay` takes each by itself, and its reco
 """
 import functools
 import itertools
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import ledger as proof
 import program
 import tap
 import truth
-from sandbox import Sandbox
+from sandbox import Sandbox, scratch
 from tap import check, check_equal
 
 METERED, PEER = 'm0', 'p0'
@@ -77,7 +76,7 @@ def meter(way, captures, directory):
 
 def test_way(way, captures):
     expected = truth.total(truth.load(capture) for capture in captures)
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         ledger, received, written = meter(way, captures, directory)
     check_flows(expected, received, 'nfcapd')
     check_flows(expected, written, 'ipfixDump')
@@ -97,7 +96,7 @@ def check_ambiguous(expected, ledger, *readers):
 
 
 def test_malformed_way(way, captures):
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         ledger, received, written = meter(way, captures, directory)
     check_ambiguous(truth.total(truth.load(capture) for capture in captures), ledger, received, written)
 
@@ -119,7 +118,7 @@ class Replays:
 
 def replay(box, capture):
     """Replays one capture to an nfcapd and a file of its own."""
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         nfcapd = collect.Nfcapd(box, 'replay', directory, next(PORTS))
         path = Path(directory) / 'replay.ipfix'
         ledger = program.replay(capture, '--collector', nfcapd.url, '--collector', f'file://{path}',

@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import struct
-import tempfile
 from pathlib import Path
 
 import collect
 import program
 import tap
 import traffic
-from sandbox import Sandbox, command
+from sandbox import Sandbox, command, scratch
 from tap import Skip, check, check_equal
 
 USAGE, FAILED = 2, 1
@@ -79,7 +78,7 @@ def test_command(box, name):
 
 def as_nobody(box, *arguments):
     """Runs a copy that nobody can reach, wherever the build tree is."""
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         os.chmod(directory, 0o755)
         copy = shutil.copy(program.binary(), directory)
         os.chmod(copy, 0o755)
@@ -107,7 +106,7 @@ def test_hook_held(box):
     clang = shutil.which('clang-14') or shutil.which('clang')
     if not clang:
         raise Skip('not installed: clang')
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         source, code = Path(directory) / 'foreign.c', Path(directory) / 'foreign.o'
         source.write_text(XDP_SOURCE)
         command(clang, '-target', 'bpf', '-O2', '-g', '-c', source, '-o', code)
@@ -157,7 +156,7 @@ def capture_of(frames):
 def test_damaged(damage, good):
     """A capture that ends or goes wrong in the middle gives what it holds, and then an error."""
     frames = [udp_frame(1000 + i) for i in range(10)]
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         capture, output = Path(directory) / 'damaged.pcap', Path(directory) / 'flows.ipfix'
         capture.write_bytes(damage(capture_of(frames)))
         result = program.run('replay', capture, '--summary', 'json', '--collector', f'file://{output}', timeout=20)

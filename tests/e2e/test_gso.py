@@ -8,7 +8,6 @@ The exporter meters a0, where packets come and go as super-packets, by TC.  What
 captured where they are cut: on b1 those for the far end, on c0 those from it.
 """
 import functools
-import tempfile
 from pathlib import Path
 
 import collect
@@ -17,7 +16,7 @@ import tap
 import traffic
 import truth
 from capture import Capture
-from sandbox import Sandbox
+from sandbox import Sandbox, scratch
 from tap import check
 
 NEAR, FAR = {4: '10.71.1.1', 6: 'fd71:1::1'}, {4: '10.71.2.1', 6: 'fd71:2::1'}
@@ -86,7 +85,7 @@ def meter(mask, directory):
 
 
 def test_gso(mask):
-    with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory:
+    with scratch() as directory:
         records, wire, skbs = meter(mask, directory)
     expected = truth.Truth(flows=wire)
     check(len(wire) >= 10, f'captured {len(wire)} flows: {list(wire)}')

@@ -10,7 +10,6 @@ import json
 import re
 import signal
 import socket
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,7 +20,7 @@ import tap
 import traffic
 import truth
 from capture import Capture
-from sandbox import Sandbox, command, wait_until
+from sandbox import Sandbox, command, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.72.0.1', '10.72.0.2'
@@ -36,7 +35,7 @@ class Bench:
     """Two namespaces, a directory, and a capture of all that passes between them."""
 
     def __enter__(self):
-        self.scratch = tempfile.TemporaryDirectory(prefix='flowtally-e2e-')
+        self.scratch = scratch()
         self.directory = Path(self.scratch.name)
         self.file = self.directory / 'flows.ipfix'
         self.box = Sandbox('meter', 'peer').__enter__()

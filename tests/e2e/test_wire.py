@@ -5,7 +5,6 @@
 The datagrams are captured on their way to nfcapd and read by tshark, and their set headers by hand.
 """
 import struct
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import program
 import tap
 import traffic
 from capture import Capture
-from sandbox import Sandbox
+from sandbox import Sandbox, scratch
 from tap import check, check_equal
 
 METER, PEER = '10.73.0.1', '10.73.0.2'
@@ -57,7 +56,7 @@ class Wire:
     """One run of the exporter, and all that it sent."""
 
     def __init__(self):
-        with tempfile.TemporaryDirectory(prefix='flowtally-e2e-') as directory, Sandbox('meter', 'peer') as box:
+        with scratch() as directory, Sandbox('meter', 'peer') as box:
             box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
             box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
             nfcapd = collect.Nfcapd(box, 'meter', directory, PORT)
