@@ -25,10 +25,12 @@ int main(void)
 	printf("<!-- Generated from exporter/export/fields.def: "
 	       "ninja -C build tests/fields.md && cp build/tests/fields.md docs/ -->\n"
 	       "# Fields of a flow record\n\n"
-	       "IPFIX records hold these elements of the IANA registry, in this order. JSON lines have the same names as\n"
-	       "keys: addresses are strings, all else integers. A template never changes under its id.\n\n"
-	       "Counters and times are those since the flow's previous record, if it had one. Fields that are not\n"
-	       "counted or combined (MAC addresses, class of service, flow label) are those of the first packet.\n");
+	       "IPFIX records hold these elements of the IANA registry, in this order. JSON lines have the\n"
+	       "same names as keys: addresses are strings, all else integers. A template never changes under\n"
+	       "its id.\n\n"
+	       "Counters and times are those since the flow's previous record, if it had one. Fields that are\n"
+	       "not counted or combined (MAC addresses, class of service, flow label) are those of the first\n"
+	       "packet.\n");
 	for (unsigned int t = 0; t < _TEMPLATE_MAX; t++)
 		print_template(&flow_templates[t]);
 	return 0;
