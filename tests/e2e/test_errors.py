@@ -5,7 +5,6 @@ import functools
 import os
 import re
 import shutil
-import struct
 from pathlib import Path
 
 import collect
@@ -140,25 +139,12 @@ def test_second_exporter(box):
         check_equal('packets seen by the first', daemon.stop()['seen'], 5)
 
 
-def udp_frame(port):
-    payload = bytes(18)
-    udp = struct.pack('!HHHH', port, 9, 8 + len(payload), 0)
-    ip = struct.pack('!BBHHHBBH4B4B', 0x45, 0, 20 + len(udp) + len(payload), 0, 0, 64, 17, 0, 10, 0, 0, 1, 10, 0, 0, 2)
-    return bytes(12) + b'\x08\x00' + ip + udp + payload
-
-
-def capture_of(frames):
-    records = [struct.pack('<IIII', 1600000000 + i, 0, len(frame), len(frame)) + frame
-               for i, frame in enumerate(frames)]
-    return struct.pack('<IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 262144, 1) + b''.join(records)
-
-
 def test_damaged(damage, good):
     """A capture that ends or goes wrong in the middle gives what it holds, and then an error."""
-    frames = [udp_frame(1000 + i) for i in range(10)]
+    frames = [traffic.udp_frame(1000 + i) for i in range(10)]
     with scratch() as directory:
         capture, output = Path(directory) / 'damaged.pcap', Path(directory) / 'flows.ipfix'
-        capture.write_bytes(damage(capture_of(frames)))
+        capture.write_bytes(damage(traffic.capture_of(frames)))
         result = program.run('replay', capture, '--summary', 'json', '--collector', f'file://{output}', timeout=20)
         check_complaint(result, FAILED, [re.escape(f'{capture}')])
         records = collect.read_ipfix(output)
@@ -173,7 +159,7 @@ def cut(text):
 
 def scribble(text):
     """Another length in the header of the sixth record."""
-    at = 24 + 5 * (16 + len(udp_frame(0))) + 8
+    at = 24 + 5 * (16 + len(traffic.udp_frame(0))) + 8
     return text[:at] + b'\xff\xff\xff\x7f' + text[at + 4:]
 
 

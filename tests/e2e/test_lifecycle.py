@@ -24,6 +24,7 @@ from sandbox import Sandbox, command, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.72.0.1', '10.72.0.2'
+METER_2, PEER_2 = '10.72.1.1', '10.72.1.2'
 IDLE, ACTIVE, DETECTED, FORCED, RESOURCES = 1, 2, 3, 4, 5
 HOOKS = ['--interface', 'm0', '--ingress', 'xdp', '--egress', 'tc']
 QUICK = ['--drain-interval', '1s', '--idle-timeout', '2s', '--linger', '1s']
@@ -79,7 +80,8 @@ def test_reasons():
         with bench.daemon(*QUICK) as daemon:
             bench.udp(1001, 5)
             traffic.tcp(bench.box, 'peer', (PEER, 1002), 'meter', (METER, 2002), 100000)
-            traffic.tcp(bench.box, 'meter', (METER, 1003), 'peer', (PEER, 2003), 100000)
+            # Its end comes in another drain than its beginning.
+            traffic.tcp(bench.box, 'meter', (METER, 1003), 'peer', (PEER, 2003), 100000, pause=1.3)
             traffic.tcp_refused(bench.box, 'peer', (PEER, 1004), (METER, 2004))
             wait_until(lambda: {record.key.source_port for record in bench.records()} >= ended.keys(), 10,
                        'flows that have ended in the file')
@@ -260,20 +262,51 @@ def test_dead_collector():
         bench.check_sums(records)
 
 
+def check_same(objects, records):
+    """JSON objects say what the IPFIX file says, under the same names."""
+    check_equal('objects', len(objects), len(records))
+    for one, record in zip(objects, records):
+        check_equal('names', set(one), set(record.fields))
+        for name, text in record.fields.items():
+            check(collect.same_value(name, one[name], text), f'{name}: JSON {one[name]!r}, IPFIX {text}')
+
+
 def test_json():
-    """A JSON collector says what the IPFIX file says, under the same names."""
     with Bench() as bench:
         path = bench.directory / 'flows.json'
         with bench.daemon(*QUICK, '--collector', f'json://{path}') as daemon:
             bench.udp(1001, 5)
             traffic.tcp(bench.box, 'peer', (PEER, 1002), 'meter', (METER, 2002), 100000)
             daemon.stop()
-        objects, records = collect.read_json(path), collect.read_ipfix(bench.file)
-        check_equal('objects', len(objects), len(records))
-        for one, record in zip(objects, records):
-            check_equal('names', set(one), set(record.fields))
-            for name, text in record.fields.items():
-                check(collect.same_value(name, one[name], text), f'{name}: JSON {one[name]!r}, IPFIX {text}')
+        check_same(collect.read_json(path), bench.records())
+
+
+def test_json_output():
+    """json:- puts the records on standard output, and nothing else goes there."""
+    with scratch() as directory:
+        capture, path, output = (Path(directory) / name for name in ('some.pcap', 'flows.ipfix', 'output'))
+        capture.write_bytes(traffic.capture_of([traffic.udp_frame(1000 + i) for i in range(40)]))
+        status, text, stderr = program.run('replay', capture, '--collector', 'json:-', '--collector', f'file://{path}')
+        check_equal(f'exit status, of\n{program.shown(stderr)}', status, 0)
+        output.write_text(text)
+        check_equal('objects', len(collect.read_json(output)), 40)
+        check_same(collect.read_json(output), collect.read_ipfix(path))
+
+
+def test_two_interfaces():
+    """A pattern takes all interfaces that match, and records tell them apart."""
+    with Bench() as bench:
+        bench.box.veth(('meter', 'm1'), ('peer', 'p1'), offloads=False)
+        bench.box.address(('meter', 'm1', [METER_2]), ('peer', 'p1', [PEER_2]))
+        with program.Daemon(bench.box, 'meter', '--interface', 'm*', '--collector', f'file://{bench.file}') as daemon:
+            bench.udp(1001, 5)
+            with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER_2, 9):
+                traffic.udp(bench.box, 'peer', (PEER_2, 1002), (METER_2, 9), 7)
+            daemon.stop()
+        indices = [bench.box.link('meter', name)['ifindex'] for name in ('m0', 'm1')]
+        found = {(record.key.source_port, int(record.fields['ingressInterface']), record.flow.packets)
+                 for record in bench.records()}
+        check_equal('port, interface, packets', found, {(1001, indices[0], 5), (1002, indices[1], 7)})
 
 
 def main():
@@ -290,6 +323,8 @@ def main():
         ('an interface goes and comes again', test_new_interface),
         ('one of three collectors is dead', test_dead_collector),
         ('JSON equals IPFIX', test_json),
+        ('JSON on standard output', test_json_output),
+        ('two interfaces', test_two_interfaces),
     ])
 
 

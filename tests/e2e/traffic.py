@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traffic of real sockets between namespaces of a sandbox."""
+"""Traffic of real sockets between namespaces of a sandbox, and captures without any."""
 import socket
+import struct
 import threading
+import time
 
 SO_MAX_PACING_RATE = 47
 UDP_SEGMENT = 103
@@ -46,8 +48,11 @@ def receive_all(listener, received):
             received.append(len(data))
 
 
-def tcp(box, sender, source, receiver, destination, octets, pace=0):
-    """One connection, closed by both, over which the sender sends so many octets; pace: octets a second."""
+def tcp(box, sender, source, receiver, destination, octets, pace=0, pause=0):
+    """One connection over which the sender sends so many octets, closed by both.
+
+    pace: octets a second; pause: seconds between the data and the end
+    """
     received = []
     with bound(box, receiver, socket.SOCK_STREAM, *destination) as listener:
         listener.listen(1)
@@ -60,6 +65,7 @@ def tcp(box, sender, source, receiver, destination, octets, pace=0):
             left = octets
             while left > 0:
                 left -= sock.send(CHUNK[:min(left, len(CHUNK))])
+            time.sleep(pause)
             sock.shutdown(socket.SHUT_WR)
             sock.recv(1)
         thread.join(20)
@@ -74,3 +80,18 @@ def tcp_refused(box, role, source, destination):
         except ConnectionRefusedError:
             return
     raise AssertionError('somebody listens there')
+
+
+def udp_frame(port):
+    """A frame of a datagram from that port."""
+    payload = bytes(18)
+    udp = struct.pack('!HHHH', port, 9, 8 + len(payload), 0)
+    ip = struct.pack('!BBHHHBBH4B4B', 0x45, 0, 20 + len(udp) + len(payload), 0, 0, 64, 17, 0, 10, 0, 0, 1, 10, 0, 0, 2)
+    return bytes(12) + b'\x08\x00' + ip + udp + payload
+
+
+def capture_of(frames):
+    """A pcap file of frames, a second between them."""
+    records = [struct.pack('<IIII', 1600000000 + i, 0, len(frame), len(frame)) + frame
+               for i, frame in enumerate(frames)]
+    return struct.pack('<IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 262144, 1) + b''.join(records)
