@@ -254,6 +254,7 @@ static void finish(struct run *r)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
 	hooks_freep(&r->hooks);
+	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
 	cache_flush(r->cache, FLOW_END_FORCED);
 	exports_flush(r->exports);
