@@ -88,13 +88,71 @@ static void take(struct sink *s, const uint8_t *m, size_t length)
 
 void sink_read(struct sink *s)
 {
+	struct sockaddr_in6 from = {0};
+	socklen_t length = sizeof(from);
 	ssize_t n;
 
-	while ((n = recv(s->fd, s->bytes + s->used, SINK_BYTES - s->used, 0)) >= 20) {
+	while ((n = recvfrom(s->fd, s->bytes + s->used, SINK_BYTES - s->used, 0,
+			     (struct sockaddr *)&from, &length)) >= 20) {
+		s->peer = ntohs(from.sin6_port);
 		take(s, s->bytes + s->used, (size_t)n);
 		s->used += (size_t)n;
 	}
 	assert_int_equal(n, -1);
+}
+
+static struct sockaddr_in loopback(uint16_t port)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons(port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+void sink_talk(struct sink *s, unsigned int count)
+{
+	struct sockaddr_in to = loopback(s->peer);
+	char data[1000] = "";
+
+	for (unsigned int i = 0; i < count; i++)
+		assert_int_equal(sendto(s->fd, data, sizeof(data), 0, (struct sockaddr *)&to,
+					sizeof(to)),
+				 sizeof(data));
+}
+
+/* RFC 1071; the length is even. */
+static uint16_t checksum(const uint8_t *data, size_t size)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < size; i += 2)
+		sum += wire_load16(data + i);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return (uint16_t) ~(sum + (sum >> 16));
+}
+
+bool sink_refuse(const struct sink *s, uint32_t sequence, uint16_t set, unsigned int quoted)
+{
+	struct sockaddr_in to = loopback(0);
+	/* ICMP header of 8 octets, then what it quotes: IPv4 header, UDP header, message. */
+	uint8_t icmp[8 + 20 + 8 + 20] = {
+		[0] = 3, [1] = 3, [8] = 0x45, [8 + 8] = 64, [8 + 9] = IPPROTO_UDP};
+	size_t size = 8 + 20 + 8 + quoted;
+	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
+
+	if (fd < 0)
+		return false;
+	wire_store16(icmp + 8 + 2, 20 + 8 + 20);
+	wire_store32(icmp + 8 + 12, INADDR_LOOPBACK);
+	wire_store32(icmp + 8 + 16, INADDR_LOOPBACK);
+	wire_store16(icmp + 28, s->peer);
+	wire_store16(icmp + 30, s->port);
+	wire_store16(icmp + 32, 8 + 20);
+	wire_store32(icmp + 36 + 8, sequence);
+	wire_store16(icmp + 36 + 16, set);
+	wire_store16(icmp + 2, checksum(icmp, size));
+	assert_int_equal(sendto(fd, icmp, size, 0, (struct sockaddr *)&to, sizeof(to)), size);
+	close(fd);
+	return true;
 }
 
 static int stop(void *userdata, _unused_ uint32_t events)

@@ -23,6 +23,7 @@ struct sink {
 	bool gap;	   /* a sequence number was not the expected one */
 	bool data_first;   /* data came before any template */
 	uint16_t longest;
+	uint16_t peer;	/* port from which the last datagram came, on 127.0.0.1 */
 	uint8_t *bytes; /* all datagrams in a row */
 	size_t used;
 };
@@ -33,6 +34,15 @@ void sink_close(struct sink *s);
 
 /* Takes what has arrived. */
 void sink_read(struct sink *s);
+
+/* Sends this many datagrams to the peer, on 127.0.0.1. */
+void sink_talk(struct sink *s, unsigned int count);
+
+/*
+ * Answers the peer with ICMP port unreachable, quoting `quoted` octets of a message with this sequence
+ * and set id.  False without the privilege to do so.
+ */
+bool sink_refuse(const struct sink *s, uint32_t sequence, uint16_t set, unsigned int quoted);
 
 /* Runs the loop for so long. */
 void run_for(struct loop *loop, unsigned int milliseconds);

@@ -268,12 +268,16 @@ static void test_refused(void **state)
 	assert_false(s.data_first);
 	assert_int_equal(stats()->exported.records, 32);
 	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
-	usleep(3100000);
+	usleep(900000); /* less than what ICMP rate limits may hold back */
+	give_messages(1);
+	exports_drain(exports, DRAIN_NS, false);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
+	usleep(2200000);
 	give_messages(1);
 	exports_drain(exports, DRAIN_NS, true);
 	sink_read(&s);
 	assert_int_equal(s.templates, 2);
-	assert_int_equal(s.sequence, 103 * 16);
+	assert_int_equal(s.sequence, 104 * 16);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
 	assert_int_equal(stderr_lines("collector"), 2);
 	assert_int_equal(stderr_lines("up again"), 1);
@@ -309,6 +313,69 @@ static void test_refused_later(void **state)
 	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 16);
 	assert_int_equal(stderr_lines("collector"), 1);
 	assert_ledger(exports, &given);
+	stop();
+}
+
+/* Which message an ICMP error is about is read from what it quotes; none is lost twice. */
+static void test_quotes(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	static const struct {
+		uint32_t sequence;
+		uint16_t set;
+		unsigned int quoted, lost; /* records lost so far */
+	} answers[] = {
+		{16, 2, 20, 0},	   /* a template message, sent before the data with this sequence */
+		{16, 256, 20, 16}, /* data */
+		{16, 256, 20, 16}, /* again */
+		{4711, 256, 20, 16}, /* none of ours */
+		{0, 0, 0, 32}, /* a router that quotes no more than ports: the newest not lost yet */
+		{0, 256, 20, 48},    {0, 0, 0, 48},
+	};
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("127.0.0.1", s.port);
+	give_messages(3);
+	exports_flush(exports);
+	run_for(loop, 20);
+	sink_read(&s);
+	assert_int_equal(s.records, 48);
+	for (unsigned int i = 0; i < ARRAY_SIZE(answers); i++) {
+		if (!sink_refuse(&s, answers[i].sequence, answers[i].set, answers[i].quoted))
+			skip();
+		run_for(loop, 5);
+		assert_int_equal(stats()->errors, i + 1);
+		assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, answers[i].lost);
+		assert_ledger(exports, &given);
+	}
+	stop();
+	sink_close(&s);
+}
+
+/* A collector that talks back fills the receive buffer, and leaves no room for what ICMP says. */
+static void test_full_receive_buffer(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("127.0.0.1", s.port);
+	run_for(loop, 20);
+	sink_read(&s);
+	sink_talk(&s, 1000);
+	sink_close(&s);
+	give_messages(1);
+	exports_flush(exports);
+	run_for(loop, 20);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 16);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
 	stop();
 }
 
@@ -489,11 +556,15 @@ static void test_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_ipv4),     TEST(test_ipv6),	       TEST(test_name),
-		TEST(test_schedule), TEST(test_interval),      TEST(test_pace),
-		TEST(test_refused),  TEST(test_refused_later), TEST(test_queue_full),
-		TEST(test_blocking), TEST(test_stalled),       TEST(test_unresolvable),
-		TEST(test_eagain),   TEST(test_send_error),    TEST(test_options),
+		TEST(test_ipv4),       TEST(test_ipv6),
+		TEST(test_name),       TEST(test_schedule),
+		TEST(test_interval),   TEST(test_pace),
+		TEST(test_refused),    TEST(test_refused_later),
+		TEST(test_quotes),     TEST(test_full_receive_buffer),
+		TEST(test_queue_full), TEST(test_blocking),
+		TEST(test_stalled),    TEST(test_unresolvable),
+		TEST(test_eagain),     TEST(test_send_error),
+		TEST(test_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,7 @@ static const struct {
 	{"ipfix://[]", "the host is missing"},
 	{"ipfix://c:", "port '' is not between 1 and 65535"},
 	{"ipfix://c:0", "port '0' is not between 1 and 65535"},
+	{"ipfix://c:65536", "port '65536' is not between 1 and 65535"},
 	{"ipfix://c:99999", "port '99999' is not between 1 and 65535"},
 	{"ipfix://c:18446744073709551617",
 	 "port '18446744073709551617' is not between 1 and 65535"},
