@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,7 +43,9 @@ struct traffic {
 	uint32_t left;
 	uint64_t target; /* packets of each sender */
 	uint32_t hot;	 /* flows 0 to hot - 1: both send them again and again */
-	uint32_t flows;	 /* the others are sent once or twice, each by one sender */
+	bool lockstep;	 /* instead, both send each flow once, at the same time */
+	atomic_uint met;
+	uint32_t flows; /* the others are sent once or twice, each by one sender */
 	struct flow_books drained;
 	const char *broken;
 	struct sender senders[THREADS];
@@ -154,6 +157,27 @@ static int send_all(struct sender *s)
 	return r;
 }
 
+/* Waits for the other one; on a machine of one CPU it needs a turn for that. */
+static void meet(struct traffic *t, uint32_t times)
+{
+	atomic_fetch_add(&t->met, 1);
+	for (uint32_t spins = 0; atomic_load(&t->met) < times * THREADS; spins++)
+		if (spins > 10000)
+			sched_yield();
+}
+
+/* Both make the same flow in the same instant: one of them must find out and add to what the other made. */
+static int send_lockstep(struct sender *s)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < s->traffic->flows; i++) {
+		meet(s->traffic, i + 1);
+		r = send_flow(s, PROGRAM_TC_EGRESS, i, 1) ?: r;
+	}
+	return r;
+}
+
 static void *sender_thread(void *userdata)
 {
 	const uint64_t one = 1;
@@ -163,7 +187,7 @@ static void *sender_thread(void *userdata)
 	CPU_ZERO(&cpus);
 	CPU_SET(s->index, &cpus);
 	sched_setaffinity(0, sizeof(cpus), &cpus); /* a machine of one CPU has less to show */
-	s->error = send_all(s);
+	s->error = s->traffic->lockstep ? send_lockstep(s) : send_all(s);
 	if (write(s->traffic->finished, &one, sizeof(one)) != sizeof(one))
 		abort();
 	return NULL;
@@ -376,6 +400,23 @@ static void test_flood(_unused_ void **state)
 	traffic_clear(&t);
 }
 
+static void test_same_flow(_unused_ void **state)
+{
+	struct traffic t = {.lockstep = true, .flows = 100000};
+	struct rare rare;
+
+	traffic_run(&t, 65536, 60 * NSEC_PER_MSEC);
+	check_rare(&t, &rare);
+	check_ledger(&t, &rare);
+	for (uint32_t i = 0; i < t.flows; i++) {
+		struct flow_sum sent = sent_of(&t, DIRECTION_EGRESS, i);
+
+		assert_int_equal(t.drained.sums[DIRECTION_EGRESS][i].packets, sent.packets);
+		assert_int_equal(t.drained.sums[DIRECTION_EGRESS][i].octets, sent.octets);
+	}
+	traffic_clear(&t);
+}
+
 static int leave_namespace(_unused_ void **state)
 {
 	return unshare(CLONE_NEWNET);
@@ -384,6 +425,7 @@ static int leave_namespace(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_two_cpus),
+					   cmocka_unit_test(test_same_flow),
 					   cmocka_unit_test(test_flood)};
 
 	run_require();
