@@ -7,81 +7,7 @@
 #include <cmocka.h>
 #include "exporter/log.h"
 #include "exporter/loop.h"
-#include "tests/unit/flows.h"
-#include "tests/unit/sink.h"
-
-#define DRAIN_NS (500 * NSEC_PER_MSEC)
-
-/* The exports under test, and what they were given. */
-static struct exports *exports;
-static struct export_count given;
-static uint64_t seed;
-
-static void start(const struct export_options *options, struct loop *loop)
-{
-	seed = 42;
-	given = (struct export_count){0};
-	assert_int_equal(exports_new(&exports, options, loop), 0);
-	stderr_keep();
-}
-
-static void stop(void)
-{
-	exports = exports_free(exports);
-}
-
-static void add_udp(const char *host, uint16_t port)
-{
-	char url[100];
-
-	snprintf(url, sizeof(url), "ipfix://%s:%u", host, port);
-	assert_int_equal(exports_add(exports, url), 0);
-}
-
-/* Flows of both families. */
-static void give(unsigned int count)
-{
-	for (unsigned int i = 0; i < count; i++) {
-		struct flow flow = random_flow(&seed);
-
-		given.records++;
-		given.packets += flow.record.packets;
-		given.octets += flow.record.octets;
-		exports_flow(exports, &flow);
-		if (i % 50 == 0)
-			assert_ledger(exports, &given);
-	}
-	assert_ledger(exports, &given);
-}
-
-/* Flows of IPv4 that fill `count` messages of 16 records. */
-static void give_messages(unsigned int count)
-{
-	for (unsigned int i = 0; i < 16 * count; i++) {
-		struct flow flow = {.record = {.packets = 3, .octets = 180}};
-
-		given.records++;
-		given.packets += 3;
-		given.octets += 180;
-		exports_flow(exports, &flow);
-	}
-	assert_ledger(exports, &given);
-}
-
-static const struct collector_stats *stats(void)
-{
-	return exports_stats(exports, 0);
-}
-
-/* A port where nobody listens. */
-static uint16_t closed_port(void)
-{
-	struct sink s;
-
-	assert_true(sink_open(&s, "127.0.0.1", 0));
-	sink_close(&s);
-	return s.port;
-}
+#include "tests/unit/exporting.h"
 
 static void drain_to(const char *listen_at, const char *host)
 {
@@ -236,147 +162,6 @@ static void test_pace(void **state)
 	assert_int_equal(stats()->exported.records, 600 * 16);
 	stop();
 	sink_close(&s);
-}
-
-/* Nobody listens: every datagram is known to be lost, and a line says so once. */
-static void test_refused(void **state)
-{
-	uint16_t port = closed_port();
-	struct sink s;
-
-	(void)state;
-	start(&(struct export_options){0}, NULL);
-	add_udp("127.0.0.1", port);
-	give_messages(100);
-	exports_drain(exports, DRAIN_NS, false);
-	assert_ledger(exports, &given);
-	assert_int_equal(stats()->exported.records, 0);
-	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 1600);
-	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
-	assert_int_equal(stats()->errors, 100 + 3);
-	assert_int_equal(stderr_lines("collector"), 1);
-	assert_int_equal(stderr_lines("refused"), 1);
-
-	/* It comes back: what arrives counts at once, with templates, though it is called up only later. */
-	assert_true(sink_open(&s, "127.0.0.1", port));
-	usleep(1100000);
-	give_messages(2);
-	exports_drain(exports, DRAIN_NS, false);
-	sink_read(&s);
-	assert_int_equal(s.templates, 1);
-	assert_int_equal(s.records, 32);
-	assert_false(s.data_first);
-	assert_int_equal(stats()->exported.records, 32);
-	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
-	usleep(900000); /* less than what ICMP rate limits may hold back */
-	give_messages(1);
-	exports_drain(exports, DRAIN_NS, false);
-	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
-	usleep(2200000);
-	give_messages(1);
-	exports_drain(exports, DRAIN_NS, true);
-	sink_read(&s);
-	assert_int_equal(s.templates, 2);
-	assert_int_equal(s.sequence, 104 * 16);
-	assert_int_equal(stats()->state, COLLECTOR_UP);
-	assert_int_equal(stderr_lines("collector"), 2);
-	assert_int_equal(stderr_lines("up again"), 1);
-	assert_ledger(exports, &given);
-	stop();
-	sink_close(&s);
-}
-
-/* On the loop an ICMP error is noticed without another send, and a refused template costs no record. */
-static void test_refused_later(void **state)
-{
-	_cleanup_(loop_freep) struct loop *loop = NULL;
-	struct sink s;
-
-	(void)state;
-	assert_true(sink_open(&s, "127.0.0.1", 0));
-	assert_int_equal(loop_new(&loop), 0);
-	start(&(struct export_options){.template_interval_ns = 5 * NSEC_PER_MSEC}, loop);
-	add_udp("127.0.0.1", s.port);
-	give_messages(1);
-	exports_flush(exports);
-	run_for(loop, 20);
-	assert_int_equal(stats()->exported.records, 16);
-	sink_close(&s);
-	exports_flush(exports);
-	run_for(loop, 20);
-	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
-	assert_int_equal(stats()->exported.records, 16);
-	give_messages(1);
-	exports_flush(exports);
-	run_for(loop, 20);
-	assert_int_equal(stats()->exported.records, 16);
-	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 16);
-	assert_int_equal(stderr_lines("collector"), 1);
-	assert_ledger(exports, &given);
-	stop();
-}
-
-/* Which message an ICMP error is about is read from what it quotes; none is lost twice. */
-static void test_quotes(void **state)
-{
-	_cleanup_(loop_freep) struct loop *loop = NULL;
-	static const struct {
-		uint32_t sequence;
-		uint16_t set;
-		unsigned int quoted, lost; /* records lost so far */
-	} answers[] = {
-		{16, 2, 20, 0},	   /* a template message, sent before the data with this sequence */
-		{16, 256, 20, 16}, /* data */
-		{16, 256, 20, 16}, /* again */
-		{4711, 256, 20, 16}, /* none of ours */
-		{0, 0, 0, 32}, /* a router that quotes no more than ports: the newest not lost yet */
-		{0, 256, 20, 48},    {0, 0, 0, 48},
-	};
-	struct sink s;
-
-	(void)state;
-	assert_true(sink_open(&s, "127.0.0.1", 0));
-	assert_int_equal(loop_new(&loop), 0);
-	start(&(struct export_options){0}, loop);
-	add_udp("127.0.0.1", s.port);
-	give_messages(3);
-	exports_flush(exports);
-	run_for(loop, 20);
-	sink_read(&s);
-	assert_int_equal(s.records, 48);
-	for (unsigned int i = 0; i < ARRAY_SIZE(answers); i++) {
-		if (!sink_refuse(&s, answers[i].sequence, answers[i].set, answers[i].quoted))
-			skip();
-		run_for(loop, 5);
-		assert_int_equal(stats()->errors, i + 1);
-		assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, answers[i].lost);
-		assert_ledger(exports, &given);
-	}
-	stop();
-	sink_close(&s);
-}
-
-/* A collector that talks back fills the receive buffer, and leaves no room for what ICMP says. */
-static void test_full_receive_buffer(void **state)
-{
-	_cleanup_(loop_freep) struct loop *loop = NULL;
-	struct sink s;
-
-	(void)state;
-	assert_true(sink_open(&s, "127.0.0.1", 0));
-	assert_int_equal(loop_new(&loop), 0);
-	start(&(struct export_options){0}, loop);
-	add_udp("127.0.0.1", s.port);
-	run_for(loop, 20);
-	sink_read(&s);
-	sink_talk(&s, 1000);
-	sink_close(&s);
-	give_messages(1);
-	exports_flush(exports);
-	run_for(loop, 20);
-	assert_int_equal(stats()->lost[EXPORT_LOSS_REFUSED].records, 16);
-	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
-	stop();
 }
 
 static void test_queue_full(void **state)
@@ -556,14 +341,10 @@ static void test_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_ipv4),       TEST(test_ipv6),
-		TEST(test_name),       TEST(test_schedule),
-		TEST(test_interval),   TEST(test_pace),
-		TEST(test_refused),    TEST(test_refused_later),
-		TEST(test_quotes),     TEST(test_full_receive_buffer),
-		TEST(test_queue_full), TEST(test_blocking),
-		TEST(test_stalled),    TEST(test_unresolvable),
-		TEST(test_eagain),     TEST(test_send_error),
+		TEST(test_ipv4),	 TEST(test_ipv6),     TEST(test_name),
+		TEST(test_schedule),	 TEST(test_interval), TEST(test_pace),
+		TEST(test_queue_full),	 TEST(test_blocking), TEST(test_stalled),
+		TEST(test_unresolvable), TEST(test_eagain),   TEST(test_send_error),
 		TEST(test_options),
 	};
 
