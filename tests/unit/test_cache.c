@@ -117,7 +117,7 @@ static void test_active(void **state)
 
 	(void)state;
 	/* A packet each second; the records are to hold them all, without gap or overlap. */
-	for (uint64_t now = 1; now < 240 && count < 4; now++) {
+	for (uint64_t now = 1; now < 300 && count < 4; now++) {
 		merge(cache, 1, now * SEC, now * SEC, now == 1 ? SYN : ACK);
 		cache_expire(cache, now * SEC);
 		if (!records.count)
