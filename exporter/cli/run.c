@@ -226,12 +226,12 @@ static void announce(const struct run *r)
 		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
 		r->options.bank_entries, (double)datapath_memory(r->options.bank_entries) / 1e6,
 		r->options.cache_entries, (double)cache_memory(r->options.cache_entries) / 1e6);
-	log_notice(
-		"ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, banks drained every %g s",
-		attached, attached == 1 ? "" : "s", r->options.domain,
-		(double)r->options.idle_ns / NSEC_PER_SEC,
-		(double)r->options.active_ns / NSEC_PER_SEC,
-		(double)r->options.drain_ns / NSEC_PER_SEC);
+	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
+		   "banks drained every %g s",
+		   attached, attached == 1 ? "" : "s", r->options.domain,
+		   (double)r->options.idle_ns / NSEC_PER_SEC,
+		   (double)r->options.active_ns / NSEC_PER_SEC,
+		   (double)r->options.drain_ns / NSEC_PER_SEC);
 	notify("READY=1");
 }
 

@@ -193,7 +193,8 @@ static int log_load_error(int error)
 	if (error == -EPERM || error == -EACCES)
 		return log_errno(
 			LOG_ERR, error,
-			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, run as root or grant them");
+			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, "
+			"run as root or grant them");
 	if (error == -ENOMEM)
 		return log_errno(LOG_ERR, error,
 				 "cannot load the BPF programs: choose a smaller --bank-entries");

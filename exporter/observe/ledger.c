@@ -303,8 +303,8 @@ int ledger_print_json(const struct ledger *l, FILE *file)
 {
 	json_t *root = json_pack(
 		"{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "directions",
-		json_directions(l), "seen", (json_int_t)(l->seen[0] + l->seen[1]), "accounted",
-		json_amount(accounted(l)), "ignored", json_class(l, false), "refused",
+		json_directions(l), "seen", (json_int_t)l->seen[0] + (json_int_t)l->seen[1],
+		"accounted", json_amount(accounted(l)), "ignored", json_class(l, false), "refused",
 		json_class(l, true), "bank", json_amount(ledger_bank(l)), "cache",
 		json_pack("{s:I,s:I,s:I}", "flows", (json_int_t)l->cache.entries, "packets",
 			  (json_int_t)l->cache.packets, "octets", (json_int_t)l->cache.octets),

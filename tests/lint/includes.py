@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Includes point one way and are relative to the root.
 
-Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h <- *.bpf.h <- *.bpf.c.  Exporter: leaves <- meter <- kube <- export
+Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h <- *.bpf.h <- *.bpf.c.
+Exporter: leaves <- meter <- kube <- export
 <- observe <- config <- cli <- main.c, where everybody may include the .h of xdp/.  Tests
 include what they like; nobody includes tests.  One .c file of meter/ alone includes the skeleton.
 """
