@@ -133,6 +133,16 @@ static int on_signal(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+static int make_loop(struct run *r)
+{
+	int error = loop_new(&r->loop);
+
+	if (error < 0)
+		return error;
+	return loop_add_signal(r->loop, SIGTERM, on_signal, r)
+		       ?: loop_add_signal(r->loop, SIGINT, on_signal, r);
+}
+
 static int add_collectors(struct run *r)
 {
 	int error;
@@ -162,7 +172,7 @@ static int prepare(struct run *r)
 		.linger_ns = o->linger_ns,
 		.sink = exports_flow,
 	};
-	int error = loop_new(&r->loop) ?: loop_add_signal(r->loop, SIGTERM, on_signal, r) ?: loop_add_signal(r->loop, SIGINT, on_signal, r);
+	int error = make_loop(r);
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the event loop");
