@@ -40,7 +40,7 @@ uint64_t datapath_memory(uint32_t bank_entries);
 
 /*
  * Loads the programs; attaches nothing.  Logs the reason and the fix on failure: -EPERM (privileges),
- * -ENOENT (no BTF), -EOPNOTSUPP (kernel too old), -EINVAL (unknown feature in mask), other -errno.
+ * -EOPNOTSUPP (kernel too old), -EINVAL (unknown feature in mask), other -errno.
  */
 int datapath_new(struct datapath **ret, const struct datapath_options *options);
 struct datapath *datapath_free(struct datapath *datapath);
