@@ -18,10 +18,8 @@ static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link
 				     const struct frame *f, struct packet *p)
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
-	__u32 reach = c.end - c.pos;
-	int reason = link == LINK_ETHERNET ? parse_ethernet(&c, f, p) : parse_bare(&c, f, p);
 
-	return parse_wants_more(reason) && reach < f->octets ? REASON_OUT_OF_REACH : reason;
+	return link == LINK_ETHERNET ? parse_ethernet(&c, f, p) : parse_bare(&c, f, p);
 }
 
 /* Kept out of line: it runs twice for an skb whose headers lie in its fragments. */

@@ -88,8 +88,10 @@ static inline const char *rules_check(const struct frame *f, const __u8 *bytes, 
 {
 	const char *broken;
 
-	if (reason < REASON_NONE || reason >= REASON_OUT_OF_REACH)
+	if (reason < REASON_NONE || reason > REASON_OUT_OF_REACH)
 		return "not a reason of the parser's";
+	if (reason == REASON_OUT_OF_REACH && reach == f->octets)
+		return "out of reach, with the whole frame in it";
 	if (reason != REASON_NONE)
 		return NULL;
 	if (p->l3_offset + p->l4_offset > reach)

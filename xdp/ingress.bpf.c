@@ -17,8 +17,6 @@ int flowtally_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	count->seen++;
 	reason = parse_ethernet(&c, &f, &p);
-	if (parse_wants_more(reason) && reach < f.octets)
-		reason = REASON_OUT_OF_REACH;
 	if (reason != REASON_NONE) {
 		count_unrecorded(p.key.ifindex, direction, reason, 1, f.octets);
 		return XDP_PASS;

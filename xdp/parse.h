@@ -10,6 +10,7 @@
 
 #define PARSE_VLAN_MAX	    4 /* tags followed inside the frame; the two outermost are in the key */
 #define PARSE_EXTENSION_MAX 8 /* IPv6 extension headers followed */
+#define PARSE_EXTENSION_MIN 8 /* octets of the shortest one */
 
 /* What the hook knows of the frame beside its bytes. */
 struct frame {
@@ -45,7 +46,13 @@ static __always_inline void parse_copy_mac(__u8 *dst, const __u8 *src)
 	__builtin_memcpy(dst, src, 6);
 }
 
-/* Octets that the IP header leaves for the transport header and what it carries. */
+/* Why `octets` from the frame's beginning on could not be taken: it ends before, or it goes on out of reach. */
+static __always_inline int parse_missing(const struct frame *f, __u32 octets, int reason)
+{
+	return f->octets < octets ? reason : REASON_OUT_OF_REACH;
+}
+
+/* Octets that the IP header leaves for the transport header and what it carries; the frame has them. */
 static __always_inline int parse_room(const struct packet *p)
 {
 	return (int)p->octets - p->l4_offset;
@@ -55,8 +62,10 @@ static __always_inline int parse_tcp(struct cursor *c, struct packet *p)
 {
 	struct parse_tcp *tcp;
 
-	if (parse_room(p) < (int)sizeof(*tcp) || parse_take_tcp(c, &tcp) < 0)
+	if (parse_room(p) < (int)sizeof(*tcp))
 		return REASON_TRANSPORT_SHORT;
+	if (parse_take_tcp(c, &tcp) < 0)
+		return REASON_OUT_OF_REACH;
 	p->key.src_port = tcp->src;
 	p->key.dst_port = tcp->dst;
 	p->tcp_flags = bpf_ntohs(tcp->offset_flags) & 0x0fff;
@@ -68,8 +77,10 @@ static __always_inline int parse_ports(struct cursor *c, struct packet *p, int h
 {
 	struct parse_ports *ports;
 
-	if (parse_room(p) < header || parse_take_ports(c, &ports) < 0)
+	if (parse_room(p) < header)
 		return REASON_TRANSPORT_SHORT;
+	if (parse_take_ports(c, &ports) < 0)
+		return REASON_OUT_OF_REACH;
 	p->key.src_port = ports->src;
 	p->key.dst_port = ports->dst;
 	return REASON_NONE;
@@ -79,8 +90,10 @@ static __always_inline int parse_icmp(struct cursor *c, struct packet *p)
 {
 	struct parse_icmp *icmp;
 
-	if (parse_room(p) < (int)sizeof(*icmp) || parse_take_icmp(c, &icmp) < 0)
+	if (parse_room(p) < (int)sizeof(*icmp))
 		return REASON_TRANSPORT_SHORT;
+	if (parse_take_icmp(c, &icmp) < 0)
+		return REASON_OUT_OF_REACH;
 	p->key.dst_port = bpf_htons(icmp->type << 8 | icmp->code);
 	return REASON_NONE;
 }
@@ -89,7 +102,8 @@ static __always_inline int parse_transport_header(struct cursor *c, struct packe
 {
 	switch (p->key.protocol) {
 	case IPPROTO_TCP:
-		return parse_tcp(c, p);
+		return p->fragment ? parse_ports(c, p, sizeof(struct parse_ports))
+				   : parse_tcp(c, p);
 	case IPPROTO_UDP:
 		p->l4_header = 8;
 		return parse_ports(c, p, 8);
@@ -118,10 +132,7 @@ static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 	if (p->no_transport)
 		return REASON_NONE;
 	r = parse_transport_header(c, p);
-	if (!p->fragment)
-		return r;
-	p->tcp_flags = 0;
-	return c->end - c->pos < parse_room(p) ? r : REASON_NONE;
+	return p->fragment && r == REASON_TRANSPORT_SHORT ? REASON_NONE : r;
 }
 
 static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, struct packet *p)
@@ -131,7 +142,7 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 	__u32 header, room;
 
 	if (parse_take_ipv4(c, &ip) < 0)
-		return REASON_IPV4_SHORT;
+		return parse_missing(f, p->l3_offset + sizeof(*ip), REASON_IPV4_SHORT);
 	if (ip->version_ihl >> 4 != 4)
 		return REASON_IPV4_VERSION;
 	header = (ip->version_ihl & 15) * 4;
@@ -152,7 +163,7 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 	p->l4_offset = header;
 	parse_seek(c, ip, header);
 	if (c->pos > c->end)
-		return REASON_IPV4_SHORT;
+		return REASON_OUT_OF_REACH; /* the total length holds the options, and the frame that */
 	return parse_transport(c, p);
 }
 
@@ -161,21 +172,25 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
  * Linux makes such headers for BIG TCP in memory and takes them out before sending, so a GSO
  * super-packet's is remembered as not being on the wire.
  */
-static __always_inline void parse_jumbo(const struct cursor *c, const struct frame *f,
-					struct packet *p)
+static __always_inline int parse_jumbo(const struct cursor *c, const struct frame *f,
+				       struct packet *p)
 {
 	const struct parse_jumbo *jumbo = c->pos;
 	__u64 octets;
 
-	if (p->key.protocol != IPPROTO_HOPOPTS || (void *)(jumbo + 1) > c->end)
-		return;
+	if (p->key.protocol != IPPROTO_HOPOPTS)
+		return REASON_NONE;
+	if ((void *)(jumbo + 1) > c->end)
+		return parse_missing(f, p->l3_offset + sizeof(struct parse_ipv6) + sizeof(*jumbo),
+				     REASON_IPV6_EXTENSION);
 	if (jumbo->length != 0 || jumbo->option != 0xc2 || jumbo->option_length != 4)
-		return;
+		return REASON_NONE;
 	octets = sizeof(struct parse_ipv6) + (__u64)bpf_ntohl(jumbo->payload);
 	if (f->gso)
 		p->jumbo = sizeof(*jumbo);
 	else
 		p->octets = octets > 0xffffffff ? 0xffffffff : octets; /* longer than any frame */
+	return REASON_NONE;
 }
 
 /* 1 when `protocol` is `which` (below 64), without a branch: see parse_ipv6_extensions(). */
@@ -206,7 +221,8 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 
 	for (i = 0; i < PARSE_EXTENSION_MAX && !later && parse_is_extension(protocol); i++) {
 		if (parse_take_extension(c, &ext) < 0)
-			return REASON_IPV6_EXTENSION;
+			return offset + PARSE_EXTENSION_MIN > p->octets ? REASON_IPV6_EXTENSION
+									: REASON_OUT_OF_REACH;
 		fragment = parse_is(protocol, IPPROTO_FRAGMENT);
 		ah = parse_is(protocol, IPPROTO_AH);
 		/* in units of 8 octets without the first 8; AH: of 4 without the first 8; fragment: always 8 */
@@ -219,8 +235,10 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 		later = parts & 0xfff8;
 		protocol = ext->next;
 		parse_seek(c, ext, length);
-		if (c->pos > c->end || offset > p->octets)
+		if (offset > p->octets)
 			return REASON_IPV6_EXTENSION;
+		if (c->pos > c->end)
+			return REASON_OUT_OF_REACH;
 	}
 	if (!later && parse_is_extension(protocol))
 		return REASON_IPV6_DEPTH;
@@ -238,7 +256,7 @@ static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, s
 	int r;
 
 	if (parse_take_ipv6(c, &ip) < 0)
-		return REASON_IPV6_SHORT;
+		return parse_missing(f, p->l3_offset + sizeof(*ip), REASON_IPV6_SHORT);
 	first = bpf_ntohl(ip->first);
 	if (first >> 28 != 6)
 		return REASON_IPV6_VERSION;
@@ -251,8 +269,9 @@ static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, s
 	__builtin_memcpy(p->key.dst, ip->dst, 16);
 	room = f->octets - p->l3_offset;
 	p->octets = f->gso ? room : sizeof(*ip) + bpf_ntohs(ip->length);
-	if (ip->length == 0)
-		parse_jumbo(c, f, p);
+	r = ip->length == 0 ? parse_jumbo(c, f, p) : REASON_NONE;
+	if (r != REASON_NONE)
+		return r;
 	if (p->octets > room)
 		return REASON_IPV6_LENGTH;
 	r = parse_ipv6_extensions(c, p);
@@ -268,7 +287,7 @@ static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, 
 	__u32 length;
 
 	if (parse_take_pppoe(c, &pppoe) < 0)
-		return REASON_LINK_SHORT;
+		return parse_missing(f, p->l3_offset + sizeof(*pppoe), REASON_LINK_SHORT);
 	p->l3_offset += sizeof(*pppoe);
 	length = bpf_ntohs(pppoe->length);
 	/* The length counts from the PPP protocol on; a super-packet's is too small a field. */
@@ -344,7 +363,7 @@ static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, 
 	p->key.outer_vlan = f->vlan;
 	for (i = 0; i < PARSE_VLAN_MAX && parse_is_vlan(*ethertype); i++) {
 		if (parse_take_vlan(c, &tag) < 0)
-			return REASON_LINK_SHORT;
+			return parse_missing(f, p->l3_offset + sizeof(*tag), REASON_LINK_SHORT);
 		if (tags == 0)
 			p->key.outer_vlan = bpf_ntohs(tag->tci) & 0x0fff;
 		else if (tags == 1)
@@ -364,7 +383,7 @@ static __always_inline int parse_ethernet(struct cursor *c, const struct frame *
 	int r;
 
 	if (parse_take_ethernet(c, &eth) < 0)
-		return REASON_LINK_SHORT;
+		return parse_missing(f, sizeof(*eth), REASON_LINK_SHORT);
 	parse_copy_mac(p->dst_mac, eth->h_dest);
 	parse_copy_mac(p->src_mac, eth->h_source);
 	p->l3_offset = sizeof(*eth);
@@ -385,12 +404,4 @@ static __always_inline int parse_bare(struct cursor *c, const struct frame *f, s
 	if (r != REASON_NONE)
 		return r;
 	return parse_network(c, f, p, ethertype);
-}
-
-/* Reasons that more bytes could lift: OUT_OF_REACH, where the cursor does not reach the frame's end. */
-static __always_inline int parse_wants_more(int reason)
-{
-	return reason == REASON_LINK_SHORT || reason == REASON_IPV4_SHORT ||
-	       reason == REASON_IPV6_SHORT || reason == REASON_IPV6_EXTENSION ||
-	       reason == REASON_TRANSPORT_SHORT;
 }

@@ -147,7 +147,7 @@ static int parse_frame(int link, struct capture_frame *f, struct packet *packet)
 	struct cursor cursor;
 
 	if (link != DLT_EN10MB && take_link(link, f, packet, &frame.ethertype) < 0)
-		return REASON_LINK_SHORT;
+		return f->held < f->octets ? REASON_OUT_OF_REACH : REASON_LINK_SHORT;
 	frame.octets = f->octets;
 	cursor.pos = (void *)f->bytes;
 	cursor.end = (void *)(f->bytes + f->held);
@@ -186,8 +186,6 @@ int capture_next(struct capture *capture, struct capture_packet *ret)
 	};
 	*ret = (struct capture_packet){.time_ns = packet_time(header), .octets = f.octets};
 	reason = parse_frame(capture->link, &f, &packet);
-	if (parse_wants_more(reason) && f.held < f.octets)
-		reason = REASON_OUT_OF_REACH;
 	ret->reason = (enum flow_reason)reason;
 	if (reason != REASON_NONE)
 		return 1;

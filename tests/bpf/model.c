@@ -52,13 +52,11 @@ static int parse_run(enum datapath_program program, const struct run *run, uint3
 		.gso = run->gso_size != 0,
 	};
 	struct cursor c = {.pos = (void *)run->bytes, .end = (void *)(run->bytes + reach)};
-	int reason;
 
 	memset(p, 0, sizeof(*p));
 	p->key.ifindex = run->ifindex;
 	p->key.kind = is_egress(program) ? FLOW_EGRESS : 0;
-	reason = is_bare(program) ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
-	return parse_wants_more(reason) && reach < run->size ? REASON_OUT_OF_REACH : reason;
+	return is_bare(program) ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
 }
 
 static struct flow_record *model_flow(struct model *m, enum flow_direction direction,

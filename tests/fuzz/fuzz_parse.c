@@ -51,14 +51,14 @@ static int parse_input(const struct input *in, const struct frame *f, const uint
 	return reason;
 }
 
-/* Fewer bytes in reach: the same answer, or that more are wanted. */
+/* Fewer bytes in reach: the same answer, or that it is out of reach. */
 static void check_reach(const struct input *in, const struct frame *f, const uint8_t *bytes,
 			uint32_t reach, int reason, const struct packet *whole)
 {
 	struct packet p;
 	int near = parse_input(in, f, bytes, reach, &p);
 
-	if (parse_wants_more(near))
+	if (near == REASON_OUT_OF_REACH)
 		return;
 	if (near != reason || (reason == REASON_NONE && !rules_same_packet(&p, whole)))
 		require("another answer with fewer bytes in reach");

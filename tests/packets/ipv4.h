@@ -40,10 +40,12 @@
 
 /* The fragment offset counts in 8 octets; 0x2000: more follow. */
 {"first fragment, UDP", BYTES(ETH(0x0800), IP4_FRAG(36, 0x2000, 17), UDP(1480), DATA8), UDP4(36), .fragment = true},
-{"first fragment, TCP adds no flags", BYTES(ETH(0x0800), IP4_FRAG(48, 0x2000, 6), TCP(0x002), DATA8), TCP4(48, 0),
-	.fragment = true},
+{"first fragment, TCP adds no flags", BYTES(ETH(0x0800), IP4_FRAG(48, 0x2000, 6), TCP(0x002), DATA8),
+	FLOW4(48, 20, 6, 1025, 443, 0), .fragment = true},
 {"first fragment, tiny", BYTES(ETH(0x0800), IP4_FRAG(28, 0x2000, 6), BE16(1025), BE16(443), BE32(1)),
-	OTHER4(28, 6), .fragment = true},
+	FLOW4(28, 20, 6, 1025, 443, 0), .fragment = true},
+{"first fragment, half of its ports", BYTES(ETH(0x0800), IP4_FRAG(23, 0x2000, 6), BE16(1025), 1),
+	OTHER4(23, 6), .fragment = true},
 {"first fragment, nothing of UDP", BYTES(ETH(0x0800), IP4_FRAG(20, 0x2000, 17)), FLOW4(20, 20, 17, 0, 0, 8),
 	.fragment = true},
 {"middle fragment", BYTES(ETH(0x0800), IP4_FRAG(44, 0x20b9, 17), DATA20, DATA4), OTHER4(44, 17),

@@ -169,7 +169,7 @@ static void test_short_frames(_unused_ void **state)
 	}
 }
 
-/* A frame that goes on beyond the reach: the answer is the whole frame's, or that more bytes are wanted. */
+/* A frame that goes on beyond the reach: the answer is the whole frame's, or that it is out of reach. */
 static void test_short_reach(_unused_ void **state)
 {
 	struct packet whole, p;
@@ -181,7 +181,7 @@ static void test_short_reach(_unused_ void **state)
 		expected = parse_cut(t, t->size, t->size, &whole);
 		for (uint32_t n = 0; n < t->size; n++) {
 			reason = parse_cut(t, n, t->size, &p);
-			if (parse_wants_more(reason))
+			if (reason == REASON_OUT_OF_REACH)
 				continue;
 			if (reason != expected)
 				fail_msg("%s: reason %d with %u octets in reach, then %d", t->name,
@@ -190,6 +190,29 @@ static void test_short_reach(_unused_ void **state)
 				fail_msg("%s: another packet with %u octets in reach", t->name, n);
 		}
 	}
+}
+
+/* What the packet's own lengths cut off is not out of reach, however far its frame goes on. */
+static void test_long_frames(_unused_ void **state)
+{
+	_cleanup_(freep) uint8_t *bytes = malloc(9216);
+	struct packet whole, p;
+	int packets = 0, expected;
+
+	assert_non_null(bytes);
+	for (size_t i = 0; i < TEST_PACKETS; i++) {
+		struct test_packet t = test_packets[i];
+
+		memset(bytes, 0xff, 9216);
+		memcpy(bytes, t.bytes, t.size);
+		t.bytes = bytes;
+		expected = parse_cut(&t, 9216, 9216, &whole);
+		if (t.gso_size || !whole.octets || whole.l3_offset + whole.octets > t.size)
+			continue;
+		packets += expected == REASON_TRANSPORT_SHORT || expected == REASON_IPV6_EXTENSION;
+		check_equal(&t, "reason", parse_cut(&t, t.size, 9216, &p), expected);
+	}
+	assert_true(packets > 10);
 }
 
 /* Bytes behind the packet change nothing, up to the greatest reach. */
@@ -361,11 +384,12 @@ static void test_mapped_address(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),	      cmocka_unit_test(test_short_frames),
-		cmocka_unit_test(test_short_reach),   cmocka_unit_test(test_padding),
-		cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_tally_claims),
-		cmocka_unit_test(test_tally_exact),   cmocka_unit_test(test_tally_large),
-		cmocka_unit_test(test_record),	      cmocka_unit_test(test_mapped_address),
+		cmocka_unit_test(test_table),	       cmocka_unit_test(test_short_frames),
+		cmocka_unit_test(test_short_reach),    cmocka_unit_test(test_long_frames),
+		cmocka_unit_test(test_padding),	       cmocka_unit_test(test_changed_bytes),
+		cmocka_unit_test(test_tally_claims),   cmocka_unit_test(test_tally_exact),
+		cmocka_unit_test(test_tally_large),    cmocka_unit_test(test_record),
+		cmocka_unit_test(test_mapped_address),
 	};
 
 	return cmocka_run_group_tests_name("parse", tests, NULL, NULL);
