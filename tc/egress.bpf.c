@@ -14,32 +14,32 @@ enum link_layer {
 	LINK_BARE, /* no header of its own: tun, PPP, tunnels */
 };
 
-static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link,
-				     const struct frame *f, struct packet *p)
+static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link, __u8 kind,
+				     struct packet *p)
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
-
-	return link == LINK_ETHERNET ? parse_ethernet(&c, f, p) : parse_bare(&c, f, p);
-}
-
-/* Kept out of line: it runs twice for an skb whose headers lie in its fragments. */
-static __noinline int parse_skb_packet(struct __sk_buff *skb, enum link_layer link, __u8 kind,
-				       struct packet *p)
-{
 	struct frame f = {
 		.octets = skb->len,
-		.ethertype = bpf_ntohs(skb->protocol),
 		.vlan_tagged = skb->vlan_present != 0,
 		.gso = skb->gso_size != 0,
 	};
 
+	if (link == LINK_BARE)
+		f.ethertype = bpf_ntohs(skb->protocol);
 	if (f.vlan_tagged)
 		f.vlan = skb->vlan_tci & 0x0fff;
 	__builtin_memset(p, 0, sizeof(*p));
 	p->key.ifindex = skb->ifindex;
 	p->key.kind = kind;
-	return link == LINK_ETHERNET ? parse_skb(skb, LINK_ETHERNET, &f, p)
-				     : parse_skb(skb, LINK_BARE, &f, p);
+	return link == LINK_ETHERNET ? parse_ethernet(&c, &f, p) : parse_bare(&c, &f, p);
+}
+
+/* Out of line: for the few skbs whose headers lay in their fragments. */
+static __noinline int parse_pulled(struct __sk_buff *skb, enum link_layer link, __u8 kind,
+				   struct packet *p)
+{
+	return link == LINK_ETHERNET ? parse_skb(skb, LINK_ETHERNET, kind, p)
+				     : parse_skb(skb, LINK_BARE, kind, p);
 }
 
 /*
@@ -51,6 +51,10 @@ static __always_inline void tally_skb(const struct __sk_buff *skb, __u32 directi
 {
 	__u64 wire;
 
+	if (skb->gso_size == 0) {
+		tally_packet(p, 0, 0, t);
+		return;
+	}
 	tally_packet(p, skb->gso_segs, skb->gso_size, t);
 	if (direction != DIRECTION_EGRESS || t->packets < 2)
 		return;
@@ -71,17 +75,18 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->seen += segments;
-	reason = parse_skb_packet(skb, link, kind, &p);
+	reason = parse_skb(skb, link, kind, &p);
 	if (reason == REASON_OUT_OF_REACH &&
 	    !bpf_skb_pull_data(skb, octets < PULL_OCTETS ? octets : PULL_OCTETS))
-		reason = parse_skb_packet(skb, link, kind, &p);
+		reason = parse_pulled(skb, link, kind, &p);
 	if (reason != REASON_NONE) {
 		count_unrecorded(skb->ifindex, direction, reason, segments, octets);
 		return TC_ACT_UNSPEC;
 	}
 	tally_skb(skb, direction, &p, &t);
 	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
-	count->seen += (__u64)t.packets - segments;
+	if (t.packets != segments)
+		count->seen += (__u64)t.packets - segments;
 	account(count, direction, &p, &t);
 	return TC_ACT_UNSPEC;
 }

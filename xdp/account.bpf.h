@@ -92,26 +92,45 @@ static __always_inline void count_unrecorded(__u32 ifindex, __u32 direction, int
 	count->octets += octets;
 }
 
+/*
+ * The compiler would make one call of both, with either map; the kernel replaces a lookup by the map
+ * type's own code only where it knows which map it is.
+ */
+#define KEEP_APART(bank) __asm__ volatile("" : : "i"(bank))
+
 static __always_inline struct flow_record *bank_lookup(__u32 bank, const struct flow_key *key)
 {
-	return bank ? bpf_map_lookup_elem(&bank1, key) : bpf_map_lookup_elem(&bank0, key);
+	struct flow_record *record;
+
+	if (bank) {
+		record = bpf_map_lookup_elem(&bank1, key);
+		KEEP_APART(1);
+	} else {
+		record = bpf_map_lookup_elem(&bank0, key);
+		KEEP_APART(0);
+	}
+	return record;
 }
 
 static __always_inline long bank_insert(__u32 bank, const struct flow_key *key,
 					const struct flow_record *record)
 {
-	return bank ? bpf_map_update_elem(&bank1, key, record, BPF_NOEXIST)
-		    : bpf_map_update_elem(&bank0, key, record, BPF_NOEXIST);
+	long r;
+
+	if (bank) {
+		r = bpf_map_update_elem(&bank1, key, record, BPF_NOEXIST);
+		KEEP_APART(1);
+	} else {
+		r = bpf_map_update_elem(&bank0, key, record, BPF_NOEXIST);
+		KEEP_APART(0);
+	}
+	return r;
 }
 
+/* Loads come first: an atomic addition holds up those behind it until it is done. */
 static __always_inline void record_add(struct flow_record *r, const struct packet *p,
 				       const struct tally *t, __u64 now_ns)
 {
-	__sync_fetch_and_add(&r->packets, t->packets);
-	__sync_fetch_and_add(&r->octets, t->octets);
-	if ((r->tcp_flags & p->tcp_flags) != p->tcp_flags)
-		__sync_fetch_and_or(&r->tcp_flags, p->tcp_flags);
-	r->last_ns = now_ns;
 	if (t->min_length < r->min_length)
 		r->min_length = t->min_length;
 	if (t->max_length > r->max_length)
@@ -120,6 +139,11 @@ static __always_inline void record_add(struct flow_record *r, const struct packe
 		r->min_ttl = p->ttl;
 	if (p->ttl > r->max_ttl)
 		r->max_ttl = p->ttl;
+	r->last_ns = now_ns;
+	if ((r->tcp_flags & p->tcp_flags) != p->tcp_flags)
+		__sync_fetch_and_or(&r->tcp_flags, p->tcp_flags);
+	__sync_fetch_and_add(&r->packets, t->packets);
+	__sync_fetch_and_add(&r->octets, t->octets);
 }
 
 /* REASON_NONE: the flow is in the bank now, with this packet or another CPU's (*ret_raced). */
@@ -151,8 +175,8 @@ static __always_inline void account(struct hook_count *count, __u32 direction,
 				    const struct packet *p, const struct tally *t)
 {
 	__u32 bank = *(volatile __u32 *)&active.index & 1;
-	struct flow_record *record = bank_lookup(bank, &p->key);
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
+	struct flow_record *record = bank_lookup(bank, &p->key);
 	int reason, raced = 0;
 
 	if (!record) {
@@ -169,8 +193,8 @@ static __always_inline void account(struct hook_count *count, __u32 direction,
 		if (!raced)
 			count->bank[bank].inserts++;
 	}
-	if (record)
-		record_add(record, p, t, now_ns);
 	count->bank[bank].packets += t->packets;
 	count->bank[bank].octets += t->octets;
+	if (record)
+		record_add(record, p, t, now_ns);
 }

@@ -37,6 +37,12 @@ struct cursor {
 	void *end;
 };
 
+struct parse_ethernet {
+	__be16 dst[3];
+	__be16 src[3];
+	__be16 ethertype;
+} PARSE_HEADER;
+
 struct parse_vlan {
 	__be16 tci;
 	__be16 ethertype;
@@ -59,8 +65,8 @@ struct parse_ipv4 {
 	__u8 ttl;
 	__u8 protocol;
 	__be16 checksum;
-	__u8 src[4];
-	__u8 dst[4];
+	__be32 src;
+	__be32 dst;
 } PARSE_HEADER;
 
 struct parse_ipv6 {
@@ -68,8 +74,8 @@ struct parse_ipv6 {
 	__be16 length;
 	__u8 next;
 	__u8 hop_limit;
-	__u8 src[16];
-	__u8 dst[16];
+	__be64 src[2];
+	__be64 dst[2];
 } PARSE_HEADER;
 
 struct parse_extension {
@@ -87,8 +93,7 @@ struct parse_jumbo {
 } PARSE_HEADER;
 
 struct parse_tcp {
-	__be16 src;
-	__be16 dst;
+	__be32 src_dst; /* both ports */
 	__be32 sequence;
 	__be32 ack;
 	__be16 offset_flags;
@@ -98,8 +103,7 @@ struct parse_tcp {
 } PARSE_HEADER;
 
 struct parse_ports {
-	__be16 src;
-	__be16 dst;
+	__be32 src_dst;
 } PARSE_HEADER;
 
 struct parse_icmp {
@@ -120,7 +124,7 @@ struct parse_icmp {
 		return 0; \
 	}
 
-DEFINE_PARSE_TAKE(ethernet, struct ethhdr)
+DEFINE_PARSE_TAKE(ethernet, struct parse_ethernet)
 DEFINE_PARSE_TAKE(vlan, struct parse_vlan)
 DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
 DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)

@@ -66,8 +66,7 @@ static __always_inline int parse_tcp(struct cursor *c, struct packet *p)
 		return REASON_TRANSPORT_SHORT;
 	if (parse_take_tcp(c, &tcp) < 0)
 		return REASON_OUT_OF_REACH;
-	p->key.src_port = tcp->src;
-	p->key.dst_port = tcp->dst;
+	__builtin_memcpy(&p->key.src_port, &tcp->src_dst, 4);
 	p->tcp_flags = bpf_ntohs(tcp->offset_flags) & 0x0fff;
 	p->l4_header = (bpf_ntohs(tcp->offset_flags) >> 12) * 4;
 	return REASON_NONE;
@@ -81,8 +80,7 @@ static __always_inline int parse_ports(struct cursor *c, struct packet *p, int h
 		return REASON_TRANSPORT_SHORT;
 	if (parse_take_ports(c, &ports) < 0)
 		return REASON_OUT_OF_REACH;
-	p->key.src_port = ports->src;
-	p->key.dst_port = ports->dst;
+	__builtin_memcpy(&p->key.src_port, &ports->src_dst, 4);
 	return REASON_NONE;
 }
 
@@ -127,8 +125,14 @@ static __always_inline int parse_transport_header(struct cursor *c, struct packe
  */
 static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 {
+	/* The key is hashed by words: reading one that was written in parts waits for the stores. */
+	union {
+		__u8 part[4];
+		__u32 word;
+	} kind = {.part = {p->key.protocol, p->key.kind}};
 	int r;
 
+	__builtin_memcpy(&p->key.protocol, &kind.word, sizeof(kind.word));
 	if (p->no_transport)
 		return REASON_NONE;
 	r = parse_transport_header(c, p);
@@ -155,8 +159,8 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 	fragment = bpf_ntohs(ip->fragment);
 	p->fragment = (fragment & 0x3fff) != 0;
 	p->no_transport = (fragment & 0x1fff) != 0;
-	__builtin_memcpy(p->key.src, ip->src, 4);
-	__builtin_memcpy(p->key.dst, ip->dst, 4);
+	__builtin_memcpy(p->key.src, &ip->src, 4);
+	__builtin_memcpy(p->key.dst, &ip->dst, 4);
 	p->key.protocol = ip->protocol;
 	p->tos = ip->tos;
 	p->ttl = ip->ttl;
@@ -357,37 +361,41 @@ static __always_inline int parse_is_vlan(__u16 ethertype)
 static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, struct packet *p,
 				       __u16 *ethertype)
 {
+	union {
+		__u16 id[2];
+		__u32 word;
+	} vlans = {.id = {f->vlan}};
 	struct parse_vlan *tag;
 	int i, tags = f->vlan_tagged;
 
-	p->key.outer_vlan = f->vlan;
 	for (i = 0; i < PARSE_VLAN_MAX && parse_is_vlan(*ethertype); i++) {
 		if (parse_take_vlan(c, &tag) < 0)
 			return parse_missing(f, p->l3_offset + sizeof(*tag), REASON_LINK_SHORT);
 		if (tags == 0)
-			p->key.outer_vlan = bpf_ntohs(tag->tci) & 0x0fff;
+			vlans.id[0] = bpf_ntohs(tag->tci) & 0x0fff;
 		else if (tags == 1)
-			p->key.inner_vlan = bpf_ntohs(tag->tci) & 0x0fff;
+			vlans.id[1] = bpf_ntohs(tag->tci) & 0x0fff;
 		tags++;
 		p->l3_offset += sizeof(*tag);
 		*ethertype = bpf_ntohs(tag->ethertype);
 	}
+	__builtin_memcpy(&p->key.outer_vlan, &vlans.word, sizeof(vlans.word));
 	return parse_is_vlan(*ethertype) ? REASON_VLAN_DEPTH : REASON_NONE;
 }
 
 /* A frame from its Ethernet header on.  *p is zeroed by the caller but for key.ifindex and key.kind. */
 static __always_inline int parse_ethernet(struct cursor *c, const struct frame *f, struct packet *p)
 {
-	struct ethhdr *eth;
+	struct parse_ethernet *eth;
 	__u16 ethertype;
 	int r;
 
 	if (parse_take_ethernet(c, &eth) < 0)
 		return parse_missing(f, sizeof(*eth), REASON_LINK_SHORT);
-	parse_copy_mac(p->dst_mac, eth->h_dest);
-	parse_copy_mac(p->src_mac, eth->h_source);
+	__builtin_memcpy(p->dst_mac, eth->dst, sizeof(p->dst_mac));
+	__builtin_memcpy(p->src_mac, eth->src, sizeof(p->src_mac));
 	p->l3_offset = sizeof(*eth);
-	ethertype = bpf_ntohs(eth->h_proto);
+	ethertype = bpf_ntohs(eth->ethertype);
 	r = parse_vlans(c, f, p, &ethertype);
 	if (r != REASON_NONE)
 		return r;
