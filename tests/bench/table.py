@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's JSON as a table."""
+STAGES = {'drain': 'drained entry', 'merge_new': 'delta of a new flow', 'merge': 'delta of a known flow',
+          'expire': 'expired flow', 'encode': 'encoded record'}
+METHODS = {'live': 'through a veth pair', 'loop': 'alone, in a loop'}
+
+
+def programs(rows):
+    yield ''
+    yield 'ns per packet (median of rounds, less the empty program; quartiles; against the floor program)'
+    for method, words in METHODS.items():
+        yield f'  {words}'
+        for row in rows:
+            if row['method'] != method:
+                continue
+            place = f'    {row["load"]:<32} {row["hook"]:<10} {row["program"]:<28}'
+            if 'ns' not in row:
+                yield f'{place} {row["total_ns"]["median"]:8.1f} in all'
+                continue
+            ns, ratio = row['ns'], row['ratio']
+            yield (f'{place} {ns["median"]:8.1f} [{ns["low"]:.1f} .. {ns["high"]:.1f}]'
+                   + (f'  {ratio:.2f}x' if ratio is not None else '')
+                   + (f'  {row["refused_share"]:.1%} refused' if row.get('refused_share') else ''))
+
+
+def stages(rows):
+    yield ''
+    yield 'ns of CPU per entry, from the bank to the wire'
+    for row in rows:
+        yield f'    {row["flows"]:,} flows: {row["bank_to_wire"]:.0f} in all'
+        for name, words in STAGES.items():
+            yield f'        {words:<24} {row[name]["median"]:8.1f} [{row[name]["low"]:.1f} .. {row[name]["high"]:.1f}]'
+
+
+def peers(rows):
+    yield ''
+    yield 'CPU seconds for a million packets, 50 to a flow'
+    names = ('load', 18), ('exporter', 16)
+    yield '    ' + ' '.join(f'{name:<{width}}' for name, width in names) + (
+        ' delivered  accounted              path  exporter   in all')
+    for row in rows:
+        yield (f'    {row["load"]:<18} {row["name"]:<16} {row["delivered"]:>9.0f} {row["accounted"]:>10.0f} '
+               f'{row["accounted_share"]:>8.2%} {row["path_seconds"]:>8.3f} {row["daemon_seconds"]:>9.3f} '
+               f'{row["cpu_seconds"]:>8.3f}')
+
+
+def others(result):
+    flood, bulk, idle = result['flood'], result['bulk'], result['idle']
+    yield ''
+    yield 'All-new flows at full rate, in packets'
+    yield '    ' + ', '.join(f'{name} {value}' for name, value in flood.items())
+    yield ''
+    yield 'Bulk TCP with TSO and GRO'
+    yield (f'    {bulk["gbit_without"]:.2f} Gbit/s without, {bulk["gbit_with"]:.2f} with, {bulk["gbit_lost"]:.2f} lost; '
+           f'{bulk["ns_per_wire_packet"]:.2f} ns per packet on the wire')
+    yield ''
+    yield 'Memory of the exporter'
+    for row in result['memory']:
+        yield (f'    {row["flows"]:,} flows: {row["rss"] / 2**20:.1f} MiB RSS ({row["rss_per_flow"]:.0f} octets a flow; '
+               f'{row["rss_empty"] / 2**20:.1f} MiB empty), {row["maps"] / 2**20:.1f} MiB of maps in the kernel')
+    yield ''
+    yield f'Idle: {idle["cpu_share"]:.4%} of a CPU over {idle["seconds"]} s'
+
+
+def table(result):
+    machine = result['machine']
+    yield (f'{machine["cpu"]}, {machine["cpus"]} CPUs, {machine["memory"] / 2**30:.1f} GiB, Linux {machine["kernel"]}; '
+           f'load {machine["load"]}')
+    yield f'{result["command"]}, {result["seconds"]:.0f} s'
+    yield from programs(result['programs'])
+    yield from stages(result['stages'])
+    yield from peers(result['peers'])
+    yield from others(result)
