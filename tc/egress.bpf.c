@@ -5,6 +5,7 @@
  */
 #include <linux/pkt_cls.h>
 #include "xdp/account.bpf.h"
+#include "tc/tunnel.h"
 
 /* Octets pulled into the linear part when the headers are not all there: ample for real chains. */
 #define PULL_OCTETS 512
@@ -43,24 +44,55 @@ static __noinline int parse_pulled(struct __sk_buff *skb, enum link_layer link, 
 }
 
 /*
- * On egress the kernel has worked out what the segments take on the wire, encapsulation included
- * (qdisc_pkt_len_init()); where that is more than what our headers account for, it is right.
+ * Octets of headers that each segment of a tunnel's super-packet repeats behind the outer ones.  On
+ * egress the kernel has worked out what all headers take (qdisc_pkt_len_init()).
  */
-static __always_inline void tally_skb(const struct __sk_buff *skb, __u32 direction,
-				      const struct packet *p, struct tally *t)
+static __always_inline int inner_egress(const struct __sk_buff *skb, const struct packet *p)
 {
-	__u64 wire;
+	__u32 segments = skb->gso_segs, outer = p->l3_offset + p->l4_offset + p->l4_header;
+
+	if (segments < 2 || skb->wire_len <= skb->len)
+		return 0;
+	return (int)((skb->wire_len - skb->len) / (segments - 1)) - (int)outer;
+}
+
+/* On arrival the headers themselves tell, pulled where they are not all in the linear part. */
+static __always_inline int inner_reached(struct __sk_buff *skb, __u32 outer, __u8 protocol)
+{
+	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+
+	if (outer > PULL_OCTETS)
+		return 0;
+	parse_seek(&c, c.pos, outer);
+	return tunnel_headers(&c, skb->len - outer, protocol);
+}
+
+static __noinline int inner_ingress(struct __sk_buff *skb, __u32 outer, __u8 protocol)
+{
+	int r = inner_reached(skb, outer, protocol);
+
+	if (r < 0 && !bpf_skb_pull_data(skb, skb->len < PULL_OCTETS ? skb->len : PULL_OCTETS))
+		r = inner_reached(skb, outer, protocol);
+	return r;
+}
+
+static __always_inline void tally_skb(struct __sk_buff *skb, __u32 direction, struct packet *p,
+				      struct tally *t)
+{
+	int inner;
 
 	if (skb->gso_size == 0) {
 		tally_packet(p, 0, 0, t);
 		return;
 	}
+	if (p->key.protocol != IPPROTO_TCP) {
+		inner = direction == DIRECTION_EGRESS
+				? inner_egress(skb, p)
+				: inner_ingress(skb, p->l3_offset + p->l4_offset + p->l4_header,
+						p->key.protocol);
+		p->inner = inner > 0 ? inner : 0;
+	}
 	tally_packet(p, skb->gso_segs, skb->gso_size, t);
-	if (direction != DIRECTION_EGRESS || t->packets < 2)
-		return;
-	wire = skb->wire_len - (__u64)t->packets * (p->l3_offset + p->jumbo);
-	if (skb->wire_len > skb->len && wire > t->octets)
-		t->octets = wire;
 }
 
 static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enum link_layer link)

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 #include "xdp/parse.h"
+#include "tc/tunnel.h"
 #include "xdp/tally.h"
 
 static inline bool rules_has_ports(__u8 protocol)
@@ -80,6 +81,19 @@ static inline const char *rules_check_facts(const struct packet *p)
 	if (p->flow_label > 0xfffff || (p->flow_label && !(p->key.kind & FLOW_IPV6)))
 		return "flow label of more than 20 bits, or of IPv4";
 	return NULL;
+}
+
+/* What an arriving super-packet's segments repeat in a tunnel; below 0 when that is not in reach. */
+static inline int rules_inner(const __u8 *bytes, __u32 reach, const struct frame *f,
+			      const struct packet *p)
+{
+	__u32 outer = p->l3_offset + p->l4_offset + p->l4_header;
+	struct cursor c = {.pos = (void *)bytes, .end = (void *)(bytes + reach)};
+
+	if (!f->gso || p->key.protocol == IPPROTO_TCP)
+		return 0;
+	parse_seek(&c, c.pos, outer);
+	return tunnel_headers(&c, f->octets - outer, p->key.protocol);
 }
 
 /* NULL, or the rule that a parser's answer breaks. */

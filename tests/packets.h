@@ -38,6 +38,7 @@ struct test_packet {
 	__u16 link; /* octets between an Ethernet header, if any, and the IP header: tags, PPPoE */
 	__u16 l4_offset;
 	__u16 l4_header;
+	__u16 tunnel; /* octets of headers behind l4_header that each segment repeats */
 	__u16 jumbo;
 	__u16 tcp_flags;
 	__u8 ttl;
@@ -96,6 +97,7 @@ struct test_packet {
 #define TCP(flags) TCP_(1025, 443, 0x5000 | (flags))
 #define UDP(length) BE16(5353), BE16(53), BE16(length), BE16(0)
 #define PORTS12 BE16(2905), BE16(36412), BE32(0x11), BE32(0x22) /* the first 12 octets of SCTP or DCCP */
+#define VXLAN BE32(0x08000000), BE32(0x00002a00)
 #define ICMP(type, code) type, code, BE16(0), BE32(0x00010002)
 
 #define BAD(why) .reason = REASON_##why

@@ -27,7 +27,8 @@ struct packet {
 	__u32 flow_label; /* host order */
 	__u16 l3_offset;  /* octets in front of the IP header */
 	__u16 l4_offset;  /* octets from the IP header to the transport header */
-	__u16 l4_header;  /* octets of the TCP or UDP header; 0 for others and without one */
+	__u16 l4_header;  /* octets of the TCP, UDP or SCTP header; 0 for others and without one */
+	__u16 inner; /* octets of headers in a tunnel, which each segment of a super-packet repeats */
 	__u16 jumbo; /* octets of an IPv6 jumbo payload option's header, which BIG TCP never sends */
 	__u16 tcp_flags; /* 12 bits, as in flow_record */
 	__u8 src_mac[6];
@@ -108,6 +109,8 @@ static __always_inline int parse_transport_header(struct cursor *c, struct packe
 	case PARSE_PROTO_UDPLITE:
 		return parse_ports(c, p, 8);
 	case IPPROTO_SCTP:
+		p->l4_header = 12;
+		return parse_ports(c, p, 12);
 	case PARSE_PROTO_DCCP:
 		return parse_ports(c, p, 12);
 	case IPPROTO_ICMP:

@@ -23,7 +23,7 @@ static __always_inline __u16 tally_clamp16(__u32 value)
 static __always_inline void tally_packet(const struct packet *p, __u32 segments, __u32 size,
 					 struct tally *t)
 {
-	__u32 header = p->l4_offset + p->l4_header, payload, last;
+	__u32 header = p->l4_offset + p->l4_header + p->inner, payload, last;
 
 	t->packets = 1;
 	t->octets = p->octets;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "tests/bpf/model.h"
+#include "tests/packet_rules.h"
 
 #define XDP_REACH 3000
 
@@ -59,6 +60,23 @@ static int parse_run(enum datapath_program program, const struct run *run, uint3
 	return is_bare(program) ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
 }
 
+/* Leaving, the kernel's wire length tells; arriving, the headers, pulled if need be. */
+static uint16_t model_inner(enum datapath_program program, const struct run *run,
+			    const struct packet *p)
+{
+	const struct frame f = {.octets = run->size, .gso = run->gso_size != 0};
+	uint32_t outer = p->l3_offset + p->l4_offset + p->l4_header;
+	int inner;
+
+	if (!is_egress(program))
+		inner = rules_inner(run->bytes, run->size, &f, p);
+	else if (run->wire_length > run->size && run->gso_segs > 1)
+		inner = (int)((run->wire_length - run->size) / (run->gso_segs - 1u)) - (int)outer;
+	else
+		inner = 0;
+	return (uint16_t)MAX(inner, 0);
+}
+
 static struct flow_record *model_flow(struct model *m, enum flow_direction direction,
 				      const struct flow_key *key)
 {
@@ -109,6 +127,7 @@ int model_add(struct model *m, enum datapath_program program, const struct run *
 	if (reason == REASON_OUT_OF_REACH && program != PROGRAM_XDP)
 		reason = parse_run(program, run, MIN(run->size, MAX(run->linear, 512)), &p);
 	if (reason == REASON_NONE) {
+		p.inner = model_inner(program, run, &p);
 		tally_packet(&p, run->gso_segs, run->gso_size, &t);
 		m->seen[direction] += t.packets;
 		model_account(m, direction, &p, &t);

@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct packet p;
 	struct tally t;
 	uint32_t reach;
-	int reason;
+	int reason, inner;
 
 	if (size < sizeof(in))
 		return -1;
@@ -90,6 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_reach(&in, &f, data, (in.beyond ^ in.vlan) % reach, reason, &p);
 	if (reason != REASON_NONE)
 		return 0;
+	inner = rules_inner(data, reach, &f, &p);
+	p.inner = (uint16_t)(inner > 0 ? inner : 0);
 	tally_packet(&p, in.gso_segs, in.gso_size, &t);
 	require(rules_check_tally(&p, in.gso_segs, in.gso_size, &t));
 	return 0;

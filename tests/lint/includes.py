@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Includes point one way and are relative to the root.
 
-Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h <- *.bpf.h <- *.bpf.c.
+Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h, tc/tunnel.h <- *.bpf.h <- *.bpf.c.
 Exporter: leaves <- meter <- kube <- export
 <- observe <- config <- cli <- main.c, where everybody may include the .h of xdp/.  Tests
 include what they like; nobody includes tests.  One .c file of meter/ alone includes the skeleton.
@@ -12,7 +12,7 @@ import tree
 
 LEAVES = {'util', 'log', 'loop'}
 STAGES = ['exporter/meter', 'exporter/kube', 'exporter/export', 'exporter/observe', 'config', 'exporter/cli']
-DATAPATH = {'xdp/flow.h': 0, 'xdp/cursor.h': 1, 'xdp/parse.h': 2, 'xdp/tally.h': 3}
+DATAPATH = {'xdp/flow.h': 0, 'xdp/cursor.h': 1, 'xdp/parse.h': 2, 'xdp/tally.h': 3, 'tc/tunnel.h': 3}
 INCLUDE = re.compile(r'\s*#\s*include\s*(["<])([^">]+)[">]')
 OURS = ('xdp/', 'tc/', 'exporter/', 'config/', 'tests/')
 

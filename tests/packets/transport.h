@@ -21,8 +21,8 @@
 {"UDP, wrong length of its own", BYTES(ETH(0x0800), IP4(28, 17), UDP(0xffff)), UDP4(28)},
 {"UDP-Lite", BYTES(ETH(0x0800), IP4(28, 136), UDP(8)), FLOW4(28, 20, 136, 5353, 53, 0)},
 {"UDP-Lite, IPv6", BYTES(ETH(0x86dd), IP6(8, 136), UDP(8)), FLOW6(48, 40, 136, 5353, 53, 0)},
-{"SCTP", BYTES(ETH(0x0800), IP4(32, 132), PORTS12), FLOW4(32, 20, 132, 2905, 36412, 0)},
-{"SCTP, IPv6", BYTES(ETH(0x86dd), IP6(12, 132), PORTS12), FLOW6(52, 40, 132, 2905, 36412, 0)},
+{"SCTP", BYTES(ETH(0x0800), IP4(32, 132), PORTS12), FLOW4(32, 20, 132, 2905, 36412, 12)},
+{"SCTP, IPv6", BYTES(ETH(0x86dd), IP6(12, 132), PORTS12), FLOW6(52, 40, 132, 2905, 36412, 12)},
 {"DCCP", BYTES(ETH(0x0800), IP4(32, 33), PORTS12), FLOW4(32, 20, 33, 2905, 36412, 0)},
 {"DCCP, IPv6", BYTES(ETH(0x86dd), IP6(12, 33), PORTS12), FLOW6(52, 40, 33, 2905, 36412, 0)},
 
@@ -37,8 +37,8 @@
 {"TCP in no octets", BYTES(ETH(0x0800), IP4(20, 6), TCP(0x002)), BAD(TRANSPORT_SHORT)},
 {"TCP cut short by the IPv6 length", BYTES(ETH(0x86dd), IP6(19, 6), TCP(0x002)), BAD(TRANSPORT_SHORT)},
 {"ICMPv6 in no octets", BYTES(ETH(0x86dd), IP6(0, 58), ICMP(128, 0)), BAD(TRANSPORT_SHORT)},
-{"fragment, ports behind the IP length", BYTES(ETH(0x0800), IP4_FRAG(22, 0x2000, 132), PORTS12), OTHER4(22, 132),
-	.fragment = true},
+{"fragment, ports behind the IP length", BYTES(ETH(0x0800), IP4_FRAG(22, 0x2000, 132), PORTS12),
+	FLOW4(22, 20, 132, 0, 0, 12), .fragment = true},
 
 /* ICMP: type * 256 + code is the destination port. */
 {"ICMP, echo", BYTES(ETH(0x0800), IP4(28, 1), ICMP(8, 0)), FLOW4(28, 20, 1, 0, 0x0800, 0)},
@@ -74,5 +74,5 @@
 {"6in6 behind options", BYTES(ETH(0x86dd), IP6(56, 60), DSTOPTS(41), IP6(8, 17), UDP(8)), OTHER6(96, 48, 41)},
 {"GRE in IPv6", BYTES(ETH(0x86dd), IP6(32, 47), BE32(0x00000800), IP4(28, 17), UDP(8)), OTHER6(72, 40, 47)},
 {"MPLS in IPv4", BYTES(ETH(0x0800), IP4(52, 137), BE32(0x00064140), IP4(28, 17), UDP(8)), OTHER4(52, 137)},
-{"VXLAN is UDP", BYTES(ETH(0x0800), IP4(78, 17), UDP(58), BE32(0x08000000), BE32(0x00002a00), ETH(0x0800),
+{"VXLAN is UDP", BYTES(ETH(0x0800), IP4(78, 17), UDP(58), VXLAN, ETH(0x0800),
 	IP4(28, 17), UDP(8)), UDP4(78)},

@@ -113,10 +113,13 @@ static void check_facts(const struct test_packet *t, const struct packet *p)
 	assert_memory_equal(p->dst_mac, t->ethertype ? none : dst_mac, 6);
 }
 
-static void check_tally(const struct test_packet *t, const struct packet *p)
+static void check_tally(const struct test_packet *t, struct packet *p)
 {
+	const struct frame f = test_frame(t, t->size);
 	struct tally tally;
 
+	check_equal(t, "headers in a tunnel", rules_inner(t->bytes, t->size, &f, p), t->tunnel);
+	p->inner = t->tunnel;
 	tally_packet(p, t->gso_segs, t->gso_size, &tally);
 	check_equal(t, "tally.packets", tally.packets, t->packets ? t->packets : 1);
 	check_equal(t, "tally.octets", tally.octets, t->packets ? t->wire_octets : t->octets);
@@ -308,6 +311,32 @@ static void test_tally_exact(_unused_ void **state)
 			}
 }
 
+/* What is in a tunnel, cut at each byte: the same answer, or that it is not in reach. */
+static void test_tunnel_reach(_unused_ void **state)
+{
+	struct packet p;
+	int inner;
+
+	for (size_t i = 0; i < TEST_PACKETS; i++) {
+		const struct test_packet *t = &test_packets[i];
+		const struct frame f = test_frame(t, t->size);
+		uint32_t outer;
+
+		if (!t->gso_size || parse_cut(t, t->size, t->size, &p) != REASON_NONE)
+			continue;
+		outer = p.l3_offset + p.l4_offset + p.l4_header;
+		for (uint32_t n = 0; n < t->size; n++) {
+			_cleanup_(freep) uint8_t *copy = malloc(n ? n : 1);
+
+			assert_non_null(copy);
+			memcpy(copy, t->bytes, n);
+			inner = rules_inner(copy, n, &f, &p);
+			if (inner >= 0 || n >= outer + t->tunnel + 60u)
+				check_equal(t, "headers in a tunnel, cut", inner, t->tunnel);
+		}
+	}
+}
+
 static void test_tally_large(_unused_ void **state)
 {
 	struct packet p = {.octets = 524288 + 60, .l4_offset = 40, .l4_header = 20};
@@ -388,6 +417,8 @@ int main(void)
 		cmocka_unit_test(test_short_reach),    cmocka_unit_test(test_long_frames),
 		cmocka_unit_test(test_padding),	       cmocka_unit_test(test_changed_bytes),
 		cmocka_unit_test(test_tally_claims),   cmocka_unit_test(test_tally_exact),
+		cmocka_unit_test(test_tunnel_reach),
+
 		cmocka_unit_test(test_tally_large),    cmocka_unit_test(test_record),
 		cmocka_unit_test(test_mapped_address),
 	};
