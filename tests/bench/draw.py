@@ -65,8 +65,8 @@ def curves(title, label_x, unit_y, series):
         dash = '6 4' if number % 2 else ''
         placed = [(across(x), *map(place, points[x])) for x in sorted(points)]
         path = ' '.join(f'{x:.1f},{middle:.1f}' for x, _, middle, _ in placed)
-        body.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2" '
-                    f'stroke-dasharray="{dash}"/>')
+        body.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"'
+                    + (f' stroke-dasharray="{dash}"/>' if dash else '/>'))
         for x, low, middle, high in placed:
             body.append(line(x, low, x, high, color, 1.5))
             body.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="3.5" fill="{color}"/>')

@@ -51,13 +51,14 @@ def others(result):
     yield '    ' + ', '.join(f'{name} {value}' for name, value in flood.items())
     yield ''
     yield 'Bulk TCP with TSO and GRO'
-    yield (f'    {bulk["gbit_without"]:.2f} Gbit/s without, {bulk["gbit_with"]:.2f} with, {bulk["gbit_lost"]:.2f} lost; '
-           f'{bulk["ns_per_wire_packet"]:.2f} ns per packet on the wire')
+    yield (f'    {bulk["gbit_without"]:.2f} Gbit/s without, {bulk["gbit_with"]:.2f} with, '
+           f'{bulk["gbit_lost"]:.2f} lost; {bulk["ns_per_wire_packet"]:.2f} ns per packet on the wire')
     yield ''
     yield 'Memory of the exporter'
     for row in result['memory']:
-        yield (f'    {row["flows"]:,} flows: {row["rss"] / 2**20:.1f} MiB RSS ({row["rss_per_flow"]:.0f} octets a flow; '
-               f'{row["rss_empty"] / 2**20:.1f} MiB empty), {row["maps"] / 2**20:.1f} MiB of maps in the kernel')
+        sizes = {name: row[name] / 2**20 for name in ('rss', 'rss_empty', 'maps')}
+        yield (f'    {row["flows"]:,} flows: {sizes["rss"]:.1f} MiB RSS ({row["rss_per_flow"]:.0f} octets a flow; '
+               f'{sizes["rss_empty"]:.1f} MiB empty), {sizes["maps"]:.1f} MiB of maps in the kernel')
     yield ''
     yield f'Idle: {idle["cpu_share"]:.4%} of a CPU over {idle["seconds"]} s'
 
