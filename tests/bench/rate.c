@@ -83,7 +83,7 @@ static int fill(const struct bench *b, const struct measure *m, struct subject *
 		unsigned int round)
 {
 	struct driver_load load = {.shape = m->row->shape, .flows = m->row->flows};
-	struct driver_result result;
+	struct driver_result result = {0};
 	int r = 0;
 
 	if (round == 0 || m->row->mode == ROW_NEW)
@@ -112,8 +112,8 @@ static int run_attached(const struct bench *b, const struct measure *m, struct s
 			unsigned int round)
 {
 	const struct driver_load load = row_load(b, m->row, round);
-	struct subject_count count, before;
-	struct driver_result result;
+	struct subject_count count = {0}, before = {0};
+	struct driver_result result = {0};
 	int r;
 
 	r = fill(b, m, s, round) ?: subject_count(s, m->hook, &before);

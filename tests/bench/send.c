@@ -24,7 +24,7 @@ static int send_bursts(const struct send *s, double *ret_busy_ns, uint64_t *ret_
 {
 	struct driver_load load = {.flows = s->flows};
 	uint64_t due = clock_ns(CLOCK_MONOTONIC), burst = s->rate ? s->rate / BURSTS : s->packets;
-	struct driver_result result;
+	struct driver_result result = {0};
 	struct timespec t;
 	int r = 0;
 

@@ -42,7 +42,7 @@ static void on_expired(void *userdata, _unused_ const struct flow *flow)
 static int fill_bank(struct stages *s)
 {
 	const struct driver_load load = {.flows = s->flows, .packets = s->flows};
-	struct driver_result result;
+	struct driver_result result = {0};
 	int links[2], r;
 
 	r = driver_attach(&s->driver, METHOD_LOOP, HOOK_XDP,
@@ -104,7 +104,7 @@ static double encode(struct stages *s)
 
 static int run_round(struct stages *s, unsigned int round)
 {
-	double drained, fresh, again, expired, encoded;
+	double drained = 0, fresh, again, expired, encoded;
 	int r;
 
 	r = fill_bank(s) ?: drain_bank(s, &drained);
