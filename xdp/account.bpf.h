@@ -140,8 +140,11 @@ static __always_inline void record_add(struct flow_record *r, const struct packe
 	if (p->ttl > r->max_ttl)
 		r->max_ttl = p->ttl;
 	r->last_ns = now_ns;
-	if ((r->tcp_flags & p->tcp_flags) != p->tcp_flags)
-		__sync_fetch_and_or(&r->tcp_flags, p->tcp_flags);
+	if ((r->tcp_flags & p->tcp_flags) != p->tcp_flags) {
+		struct flow_record add = {.tcp_flags = p->tcp_flags};
+
+		__sync_fetch_and_or(&r->flags_word, add.flags_word);
+	}
 	__sync_fetch_and_add(&r->packets, t->packets);
 	__sync_fetch_and_add(&r->octets, t->octets);
 }

@@ -44,21 +44,28 @@ struct flow_key {
  * written without a lock: of two packets in the same instant on two CPUs one may be lost in them.
  */
 struct flow_record {
+	/* What each packet touches: half a cache line. */
 	__u64 packets;
-	__u64 octets;	   /* IP layer */
-	__u64 first_ns;	   /* time of the first packet */
-	__u64 last_ns;	   /* time of the last packet */
-	__u32 tcp_flags;   /* OR of each TCP header's 12 flag bits (RFC 9565); fragments add none */
-	__u32 flow_label;  /* IPv6 flow label of the first packet, 20 bits, host order */
-	__u8 src_mac[6];   /* of the first packet; 0 where the link layer has none */
-	__u8 dst_mac[6];   /* likewise */
-	__u16 first_flags; /* tcp_flags of the first packet */
-	__u16 min_length;  /* least and greatest IP length of a packet, octets (65535 if more) */
+	__u64 octets;  /* IP layer */
+	__u64 last_ns; /* time of the last packet */
+	union {
+		struct {
+			__u16 tcp_flags; /* OR of each TCP header's 12 flag bits (RFC 9565); fragments add none */
+			__u8 min_ttl; /* least and greatest TTL or hop limit */
+			__u8 max_ttl;
+		};
+		__u32 flags_word; /* tcp_flags for atomic operations, of which BPF has none for 16 bits */
+	};
+	__u16 min_length; /* least and greatest IP length of a packet, octets (65535 if more) */
 	__u16 max_length;
-	__u8 min_ttl; /* least and greatest TTL or hop limit */
-	__u8 max_ttl;
-	__u8 tos;      /* IPv4 TOS or IPv6 traffic class of the first packet */
-	__u8 spare[3]; /* 0 */
+	/* The first packet's. */
+	__u64 first_ns;	   /* its time */
+	__u32 flow_label;  /* IPv6 flow label, 20 bits, host order */
+	__u8 src_mac[6];   /* 0 where the link layer has none */
+	__u8 dst_mac[6];   /* likewise */
+	__u16 first_flags; /* tcp_flags */
+	__u8 tos;	   /* IPv4 TOS or IPv6 traffic class */
+	__u8 spare[5];	   /* 0 */
 };
 
 /*

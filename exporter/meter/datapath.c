@@ -207,7 +207,7 @@ static int size_maps(struct datapath *d, uint32_t entries)
 	uint32_t reserve = (uint32_t)d->cpus * BANK_RESERVE_PER_CPU;
 
 	d->skel->rodata->config.limit = entries - reserve;
-	d->skel->rodata->config.high_water = (entries - reserve) / 4 * 3;
+	d->skel->rodata->config.high_water = (entries - reserve) / 8 * 7;
 	d->skel->rodata->config.xdp_frags = d->features.xdp_frags;
 	if (d->features.xdp_frags)
 		bpf_program__set_flags(d->skel->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);

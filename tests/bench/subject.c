@@ -93,7 +93,7 @@ static int flowtally_load(struct flowtally_bpf **ret, enum subject_kind kind)
 		return -errno;
 	f->rodata->config.limit =
 		SUBJECT_ENTRIES - (uint32_t)libbpf_num_possible_cpus() * BANK_RESERVE_PER_CPU;
-	f->rodata->config.high_water = f->rodata->config.limit / 4 * 3;
+	f->rodata->config.high_water = f->rodata->config.limit / 8 * 7;
 	f->rodata->config.xdp_frags = true;
 	bpf_program__set_flags(f->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);
 	r = set_banks(f, kind) ?: flowtally_bpf__load(f);

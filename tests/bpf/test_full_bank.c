@@ -101,7 +101,7 @@ static void fill(struct context *c, uint32_t ifindex, uint32_t other, uint64_t *
 	uint64_t established = 1;
 
 	for (uint32_t i = 0; i < c->limit; i++) {
-		if (i == c->limit / 4 * 3 - 1)
+		if (i == c->limit / 8 * 7 - 1)
 			assert_false(is_woken(c));
 		send(c, i % 2 ? PROGRAM_XDP : PROGRAM_TC_INGRESS, ifindex, i, 1);
 	}
