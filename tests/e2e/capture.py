@@ -12,6 +12,7 @@ SNAPLEN = 128
 SETTLE_SECONDS = 0.5  # packets wait so long in the kernel's capture ring, where dumpcap leaves them at its end
 FLOW_FIELDS = ('ip.src', 'ipv6.src', 'ip.dst', 'ipv6.dst', 'ip.proto', 'ipv6.nxt', 'tcp.srcport', 'udp.srcport',
                'tcp.dstport', 'udp.dstport', 'ip.len', 'ipv6.plen', 'tcp.flags', 'frame.time_epoch')
+OUTERMOST = [word for name in ('vxlan', 'gre', 'teredo') for word in ('--disable-protocol', name)]
 
 
 class Capture:
@@ -36,9 +37,10 @@ class Capture:
         check(dropped and dropped[1] == '0', f'dumpcap lost packets: the test cannot be judged\n{self.said()}')
 
     def rows(self, fields, *options):
-        """Values of tshark's fields, by frame."""
+        """Values of tshark's fields, by frame; of headers in a tunnel those of the outermost."""
         words = [word for field in fields for word in ('-e', field)]
-        text = command('tshark', '-n', '-r', self.path, '-T', 'fields', '-E', 'occurrence=f', *options, *words)
+        text = command('tshark', '-n', '-r', self.path, '-T', 'fields', '-E', 'occurrence=f', *OUTERMOST,
+                       *options, *words)
         return [dict(zip(fields, line.split('\t'), strict=True)) for line in text.splitlines()]
 
     def flows(self):

@@ -12,6 +12,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -20,6 +22,8 @@ from tap import Failure
 
 PREFIX = 'flowtally-e2e'
 CLONE_NEWNET = 0x40000000
+RTM_NEWLINK, NLM_F_REQUEST_ACK = 16, 0x05
+IFLA_GSO_GRO_SIZES = 41, 58, 63, 64  # gso_max_size, gro_max_size, and those of IPv4
 LIBC = ctypes.CDLL(None, use_errno=True)
 DIES_WITH_TEST = ['setpriv', '--pdeathsig', 'KILL']
 QUIET = ('net.ipv6.conf.all.accept_ra=0', 'net.ipv6.conf.default.accept_ra=0', 'net.ipv6.conf.default.accept_dad=0',
@@ -159,6 +163,19 @@ class Sandbox:
                         *(['nodad'] if six else []))
             for address in peer_addresses:
                 self.ip(role, 'neighbour', 'replace', address, 'lladdr', mac, 'dev', name, 'nud', 'permanent')
+
+    def big_tcp(self, role, name, octets):
+        """Lets super-packets of both IP versions be so long; iproute2 knows that of IPv4 from 6.3 on only."""
+        attributes = b''.join(struct.pack('=HHI', 8, kind, octets) for kind in IFLA_GSO_GRO_SIZES)
+        with self.entered(role):
+            index = socket.if_nametoindex(name)
+            netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        with netlink:
+            netlink.send(struct.pack('=IHHIIBxHiII', 32 + len(attributes), RTM_NEWLINK, NLM_F_REQUEST_ACK, 1, 0, 0, 0,
+                                     index, 0, 0) + attributes)
+            error = struct.unpack_from('=i', netlink.recv(4096), 16)[0]
+        if error:
+            raise Failure(f'{name} takes no super-packets of {octets} octets: {os.strerror(-error)}')
 
     def link(self, role, name):
         """What `ip -d -s link` says of an interface."""
