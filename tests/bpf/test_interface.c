@@ -7,6 +7,7 @@
  * virtio_net_hdr how many octets go into the linear part.
  */
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -26,6 +27,11 @@
 #include "exporter/meter/hook.h"
 #include "tests/bpf/model.h"
 #include "tests/packets.h"
+
+/* From Linux 6.2. */
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
 
 #define FRAME_OCTETS 4600 /* below a page the kernel makes every skb linear */
 
@@ -74,10 +80,21 @@ static enum datapath_program program_of(int bare, enum flow_direction direction)
 	return bare ? PROGRAM_TC_INGRESS_BARE : PROGRAM_TC_INGRESS;
 }
 
-/*
- * A frame with `linear` octets in reach to the interface and to the model.  On arrival the kernel takes
- * the outermost tag out of the bytes, and refuses what it cannot: the model gets what is left.
- */
+/* On arrival the kernel takes the outermost tag out of the bytes: the model gets what is left. */
+static void untag(struct run *run, uint8_t untagged[FRAME_OCTETS])
+{
+	if (run->ethertype != ETH_P_8021Q && run->ethertype != ETH_P_8021AD)
+		return;
+	memcpy(untagged, run->bytes, 12);
+	memcpy(untagged + 12, run->bytes + 16, run->size - 16);
+	run->vlan_tagged = true;
+	run->vlan = (uint16_t)(run->bytes[14] << 8 | run->bytes[15]);
+	run->bytes = untagged;
+	run->size -= 4;
+	run->linear = run->linear ? MAX(run->linear, 20) - 4 : 0;
+}
+
+/* A frame with `linear` octets in reach to the interface and to the model. */
 static void give(struct context *c, int bare, enum flow_direction direction, const char *name,
 		 const uint8_t *bytes, uint32_t size, uint32_t linear)
 {
@@ -98,16 +115,8 @@ static void give(struct context *c, int bare, enum flow_direction direction, con
 	if (size < 4096)
 		run.linear = 0;
 	run.ethertype = ethertype;
-	if (!bare && direction == DIRECTION_INGRESS &&
-	    (ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD)) {
-		memcpy(untagged, bytes, 12);
-		memcpy(untagged + 12, bytes + 16, size - 16);
-		run.bytes = untagged;
-		run.size -= 4;
-		run.linear = run.linear ? MAX(run.linear, 20) - 4 : 0;
-		run.vlan_tagged = true;
-		run.vlan = (uint16_t)(bytes[14] << 8 | bytes[15]);
-	}
+	if (!bare && direction == DIRECTION_INGRESS)
+		untag(&run, untagged);
 	model_add(&c->model, program_of(bare, direction), &run);
 }
 
@@ -197,37 +206,125 @@ static void test_short_frames(void **state)
 		}
 }
 
+/* A super-packet's headers; its IP length stands at length_at and does not count the octets in front. */
+struct gso_headers {
+	const char *name;
+	int bare;
+	const uint8_t *bytes;
+	uint16_t size;
+	uint16_t transport_at;
+	uint16_t length_at;
+	uint16_t in_front;
+	uint8_t type;
+};
+
+#define GSO_HEADERS(...) \
+	.bytes = (const uint8_t[]){__VA_ARGS__}, .size = sizeof((const uint8_t[]){__VA_ARGS__})
+
+static const struct gso_headers gso_headers[] = {
+	{"TCP, IPv4", 0, GSO_HEADERS(ETH(0x0800), IP4(0, 6), TCP(0x018)), 34, 16, 14,
+	 VIRTIO_NET_HDR_GSO_TCPV4},
+	{"TCP, IPv6", 0, GSO_HEADERS(ETH(0x86dd), IP6(0, 6), TCP(0x018)), 54, 18, 54,
+	 VIRTIO_NET_HDR_GSO_TCPV6},
+	{"UDP, IPv4", 0, GSO_HEADERS(ETH(0x0800), IP4(0, 17), UDP(0)), 34, 16, 14,
+	 VIRTIO_NET_HDR_GSO_UDP_L4},
+	{"TCP, IPv4, tagged", 0, GSO_HEADERS(ETH(0x8100), TAG(100, 0x0800), IP4(0, 6), TCP(0x018)),
+	 38, 20, 18, VIRTIO_NET_HDR_GSO_TCPV4},
+	{"TCP, IPv6, tagged", 0, GSO_HEADERS(ETH(0x8100), TAG(100, 0x86dd), IP6(0, 6), TCP(0x018)),
+	 58, 22, 58, VIRTIO_NET_HDR_GSO_TCPV6},
+	{"TCP, IPv4, bare", 1, GSO_HEADERS(IP4(0, 6), TCP(0x018)), 20, 2, 0,
+	 VIRTIO_NET_HDR_GSO_TCPV4},
+	{"TCP, IPv6, bare", 1, GSO_HEADERS(IP6(0, 6), TCP(0x018)), 40, 4, 40,
+	 VIRTIO_NET_HDR_GSO_TCPV6},
+	{"UDP, IPv6, bare", 1, GSO_HEADERS(IP6(0, 17), UDP(0)), 40, 4, 40,
+	 VIRTIO_NET_HDR_GSO_UDP_L4},
+};
+
+/* False: this kernel takes none such. */
+static bool give_gso(struct context *c, enum flow_direction direction, const struct gso_headers *h,
+		     uint32_t size, uint16_t pushed_vlan)
+{
+	static uint8_t frame[FRAME_OCTETS], untagged[FRAME_OCTETS];
+	const struct interface *i = &c->interfaces[h->bare];
+	struct frame_out f = {.header = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+					 .gso_type = h->type,
+					 .hdr_len = h->size,
+					 .gso_size = 1000,
+					 .csum_start = h->transport_at,
+					 .csum_offset = h->type == VIRTIO_NET_HDR_GSO_UDP_L4 ? 6
+											     : 16},
+			      .bytes = frame,
+			      .size = size};
+	struct run run = {.bytes = frame,
+			  .size = size,
+			  .ifindex = i->ifindex,
+			  .gso_size = 1000,
+			  .vlan_tagged = pushed_vlan != 0,
+			  .vlan = pushed_vlan};
+	int r;
+
+	memset(frame, 0xee, sizeof(frame));
+	memcpy(frame, h->bytes, h->size);
+	frame[h->length_at] = (uint8_t)((size - h->in_front) >> 8);
+	frame[h->length_at + 1] = (uint8_t)(size - h->in_front);
+	f.ethertype = h->bare ? (frame[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6)
+			      : (uint16_t)(frame[12] << 8 | frame[13]);
+	r = transmit(i, direction, &f);
+	if (r == -EINVAL && h->type == VIRTIO_NET_HDR_GSO_UDP_L4)
+		return false;
+	if (r < 0)
+		fail_msg("%s, %u octets: %s", h->name, size, strerror(-r));
+	run.ethertype = f.ethertype;
+	if (!h->bare && direction == DIRECTION_INGRESS)
+		untag(&run, untagged);
+	model_add(&c->model, program_of(h->bare, direction), &run);
+	return true;
+}
+
 /* From tun, virtio and packet sockets a super-packet comes without a count of its segments. */
 static void test_gso(void **state)
 {
-	static const uint8_t headers[] = {ETH(0x0800), IP4(0, 6), TCP(0x018)};
-	static uint8_t frame[FRAME_OCTETS];
 	struct context *c = *state;
-	struct frame_out f = {.header = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-					 .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-					 .hdr_len = sizeof(headers),
-					 .gso_size = 1000,
-					 .csum_start = 34,
-					 .csum_offset = 16},
-			      .bytes = frame,
-			      .ethertype = ETH_P_IP};
 
-	memset(frame, 0xee, sizeof(frame));
-	memcpy(frame, headers, sizeof(headers));
 	for (int direction = 0; direction < _DIRECTION_MAX; direction++)
-		for (f.size = 1200; f.size <= sizeof(frame); f.size += 97) {
-			const struct run run = {.bytes = frame,
-						.size = f.size,
-						.ifindex = c->interfaces[0].ifindex,
-						.gso_size = 1000};
+		for (size_t i = 0; i < ARRAY_SIZE(gso_headers); i++) {
+			bool able = true;
 
-			frame[16] = (uint8_t)((f.size - ETH_HLEN) >> 8);
-			frame[17] = (uint8_t)(f.size - ETH_HLEN);
-			assert_int_equal(transmit(&c->interfaces[0], direction, &f), 0);
-			model_add(&c->model, program_of(0, direction), &run);
-			model_check(&c->model, "segments not counted");
+			for (uint32_t size = 1200; able && size <= FRAME_OCTETS; size += 97)
+				able = give_gso(c, direction, &gso_headers[i], size, 0);
+			model_check(&c->model, gso_headers[i].name);
+			if (!able)
+				print_message("# this kernel cannot: %s\n", gso_headers[i].name);
 		}
-	assert_true(c->model.seen[DIRECTION_EGRESS] > 0);
+}
+
+/* Leaving, a tag beside the bytes of a super-packet: what a VLAN device puts there, here a program does. */
+static void test_gso_pushed_vlan(void **state)
+{
+	const struct bpf_insn code[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = htons(ETH_P_8021Q)},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3, .imm = 100},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_skb_vlan_push},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = -1}, /* go on */
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_link_create_opts, before, .flags = 1 << 3);
+	struct context *c = *state;
+	_cleanup_(closep) int link = -1, program = -1;
+
+	if (!datapath_features(c->datapath)->tcx)
+		skip();
+	program = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pusher", "GPL", code, ARRAY_SIZE(code),
+				NULL);
+	assert_true(program >= 0);
+	link = bpf_link_create(program, (int)c->interfaces[0].ifindex, (enum bpf_attach_type)47,
+			       &before);
+	assert_true(link >= 0);
+	for (size_t i = 0; i < 3; i++)
+		for (uint32_t size = 1200; size <= FRAME_OCTETS; size += 97)
+			if (!give_gso(c, DIRECTION_EGRESS, &gso_headers[i], size, 100))
+				break;
+	model_check(&c->model, "pushed tag");
 }
 
 static int interface_up(const char *name, int mtu)
@@ -314,10 +411,9 @@ static int close_context(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_far_headers),
-		cmocka_unit_test(test_too_far_headers),
-		cmocka_unit_test(test_short_frames),
-		cmocka_unit_test(test_gso),
+		cmocka_unit_test(test_far_headers),	cmocka_unit_test(test_too_far_headers),
+		cmocka_unit_test(test_short_frames),	cmocka_unit_test(test_gso),
+		cmocka_unit_test(test_gso_pushed_vlan),
 	};
 
 	run_require();
