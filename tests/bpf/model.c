@@ -68,6 +68,8 @@ static uint16_t model_inner(enum datapath_program program, const struct run *run
 	uint32_t outer = p->l3_offset + p->l4_offset + p->l4_header;
 	int inner;
 
+	if (run->gso_size == 0 || p->key.protocol == IPPROTO_TCP)
+		return 0;
 	if (!is_egress(program))
 		inner = rules_inner(run->bytes, run->size, &f, p);
 	else if (run->wire_length > run->size && run->gso_segs > 1)

@@ -15,7 +15,7 @@
 #define BYTES_MAX 16384
 
 /* A TAP producer says it in the plan, any other by exit status 77: both as meson has them. */
-static void skip(const char *why)
+void run_skip(const char *why)
 {
 	const char *output = getenv("CMOCKA_MESSAGE_OUTPUT");
 
@@ -30,10 +30,10 @@ void run_require(void)
 	int r;
 
 	if (geteuid() != 0)
-		skip("loading BPF programs needs root");
+		run_skip("loading BPF programs needs root");
 	r = datapath_new(&d, &options);
 	if (r == -EPERM || r == -EACCES)
-		skip("loading BPF programs is not permitted here");
+		run_skip("loading BPF programs is not permitted here");
 }
 
 struct datapath *run_open(uint32_t bank_entries)

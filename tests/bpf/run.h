@@ -26,6 +26,9 @@ struct tagger {
 	int next; /* program array, slot 0 */
 };
 
+/* Ends the test as skipped, before it has begun. */
+void run_skip(const char *why) __attribute__((noreturn));
+
 /* First in main(): where BPF programs may not be loaded, says so and ends the test as skipped. */
 void run_require(void);
 

@@ -13,61 +13,10 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
-#include "tests/bpf/model.h"
+#include "tests/bpf/give.h"
 #include "tests/packets.h"
 
 #define LOOPBACK 1
-
-struct context {
-	struct datapath *datapath;
-	struct tagger tagger;
-	struct model model;
-};
-
-static const char *label(char *text, size_t size, enum datapath_program program, const char *name,
-			 const struct run *run)
-{
-	snprintf(text, size, "%s: %s (%u octets, %u in reach)", datapath_program_name(program),
-		 name, run->size, run->linear ? run->linear : run->size);
-	return text;
-}
-
-/*
- * BPF_PROG_TEST_RUN of some kernels makes no skb of a frame that ends in its IP header, nor one whose
- * headers are not in the linear part.  Behind a tag they take the former.
- */
-static bool may_be_refused(const struct run *run)
-{
-	uint16_t type = (uint16_t)(run->bytes[12] << 8 | run->bytes[13]);
-	uint32_t header = type == ETH_P_IP ? 20 : type == ETH_P_IPV6 ? 40 : 0;
-
-	return run->linear || run->size < ETH_HLEN + header;
-}
-
-/* Gives a frame to one program and to the model.  False: this kernel cannot make such a frame. */
-static bool give_fd(struct context *c, int fd, enum datapath_program program, const char *name,
-		    const struct run *run)
-{
-	bool xdp = program == PROGRAM_XDP;
-	char text[160];
-	int verdict = 0, r = run_program(fd, xdp, run, &c->tagger, &verdict);
-
-	if (r == -EINVAL && (!xdp || run->linear) && may_be_refused(run))
-		return false;
-	label(text, sizeof(text), program, name, run);
-	if (r < 0)
-		fail_msg("%s: %s", text, strerror(-r));
-	if (verdict != (xdp ? XDP_PASS : TC_ACT_UNSPEC))
-		fail_msg("%s: verdict %d", text, verdict);
-	model_add(&c->model, program, run);
-	return true;
-}
-
-static bool give(struct context *c, enum datapath_program program, const char *name,
-		 const struct run *run)
-{
-	return give_fd(c, datapath_program_fd(c->datapath, program), program, name, run);
-}
 
 static struct run table_run(const struct test_packet *t, enum datapath_program program)
 {
@@ -93,7 +42,7 @@ static struct run table_run(const struct test_packet *t, enum datapath_program p
 
 static void test_table(void **state)
 {
-	struct context *c = *state;
+	struct give *c = *state;
 	char text[160];
 
 	for (int program = 0; program < _PROGRAM_MAX; program++)
@@ -103,15 +52,16 @@ static void test_table(void **state)
 
 			if (run.size < ETH_HLEN)
 				continue;
-			give(c, program, t->name, &run);
-			model_check(&c->model, label(text, sizeof(text), program, t->name, &run));
+			give_frame(c, program, t->name, &run);
+			model_check(&c->model,
+				    give_label(text, sizeof(text), program, t->name, &run));
 		}
 }
 
 /* The model is the native parser, and so is the table for it: here, that they were not both silent. */
 static void test_reasons_reached(void **state)
 {
-	struct context *c = *state;
+	struct give *c = *state;
 
 	for (int d = 0; d < _DIRECTION_MAX; d++)
 		for (int reason = REASON_NONE + 1; reason < REASON_OUT_OF_REACH; reason++)
@@ -122,7 +72,7 @@ static void test_reasons_reached(void **state)
 /* What a clsact filter runs: the same program, by way of a stub. */
 static void test_stubs(void **state)
 {
-	struct context *c = *state;
+	struct give *c = *state;
 
 	for (int program = PROGRAM_XDP + 1; program < _PROGRAM_MAX; program++) {
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
@@ -139,7 +89,7 @@ static void test_stubs(void **state)
 
 static void test_short_frames(void **state)
 {
-	struct context *c = *state;
+	struct give *c = *state;
 
 	for (int program = 0; program < _PROGRAM_MAX; program++)
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
@@ -148,7 +98,7 @@ static void test_short_frames(void **state)
 			uint32_t size = run.size;
 
 			for (run.size = ETH_HLEN; run.size < size; run.size++)
-				give(c, program, t->name, &run);
+				give_frame(c, program, t->name, &run);
 			model_check(&c->model, t->name);
 		}
 }
@@ -156,7 +106,7 @@ static void test_short_frames(void **state)
 /* Headers that do not lie in the part a program reaches by itself. */
 static void test_far_headers(void **state)
 {
-	struct context *c = *state;
+	struct give *c = *state;
 	int unable = 0;
 
 	for (int program = 0; program < _PROGRAM_MAX; program++)
@@ -168,7 +118,7 @@ static void test_far_headers(void **state)
 			if (run.vlan_tagged) /* pushing one pulls */
 				continue;
 			for (run.linear = ETH_HLEN; able && run.linear < run.size; run.linear++)
-				able = give(c, program, t->name, &run);
+				able = give_frame(c, program, t->name, &run);
 			unable += !able;
 			model_check(&c->model, t->name);
 		}
@@ -182,7 +132,7 @@ static void test_far_headers(void **state)
 static void test_large_frames(void **state)
 {
 	static uint8_t bytes[9000];
-	struct context *c = *state;
+	struct give *c = *state;
 
 	memset(bytes, 0xee, sizeof(bytes));
 	for (int program = 0; program < _PROGRAM_MAX; program++)
@@ -198,7 +148,7 @@ static void test_large_frames(void **state)
 			run.size = program == PROGRAM_XDP
 					   ? sizeof(bytes)
 					   : 3000; /* of an skb it takes a page at most */
-			give(c, program, t->name, &run);
+			give_frame(c, program, t->name, &run);
 			model_check(&c->model, t->name);
 		}
 }
@@ -213,7 +163,7 @@ static uint32_t random_next(uint32_t *seed)
 
 static void test_changed_bytes(void **state)
 {
-	struct context *c = *state;
+	struct give *c = *state;
 	uint32_t seed = 20260417, change;
 	uint8_t bytes[512];
 
@@ -230,19 +180,19 @@ static void test_changed_bytes(void **state)
 					change = random_next(&seed);
 					bytes[(change >> 8) % MIN(run.size, 90)] = (uint8_t)change;
 				}
-				give(c, program, t->name,
-				     &(struct run){.bytes = bytes,
-						   .size = run.size,
-						   .ifindex = LOOPBACK,
-						   .gso_size = run.gso_size,
-						   .gso_segs = run.gso_segs,
-						   .repeat = 1});
+				give_frame(c, program, t->name,
+					   &(struct run){.bytes = bytes,
+							 .size = run.size,
+							 .ifindex = LOOPBACK,
+							 .gso_size = run.gso_size,
+							 .gso_segs = run.gso_segs,
+							 .repeat = 1});
 			}
 			model_check(&c->model, t->name);
 		}
 }
 
-static struct flow_record only_flow(struct context *c)
+static struct flow_record only_flow(struct give *c)
 {
 	struct flow_record records[8];
 	struct flow_key keys[8];
@@ -264,7 +214,7 @@ static void test_wire_length(void **state)
 					IP4(186, 6), TCP(0x010),   DATA100,  DATA20, DATA20,
 					DATA4,	     0xee,	   0xee};
 	struct run run = {.bytes = bytes, .size = sizeof(bytes), .ifindex = LOOPBACK, .repeat = 1};
-	struct context *c = *state;
+	struct give *c = *state;
 	int verdict;
 
 	run.gso_size = 73;
@@ -283,28 +233,6 @@ static void test_wire_length(void **state)
 	model_init(&c->model, c->datapath);
 }
 
-static int open_context(void **state)
-{
-	struct context *c = calloc(1, sizeof(*c));
-
-	if (!c || unshare(CLONE_NEWNET) < 0)
-		return -1;
-	c->datapath = run_open(MAX(MODEL_FLOWS * 2, datapath_entries_min()));
-	model_init(&c->model, c->datapath);
-	*state = c;
-	return tagger_new(&c->tagger);
-}
-
-static int close_context(void **state)
-{
-	struct context *c = *state;
-
-	tagger_clear(&c->tagger);
-	datapath_free(c->datapath);
-	free(c);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,5 +243,5 @@ int main(void)
 	};
 
 	run_require();
-	return cmocka_run_group_tests_name("programs", tests, open_context, close_context);
+	return cmocka_run_group_tests_name("programs", tests, give_open, give_close);
 }
