@@ -167,6 +167,7 @@ def memory(tools, binary, quick):
             process = start(space, 'flowtally', flowtally_words(binary, 'tc', *options), log.name)
             empty = process.rss()
             send(space, tools, flows, 0, flows)
+            time.sleep(2.5)  # a drain, and the growth that comes with it
             settle(process)
             rows.append({'flows': flows, 'rss': process.rss(), 'rss_empty': empty, 'maps': process.map_bytes(),
                          'rss_per_flow': process.rss() / flows})
