@@ -3,8 +3,8 @@
  * The programs against the native parser on packets that nobody wrote for them: every packet of the
  * captures cut at each byte, and random ones.  Keys, records, counters and reasons are the same.
  *
- * With the argument `captures` those of the folder $FLOWTALLY_PCAPS, else random packets.  A sample of all, or all with $FLOWTALLY_TORTURE set;
- * $FLOWTALLY_SEED begins another series of random packets.
+ * With the argument `captures` those of the folder $FLOWTALLY_PCAPS, else random packets.  A sample of
+ * all, or all with $FLOWTALLY_TORTURE set; $FLOWTALLY_SEED begins another series of random packets.
  */
 #include <dirent.h>
 #include <setjmp.h>

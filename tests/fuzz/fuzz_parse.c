@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The parser under libFuzzer.  An input is what the hook knows of a frame, then its bytes.  Seeds are
- * the packets of the table: `fuzz_parse --write-seeds FOLDER` writes them.
+ * the packets of the table.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/fuzz/fuzz.h"
 #include "tests/packet_rules.h"
 #include "tests/packets.h"
 
@@ -23,17 +20,6 @@ struct input {
 #define INPUT_TAGGED 0x02
 #define INPUT_EGRESS 0x04
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-static void require(const char *broken)
-{
-	if (!broken)
-		return;
-	fprintf(stderr, "fuzz_parse: %s\n", broken);
-	abort();
-}
-
 static int parse_input(const struct input *in, const struct frame *f, const uint8_t *bytes,
 		       uint32_t reach, struct packet *p)
 {
@@ -44,10 +30,10 @@ static int parse_input(const struct input *in, const struct frame *f, const uint
 	p->key.ifindex = 77;
 	p->key.kind = in->flags & INPUT_EGRESS ? FLOW_EGRESS : 0;
 	reason = in->flags & INPUT_BARE ? parse_bare(&c, f, p) : parse_ethernet(&c, f, p);
-	require(rules_check(f, bytes, reach, reason, p));
+	fuzz_require(rules_check(f, bytes, reach, reason, p));
 	if (p->key.ifindex != 77 ||
 	    (p->key.kind & FLOW_EGRESS) != (in->flags & INPUT_EGRESS ? FLOW_EGRESS : 0))
-		require("interface or direction changed");
+		fuzz_require("interface or direction changed");
 	return reason;
 }
 
@@ -61,7 +47,7 @@ static void check_reach(const struct input *in, const struct frame *f, const uin
 	if (near == REASON_OUT_OF_REACH)
 		return;
 	if (near != reason || (reason == REASON_NONE && !rules_same_packet(&p, whole)))
-		require("another answer with fewer bytes in reach");
+		fuzz_require("another answer with fewer bytes in reach");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -93,37 +79,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	inner = rules_inner(data, reach, &f, &p);
 	p.inner = (uint16_t)(inner > 0 ? inner : 0);
 	tally_packet(&p, in.gso_segs, in.gso_size, &t);
-	require(rules_check_tally(&p, in.gso_segs, in.gso_size, &t));
+	fuzz_require(rules_check_tally(&p, in.gso_segs, in.gso_size, &t));
 	return 0;
 }
 
-static void write_seed(const char *folder, size_t index)
+void fuzz_write_seeds(void)
 {
-	const struct test_packet *t = &test_packets[index];
-	const struct input in = {
-		.flags = (t->ethertype ? INPUT_BARE : 0) | (t->vlan_tagged ? INPUT_TAGGED : 0),
-		.gso_segs = (uint8_t)t->gso_segs,
-		.gso_size = t->gso_size,
-		.vlan = t->vlan,
-		.ethertype = t->ethertype,
-	};
-	char path[4096];
-	FILE *file;
+	for (size_t i = 0; i < TEST_PACKETS; i++) {
+		const struct test_packet *t = &test_packets[i];
+		const struct input in = {
+			.flags = (t->ethertype ? INPUT_BARE : 0) |
+				 (t->vlan_tagged ? INPUT_TAGGED : 0),
+			.gso_segs = (uint8_t)t->gso_segs,
+			.gso_size = t->gso_size,
+			.vlan = t->vlan,
+			.ethertype = t->ethertype,
+		};
 
-	snprintf(path, sizeof(path), "%s/packet-%03zu", folder, index);
-	file = fopen(path, "wb");
-	if (!file || fwrite(&in, sizeof(in), 1, file) != 1 ||
-	    fwrite(t->bytes, 1, t->size, file) != t->size || fclose(file) != 0) {
-		perror(path);
-		exit(EXIT_FAILURE);
+		fuzz_write_seed(i, &in, sizeof(in), t->bytes, t->size);
 	}
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	if (*argc != 3 || strcmp((*argv)[1], "--write-seeds") != 0)
-		return 0;
-	for (size_t i = 0; i < TEST_PACKETS; i++)
-		write_seed((*argv)[2], i);
-	exit(EXIT_SUCCESS);
 }
