@@ -1,117 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <net/if.h>
 #include <string.h>
 #include <xxhash.h>
-#include "exporter/cli/options.h"
+#include "exporter/cli/option_specs.h"
 #include "exporter/cli/value.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
-#include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 
-#define DAY_NS		 (86400 * NSEC_PER_SEC)
 #define DRAIN_DEFAULT_NS (5 * NSEC_PER_SEC)
 #define BANK_DEFAULT	 131072u
 #define DRAIN_LIVE_NS	 NSEC_PER_SEC
 #define OPTION_BASE	 1000 /* getopt's value for the first option of the table */
-
-enum option_type {
-	OPTION_FLAG,	  /* bool */
-	OPTION_DURATION,  /* uint64_t, ns */
-	OPTION_NUMBER32,  /* uint32_t */
-	OPTION_NUMBER16,  /* uint16_t */
-	OPTION_WORD,	  /* an enum */
-	OPTION_INTERFACE, /* appended to the interfaces */
-	OPTION_COLLECTOR, /* appended to the collectors */
-	OPTION_MASK,	  /* const char * */
-};
-
-struct option_word {
-	const char *word;
-	unsigned int value;
-};
-
-static const struct option_word ingress_words[] = {
-	{"auto", HOOK_MODE_AUTO},
-	{"xdp", HOOK_MODE_XDP},
-	{"tc", HOOK_MODE_TC},
-	{"off", HOOK_MODE_OFF},
-	{NULL, 0},
-};
-static const struct option_word egress_words[] = {
-	{"auto", HOOK_MODE_AUTO},
-	{"tc", HOOK_MODE_TC},
-	{"off", HOOK_MODE_OFF},
-	{NULL, 0},
-};
-static const struct option_word summary_words[] = {
-	{"text", SUMMARY_TEXT},
-	{"json", SUMMARY_JSON},
-	{"off", SUMMARY_OFF},
-	{NULL, 0},
-};
-static const struct option_word mask_words[] = {
-	{"tcx", 0},
-	{"xdp-frags", 0},
-	{NULL, 0},
-};
-
-struct option_spec {
-	const char *name;
-	const char *argument; /* in --help; NULL: a flag */
-	const char *help;
-	const char *standard; /* the default, read like a value; NULL: see help, or none */
-	enum option_type type;
-	unsigned int verbs;
-	size_t offset;
-	uint64_t min, max;
-	const struct option_word *words;
-};
-
-#define FIELD(name) offsetof(struct run_options, name)
-#define BOTH	    (VERB_RUN | VERB_REPLAY)
-
-/* clang-format off */
-static const struct option_spec specs[] = {
-	{ "interface", "NAME|GLOB", "meter this interface, or all that match; repeatable",
-	  NULL, OPTION_INTERFACE, VERB_RUN, 0, 0, 0, NULL },
-	{ "ingress", "MODE", "hook for arriving packets: auto, xdp, tc or off",
-	  "auto", OPTION_WORD, VERB_RUN, FIELD(ingress), 0, 0, ingress_words },
-	{ "egress", "MODE", "hook for leaving packets: auto, tc or off",
-	  "auto", OPTION_WORD, VERB_RUN, FIELD(egress), 0, 0, egress_words },
-	{ "collector", "URL", "ipfix://HOST[:PORT], file:///PATH, json:///PATH or json:-; repeatable",
-	  NULL, OPTION_COLLECTOR, BOTH, 0, 0, 0, NULL },
-	{ "idle-timeout", "TIME", "a flow is over after this time without a packet",
-	  "15s", OPTION_DURATION, BOTH, FIELD(idle_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
-	{ "active-timeout", "TIME", "a flow that goes on gets a record that often",
-	  "60s", OPTION_DURATION, BOTH, FIELD(active_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
-	{ "linger", "TIME", "quiet time after FIN or RST before a flow is over",
-	  "2s", OPTION_DURATION, BOTH, FIELD(linger_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
-	{ "drain-interval", "TIME", "how often the banks are read (5s or the shorter timeout; 1s with --live)",
-	  NULL, OPTION_DURATION, VERB_RUN, FIELD(drain_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
-	{ "bank-entries", "N", "flows of each of the two banks in the kernel (131072, more with over 128 CPUs)",
-	  NULL, OPTION_NUMBER32, VERB_RUN, FIELD(bank_entries), 4096, 1 << 24, NULL },
-	{ "cache-entries", "N", "flows that the cache can hold",
-	  "262144", OPTION_NUMBER32, BOTH, FIELD(cache_entries), CACHE_ENTRIES_MIN, 1 << 24, NULL },
-	{ "domain", "N", "observation domain id (from the machine id)",
-	  NULL, OPTION_NUMBER32, BOTH, FIELD(domain), 1, UINT32_MAX, NULL },
-	{ "message-size", "OCTETS", "size of an IPFIX message over UDP, at most",
-	  "1400", OPTION_NUMBER16, BOTH, FIELD(message_max), 512, 9000, NULL },
-	{ "template-interval", "TIME", "how often templates are sent again over UDP",
-	  "60s", OPTION_DURATION, VERB_RUN, FIELD(template_interval_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
-	{ "summary", "FORM", "final ledger on standard error: text, json or off",
-	  "text", OPTION_WORD, BOTH, FIELD(summary), 0, 0, summary_words },
-	{ "live", NULL, "show the busiest flows on standard output",
-	  NULL, OPTION_FLAG, VERB_RUN, FIELD(live), 0, 0, NULL },
-	{ "mask", "FEATURES", "for tests: do without these features of the kernel: tcx,xdp-frags",
-	  NULL, OPTION_MASK, VERB_RUN, FIELD(mask), 0, 0, mask_words },
-	{ "verbose", NULL, "say more", NULL, OPTION_FLAG, BOTH, FIELD(verbose), 0, 0, NULL },
-	{ "quiet", NULL, "say no more than errors, warnings, ready and the ledger",
-	  NULL, OPTION_FLAG, BOTH, FIELD(quiet), 0, 0, NULL },
-};
-/* clang-format on */
 
 /* One command line being read. */
 struct parser {
@@ -119,7 +22,7 @@ struct parser {
 	enum option_verb verb;
 	const char *name; /* of the verb */
 	unsigned int errors;
-	bool given[ARRAY_SIZE(specs)];
+	bool given[OPTION_SPECS_MAX];
 };
 
 /* One error of the command line: all of them are logged before it is refused. */
@@ -135,7 +38,8 @@ static void *field(struct run_options *options, const struct option_spec *spec)
 static uint64_t spec_min(const struct option_spec *spec)
 {
 	/* More than the table's on a machine with many CPUs. */
-	return spec->offset == FIELD(bank_entries) ? datapath_entries_min() : spec->min;
+	return spec->offset == offsetof(struct run_options, bank_entries) ? datapath_entries_min()
+									  : spec->min;
 }
 
 static void set_duration(struct parser *p, const struct option_spec *spec, const char *text)
@@ -249,6 +153,26 @@ static void append_collector(struct parser *p, const char *text)
 		fail(p, "--collector '%s': %s", text, why);
 }
 
+static void set_template(struct parser *p, const struct option_spec *spec, const char *text)
+{
+	const char *why;
+
+	if (exports_template_valid(text, &why))
+		*(const char **)field(&p->options, spec) = text;
+	else
+		fail(p, "--%s '%s': %s", spec->name, text, why);
+}
+
+static void set_address(struct parser *p, const struct option_spec *spec, const char *text)
+{
+	struct in6_addr address;
+
+	if (inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1)
+		*(const char **)field(&p->options, spec) = text;
+	else
+		fail(p, "--%s '%s': not an address", spec->name, text);
+}
+
 static void set_value(struct parser *p, const struct option_spec *spec, const char *text)
 {
 	switch (spec->type) {
@@ -268,6 +192,12 @@ static void set_value(struct parser *p, const struct option_spec *spec, const ch
 	case OPTION_MASK:
 		set_mask(p, spec, text);
 		break;
+	case OPTION_TEMPLATE:
+		set_template(p, spec, text);
+		break;
+	case OPTION_ADDRESS:
+		set_address(p, spec, text);
+		break;
 	case OPTION_INTERFACE:
 		append_interface(p, text);
 		break;
@@ -285,11 +215,11 @@ static const struct option_spec *find_similar(enum option_verb verb, const char 
 	const struct option_spec *best = NULL;
 	unsigned int distance, best_distance = 3;
 
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
-		distance = value_distance(name, specs[i].name);
-		if (specs[i].verbs & verb && distance < best_distance) {
+	for (size_t i = 0; i < option_specs_count; i++) {
+		distance = value_distance(name, option_specs[i].name);
+		if (option_specs[i].verbs & verb && distance < best_distance) {
 			best_distance = distance;
-			best = &specs[i];
+			best = &option_specs[i];
 		}
 	}
 	return best;
@@ -302,10 +232,10 @@ static const struct option_spec *fail_unknown(struct parser *p, const char *word
 	char name[32];
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
-		if (!strcmp(specs[i].name, name) && !(specs[i].verbs & p->verb)) {
+	for (size_t i = 0; i < option_specs_count; i++) {
+		if (!strcmp(option_specs[i].name, name) && !(option_specs[i].verbs & p->verb)) {
 			fail(p, "%s: not an option of `flowtally %s`", word, p->name);
-			return &specs[i];
+			return &option_specs[i];
 		}
 	}
 	similar = find_similar(p->verb, name);
@@ -323,7 +253,7 @@ static void fail_getopt(struct parser *p, int answer, char **argv)
 	const char *word = argv[optind - 1];
 
 	if (optopt >= OPTION_BASE) {
-		spec = &specs[optopt - OPTION_BASE];
+		spec = &option_specs[optopt - OPTION_BASE];
 		p->given[optopt - OPTION_BASE] = true;
 		if (answer == ':')
 			fail(p, "--%s: lacks its value, write --%s %s", spec->name, spec->name,
@@ -344,15 +274,16 @@ static void fail_getopt(struct parser *p, int answer, char **argv)
 /* Returns 1 for --help. */
 static int read_words(struct parser *p, int argc, char **argv)
 {
-	struct option options[ARRAY_SIZE(specs) + 2] = {0};
+	struct option options[OPTION_SPECS_MAX + 2] = {0};
 	size_t count = 0;
 	int answer;
 
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
-		if (specs[i].verbs & p->verb)
+	for (size_t i = 0; i < option_specs_count; i++)
+		if (option_specs[i].verbs & p->verb)
 			options[count++] = (struct option){
-				.name = specs[i].name,
-				.has_arg = specs[i].argument ? required_argument : no_argument,
+				.name = option_specs[i].name,
+				.has_arg = option_specs[i].argument ? required_argument
+								    : no_argument,
 				.val = OPTION_BASE + (int)i,
 			};
 	options[count] = (struct option){.name = "help", .val = 'h'};
@@ -366,7 +297,7 @@ static int read_words(struct parser *p, int argc, char **argv)
 			continue;
 		}
 		p->given[answer - OPTION_BASE] = true;
-		set_value(p, &specs[answer - OPTION_BASE], optarg);
+		set_value(p, &option_specs[answer - OPTION_BASE], optarg);
 	}
 	if (p->verb == VERB_REPLAY && optind < argc)
 		p->options.file = argv[optind++];
@@ -377,8 +308,8 @@ static int read_words(struct parser *p, int argc, char **argv)
 
 static bool was_given(const struct parser *p, const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
-		if (!strcmp(specs[i].name, name))
+	for (size_t i = 0; i < option_specs_count; i++)
+		if (!strcmp(option_specs[i].name, name))
 			return p->given[i];
 	return false;
 }
@@ -444,8 +375,8 @@ static void print_help(enum option_verb verb)
 	else
 		printf("usage: flowtally replay FILE --collector URL [OPTION]...\n\n"
 		       "Exports the flows of a pcap or pcapng file by its own clock; FILE - is standard input.\n\n");
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
-		const struct option_spec *spec = &specs[i];
+	for (size_t i = 0; i < option_specs_count; i++) {
+		const struct option_spec *spec = &option_specs[i];
 		char left[48];
 
 		if (!(spec->verbs & verb))
@@ -466,9 +397,9 @@ static int parse(struct parser *p, int argc, char **argv)
 	p->options.collectors = calloc((size_t)argc, sizeof(char *));
 	if (!p->options.interfaces || !p->options.collectors)
 		return log_errno(LOG_ERR, ENOMEM, "cannot read the command line");
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
-		if (specs[i].standard)
-			set_value(p, &specs[i], specs[i].standard);
+	for (size_t i = 0; i < option_specs_count; i++)
+		if (option_specs[i].standard)
+			set_value(p, &option_specs[i], option_specs[i].standard);
 	if (read_words(p, argc, argv) > 0) {
 		print_help(p->verb);
 		return 1;
@@ -497,4 +428,22 @@ void run_options_clear(struct run_options *options)
 	free(options->interfaces);
 	free(options->collectors);
 	*options = (struct run_options){0};
+}
+
+struct export_options run_options_export(const struct run_options *o)
+{
+	return (struct export_options){
+		.domain = o->domain,
+		.message_max = o->message_max,
+		.template_interval_ns = o->template_interval_ns,
+		.template_messages = o->template_messages,
+		.options_interval_ns = o->options_interval_ns,
+		.statistics_interval_ns = o->statistics_interval_ns,
+		.template = o->template,
+		.enterprise = o->enterprise,
+		.rate = o->rate,
+		.source = o->source,
+		.dscp = (uint8_t)o->dscp,
+		.balance = o->balance,
+	};
 }

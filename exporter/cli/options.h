@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "exporter/export/export.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/util.h"
 
@@ -37,6 +38,15 @@ struct run_options {
 	uint32_t domain; /* never 0 */
 	uint16_t message_max;
 	uint64_t template_interval_ns;
+	uint32_t template_messages;
+	uint64_t options_interval_ns;
+	uint64_t statistics_interval_ns;
+	const char *template;
+	uint32_t enterprise;
+	uint32_t rate;	    /* records a second, 0: no ceiling */
+	const char *source; /* NULL: chosen by the system */
+	uint32_t dscp;
+	bool balance;
 	enum summary_form summary;
 	const char *mask; /* NULL: none */
 	bool live;
@@ -51,6 +61,9 @@ struct run_options {
  */
 int run_options_parse(struct run_options *ret, enum option_verb verb, int argc, char **argv);
 void run_options_clear(struct run_options *options);
+
+/* What the options say to the exports; shared by the verbs. */
+struct export_options run_options_export(const struct run_options *options);
 
 /* Stable per host and not 0: from /etc/machine-id, without it from the host's name. */
 uint32_t run_options_default_domain(void);

@@ -151,11 +151,7 @@ static int open_capture(struct replay *r)
 
 static int open_collectors(struct replay *r)
 {
-	const struct export_options options = {
-		.domain = r->options.domain,
-		.message_max = r->options.message_max,
-		.template_interval_ns = r->options.template_interval_ns,
-	};
+	const struct export_options options = run_options_export(&r->options);
 	int error = exports_new(&r->exports, &options, NULL);
 
 	if (error < 0)

@@ -93,6 +93,41 @@ static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 	return 0;
 }
 
+static void describe_interface(const struct hooks_interface *from, struct export_interface *ret)
+{
+	*ret = (struct export_interface){.ifindex = from->ifindex};
+	snprintf(ret->name, sizeof(ret->name), "%s", from->name);
+	snprintf(ret->description, sizeof(ret->description), "metered: ingress %s, egress %s",
+		 hook_kind_name(from->ingress), hook_kind_name(from->egress));
+}
+
+/* What collectors are told beside flows: interfaces, and packets that are in no record. */
+static int tell_collectors(struct run *r)
+{
+	_cleanup_(freep) struct export_interface *interfaces = NULL;
+	const struct hooks_interface *interface;
+	unsigned int count = 0, all = 0;
+	struct ledger_amount unmetered;
+	struct ledger ledger;
+	int error = read_ledger(r, false, &ledger);
+
+	if (error < 0)
+		return error;
+	unmetered = ledger_unmetered(&ledger);
+	exports_set_metering(r->exports, unmetered.packets, unmetered.octets);
+	while (r->hooks && hooks_get(r->hooks, all))
+		all++;
+	interfaces = calloc(MAX(all, 1u), sizeof(*interfaces));
+	if (!interfaces)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < all; i++) {
+		interface = hooks_get(r->hooks, i);
+		if (interface->attached)
+			describe_interface(interface, &interfaces[count++]);
+	}
+	return exports_set_interfaces(r->exports, interfaces, count);
+}
+
 static void refresh_live(struct run *r, uint64_t now_ns)
 {
 	struct live_totals totals = {.now_ns = now_ns, .flows = cache_stats(r->cache)->entries};
@@ -120,6 +155,7 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	exports_set_clock(r->exports,
 			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
 	cache_expire(r->cache, batch->swap_ns);
+	tell_collectors(r); /* failing that, they keep what they know */
 	exports_flush(r->exports);
 	if (r->live)
 		refresh_live(r, batch->swap_ns);
@@ -159,11 +195,7 @@ static int add_collectors(struct run *r)
 static int prepare(struct run *r)
 {
 	const struct run_options *o = &r->options;
-	const struct export_options export = {
-		.domain = o->domain,
-		.message_max = o->message_max,
-		.template_interval_ns = o->template_interval_ns,
-	};
+	const struct export_options export = run_options_export(o);
 	const struct datapath_options datapath = {.bank_entries = o->bank_entries, .mask = o->mask};
 	struct cache_options cache = {
 		.entries = o->cache_entries,

@@ -1,6 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/export/collector.h"
+#include "exporter/export/stream.h"
 #include "exporter/log.h"
+
+void collector_init(struct collector *c, const struct collector_ops *ops,
+		    const struct collector_url *url, struct stream *stream,
+		    const struct export_context *context)
+{
+	c->ops = ops;
+	c->context = context;
+	c->stats.url = url->text;
+	c->stream = stream;
+	if (stream)
+		c->session = (struct session){.protocol = stream->protocol,
+					      .domain = context->options.domain};
+}
+
+void collector_lose(struct collector *c, enum export_loss loss, const struct export_count *n)
+{
+	c->last_loss_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+	if (!c->first_loss_ms)
+		c->first_loss_ms = c->last_loss_ms;
+	count_add(&c->stats.lost[loss], n);
+}
+
+uint64_t collector_wall_ms(const struct collector *c, uint64_t base_ms)
+{
+	if (c->session.protocol->id == PROTOCOL_NETFLOW9 && c->context->offline && base_ms)
+		return base_ms + STREAM_BASE_AHEAD_MS;
+	return clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+}
 
 void collector_set_state(struct collector *c, enum collector_state state, int error)
 {

@@ -2,14 +2,31 @@
 #pragma once
 /* What all collectors have in common: counters, state, and how the exports drive them. */
 #include "exporter/export/export.h"
+#include "exporter/export/session.h"
 #include "exporter/export/url.h"
+
+struct profile;
+struct queue;
+struct stream;
+
+/* Packets that are in no flow, and when that first and last happened, ms since 1970. */
+struct export_unmetered {
+	uint64_t packets;
+	uint64_t octets;
+	uint64_t first_ms;
+	uint64_t last_ms;
+};
 
 /* Shared by all collectors, owned by the exports. */
 struct export_context {
 	struct export_options options;
 	int64_t clock_ns;  /* record times plus this are ns since 1970 */
 	struct loop *loop; /* NULL: driven by steps alone */
+	bool offline;	   /* there never was a loop: records are as old as the capture */
 	bool blocking;	   /* the loop does not run (any more) */
+	struct export_interface *interfaces;
+	unsigned int interface_count;
+	struct export_unmetered unmetered;
 };
 
 /* What a collector waits for after a step. */
@@ -23,16 +40,32 @@ struct collector_step {
 struct collector;
 
 struct collector_ops {
-	/* Whether flow() would find room now. */
-	bool (*has_room)(const struct collector *c, const struct flow *flow);
+	/* A record, of collectors without a stream. */
 	void (*flow)(struct collector *c, const struct flow *flow);
-	/* Messages that are not full may go too. */
+	/* The stream has pushed a message to the queue; NULL: that can wait for a step. */
+	void (*pushed)(struct collector *c);
+	/* What is queued may go. */
 	void (*flush)(struct collector *c);
 	/* Does what can be done without blocking. */
 	void (*step)(struct collector *c, uint64_t now_ns, struct collector_step *ret);
-	/* Empties the queue; the counters are the caller's to set. */
-	void (*discard)(struct collector *c);
 	struct collector *(*free)(struct collector *c);
+};
+
+/* Templates and options, in the order in which they are sent. */
+enum control_kind {
+	CONTROL_TEMPLATES,
+	CONTROL_SAMPLING,
+	CONTROL_KEYS,
+	CONTROL_TYPES,
+	CONTROL_INTERFACES,
+	CONTROL_STATISTICS,
+	_CONTROL_MAX,
+};
+
+/* Those still to be sent: control.h. */
+struct control {
+	unsigned int pending;		 /* bit set of enum control_kind */
+	unsigned int next[_CONTROL_MAX]; /* the part with which a kind goes on */
 };
 
 /* The first member of each kind of collector. */
@@ -40,6 +73,13 @@ struct collector {
 	struct collector_stats stats;
 	const struct collector_ops *ops;
 	const struct export_context *context;
+	unsigned int number;   /* exportingProcessId, from 1 */
+	struct stream *stream; /* NULL: takes records */
+	struct queue *queue;   /* of the stream's messages */
+	struct session session;
+	struct control control;
+	uint64_t first_loss_ms; /* when records were first and last lost, ms since 1970; 0: never */
+	uint64_t last_loss_ms;
 	uint64_t progress_ns;	    /* last time at which `messages` had grown, while draining */
 	uint64_t progress_messages; /* stats.messages at that time */
 	bool stalled;		    /* blocking did not help, and `messages` has not grown since */
@@ -51,10 +91,17 @@ static inline bool collector_on_loop(const struct collector *c)
 	return c->context->loop && !c->context->blocking;
 }
 
+/* A collector of each kind, which becomes a member of the stream; JSON has none. */
 int udp_collector_new(struct collector **ret, const struct collector_url *url,
-		      const struct export_context *context);
+		      struct stream *stream, const struct export_context *context);
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       const struct export_context *context);
+		       struct stream *stream, const struct export_context *context);
+int json_collector_new(struct collector **ret, const struct collector_url *url,
+		       const struct profile *profile, const struct export_context *context);
+
+void collector_init(struct collector *c, const struct collector_ops *ops,
+		    const struct collector_url *url, struct stream *stream,
+		    const struct export_context *context);
 
 static inline void count_add(struct export_count *to, const struct export_count *n)
 {
@@ -63,12 +110,17 @@ static inline void count_add(struct export_count *to, const struct export_count 
 	to->octets += n->octets;
 }
 
-static inline void count_move(struct export_count *from, struct export_count *to,
-			      const struct export_count *n)
+static inline void count_remove(struct export_count *from, const struct export_count *n)
 {
 	from->records -= n->records;
 	from->packets -= n->packets;
 	from->octets -= n->octets;
+}
+
+static inline void count_move(struct export_count *from, struct export_count *to,
+			      const struct export_count *n)
+{
+	count_remove(from, n);
 	count_add(to, n);
 }
 
@@ -76,6 +128,15 @@ static inline struct export_count count_flow(const struct flow *flow)
 {
 	return (struct export_count){1, flow->record.packets, flow->record.octets};
 }
+
+/* Counts records as lost, and notes when. */
+void collector_lose(struct collector *c, enum export_loss loss, const struct export_count *n);
+
+/*
+ * When a message leaves, ms since 1970.  NetFlow v9 cannot say times that are far behind: a capture is
+ * sent as if it were exported by its own clock, which is told by the base of the message's times.
+ */
+uint64_t collector_wall_ms(const struct collector *c, uint64_t base_ms);
 
 /* Logs one line when the state changes; `error` (errno or 0) is the reason. */
 void collector_set_state(struct collector *c, enum collector_state state, int error);

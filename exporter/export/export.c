@@ -3,40 +3,92 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include "exporter/export/collector.h"
+#include <xxhash.h>
+#include "exporter/export/control.h"
+#include "exporter/export/stream.h"
+#include "exporter/log.h"
 
-#define MESSAGE_MAX	 1400 /* fits an Ethernet frame with tunnel headers around it */
-#define QUEUE_MESSAGES	 8192
-#define TEMPLATE_NS	 (60 * NSEC_PER_SEC)
-#define BLOCK_TIMEOUT_NS (1 * NSEC_PER_SEC)
+#define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */
+#define QUEUE_MESSAGES	  8192
+#define TEMPLATE_NS	  (60 * NSEC_PER_SEC)
+#define TEMPLATE_MESSAGES 1000
+#define OPTIONS_NS	  (300 * NSEC_PER_SEC)
+#define STATISTICS_NS	  (60 * NSEC_PER_SEC)
+#define BLOCK_TIMEOUT_NS  (1 * NSEC_PER_SEC)
+
+/* A stream and what it is made by: collectors that ask for the same share it. */
+struct exports_stream {
+	struct stream stream;
+	struct profile *profile;
+};
 
 struct exports {
 	struct export_context context;
+	struct profile *profile; /* of collectors that ask for none */
 	struct collector *collectors[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
+	struct exports_stream *streams[EXPORT_COLLECTORS_MAX]; /* mirrored: each gets all flows */
+	unsigned int stream_count;
+	struct exports_stream *shares[EXPORT_COLLECTORS_MAX]; /* balanced: each flow goes to one */
+	unsigned int share_count;
 };
+
+static bool template_valid(const char *text, char why[PROFILE_WHY_MAX])
+{
+	_cleanup_(profile_freep) struct profile *profile = NULL;
+
+	why[0] = '\0';
+	return profile_new(&profile, text, ENTERPRISE_DEFAULT, why) != -EINVAL;
+}
+
+bool exports_template_valid(const char *text, const char **ret_why)
+{
+	static char why[PROFILE_WHY_MAX];
+
+	if (template_valid(text, why))
+		return true;
+	*ret_why = why;
+	return false;
+}
 
 bool exports_url_valid(const char *url, const char **ret_why)
 {
 	static char why[URL_WHY_MAX];
 	struct collector_url parsed;
+	char template_why[PROFILE_WHY_MAX];
 
-	if (url_parse(url, &parsed, why) >= 0)
-		return true;
+	if (url_parse(url, &parsed, why) >= 0) {
+		if (!*parsed.options.template ||
+		    template_valid(parsed.options.template, template_why))
+			return true;
+		snprintf(why, sizeof(why), "template: %s", template_why);
+	}
 	*ret_why = why;
 	return false;
+}
+
+static void set_defaults(struct export_options *o)
+{
+	o->message_max = o->message_max ? o->message_max : MESSAGE_MAX;
+	o->queue_messages = o->queue_messages ? o->queue_messages : QUEUE_MESSAGES;
+	o->template_interval_ns = o->template_interval_ns ? o->template_interval_ns : TEMPLATE_NS;
+	o->template_messages = o->template_messages ? o->template_messages : TEMPLATE_MESSAGES;
+	o->options_interval_ns = o->options_interval_ns ? o->options_interval_ns : OPTIONS_NS;
+	o->statistics_interval_ns = o->statistics_interval_ns ? o->statistics_interval_ns
+							      : STATISTICS_NS;
+	o->template = o->template ? o->template : "default";
+	o->enterprise = o->enterprise ? o->enterprise : ENTERPRISE_DEFAULT;
 }
 
 int exports_new(struct exports **ret, const struct export_options *options, struct loop *loop)
 {
 	struct export_options o = *options;
 	struct exports *exports;
+	int r;
 
-	o.message_max = o.message_max ? o.message_max : MESSAGE_MAX;
-	o.queue_messages = o.queue_messages ? o.queue_messages : QUEUE_MESSAGES;
-	o.template_interval_ns = o.template_interval_ns ? o.template_interval_ns : TEMPLATE_NS;
+	set_defaults(&o);
 	if (o.message_max < 512 || o.message_max > 9000 || o.queue_messages < 16 ||
-	    o.queue_messages > 65536)
+	    o.queue_messages > 65536 || o.dscp > 63)
 		return -EINVAL;
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
 		return -ENOMEM;
@@ -45,7 +97,13 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 		ares_library_cleanup();
 		return -ENOMEM;
 	}
-	exports->context = (struct export_context){.options = o, .loop = loop, .blocking = !loop};
+	exports->context = (struct export_context){
+		.options = o, .loop = loop, .offline = !loop, .blocking = !loop};
+	r = profile_new(&exports->profile, o.template, o.enterprise, NULL);
+	if (r < 0) {
+		exports_free(exports);
+		return r;
+	}
 	*ret = exports;
 	return 0;
 }
@@ -58,15 +116,116 @@ static void free_collector(struct collector *c)
 	free(url);
 }
 
+static void free_stream(struct exports_stream *s)
+{
+	stream_done(&s->stream);
+	profile_free(s->profile);
+	free(s);
+}
+
 struct exports *exports_free(struct exports *exports)
 {
 	if (!exports)
 		return NULL;
 	for (unsigned int i = exports->count; i-- > 0;)
 		free_collector(exports->collectors[i]);
+	for (unsigned int i = 0; i < exports->stream_count; i++)
+		free_stream(exports->streams[i]);
+	for (unsigned int i = 0; i < exports->share_count; i++)
+		free_stream(exports->shares[i]);
 	ares_library_cleanup();
+	profile_free(exports->profile);
+	free(exports->context.interfaces);
 	free(exports);
 	return NULL;
+}
+
+/* --- Collectors and their streams */
+
+static bool is_udp(const struct collector_url *url)
+{
+	return url->scheme == URL_IPFIX || url->scheme == URL_NETFLOW9;
+}
+
+static uint16_t message_max(const struct exports *exports, const struct collector_url *url)
+{
+	return url->options.message_max ? url->options.message_max
+					: exports->context.options.message_max;
+}
+
+static const struct protocol *protocol_of(const struct collector_url *url)
+{
+	return url->scheme == URL_NETFLOW9 ? &protocol_netflow9 : &protocol_ipfix;
+}
+
+static struct exports_stream *find_stream(struct exports *exports, const struct collector_url *url,
+					  const struct profile *profile)
+{
+	for (unsigned int i = 0; i < exports->stream_count; i++) {
+		struct exports_stream *s = exports->streams[i];
+
+		if (s->stream.protocol == protocol_of(url) &&
+		    s->stream.message_max == message_max(exports, url) &&
+		    profile_equal(s->profile, profile))
+			return s;
+	}
+	return NULL;
+}
+
+/* The stream this collector is to be a member of, made if there is none. */
+static int get_stream(struct exports *exports, const struct collector_url *url, bool share,
+		      struct exports_stream **ret)
+{
+	const struct export_options *o = &exports->context.options;
+	_cleanup_(profile_freep) struct profile *profile = NULL;
+	struct exports_stream *s = NULL;
+	int r = profile_new(&profile, *url->options.template ? url->options.template : o->template,
+			    o->enterprise, NULL);
+
+	if (r < 0)
+		return r;
+	if (!share)
+		s = find_stream(exports, url, profile);
+	if (!s) {
+		s = calloc(1, sizeof(*s));
+		if (!s)
+			return -ENOMEM;
+		s->profile = TAKE_PTR(profile);
+		stream_init(&s->stream, protocol_of(url), s->profile, message_max(exports, url));
+		if (share)
+			exports->shares[exports->share_count++] = s;
+		else
+			exports->streams[exports->stream_count++] = s;
+	}
+	*ret = s;
+	return 0;
+}
+
+static int make_collector(struct exports *exports, const struct collector_url *url,
+			  struct collector **ret)
+{
+	bool udp = is_udp(url), share = udp && exports->context.options.balance;
+	struct exports_stream *s;
+	struct collector *c;
+	int r;
+
+	if (url->scheme == URL_JSON)
+		return json_collector_new(ret, url, exports->profile, &exports->context);
+	r = get_stream(exports, url, share, &s);
+	if (r < 0)
+		return r;
+	r = udp ? udp_collector_new(&c, url, &s->stream, &exports->context)
+		: file_collector_new(&c, url, &s->stream, &exports->context);
+	if (r < 0)
+		return r;
+	r = stream_join(&s->stream, c);
+	if (r < 0) {
+		c->ops->free(c);
+		return r;
+	}
+	c->stats.shares = share;
+	*ret = c;
+	return 0;
 }
 
 int exports_add(struct exports *exports, const char *url)
@@ -84,15 +243,58 @@ int exports_add(struct exports *exports, const char *url)
 	r = url_parse(copy, &parsed, why);
 	if (r < 0)
 		return r;
-	if (parsed.scheme == URL_IPFIX)
-		r = udp_collector_new(&c, &parsed, &exports->context);
-	else
-		r = file_collector_new(&c, &parsed, &exports->context);
+	r = make_collector(exports, &parsed, &c);
 	if (r < 0)
 		return r;
 	TAKE_PTR(copy); /* is stats.url */
 	exports->collectors[exports->count++] = c;
+	c->number = exports->count;
 	return 0;
+}
+
+/* --- What collectors are told beside flows */
+
+static void make_pending(struct exports *exports, unsigned int kinds)
+{
+	for (unsigned int i = 0; i < exports->count; i++)
+		exports->collectors[i]->control.pending |= kinds;
+}
+
+int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
+			   unsigned int count)
+{
+	struct export_context *context = &exports->context;
+	size_t size = count * sizeof(*interfaces);
+	struct export_interface *copy;
+
+	if (count == context->interface_count &&
+	    (!count || !memcmp(interfaces, context->interfaces, size)))
+		return 0;
+	copy = malloc(MAX(size, 1u));
+	if (!copy)
+		return -ENOMEM;
+	if (size)
+		memcpy(copy, interfaces, size);
+	free(context->interfaces);
+	context->interfaces = copy;
+	context->interface_count = count;
+	for (unsigned int i = 0; i < exports->count; i++)
+		exports->collectors[i]->control.next[CONTROL_INTERFACES] = 0;
+	make_pending(exports, 1u << CONTROL_TEMPLATES | 1u << CONTROL_INTERFACES);
+	return 0;
+}
+
+void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t octets)
+{
+	struct export_unmetered *u = &exports->context.unmetered;
+
+	if (packets != u->packets) {
+		u->last_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+		if (!u->first_ms)
+			u->first_ms = u->last_ms;
+	}
+	u->packets = packets;
+	u->octets = octets;
 }
 
 void exports_set_clock(struct exports *exports, int64_t offset_ns)
@@ -162,23 +364,53 @@ static void make_room(struct collector *c)
 	drain(&c, 1, BLOCK_TIMEOUT_NS);
 }
 
+/* Both directions of a connection go to the same collector. */
+static uint64_t flow_hash(const struct flow *flow)
+{
+	const struct flow_key *k = &flow->key;
+	uint64_t ends = XXH3_64bits_withSeed(k->src, sizeof(k->src), k->src_port) +
+			XXH3_64bits_withSeed(k->dst, sizeof(k->dst), k->dst_port);
+
+	return XXH3_64bits_withSeed(&ends, sizeof(ends), k->protocol);
+}
+
+static void add_to(struct exports *exports, struct stream *s, const struct flow *flow)
+{
+	for (unsigned int i = 0; exports->context.blocking && i < s->count; i++)
+		if (!stream_has_room(s, i, flow))
+			make_room(s->members[i]);
+	stream_add(s, flow, exports->context.clock_ns);
+}
+
 void exports_flow(void *userdata, const struct flow *flow)
 {
 	struct exports *exports = userdata;
 
-	for (unsigned int i = 0; i < exports->count; i++) {
-		struct collector *c = exports->collectors[i];
-
-		if (exports->context.blocking && !c->ops->has_room(c, flow))
-			make_room(c);
-		c->ops->flow(c, flow);
-	}
+	for (unsigned int i = 0; i < exports->stream_count; i++)
+		add_to(exports, &exports->streams[i]->stream, flow);
+	if (exports->share_count)
+		add_to(exports, &exports->shares[flow_hash(flow) % exports->share_count]->stream,
+		       flow);
+	for (unsigned int i = 0; i < exports->count; i++)
+		if (exports->collectors[i]->ops->flow)
+			exports->collectors[i]->ops->flow(exports->collectors[i], flow);
 }
 
 void exports_flush(struct exports *exports)
 {
+	for (unsigned int i = 0; i < exports->stream_count; i++)
+		stream_flush(&exports->streams[i]->stream);
+	for (unsigned int i = 0; i < exports->share_count; i++)
+		stream_flush(&exports->shares[i]->stream);
 	for (unsigned int i = 0; i < exports->count; i++)
 		exports->collectors[i]->ops->flush(exports->collectors[i]);
+}
+
+/* Empties the queue; the counters are the caller's to set. */
+static void discard(struct collector *c)
+{
+	while (c->queue && c->queue->count)
+		queue_pop(c->queue);
 }
 
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
@@ -189,8 +421,11 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 		struct collector *c = exports->collectors[i];
 		struct export_count rest = c->stats.queued;
 
-		c->ops->discard(c);
-		count_move(&c->stats.queued, &c->stats.lost[EXPORT_LOSS_UNSENT], &rest);
+		if (!rest.records)
+			continue;
+		discard(c);
+		count_remove(&c->stats.queued, &rest);
+		collector_lose(c, EXPORT_LOSS_UNSENT, &rest);
 	}
 }
 

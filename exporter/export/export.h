@@ -6,7 +6,7 @@
  * exports_drain(), exports_flow() after exports_set_blocking(), and a file or pipe that blocks when written.
  *
  * For each collector, at any moment and for records, packets and octets alike:
- * given to exports_flow() = exported + queued + the sum of lost.
+ * given by exports_flow() = exported + queued + the sum of lost.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,13 +18,30 @@ struct exports;
 
 #define EXPORT_COLLECTORS_MAX 32
 
-/* 0 stands for the default. */
+/* 0 or NULL stands for the default.  A URL may say otherwise for its collector where "URL" is noted. */
 struct export_options {
-	uint32_t domain;      /* observation domain id of every message */
-	uint16_t message_max; /* octets of an IPFIX message at most, 512 to 9000; 1400 */
+	uint32_t domain;      /* observation domain id (NetFlow v9: source id) of every message */
+	uint16_t message_max; /* octets of a message at most, 512 to 9000; 1400; URL */
 	uint32_t queue_messages; /* length of a UDP collector's queue, 16 to 65536; 8192, that is 131072 IPv4
-					  records, for which memory is taken as the queue grows, 11.5 MB at most */
+					  records, for which memory is taken as the queue grows, 14 MB at most */
 	uint64_t template_interval_ns; /* templates are sent again that often over UDP; 60 s */
+	uint32_t template_messages;    /* and after so many messages; 1000 */
+	uint64_t options_interval_ns;  /* so are options: interfaces, sampling, flow keys; 300 s */
+	uint64_t statistics_interval_ns; /* and statistics of metering and exporting; 60 s */
+	const char
+		*template; /* profile or element names, see exports_template_valid(); "default"; URL */
+	uint32_t enterprise; /* number of elements that are not IANA's; 32473, which is for documentation */
+	uint32_t rate; /* records a second to a UDP collector, at most; 0: as fast as is wise; URL */
+	const char *source; /* address to send from; chosen by the system; URL */
+	uint8_t dscp;	    /* of datagrams to UDP collectors, 0 to 63; URL */
+	bool balance;	    /* a UDP collector gets the flows that a hash gives to it, not all */
+};
+
+/* Strings are copied; what is not UTF-8 in them becomes '?'. */
+struct export_interface {
+	uint32_t ifindex;
+	char name[16];
+	char description[64];
 };
 
 struct export_count {
@@ -52,6 +69,8 @@ enum collector_state {
 struct collector_stats {
 	const char *url;
 	enum collector_state state;
+	bool shares;		      /* gets a share of the flows (balance), not all */
+	struct export_count given;    /* by exports_flow(): = exported + queued + lost */
 	struct export_count exported; /* handed to the network or written, and not known to be lost */
 	struct export_count queued;   /* encoded or waiting, not sent yet */
 	struct export_count lost[_EXPORT_LOSS_MAX];
@@ -64,6 +83,12 @@ struct collector_stats {
 bool exports_url_valid(const char *url, const char **ret_why);
 
 /*
+ * True when `text` names a profile or is a list of elements that can be one.  Else *ret_why, valid
+ * until the next call, names all that is wrong.
+ */
+bool exports_template_valid(const char *text, const char **ret_why);
+
+/*
  * `loop` may be NULL: then nothing is sent before exports_drain() (replay), and exports_flow() blocks
  * as after exports_set_blocking().  Errors: -EINVAL (options out of range), -ENOMEM.
  */
@@ -72,14 +97,25 @@ struct exports *exports_free(struct exports *exports);
 DEFINE_CLEANUP(struct exports *, exports_free)
 
 /*
- * Adds a collector: ipfix://host[:4739], file:///path, json:///path or json:-.
- * Errors: -EINVAL (URL, see exports_url_valid()), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
+ * Adds a collector: ipfix://host[:4739], netflow9://host[:2055], file:///path, json:///path or json:-.
+ * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size.
+ * Errors: -EINVAL (URL or template), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
  * opening the file (logged).  A name that does not resolve is no error: it is tried again.
  */
 int exports_add(struct exports *exports, const char *url);
 
 /* Record times plus this are ns since 1970: CLOCK_REALTIME - CLOCK_MONOTONIC live, 0 in replay. */
 void exports_set_clock(struct exports *exports, int64_t offset_ns);
+
+/*
+ * The interfaces that are metered; collectors are told when they have changed.  Called as often as one
+ * likes.  -ENOMEM.
+ */
+int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
+			   unsigned int count);
+
+/* Packets since the start that are in no flow record: ignored and refused; octets as far as known. */
+void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t octets);
 
 /*
  * From now on exports_flow() waits for room instead of losing the record when a queue is full, unless

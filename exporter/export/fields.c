@@ -3,7 +3,7 @@
 
 const struct field flow_fields[_FIELD_MAX] = {
 #define FIELD(symbol_, pen_, id_, name_, type_, length_, v9_type_, v9_length_, op_, source_, \
-	      semantics_, units_, text_) \
+	      role_, semantics_, units_, text_) \
 	[FIELD_##symbol_] = { \
 		.name = #name_, \
 		.text = text_, \
@@ -13,6 +13,7 @@ const struct field flow_fields[_FIELD_MAX] = {
 		.v9_type = v9_type_, \
 		.v9_length = v9_length_, \
 		.type = FIELD_TYPE_##type_, \
+		.role = FIELD_ROLE_##role_, \
 		.semantics = FIELD_SEMANTICS_##semantics_, \
 		.units = FIELD_UNITS_##units_, \
 	},
@@ -27,23 +28,26 @@ const struct field flow_fields[_FIELD_MAX] = {
 #include "exporter/export/fields.def"
 
 const struct flow_template flow_templates[_TEMPLATE_MAX] = {
-#define TEMPLATE_BEGIN(symbol_, id_, length_, text_) \
+#define TEMPLATE_BEGIN(symbol_, id_, length_, v9_length_, text_) \
 	[TEMPLATE_##symbol_] = { \
 		.text = text_, \
 		.fields = members_##symbol_, \
 		.id = id_, \
 		.count = ARRAY_SIZE(members_##symbol_), \
-		.length = length_, \
+		.length = {[PROTOCOL_IPFIX] = length_, [PROTOCOL_NETFLOW9] = v9_length_}, \
+		.encode = {[PROTOCOL_IPFIX] = encode_ipfix_##symbol_, \
+			   [PROTOCOL_NETFLOW9] = encode_netflow9_##symbol_}, \
 	},
 #include "exporter/export/fields.def"
 };
 
 /*
  * Checked by the compiler: the lengths add up, and (equal cases of a switch are an error) no element
- * is in the table twice, no field in a template twice, no template id used twice.
+ * is in the table twice with one length, none in a template twice, no template id used twice.
  */
 enum {
-#define FIELD(symbol, pen, id, name, type, length, ...) LENGTH_##symbol = length,
+#define FIELD(symbol, pen, id, name, type, length, v9_type, v9_length, ...) \
+	LENGTH_##symbol = length, V9_LENGTH_##symbol = v9_length,
 #include "exporter/export/fields.def"
 };
 
@@ -54,17 +58,38 @@ enum {
 #include "exporter/export/fields.def"
 };
 
-#define TEMPLATE_BEGIN(symbol, id, length, text) \
+enum {
+#define TEMPLATE_BEGIN(symbol, ...) V9_RECORD_LENGTH_##symbol = 0
+#define MEMBER(field)		    +V9_LENGTH_##field
+#define TEMPLATE_END(symbol)	    ,
+#include "exporter/export/fields.def"
+};
+
+enum {
+#define FIELD(symbol, pen, id, name, type, length, ...) +(length)
+	ALL_FIELDS_LENGTH = 0
+#include "exporter/export/fields.def"
+};
+
+_Static_assert(ALL_FIELDS_LENGTH <= FLOW_RECORD_MAX, "longest record");
+_Static_assert(_FIELD_MAX <= 64, "flowKeyIndicator has 64 bits");
+
+#define TEMPLATE_BEGIN(symbol, id, length, v9_length, text) \
 	_Static_assert(RECORD_LENGTH_##symbol == (length), "record length of " #symbol); \
-	_Static_assert((length) <= FLOW_RECORD_MAX, "longest record"); \
-	_Static_assert((id) >= 256, "template id of " #symbol); \
-	_Static_assert(ARRAY_SIZE(members_##symbol) <= 64, "flowKeyIndicator has 64 bits");
+	_Static_assert(V9_RECORD_LENGTH_##symbol == (v9_length), "v9 record length of " #symbol); \
+	_Static_assert((id) >= 256, "template id of " #symbol);
 #include "exporter/export/fields.def"
 
-static inline _unused_ void elements_are_unique(uint64_t element)
+/* An element of ours and one of IANA's with the same number are two. */
+enum {
+#define FIELD(symbol, pen, id, ...) ELEMENT_##symbol = ((pen) != 0) << 15 | (id),
+#include "exporter/export/fields.def"
+};
+
+static inline _unused_ void elements_are_unique(unsigned int element)
 {
 	switch (element) {
-#define FIELD(symbol, pen, id, ...) case (uint64_t)(pen) << 16 | (id):
+#define FIELD(symbol, pen, id, name, type, length, ...) case ELEMENT_##symbol << 8 | (length):
 #include "exporter/export/fields.def"
 		break;
 	}
@@ -74,7 +99,7 @@ static inline _unused_ void elements_are_unique(uint64_t element)
 	static inline _unused_ void members_are_unique_##symbol(unsigned int field) \
 	{ \
 		switch (field) {
-#define MEMBER(field) case FIELD_##field:
+#define MEMBER(field) case ELEMENT_##field:
 #define TEMPLATE_END(symbol) \
 	break; \
 	} \

@@ -34,6 +34,20 @@ enum field_units {
 	FIELD_UNITS_HOPS = 11,
 };
 
+/* Enterprise number of elements of our own: `pen` in the table, replaced by the one that is set. */
+#define FIELD_PEN_OWN UINT32_MAX
+
+enum protocol_id {
+	PROTOCOL_IPFIX,
+	PROTOCOL_NETFLOW9,
+	_PROTOCOL_MAX,
+};
+
+enum field_role {
+	FIELD_ROLE_KEY,
+	FIELD_ROLE_VALUE,
+};
+
 enum field_symbol {
 #define FIELD(symbol, ...) FIELD_##symbol,
 #include "exporter/export/fields.def"
@@ -43,12 +57,13 @@ enum field_symbol {
 struct field {
 	const char *name; /* of the information element */
 	const char *text;
-	uint32_t pen; /* 0: IANA */
+	uint32_t pen; /* 0: IANA; FIELD_PEN_OWN */
 	uint16_t id;
 	uint16_t length; /* octets in IPFIX */
 	uint16_t v9_type;
-	uint16_t v9_length; /* octets in NetFlow v9 */
+	uint16_t v9_length; /* octets in NetFlow v9; 0: it has no such field */
 	enum field_type type;
+	enum field_role role;
 	enum field_semantics semantics;
 	enum field_units units;
 };
@@ -60,16 +75,29 @@ enum template_symbol {
 	_TEMPLATE_MAX,
 };
 
+/* What makes of a flow's times those in a record. */
+struct record_clock {
+	int64_t offset_ns; /* times plus this are ns since 1970 */
+	uint64_t base_ms;  /* NetFlow v9: when the uptime was 0, ms since 1970 */
+};
+
+struct flow_template;
+
+/* Writes a record, which has the template's length in that protocol. */
+typedef void (*record_encoder)(uint8_t *out, const struct flow_template *t, const struct flow *f,
+			       const struct record_clock *clock);
+
 struct flow_template {
 	const char *text;
 	const enum field_symbol *fields; /* in wire order */
 	uint16_t id;
-	uint16_t count;	 /* of fields */
-	uint16_t length; /* of a record, octets */
+	uint16_t count;			/* of fields */
+	uint16_t length[_PROTOCOL_MAX]; /* of a record, octets */
+	record_encoder encode[_PROTOCOL_MAX];
 };
 
-/* Octets of the longest record. */
-#define FLOW_RECORD_MAX 112
+/* Octets of the longest record, with every field in it. */
+#define FLOW_RECORD_MAX 256
 
 extern const struct field flow_fields[_FIELD_MAX];
 extern const struct flow_template flow_templates[_TEMPLATE_MAX];
@@ -94,7 +122,25 @@ static inline uint16_t flow_icmp(const struct flow *f, uint8_t protocol)
 	return f->key.protocol == protocol ? ntohs(f->key.dst_port) : 0;
 }
 
-static inline enum template_symbol flow_template(const struct flow *f)
+static inline uint64_t flow_duration_ms(const struct flow *f)
 {
-	return flow_is_ipv6(f) ? TEMPLATE_IPV6 : TEMPLATE_IPV4;
+	return (f->record.last_ns - f->record.first_ns) / NSEC_PER_MSEC;
 }
+
+/* Octets of a field, 0 when the protocol has no such field. */
+static inline uint16_t field_length(const struct field *field, enum protocol_id protocol)
+{
+	return protocol == PROTOCOL_IPFIX ? field->length : field->v9_length;
+}
+
+/* The encoders (encode.c): of any template, field by field, and of those in flow_templates, unrolled. */
+#define ENCODER(name) \
+	void name(uint8_t *out, const struct flow_template *t, const struct flow *f, \
+		  const struct record_clock *clock)
+
+ENCODER(encode_ipfix);
+ENCODER(encode_netflow9);
+#define TEMPLATE_BEGIN(symbol, ...) \
+	ENCODER(encode_ipfix_##symbol); \
+	ENCODER(encode_netflow9_##symbol);
+#include "exporter/export/fields.def"

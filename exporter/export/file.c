@@ -5,14 +5,14 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "exporter/export/collector.h"
-#include "exporter/export/ipfix.h"
+#include "exporter/export/control.h"
 #include "exporter/export/json.h"
+#include "exporter/export/stream.h"
 #include "exporter/log.h"
 
 #define BUFFER (64u * 1024)
 #define SLOTS \
-	(_TEMPLATE_MAX + 1) /* messages under way; what is complete goes to the buffer at once */
+	(_FAMILY_MAX + 1) /* messages under way; what is complete goes to the buffer at once */
 
 struct file_collector {
 	struct collector c;
@@ -26,9 +26,14 @@ struct file_collector {
 	size_t used;	/* octets in the buffer */
 	struct export_count pending; /* in the buffer */
 	uint64_t pending_messages;
-	struct ipfix_stream stream;
+	struct queue queue;
+	const struct profile *profile; /* of JSON */
 	uint8_t buffer[BUFFER];
 };
+
+/* What makes a file readable by itself. */
+#define AT_START  (1u << CONTROL_TEMPLATES | CONTROL_OPTIONS)
+#define START_MAX (16u * 1024) /* octets of that, and of the headers of a message, at most */
 
 static struct file_collector *to_file(struct collector *c)
 {
@@ -62,7 +67,12 @@ static void write_buffer(struct file_collector *f)
 		return;
 	if (r < 0) {
 		stats->errors++;
-		count_move(&stats->queued, &stats->lost[EXPORT_LOSS_SEND_ERROR], &f->pending);
+		if (f->pending.records) {
+			count_remove(&stats->queued, &f->pending);
+			collector_lose(&f->c, EXPORT_LOSS_SEND_ERROR, &f->pending);
+		}
+		if (!f->started)
+			f->c.control.pending |= AT_START;
 		if (f->truncates &&
 		    (ftruncate(f->fd, f->offset) < 0 || lseek(f->fd, f->offset, SEEK_SET) < 0))
 			stats->errors++;
@@ -91,73 +101,89 @@ static void buffer_add(struct file_collector *f, const void *data, size_t size,
 	count_add(&f->pending, count);
 }
 
-static void add_templates(struct file_collector *f)
+/* Templates and options that are pending. */
+static void add_controls(struct file_collector *f)
 {
-	uint8_t templates[IPFIX_TEMPLATES_MAX];
-	uint16_t length = ipfix_stream_templates(&f->stream, templates);
+	struct session *session = &f->c.session;
+	struct control_message m;
 
-	ipfix_stream_stamp(&f->stream, templates, clock_ns(CLOCK_REALTIME));
-	buffer_add(f, templates, length, &(struct export_count){0});
-	f->starting = true;
-}
-
-static void write_messages(struct file_collector *f)
-{
-	while (f->stream.queue.count) {
-		struct message *m = queue_at(&f->stream.queue, 0);
-
-		/* Templates and what needs them stand or fall together: no write between the two. */
-		if (f->used + IPFIX_TEMPLATES_MAX + m->length > BUFFER)
-			write_buffer(f);
-		if (!f->started && !f->starting)
-			add_templates(f);
-		ipfix_stream_stamp(&f->stream, m->data, clock_ns(CLOCK_REALTIME));
-		buffer_add(f, m->data, m->length, &m->count);
-		queue_pop(&f->stream.queue);
+	while (control_build(&f->c, CONTROL_MESSAGE_MAX, &m)) {
+		m.header.wall_ms = collector_wall_ms(&f->c, m.header.base_ms);
+		m.header.sequence = *session_sequence(session, m.sequence);
+		session_put_header(session, m.data, &m.header, m.sequence, 0);
+		session_advance(session, m.sequence, m.data_records);
+		control_advance(&f->c.control, &m);
+		buffer_add(f, m.data, m.header.length, &(struct export_count){0});
+		f->starting |= m.kind == CONTROL_TEMPLATES;
 	}
 }
 
-static bool file_has_room(_unused_ const struct collector *c, _unused_ const struct flow *flow)
+static void add_message(struct file_collector *f, const struct message *m)
 {
-	return true;
+	struct session *session = &f->c.session;
+	const struct protocol *p = session->protocol;
+	uint8_t header[PROTOCOL_HEADER_MAX + SET_HEADER];
+	struct export_count none = {0}, count = {.records = m->records};
+	struct protocol_header h = {
+		.length = (uint16_t)(p->header + SET_HEADER + m->length),
+		.records = m->records,
+		.wall_ms = collector_wall_ms(&f->c, m->base_ms),
+		.base_ms = m->base_ms,
+		.sequence = session->sequence[SEQUENCE_DOMAIN],
+	};
+
+	for (unsigned int i = 0; i < m->records; i++) {
+		count.packets += m->amounts[i].packets;
+		count.octets += m->amounts[i].octets;
+	}
+	session_put_header(session, header, &h, SEQUENCE_DOMAIN, m->newest_ms);
+	session_advance(session, SEQUENCE_DOMAIN, m->records);
+	wire_store16(header + p->header, m->template->id);
+	wire_store16(header + p->header + 2, (uint16_t)(SET_HEADER + m->length));
+	buffer_add(f, header, (size_t)p->header + SET_HEADER, &none);
+	buffer_add(f, m->data, m->length, &count);
+	f->pending_messages--; /* the two are one */
 }
 
-static void file_flow(struct collector *c, const struct flow *flow)
+static void file_pushed(struct collector *c)
 {
-	struct export_count count = count_flow(flow);
 	struct file_collector *f = to_file(c);
-	bool full;
 
-	if (ipfix_stream_add(&f->stream, flow, c->context->clock_ns, &full)) {
-		count_add(&c->stats.queued, &count);
-		if (full)
-			write_messages(f);
-	} else {
-		count_add(&c->stats.lost[EXPORT_LOSS_QUEUE_FULL], &count);
+	while (f->queue.count) {
+		const struct message *m = queue_at(&f->queue, 0)->message;
+
+		/* Templates and what needs them stand or fall together: no write between the two. */
+		if (f->used + START_MAX + m->length > BUFFER)
+			write_buffer(f);
+		add_controls(f);
+		add_message(f, m);
+		queue_pop(&f->queue);
 	}
 }
 
 static void json_flow(struct collector *c, const struct flow *flow)
 {
+	struct file_collector *f = to_file(c);
+	const struct flow_template *t = &f->profile->templates[flow_family(flow)];
+	const struct record_clock clock = {.offset_ns = c->context->clock_ns};
 	struct export_count count = count_flow(flow);
 	uint8_t record[FLOW_RECORD_MAX];
 	char line[JSON_LINE_MAX];
 	size_t length;
 
-	ipfix_encode_record(record, flow, c->context->clock_ns);
-	length = json_record(line, &flow_templates[flow_template(flow)], record);
+	t->encode[PROTOCOL_IPFIX](record, t, flow, &clock);
+	length = json_record(line, t, record);
+	count_add(&c->stats.given, &count);
 	count_add(&c->stats.queued, &count);
-	buffer_add(to_file(c), line, length, &count);
+	buffer_add(f, line, length, &count);
 }
 
 static void file_flush(struct collector *c)
 {
 	struct file_collector *f = to_file(c);
 
-	if (!f->json) {
-		ipfix_stream_flush(&f->stream);
-		write_messages(f);
-	}
+	if (!f->json)
+		add_controls(f);
 	write_buffer(f);
 }
 
@@ -167,36 +193,28 @@ static void file_step(struct collector *c, _unused_ uint64_t now_ns, struct coll
 	*ret = (struct collector_step){.wait_ns = UINT64_MAX, .fd = -1};
 }
 
-static void file_discard(_unused_ struct collector *c)
-{
-}
-
 static struct collector *file_free(struct collector *c)
 {
 	struct file_collector *f = to_file(c);
 
 	if (f->own)
 		closep(&f->fd);
-	ipfix_stream_done(&f->stream);
+	queue_done(&f->queue);
 	free(f);
 	return NULL;
 }
 
 static const struct collector_ops file_ops = {
-	.has_room = file_has_room,
-	.flow = file_flow,
+	.pushed = file_pushed,
 	.flush = file_flush,
 	.step = file_step,
-	.discard = file_discard,
 	.free = file_free,
 };
 
 static const struct collector_ops json_ops = {
-	.has_room = file_has_room,
 	.flow = json_flow,
 	.flush = file_flush,
 	.step = file_step,
-	.discard = file_discard,
 	.free = file_free,
 };
 
@@ -212,33 +230,59 @@ static int open_file(struct file_collector *f, const char *path)
 	return 0;
 }
 
-int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       const struct export_context *context)
+static int make(struct file_collector **ret, const struct collector_url *url)
 {
 	struct file_collector *f = calloc(1, sizeof(*f));
 	int r;
 
 	if (!f)
 		return -ENOMEM;
-	f->json = url->scheme == URL_JSON;
-	f->c.ops = f->json ? &json_ops : &file_ops;
-	f->c.context = context;
-	f->c.stats.url = url->text;
-	f->c.stats.state = COLLECTOR_UP;
 	f->fd = STDOUT_FILENO;
 	r = *url->path ? open_file(f, url->path) : 0;
-	if (r >= 0)
-		r = ipfix_stream_init(&f->stream, context->options.domain,
-				      context->options.message_max, SLOTS);
+	if (r < 0) {
+		free(f);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+int file_collector_new(struct collector **ret, const struct collector_url *url,
+		       struct stream *stream, const struct export_context *context)
+{
+	struct file_collector *f;
+	int r = make(&f, url);
+
+	if (r < 0)
+		return r;
+	collector_init(&f->c, &file_ops, url, stream, context);
+	f->c.stats.state = COLLECTOR_UP;
+	f->c.queue = &f->queue;
+	r = queue_init(&f->queue, &stream->pool, SLOTS);
 	if (r < 0) {
 		file_free(&f->c);
 		return r;
 	}
 	/* At once, so that the file can be read before the first flow ends. */
-	if (!f->json) {
-		add_templates(f);
-		write_buffer(f);
-	}
+	f->c.control.pending = AT_START;
+	add_controls(f);
+	write_buffer(f);
+	*ret = &f->c;
+	return 0;
+}
+
+int json_collector_new(struct collector **ret, const struct collector_url *url,
+		       const struct profile *profile, const struct export_context *context)
+{
+	struct file_collector *f;
+	int r = make(&f, url);
+
+	if (r < 0)
+		return r;
+	collector_init(&f->c, &json_ops, url, NULL, context);
+	f->c.stats.state = COLLECTOR_UP;
+	f->json = true;
+	f->profile = profile;
 	*ret = &f->c;
 	return 0;
 }

@@ -50,10 +50,7 @@ size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template
 }
 
 /* What makes the sizes above true. */
-#define TEMPLATE_BEGIN(symbol, ...) _Static_assert((0
-#define MEMBER(field) +1
-#define TEMPLATE_END(symbol)	    ) * MEMBER_MAX + 2 <= JSON_LINE_MAX, "a line of " #symbol);
-#include "exporter/export/fields.def"
+_Static_assert(_FIELD_MAX *MEMBER_MAX + 2 <= JSON_LINE_MAX, "a line of all fields");
 
 #define FIELD(symbol, pen, id, name, ...) \
 	_Static_assert(sizeof(#name) + INET6_ADDRSTRLEN + 6 <= MEMBER_MAX, "a member " #name);

@@ -3,7 +3,7 @@
 /* A record as one line of JSON, with the names of the information elements as keys. */
 #include "exporter/export/fields.h"
 
-#define JSON_LINE_MAX 4096
+#define JSON_LINE_MAX 8192
 
 /*
  * Writes an IPFIX record of this template as an object and a newline; no '\0'.  Addresses are strings, all

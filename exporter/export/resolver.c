@@ -146,6 +146,7 @@ int resolver_step(struct resolver *r, uint64_t now_ns, struct ares_addrinfo **re
 	result = TAKE_PTR(r->result);
 	end_attempt(r);
 	if (r->status == ARES_SUCCESS && result) {
+		r->backoff_ns = BACKOFF_MIN_NS;
 		*ret = result;
 		return 1;
 	}
@@ -153,6 +154,11 @@ int resolver_step(struct resolver *r, uint64_t now_ns, struct ares_addrinfo **re
 		ares_freeaddrinfo(result);
 	resolver_retry(r, now_ns);
 	return -EAGAIN;
+}
+
+bool resolver_busy(const struct resolver *r)
+{
+	return r->channel != NULL;
 }
 
 const char *resolver_why(const struct resolver *r)

@@ -4,6 +4,7 @@
  * Addresses of a host name by c-ares, never blocking.  Tried again for ever, at intervals that double
  * from 1 to 60 s.  An address in place of the name is its own answer.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include "exporter/util.h"
 
@@ -19,6 +20,9 @@ DEFINE_CLEANUP(struct resolver *, resolver_free)
  * no answer yet, -EAGAIN when an attempt has failed: resolver_why() says why, and it will be tried again.
  */
 int resolver_step(struct resolver *r, uint64_t now_ns, struct ares_addrinfo **ret);
+
+/* Whether an attempt is under way. */
+bool resolver_busy(const struct resolver *r);
 
 /* What the last failed attempt failed of. */
 const char *resolver_why(const struct resolver *r);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <netinet/in.h>
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,21 +9,72 @@
 #include "exporter/export/udp.h"
 #include "exporter/util.h"
 
-int udp_connect(const struct sockaddr *address, size_t length)
+#define HEADERS_IPV4 28 /* octets: IP and UDP */
+#define HEADERS_IPV6 48
+
+/* -EADDRNOTAVAIL when it is of the other family. */
+static int bind_source(int fd, sa_family_t family, const char *source)
 {
-	bool ipv6 = address->sa_family == AF_INET6;
-	_cleanup_(closep) int fd =
-		socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int one = 1;
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	bool ipv6 = family == AF_INET6;
+
+	if (inet_pton(family, source, ipv6 ? (void *)&v6.sin6_addr : &v4.sin_addr) != 1)
+		return -EADDRNOTAVAIL;
+	if (bind(fd, ipv6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
+		 ipv6 ? sizeof(v6) : sizeof(v4)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* ICMP errors are told, and nothing is fragmented: the path's MTU is for us to follow. */
+static int set_options(int fd, sa_family_t family, uint8_t dscp)
+{
+	bool ipv6 = family == AF_INET6;
+	int level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	int one = 1, tos = dscp << 2, discover = ipv6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+
+	if (setsockopt(fd, level, ipv6 ? IPV6_RECVERR : IP_RECVERR, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, level, ipv6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &discover,
+		       sizeof(discover)) < 0 ||
+	    (dscp && setsockopt(fd, level, ipv6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof(tos)) < 0))
+		return -errno;
+	return 0;
+}
+
+int udp_connect(const struct sockaddr *address, size_t length, const char *source, uint8_t dscp)
+{
+	sa_family_t family = address->sa_family;
+	_cleanup_(closep) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r;
 
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_RECVERR : IP_RECVERR, &one,
-		       sizeof(one)) < 0)
-		return -errno;
+	r = set_options(fd, family, dscp);
+	if (r >= 0 && source)
+		r = bind_source(fd, family, source);
+	if (r < 0)
+		return r;
 	if (connect(fd, address, (socklen_t)length) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int udp_payload_max(int fd)
+{
+	struct sockaddr_storage peer = {0};
+	socklen_t length = sizeof(peer);
+	bool ipv6;
+	int mtu;
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &length) < 0)
+		return -errno;
+	ipv6 = peer.ss_family == AF_INET6;
+	length = sizeof(mtu);
+	if (getsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu,
+		       &length) < 0)
+		return -errno;
+	return MAX(mtu - (ipv6 ? HEADERS_IPV6 : HEADERS_IPV4), 0);
 }
 
 /* errno of an ICMP error among the control messages, 0 when it is none. */

@@ -16,8 +16,11 @@ struct udp_answer {
 	uint8_t quote[UDP_QUOTE_MAX];
 };
 
-/* The socket, or -errno. */
-int udp_connect(const struct sockaddr *address, size_t length);
+/* The socket, or -errno.  `source` is an address to send from, or NULL; dscp is 0 to 63. */
+int udp_connect(const struct sockaddr *address, size_t length, const char *source, uint8_t dscp);
+
+/* Octets of the largest payload that the path is known to take, or -errno. */
+int udp_payload_max(int fd);
 
 /*
  * True and the next ICMP error, false when there is none.  While there are some the socket also fails

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A collector of IPFIX over UDP: its name, its socket, and its place on the loop. */
+/* A collector over UDP: its name, its socket, and its place on the loop. */
 #include <ares.h>
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <arpa/inet.h>
 #include "exporter/export/collector.h"
 #include "exporter/export/resolver.h"
+#include "exporter/export/stream.h"
 #include "exporter/export/udp.h"
 #include "exporter/export/udp_sender.h"
 #include "exporter/log.h"
@@ -14,14 +18,22 @@
 struct udp_collector {
 	struct collector c;
 	struct udp_sender sender;
-	struct resolver *resolver; /* NULL once there is a socket */
-	bool warned;		   /* that the name does not resolve */
+	struct resolver *resolver;
+	bool warned;		      /* that the name does not resolve */
+	bool numeric;		      /* an address, not a name */
+	struct sockaddr_storage peer; /* where the socket is connected to */
+	uint64_t resolved_ns;	      /* when the name was looked up last */
+	char source[INET6_ADDRSTRLEN];
+	uint8_t dscp;
 
 	struct loop_source *timer; /* NULL without loop, like the others */
 	struct loop_source *resolver_source;
 	struct loop_source *socket_source;
 	bool wants_pollout; /* set in socket_source */
 };
+
+/* A name is looked up again that often while its address does not take messages. */
+#define LOOKUP_FAILING_NS (10 * NSEC_PER_SEC)
 
 static struct udp_collector *to_udp(struct collector *c)
 {
@@ -45,13 +57,53 @@ static int connect_any(struct udp_collector *u, const struct ares_addrinfo *addr
 	int r = -EHOSTUNREACH;
 
 	for (const struct ares_addrinfo_node *node = addresses->nodes; node; node = node->ai_next) {
-		r = udp_connect(node->ai_addr, node->ai_addrlen);
+		r = udp_connect(node->ai_addr, node->ai_addrlen, *u->source ? u->source : NULL,
+				u->dscp);
 		if (r < 0)
 			continue;
+		u->socket_source = loop_source_free(u->socket_source);
 		udp_sender_open(&u->sender, r, now_ns);
+		memcpy(&u->peer, node->ai_addr, MIN(node->ai_addrlen, sizeof(u->peer)));
 		return watch_socket(u);
 	}
 	return r;
+}
+
+/* The address in use is one of them. */
+static bool has_peer(const struct udp_collector *u, const struct ares_addrinfo *addresses)
+{
+	for (const struct ares_addrinfo_node *node = addresses->nodes; node; node = node->ai_next)
+		if (!memcmp(&u->peer, node->ai_addr, MIN(node->ai_addrlen, sizeof(u->peer))))
+			return true;
+	return false;
+}
+
+/*
+ * A name may have moved: it is looked up at the pace of the templates, more often while there is
+ * trouble.  Without an answer, or with the same one, the address stays.
+ */
+static void look_up_again(struct udp_collector *u, uint64_t now_ns)
+{
+	uint64_t interval_ns = u->c.context->options.template_interval_ns;
+	struct ares_addrinfo *addresses;
+	int r;
+
+	if (u->c.stats.state != COLLECTOR_UP)
+		interval_ns = MIN(interval_ns, LOOKUP_FAILING_NS);
+	if (u->numeric || !collector_on_loop(&u->c) ||
+	    (!resolver_busy(u->resolver) && now_ns - u->resolved_ns < interval_ns))
+		return;
+	r = resolver_step(u->resolver, now_ns, &addresses);
+	if (r == 0)
+		return;
+	u->resolved_ns = now_ns;
+	if (r < 0)
+		return;
+	if (!has_peer(u, addresses) && connect_any(u, addresses, now_ns) >= 0) {
+		log_info("collector %s: the host has another address now", u->c.stats.url);
+		collector_set_state(&u->c, COLLECTOR_UP, 0);
+	}
+	ares_freeaddrinfo(addresses);
 }
 
 static void open_socket(struct udp_collector *u, uint64_t now_ns)
@@ -82,8 +134,7 @@ static void open_socket(struct udp_collector *u, uint64_t now_ns)
 	if (u->warned && u->c.stats.state == COLLECTOR_RESOLVING)
 		log_info("collector %s: the host resolves now", u->c.stats.url);
 	collector_set_state(&u->c, COLLECTOR_UP, 0);
-	u->resolver_source = loop_source_free(u->resolver_source);
-	u->resolver = resolver_free(u->resolver);
+	u->resolved_ns = now_ns;
 }
 
 static void udp_step(struct collector *c, uint64_t now_ns, struct collector_step *ret)
@@ -97,10 +148,13 @@ static void udp_step(struct collector *c, uint64_t now_ns, struct collector_step
 		ret->fd = resolver_fd(u->resolver);
 		ret->events = POLLIN;
 		ret->wait_ns = resolver_wait_ns(u->resolver, now_ns);
-		ret->busy = u->sender.stream.queue.count;
+		ret->busy = u->sender.queue.count;
 		return;
 	}
+	look_up_again(u, now_ns);
 	udp_sender_step(&u->sender, now_ns, ret);
+	if (resolver_busy(u->resolver))
+		ret->wait_ns = MIN(ret->wait_ns, resolver_wait_ns(u->resolver, now_ns));
 }
 
 /* --- On the loop */
@@ -147,38 +201,12 @@ static int watch_resolver(struct udp_collector *u)
 
 /* --- The operations */
 
-static bool udp_has_room(const struct collector *c, const struct flow *flow)
-{
-	return ipfix_stream_has_room(&((const struct udp_collector *)c)->sender.stream, flow);
-}
-
-static void udp_flow(struct collector *c, const struct flow *flow)
-{
-	struct export_count count = count_flow(flow);
-	struct udp_collector *u = to_udp(c);
-	bool full;
-
-	if (ipfix_stream_add(&u->sender.stream, flow, c->context->clock_ns, &full))
-		count_add(&c->stats.queued, &count);
-	else
-		count_add(&c->stats.lost[EXPORT_LOSS_QUEUE_FULL], &count);
-}
-
 static void udp_flush(struct collector *c)
 {
 	struct udp_collector *u = to_udp(c);
 
-	ipfix_stream_flush(&u->sender.stream);
 	if (collector_on_loop(&u->c))
 		run_step(u);
-}
-
-static void udp_discard(struct collector *c)
-{
-	struct udp_collector *u = to_udp(c);
-
-	while (u->sender.stream.queue.count)
-		queue_pop(&u->sender.stream.queue);
 }
 
 static struct collector *udp_free(struct collector *c)
@@ -195,27 +223,36 @@ static struct collector *udp_free(struct collector *c)
 }
 
 static const struct collector_ops udp_ops = {
-	.has_room = udp_has_room,
-	.flow = udp_flow,
 	.flush = udp_flush,
 	.step = udp_step,
-	.discard = udp_discard,
 	.free = udp_free,
 };
 
-int udp_collector_new(struct collector **ret, const struct collector_url *url,
-		      const struct export_context *context)
+static void set_options(struct udp_collector *u, const struct collector_url *url)
 {
+	const struct export_options *o = &u->c.context->options;
+	const char *source = *url->options.source ? url->options.source : o->source;
+	struct in6_addr address;
+
+	u->numeric = inet_pton(AF_INET, url->host, &address) == 1 ||
+		     inet_pton(AF_INET6, url->host, &address) == 1;
+	snprintf(u->source, sizeof(u->source), "%s", source ? source : "");
+	u->dscp = url->options.dscp >= 0 ? (uint8_t)url->options.dscp : o->dscp;
+}
+
+int udp_collector_new(struct collector **ret, const struct collector_url *url,
+		      struct stream *stream, const struct export_context *context)
+{
+	uint32_t rate = url->options.rate ? url->options.rate : context->options.rate;
 	struct udp_collector *u = calloc(1, sizeof(*u));
 	int r;
 
 	if (!u)
 		return -ENOMEM;
-	u->c.ops = &udp_ops;
-	u->c.context = context;
-	u->c.stats.url = url->text;
+	collector_init(&u->c, &udp_ops, url, stream, context);
 	u->c.stats.state = COLLECTOR_RESOLVING;
-	r = udp_sender_init(&u->sender, &u->c);
+	set_options(u, url);
+	r = udp_sender_init(&u->sender, &u->c, rate);
 	if (r >= 0)
 		r = resolver_new(&u->resolver, url->host, url->port);
 	if (r >= 0)

@@ -8,7 +8,9 @@
 #include "exporter/export/url.h"
 #include "exporter/util.h"
 
-#define IPFIX_PORT 4739 /* IANA */
+#define IPFIX_PORT    4739 /* IANA */
+#define NETFLOW9_PORT 2055 /* by custom */
+#define SCHEMES	      "ipfix://, netflow9://, file:// or json:"
 
 _printf_(2, 3) static int wrong(char *why, const char *format, ...)
 {
@@ -75,19 +77,93 @@ static int parse_host(const char *text, size_t length, bool bracketed, struct co
 	return 0;
 }
 
-static int parse_port(const char *text, uint16_t *ret, char *why)
+/* A decimal number; false when it is none, or out of the range. */
+static bool parse_number(const char *text, unsigned long min, unsigned long max, unsigned long *ret)
 {
 	size_t digits = strspn(text, "0123456789");
-	unsigned long port = strtoul(text, NULL, 10);
 
-	if (!digits || text[digits] || digits > 9 || port < 1 || port > 65535)
+	*ret = strtoul(text, NULL, 10);
+	return digits && !text[digits] && digits <= 10 && *ret >= min && *ret <= max;
+}
+
+static int parse_port(const char *text, uint16_t *ret, char *why)
+{
+	unsigned long port;
+
+	if (!parse_number(text, 1, 65535, &port))
 		return wrong(why, "port '%s' is not between 1 and 65535", text);
 	*ret = (uint16_t)port;
 	return 0;
 }
 
+/* --- Options: ?key=value&... */
+
+static int parse_source(const char *value, struct url_options *o, char *why)
+{
+	struct in6_addr address;
+
+	if (inet_pton(AF_INET, value, &address) != 1 && inet_pton(AF_INET6, value, &address) != 1)
+		return wrong(why, "source '%s' is not an address", value);
+	snprintf(o->source, sizeof(o->source), "%s", value);
+	return 0;
+}
+
+static int parse_option(const char *key, const char *value, struct url_options *o, char *why)
+{
+	unsigned long number;
+
+	if (!strcmp(key, "template")) {
+		snprintf(o->template, sizeof(o->template), "%s", value);
+	} else if (!strcmp(key, "source")) {
+		return parse_source(value, o, why);
+	} else if (!strcmp(key, "rate")) {
+		if (!parse_number(value, 1, UINT32_MAX, &number))
+			return wrong(why, "rate '%s' is not a number of records a second", value);
+		o->rate = (uint32_t)number;
+	} else if (!strcmp(key, "dscp")) {
+		if (!parse_number(value, 0, 63, &number))
+			return wrong(why, "dscp '%s' is not between 0 and 63", value);
+		o->dscp = (int)number;
+	} else if (!strcmp(key, "message-size")) {
+		if (!parse_number(value, 512, 9000, &number))
+			return wrong(why, "message-size '%s' is not between 512 and 9000", value);
+		o->message_max = (uint16_t)number;
+	} else {
+		return wrong(why,
+			     "unknown option '%.40s', there are template, rate, source, dscp "
+			     "and message-size",
+			     key);
+	}
+	return 0;
+}
+
+static int parse_options(const char *text, struct url_options *o, char *why)
+{
+	char word[URL_TEMPLATE_MAX], *value;
+	size_t size;
+	int r;
+
+	for (;; text += size + 1) {
+		size = strcspn(text, "&");
+		if (size >= sizeof(word))
+			return wrong(why, "an option has more than %d characters",
+				     URL_TEMPLATE_MAX - 1);
+		memcpy(word, text, size);
+		word[size] = '\0';
+		value = strchr(word, '=');
+		if (!value)
+			return wrong(why, "'%.40s' is no option, write KEY=VALUE", word);
+		*value = '\0';
+		r = parse_option(word, value + 1, o, why);
+		if (r < 0 || !text[size])
+			return r;
+	}
+}
+
+/* --- Host and port */
+
 /* host[:port], where an IPv6 address is in brackets. */
-static int parse_authority(const char *text, struct collector_url *url, char *why)
+static int parse_authority(const char *text, uint16_t port, struct collector_url *url, char *why)
 {
 	bool bracketed = text[0] == '[';
 	const char *host = bracketed ? text + 1 : text;
@@ -95,23 +171,38 @@ static int parse_authority(const char *text, struct collector_url *url, char *wh
 	const char *rest = host + length;
 	int r;
 
-	url->port = IPFIX_PORT;
+	url->port = port;
 	if (strchr(text, '@'))
 		return wrong(why, "a user name has no meaning here");
-	if (strpbrk(text, "/?#"))
-		return wrong(why, "nothing may follow host and port");
+	if (strpbrk(text, "/#"))
+		return wrong(why, "nothing may follow host and port but ?KEY=VALUE");
 	if (bracketed && !*rest++)
 		return wrong(why, "the ']' after the IPv6 address is missing");
 	if (!bracketed && strchr(rest + (*rest != '\0'), ':'))
-		return wrong(
-			why,
-			"an IPv6 address must be in brackets, as in ipfix://[2001:db8::1]:4739");
+		return wrong(why, "an IPv6 address must be in brackets, as in [2001:db8::1]:4739");
 	r = parse_host(host, length, bracketed, url, why);
 	if (r < 0 || !*rest)
 		return r;
 	if (*rest != ':')
 		return wrong(why, "'%s' follows the IPv6 address where ':port' might", rest);
 	return parse_port(rest + 1, &url->port, why);
+}
+
+static int parse_network(const char *text, uint16_t port, struct collector_url *url, char *why)
+{
+	const char *options = strchr(text, '?');
+	char authority[URL_HOST_MAX + 16];
+	size_t length = options ? (size_t)(options - text) : strlen(text);
+	int r;
+
+	if (length >= sizeof(authority))
+		return wrong(why, "the host has more than %d characters", URL_HOST_MAX);
+	memcpy(authority, text, length);
+	authority[length] = '\0';
+	r = parse_authority(authority, port, url, why);
+	if (r < 0 || !options)
+		return r;
+	return parse_options(options + 1, &url->options, why);
 }
 
 static int parse_path(const char *text, const char *example, struct collector_url *url, char *why)
@@ -129,7 +220,7 @@ static int parse_path(const char *text, const char *example, struct collector_ur
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 {
 	size_t scheme = strcspn(url, ":");
-	struct collector_url parsed = {.text = url, .path = ""};
+	struct collector_url parsed = {.text = url, .path = "", .options.dscp = -1};
 	int r;
 
 	if (!*url)
@@ -139,7 +230,10 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 			return wrong(why, "it holds a control character");
 	if (!strncmp(url, "ipfix://", 8)) {
 		parsed.scheme = URL_IPFIX;
-		r = parse_authority(url + 8, &parsed, why);
+		r = parse_network(url + 8, IPFIX_PORT, &parsed, why);
+	} else if (!strncmp(url, "netflow9://", 11)) {
+		parsed.scheme = URL_NETFLOW9;
+		r = parse_network(url + 11, NETFLOW9_PORT, &parsed, why);
 	} else if (!strncmp(url, "file://", 7)) {
 		parsed.scheme = URL_FILE;
 		r = parse_path(url + 7, "file:///path", &parsed, why);
@@ -151,13 +245,14 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 		r = parse_path(url + 7, "json:///path", &parsed, why);
 	} else if (!strncmp(url, "json:", 5)) {
 		return wrong(why, "'%s' is neither json:- (standard output) nor json:///path", url);
-	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "file:", 5)) {
+	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "netflow9:", 9) ||
+		   !strncmp(url, "file:", 5)) {
 		return wrong(why, "'//' is missing after '%.*s:'", (int)scheme, url);
 	} else if (!url[scheme]) {
-		return wrong(why, "the scheme is missing, use ipfix://, file:// or json:");
+		return wrong(why, "the scheme is missing, use " SCHEMES);
 	} else {
-		return wrong(why, "unknown scheme '%.*s', use ipfix://, file:// or json:",
-			     (int)MIN(scheme, 40u), url);
+		return wrong(why, "unknown scheme '%.*s', use " SCHEMES, (int)MIN(scheme, 40u),
+			     url);
 	}
 	if (r < 0)
 		return r;

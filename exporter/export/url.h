@@ -1,15 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* Collector URLs. */
+#include <netinet/in.h>
 #include <stdint.h>
 
-#define URL_HOST_MAX 253 /* octets of a DNS name */
-#define URL_WHY_MAX  200
+#define URL_HOST_MAX	 253 /* octets of a DNS name */
+#define URL_WHY_MAX	 700
+#define URL_TEMPLATE_MAX 1500 /* octets of a list of element names */
 
 enum url_scheme {
-	URL_IPFIX, /* ipfix://host[:port], UDP */
-	URL_FILE,  /* file:///path */
-	URL_JSON,  /* json:///path, or json:- with an empty path: standard output */
+	URL_IPFIX,    /* ipfix://host[:port][?option&...], UDP */
+	URL_NETFLOW9, /* netflow9://host[:port][?option&...] */
+	URL_FILE,     /* file:///path */
+	URL_JSON,     /* json:///path, or json:- with an empty path: standard output */
+};
+
+/* What the URL says of its collector alone. */
+struct url_options {
+	char template[URL_TEMPLATE_MAX]; /* empty: not said */
+	char source[INET6_ADDRSTRLEN];	 /* an address; empty: not said */
+	uint32_t rate;			 /* 0: not said */
+	uint16_t message_max;		 /* 0: not said */
+	int dscp;			 /* -1: not said */
 };
 
 struct collector_url {
@@ -17,6 +29,7 @@ struct collector_url {
 	enum url_scheme scheme;
 	char host[URL_HOST_MAX + 1]; /* name or address, without the brackets of IPv6 */
 	uint16_t port;
+	struct url_options options;
 	const char *path; /* absolute; points into the URL */
 };
 

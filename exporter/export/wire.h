@@ -54,12 +54,15 @@ struct wire {
 	bool overflow;
 };
 
+/* `length` may be 0 here. */
 static inline void wire_put(struct wire *w, uint64_t value, unsigned int length)
 {
 	if ((size_t)(w->end - w->at) < length) {
 		w->overflow = true;
 		return;
 	}
+	if (!length)
+		return;
 	wire_store(w->at, value, length);
 	w->at += length;
 }

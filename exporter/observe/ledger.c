@@ -113,9 +113,8 @@ static uint64_t sum_reasons(const struct ledger *l, enum flow_direction directio
 	return sum;
 }
 
-static bool collector_balanced(const struct ledger *l, const struct collector_stats *c)
+static bool collector_balanced(const struct collector_stats *c)
 {
-	const struct ledger_amount handed = ledger_handed_over(l);
 	struct ledger_amount sum = {c->exported.packets + c->queued.packets,
 				    c->exported.octets + c->queued.octets};
 
@@ -123,23 +122,40 @@ static bool collector_balanced(const struct ledger *l, const struct collector_st
 		sum.packets += c->lost[i].packets;
 		sum.octets += c->lost[i].octets;
 	}
-	return sum.packets == handed.packets && sum.octets == handed.octets;
+	return sum.packets == c->given.packets && sum.octets == c->given.octets;
+}
+
+/* Each collector was given everything, or those that share were together. */
+static bool given_balanced(const struct ledger *l)
+{
+	const struct ledger_amount handed = ledger_handed_over(l);
+	struct ledger_amount shared = {0};
+	const struct collector_stats *c;
+	bool any = false;
+
+	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++) {
+		if (!collector_balanced(c))
+			return false;
+		if (c->shares) {
+			shared.packets += c->given.packets;
+			shared.octets += c->given.octets;
+			any = true;
+		} else if (c->given.packets != handed.packets || c->given.octets != handed.octets) {
+			return false;
+		}
+	}
+	return !any || (shared.packets == handed.packets && shared.octets == handed.octets);
 }
 
 bool ledger_balanced(const struct ledger *l)
 {
-	const struct collector_stats *c;
-
 	for (int i = 0; i < _DIRECTION_MAX; i++)
 		if (l->seen[i] != l->accounted[i].packets + sum_reasons(l, (enum flow_direction)i))
 			return false;
 	if (ledger_bank(l).packets > accounted(l).packets ||
 	    ledger_handed_over(l).packets > l->drained.packets)
 		return false; /* more came out than went in */
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
-		if (!collector_balanced(l, c))
-			return false;
-	return true;
+	return given_balanced(l);
 }
 
 static struct ledger_amount both_directions(const struct ledger *l, enum flow_reason reason)
@@ -149,6 +165,18 @@ static struct ledger_amount both_directions(const struct ledger *l, enum flow_re
 
 	return (struct ledger_amount){.packets = in->packets + out->packets,
 				      .octets = in->octets + out->octets};
+}
+
+struct ledger_amount ledger_unmetered(const struct ledger *l)
+{
+	struct ledger_amount sum = {0}, one;
+
+	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++) {
+		one = both_directions(l, (enum flow_reason)i);
+		sum.packets += one.packets;
+		sum.octets += one.octets;
+	}
+	return sum;
 }
 
 /* " + ignored 12 (arp 10, llc 2)" */
@@ -259,11 +287,11 @@ static json_t *json_collector(const struct collector_stats *c)
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		json_object_set_new(lost, export_loss_name((enum export_loss)i),
 				    json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "state",
-			 collector_state_name(c->state), "exported", json_count(&c->exported),
-			 "queued", json_count(&c->queued), "lost", lost, "messages",
-			 (json_int_t)c->messages, "bytes", (json_int_t)c->bytes, "errors",
-			 (json_int_t)c->errors);
+	return json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "state",
+			 collector_state_name(c->state), "shares", c->shares, "given",
+			 json_count(&c->given), "exported", json_count(&c->exported), "queued",
+			 json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
+			 "bytes", (json_int_t)c->bytes, "errors", (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)

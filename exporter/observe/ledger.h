@@ -7,9 +7,10 @@
  *	seen = accounted + ignored{reason} + refused{reason}                       packets, per direction
  *	accounted = bank + lost{evicted, drain_error} + cache + handed over        packets and octets
  *
- * where `handed over` are the records given to the collectors, and for each collector
+ * where `handed over` are the records given to the collectors: all to each, or (balance) each to one of
+ * those that share.  For each collector
  *
- *	handed over = exported + queued + lost{queue_full, send_error, refused, unsent}
+ *	given = exported + queued + lost{queue_full, send_error, refused, unsent}
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +43,9 @@ int ledger_read_datapath(struct ledger *ledger, const struct datapath *datapath,
 
 /* Accounted, but not read from the banks yet. */
 struct ledger_amount ledger_bank(const struct ledger *ledger);
+
+/* In no record: ignored and refused, with the octets that are known. */
+struct ledger_amount ledger_unmetered(const struct ledger *ledger);
 
 /* Given to the collectors as records. */
 struct ledger_amount ledger_handed_over(const struct ledger *ledger);

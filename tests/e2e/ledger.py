@@ -22,15 +22,20 @@ def check_seen(ledger):
                 ledger['accounted']['packets'] + unrecorded)
 
 
-def check_collector(ledger, collector):
-    """accounted = exported + what is lost under a name; nothing may be left anywhere else at the end."""
-    url = collector['url']
+def check_collector(collector):
+    """What a collector was given is exported or lost under a name; nothing may be left in its queue at the end."""
     counts = [collector['exported'], collector['queued'], *collector['lost'].values()]
+    for name in (*AMOUNTS, 'records'):
+        check_equal(f'{collector["url"]}: {name} given', collector['given'][name], total(counts, name))
+    check_equal(f'{collector["url"]}: packets queued at the end', collector['queued']['packets'], 0)
+
+
+def check_given(ledger, what, given):
+    """Records hold what is accounted and not elsewhere; given: of one collector, or summed over those that share."""
     for name in AMOUNTS:
         elsewhere = total((ledger[place] for place in ('bank', 'cache', 'evicted', 'drain_error')), name)
-        check_equal(f'{url}: {name} accounted', ledger['accounted'][name], elsewhere + total(counts, name))
-    check_equal(f'{url}: records', total(counts, 'records'), sum(ledger['records'].values()))
-    check_equal(f'{url}: packets queued at the end', collector['queued']['packets'], 0)
+        check_equal(f'{what}: {name} accounted', ledger['accounted'][name], elsewhere + total(given, name))
+    check_equal(f'{what}: records', total(given, 'records'), sum(ledger['records'].values()))
 
 
 def proven(ledger):
@@ -39,8 +44,13 @@ def proven(ledger):
     for name in 'bank', 'evicted', 'drain_error':
         check_equal(f'{name} at the end', ledger[name], NOTHING)
     check_equal('cache at the end', ledger['cache'], {'flows': 0, **NOTHING})
+    shares = [collector['given'] for collector in ledger['collectors'] if collector['shares']]
+    if shares:
+        check_given(ledger, 'collectors that share', shares)
     for collector in ledger['collectors']:
-        check_collector(ledger, collector)
+        check_collector(collector)
+        if not collector['shares']:
+            check_given(ledger, collector['url'], [collector['given']])
     check(ledger['balanced'], 'the ledger says that it does not balance')
     return ledger
 

@@ -238,7 +238,9 @@ def test_dead_collector():
     with Bench() as bench:
         nfcapd = collect.Nfcapd(bench.box, 'meter', bench.directory)
         dead = 'ipfix://127.0.0.1:4'
-        with bench.daemon(*QUICK, '--collector', dead, '--collector', nfcapd.url) as daemon:
+        # Of IPFIX nfcapd does not count the records of options, and misses them.
+        url = nfcapd.url.replace('ipfix', 'netflow9')
+        with bench.daemon(*QUICK, '--collector', dead, '--collector', url) as daemon:
             for port in range(1001, 1005):
                 bench.udp(port, 3)
                 time.sleep(1)
@@ -250,8 +252,8 @@ def test_dead_collector():
         check_equal('state of the dead collector', by_url[dead]['state'], 'refused')
         lost = sum(count['packets'] for count in by_url[dead]['lost'].values())
         check(lost > 0, f'no packet lost to the dead collector: {by_url[dead]}')
-        for url in nfcapd.url, f'file://{bench.file}':
-            check_equal(f'packets exported to {url}', by_url[url]['exported']['packets'],
+        for other in url, f'file://{bench.file}':
+            check_equal(f'packets exported to {other}', by_url[other]['exported']['packets'],
                         ledger['accounted']['packets'])
         lines = [line for line in log.splitlines() if dead in line and not line.startswith('{')]
         check_equal('lines that name the dead collector', len(lines), 1)

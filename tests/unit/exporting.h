@@ -32,6 +32,29 @@ static inline void add_udp(const char *host, uint16_t port)
 	assert_int_equal(exports_add(exports, url), 0);
 }
 
+/* These flows by a collector of that scheme to the sink, which the caller opens and closes. */
+static inline void send_flows(struct sink *s, const char *scheme,
+			      const struct export_options *options, int64_t clock,
+			      const struct flow *flows, unsigned int count)
+{
+	struct exports *e;
+	char url[100];
+
+	assert_int_equal(exports_new(&e, options, NULL), 0);
+	exports_set_clock(e, clock);
+	snprintf(url, sizeof(url), "%s://127.0.0.1:%u", scheme, s->port);
+	assert_int_equal(exports_add(e, url), 0);
+	for (unsigned int i = 0; i < count; i++)
+		exports_flow(e, &flows[i]);
+	exports_drain(e, DRAIN_NS, true);
+	assert_int_equal(exports_stats(e, 0)->exported.records, count);
+	exports_free(e);
+	sink_read(s);
+	assert_int_equal(s->records, count);
+	assert_false(s->gap);
+	assert_false(s->data_first);
+}
+
 /* Flows of both families. */
 static inline void give(unsigned int count)
 {

@@ -12,21 +12,50 @@
 
 struct loop;
 
-/* Datagrams in the order in which they came. */
+/* A template that was received. */
+struct sink_template {
+	uint16_t id;
+	uint16_t length; /* of a record */
+	bool options;
+};
+
+/*
+ * Datagrams in the order in which they came, decoded by what they say of themselves: IPFIX or NetFlow
+ * v9.  What the protocols forbid fails the test.
+ */
 struct sink {
 	int fd;
 	uint16_t port;
-	unsigned int count; /* of all */
-	unsigned int templates;
-	uint64_t records;
-	uint32_t sequence; /* of the next data record */
-	bool gap;	   /* a sequence number was not the expected one */
-	bool data_first;   /* data came before any template */
+	unsigned int count;	/* of all */
+	unsigned int templates; /* messages with templates of flows */
+	uint64_t records;	/* of flows */
+	uint64_t options;	/* records of options */
+	uint32_t sequence;	/* of the next message */
+	uint32_t statistics;	/* the same of domain 0, when the exporter has another one too */
+	uint32_t domain;	/* of the last message that was not of domain 0 */
+	bool gap;		/* a sequence number was not the expected one */
+	bool data_first;	/* data came before its template */
 	uint16_t longest;
+	uint32_t export_time; /* of the last message */
+	uint64_t boot_ms;     /* NetFlow v9: when the uptime was 0, by the last message */
+	struct sink_template known[16];
+	unsigned int known_count;
 	uint16_t peer;	/* port from which the last datagram came, on 127.0.0.1 */
 	uint8_t *bytes; /* all datagrams in a row */
 	size_t used;
+	size_t at[SINK_MESSAGES + 1]; /* where each begins, and the end */
 };
+
+/* The i-th datagram. */
+static inline const uint8_t *sink_message(const struct sink *s, unsigned int i)
+{
+	return s->bytes + s->at[i];
+}
+
+static inline size_t sink_length(const struct sink *s, unsigned int i)
+{
+	return s->at[i + 1] - s->at[i];
+}
 
 /* A receiver on the address (127.0.0.1 or ::1); port 0 takes a free one.  False: no such address family. */
 bool sink_open(struct sink *s, const char *address, uint16_t port);

@@ -121,7 +121,7 @@ static void test_interval(void **state)
 		assert_int_equal(s.records, 20 * (i + 1));
 		assert_int_equal(s.templates, i == 2 ? 2 : 1);
 	}
-	assert_int_equal(stats()->messages, 2 + 3 * 2);
+	assert_int_equal(stats()->messages, 2 + 2 + 3 * 2); /* templates, options, data */
 	assert_false(s.gap);
 	assert_ledger(exports, &given);
 	stop();
@@ -304,7 +304,7 @@ static void test_send_error(void **state)
 	assert_int_equal(stats()->errors, 2);
 	sink_read(&s);
 	assert_int_equal(s.records, 48);
-	assert_int_equal(s.sequence, 80);
+	assert_int_equal(s.sequence, 80 + s.options);
 	assert_int_equal(stderr_lines("collector"), 2);
 	assert_int_equal(stderr_lines("Operation not permitted"), 1);
 	assert_ledger(exports, &given);

@@ -25,6 +25,8 @@ static void test_good(void **state)
 		{"ipfix://[2001:db8::192.0.2.1]:2055", "2001:db8::192.0.2.1", "", URL_IPFIX, 2055},
 		{"ipfix://10.example", "10.example", "", URL_IPFIX, 4739},
 		{"ipfix://" LABEL63 ".net", LABEL63 ".net", "", URL_IPFIX, 4739},
+		{"netflow9://collector", "collector", "", URL_NETFLOW9, 2055},
+		{"netflow9://[::1]:9996?dscp=8", "::1", "", URL_NETFLOW9, 9996},
 		{"file:///var/flows.ipfix", "", "/var/flows.ipfix", URL_FILE, 0},
 		{"file:///a b?#%20", "", "/a b?#%20", URL_FILE, 0},
 		{"json:-", "", "", URL_JSON, 0},
@@ -53,11 +55,13 @@ static const struct {
 	const char *url, *why;
 } mistakes[] = {
 	{"", "it is empty"},
-	{"collector", "the scheme is missing, use ipfix://, file:// or json:"},
-	{"ipfx://collector", "unknown scheme 'ipfx', use ipfix://, file:// or json:"},
-	{"IPFIX://collector", "unknown scheme 'IPFIX', use ipfix://, file:// or json:"},
-	{"collector:4739", "unknown scheme 'collector', use ipfix://, file:// or json:"},
-	{"://collector", "unknown scheme '', use ipfix://, file:// or json:"},
+	{"collector", "the scheme is missing, use ipfix://, netflow9://, file:// or json:"},
+	{"ipfx://collector", "unknown scheme 'ipfx', use ipfix://, netflow9://, file:// or json:"},
+	{"IPFIX://collector",
+	 "unknown scheme 'IPFIX', use ipfix://, netflow9://, file:// or json:"},
+	{"collector:4739",
+	 "unknown scheme 'collector', use ipfix://, netflow9://, file:// or json:"},
+	{"://collector", "unknown scheme '', use ipfix://, netflow9://, file:// or json:"},
 	{"ipfix:collector", "'//' is missing after 'ipfix:'"},
 	{"file:/tmp/x", "'//' is missing after 'file:'"},
 	{"ipfix://", "the host is missing"},
@@ -74,11 +78,23 @@ static const struct {
 	{"ipfix://c: 1", "port ' 1' is not between 1 and 65535"},
 	{"ipfix://c:47x", "port '47x' is not between 1 and 65535"},
 	{"ipfix://[::1]:x", "port 'x' is not between 1 and 65535"},
-	{"ipfix://c/x", "nothing may follow host and port"},
-	{"ipfix://c:4739/", "nothing may follow host and port"},
-	{"ipfix://c?a=b", "nothing may follow host and port"},
+	{"ipfix://c/x", "nothing may follow host and port but ?KEY=VALUE"},
+	{"ipfix://c:4739/", "nothing may follow host and port but ?KEY=VALUE"},
+	{"ipfix://c?a=b",
+	 "unknown option 'a', there are template, rate, source, dscp and message-size"},
+	{"ipfix://c?", "'' is no option, write KEY=VALUE"},
+	{"ipfix://c?rate", "'rate' is no option, write KEY=VALUE"},
+	{"ipfix://c?rate=0", "rate '0' is not a number of records a second"},
+	{"ipfix://c?rate=1k", "rate '1k' is not a number of records a second"},
+	{"ipfix://c?dscp=64", "dscp '64' is not between 0 and 63"},
+	{"netflow9://c?dscp=", "dscp '' is not between 0 and 63"},
+	{"ipfix://c?message-size=511", "message-size '511' is not between 512 and 9000"},
+	{"ipfix://c?source=eth0", "source 'eth0' is not an address"},
+	{"ipfix://c?dscp=1&x=2",
+	 "unknown option 'x', there are template, rate, source, dscp and message-size"},
+	{"netflow9:c", "'//' is missing after 'netflow9:'"},
 	{"ipfix://u:p@c", "a user name has no meaning here"},
-	{"ipfix://::1", "an IPv6 address must be in brackets, as in ipfix://[2001:db8::1]:4739"},
+	{"ipfix://::1", "an IPv6 address must be in brackets, as in [2001:db8::1]:4739"},
 	{"ipfix://[::1", "the ']' after the IPv6 address is missing"},
 	{"ipfix://[::1]4739", "'4739' follows the IPv6 address where ':port' might"},
 	{"ipfix://[::g]", "'::g' is not an IPv6 address"},
@@ -115,6 +131,37 @@ static void test_bad(void **state)
 	}
 }
 
+static void test_options(void **state)
+{
+	struct collector_url url;
+	const char *reason = "untouched";
+	char why[URL_WHY_MAX];
+
+	(void)state;
+	assert_int_equal(url_parse("ipfix://c", &url, why), 0);
+	assert_string_equal(url.options.template, "");
+	assert_string_equal(url.options.source, "");
+	assert_int_equal(url.options.rate, 0);
+	assert_int_equal(url.options.message_max, 0);
+	assert_int_equal(url.options.dscp, -1);
+	assert_int_equal(url_parse("ipfix://c:1?template=minimal&rate=500&dscp=0&source=2001:db8::1"
+				   "&message-size=600",
+				   &url, why),
+			 0);
+	assert_string_equal(url.options.template, "minimal");
+	assert_string_equal(url.options.source, "2001:db8::1");
+	assert_int_equal(url.options.rate, 500);
+	assert_int_equal(url.options.message_max, 600);
+	assert_int_equal(url.options.dscp, 0);
+	assert_int_equal(url.port, 1);
+	assert_true(exports_url_valid("ipfix://c?template=extended", &reason));
+	assert_string_equal(reason, "untouched");
+	assert_false(exports_url_valid("ipfix://c?template=octets,octetDeltaCount:4", &reason));
+	assert_string_equal(
+		reason, "template: 'octets' is no element that is metered, docs/fields.md lists "
+			"them; 'octetDeltaCount:4': there is no such length of octetDeltaCount");
+}
+
 /* What is too long is refused, and the reason is cut to its room. */
 static void test_long(void **state)
 {
@@ -129,9 +176,10 @@ static void test_long(void **state)
 	memset(url, 'a', sizeof(url) - 1);
 	url[5000] = ':';
 	assert_int_equal(url_parse(url, &parsed, why), -EINVAL);
-	assert_true(strlen(why) < 100);
-	memcpy(url, "ipfix://c:", 10);
+	assert_true(strlen(why) < 120);
+	memcpy(url, "file:///aa", 10);
 	url[5000] = 'a';
+	url[sizeof(url) - 2] = '/';
 	assert_int_equal(url_parse(url, &parsed, why), -EINVAL);
 	assert_int_equal(strlen(why), URL_WHY_MAX - 1);
 }
@@ -141,6 +189,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_long),
 	};
 

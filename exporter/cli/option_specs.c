@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/cli/option_specs.h"
+#include "exporter/meter/cache.h"
+
+#define DAY_NS (86400 * NSEC_PER_SEC)
+
+static const struct option_word ingress_words[] = {
+	{"auto", HOOK_MODE_AUTO},
+	{"xdp", HOOK_MODE_XDP},
+	{"tc", HOOK_MODE_TC},
+	{"off", HOOK_MODE_OFF},
+	{NULL, 0},
+};
+static const struct option_word egress_words[] = {
+	{"auto", HOOK_MODE_AUTO},
+	{"tc", HOOK_MODE_TC},
+	{"off", HOOK_MODE_OFF},
+	{NULL, 0},
+};
+static const struct option_word summary_words[] = {
+	{"text", SUMMARY_TEXT},
+	{"json", SUMMARY_JSON},
+	{"off", SUMMARY_OFF},
+	{NULL, 0},
+};
+static const struct option_word mask_words[] = {
+	{"tcx", 0},
+	{"xdp-frags", 0},
+	{NULL, 0},
+};
+
+#define FIELD(name) offsetof(struct run_options, name)
+#define BOTH	    (VERB_RUN | VERB_REPLAY)
+
+/* clang-format off */
+const struct option_spec option_specs[] = {
+	{ "interface", "NAME|GLOB", "meter this interface, or all that match; repeatable",
+	  NULL, OPTION_INTERFACE, VERB_RUN, 0, 0, 0, NULL },
+	{ "ingress", "MODE", "hook for arriving packets: auto, xdp, tc or off",
+	  "auto", OPTION_WORD, VERB_RUN, FIELD(ingress), 0, 0, ingress_words },
+	{ "egress", "MODE", "hook for leaving packets: auto, tc or off",
+	  "auto", OPTION_WORD, VERB_RUN, FIELD(egress), 0, 0, egress_words },
+	{ "collector", "URL", "where records go: ipfix://, netflow9://, file:/// or json: (flowtally(8)); repeatable",
+	  NULL, OPTION_COLLECTOR, BOTH, 0, 0, 0, NULL },
+	{ "idle-timeout", "TIME", "a flow is over after this time without a packet",
+	  "15s", OPTION_DURATION, BOTH, FIELD(idle_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "active-timeout", "TIME", "a flow that goes on gets a record that often",
+	  "60s", OPTION_DURATION, BOTH, FIELD(active_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "linger", "TIME", "quiet time after FIN or RST before a flow is over",
+	  "2s", OPTION_DURATION, BOTH, FIELD(linger_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "drain-interval", "TIME", "how often the banks are read (5s or the shorter timeout; 1s with --live)",
+	  NULL, OPTION_DURATION, VERB_RUN, FIELD(drain_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "bank-entries", "N", "flows of each of the two banks in the kernel (131072, more with over 128 CPUs)",
+	  NULL, OPTION_NUMBER32, VERB_RUN, FIELD(bank_entries), 4096, 1 << 24, NULL },
+	{ "cache-entries", "N", "flows that the cache can hold",
+	  "262144", OPTION_NUMBER32, BOTH, FIELD(cache_entries), CACHE_ENTRIES_MIN, 1 << 24, NULL },
+	{ "domain", "N", "observation domain id (from the machine id)",
+	  NULL, OPTION_NUMBER32, BOTH, FIELD(domain), 1, UINT32_MAX, NULL },
+	{ "message-size", "OCTETS", "size of a message over UDP, at most",
+	  "1400", OPTION_NUMBER16, BOTH, FIELD(message_max), 512, 9000, NULL },
+	{ "template-interval", "TIME", "how often templates are sent again over UDP",
+	  "60s", OPTION_DURATION, VERB_RUN, FIELD(template_interval_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "template-messages", "N", "and after so many messages",
+	  "1000", OPTION_NUMBER32, VERB_RUN, FIELD(template_messages), 1, UINT32_MAX, NULL },
+	{ "options-interval", "TIME", "how often interfaces, sampling and flow keys are sent again over UDP",
+	  "300s", OPTION_DURATION, VERB_RUN, FIELD(options_interval_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "statistics-interval", "TIME", "how often statistics of metering and exporting are sent over UDP",
+	  "60s", OPTION_DURATION, VERB_RUN, FIELD(statistics_interval_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "template", "PROFILE", "fields of a record: minimal, default, extended, or names of elements, with commas",
+	  "default", OPTION_TEMPLATE, BOTH, FIELD(template), 0, 0, NULL },
+	{ "enterprise", "N", "enterprise number of elements that are not IANA's",
+	  "32473", OPTION_NUMBER32, BOTH, FIELD(enterprise), 1, UINT32_MAX - 1, NULL },
+	{ "balance", NULL, "share the flows among the UDP collectors instead of sending all to each",
+	  NULL, OPTION_FLAG, BOTH, FIELD(balance), 0, 0, NULL },
+	{ "rate", "N", "records a second to a UDP collector, at most (no ceiling)",
+	  NULL, OPTION_NUMBER32, BOTH, FIELD(rate), 1, UINT32_MAX, NULL },
+	{ "source", "ADDRESS", "send from this address over UDP (chosen by the system)",
+	  NULL, OPTION_ADDRESS, BOTH, FIELD(source), 0, 0, NULL },
+	{ "dscp", "N", "differentiated services code point of datagrams to UDP collectors",
+	  "0", OPTION_NUMBER32, BOTH, FIELD(dscp), 0, 63, NULL },
+	{ "summary", "FORM", "final ledger on standard error: text, json or off",
+	  "text", OPTION_WORD, BOTH, FIELD(summary), 0, 0, summary_words },
+	{ "live", NULL, "show the busiest flows on standard output",
+	  NULL, OPTION_FLAG, VERB_RUN, FIELD(live), 0, 0, NULL },
+	{ "mask", "FEATURES", "for tests: do without these features of the kernel: tcx,xdp-frags",
+	  NULL, OPTION_MASK, VERB_RUN, FIELD(mask), 0, 0, mask_words },
+	{ "verbose", NULL, "say more", NULL, OPTION_FLAG, BOTH, FIELD(verbose), 0, 0, NULL },
+	{ "quiet", NULL, "say no more than errors, warnings, ready and the ledger",
+	  NULL, OPTION_FLAG, BOTH, FIELD(quiet), 0, 0, NULL },
+};
+/* clang-format on */
+
+const size_t option_specs_count = ARRAY_SIZE(option_specs);
+_Static_assert(ARRAY_SIZE(option_specs) <= OPTION_SPECS_MAX, "room for what the user gave");

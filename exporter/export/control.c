@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/export/control.h"
+#include "exporter/export/option_data.h"
+#include "exporter/export/stream.h"
+
+/* selectorAlgorithm, RFC 5477: so many packets of so many, by count. */
+#define SYSTEMATIC_COUNT 1
+
+struct builder {
+	struct collector *c;
+	const struct protocol *protocol;
+	struct wire w;
+	struct control_message *m;
+};
+
+static unsigned int room(const struct builder *b)
+{
+	return (unsigned int)(b->w.end - b->w.at);
+}
+
+static void put_template(struct builder *b, enum option_template_symbol t)
+{
+	option_put_template(&b->w, t, b->protocol);
+	b->m->header.records++;
+}
+
+static void put_record(struct builder *b, enum option_template_symbol t,
+		       const struct option_values *values)
+{
+	option_put_record(&b->w, t, b->protocol, values);
+	b->m->header.records++;
+	b->m->data_records++;
+}
+
+/* A template and its only record, each in a set. */
+static void put_pair(struct builder *b, enum option_template_symbol t,
+		     const struct option_values *values)
+{
+	uint8_t *set;
+
+	if (!option_exists(t, b->protocol))
+		return;
+	put_template(b, t);
+	set = set_begin(&b->w, option_template_id(t));
+	put_record(b, t, values);
+	set_end(&b->w, set, b->protocol);
+}
+
+static void build_templates(struct builder *b)
+{
+	const struct profile *profile = b->c->stream->profile;
+	uint8_t *set = set_begin(&b->w, b->protocol->set_template);
+	unsigned int i = b->c->control.next[CONTROL_TEMPLATES];
+
+	for (; i < _FAMILY_MAX; i++) {
+		const struct flow_template *t = &profile->templates[i];
+
+		/* 8 octets a field at most, and the padding. */
+		if (b->m->header.records && room(b) < 4 + 8u * t->count + 3)
+			break;
+		wire_put(&b->w, t->id, 2);
+		wire_put(&b->w, template_fields(t, b->protocol->id), 2);
+		for (unsigned int j = 0; j < t->count; j++)
+			b->protocol->put_field(&b->w, &flow_fields[t->fields[j]],
+					       profile->enterprise);
+		b->m->header.records++;
+	}
+	set_end(&b->w, set, b->protocol);
+	b->m->next = i % _FAMILY_MAX;
+}
+
+static void build_sampling(struct builder *b)
+{
+	struct option_values values = {
+		.number = {[OPTION_DOMAIN] = b->c->context->options.domain,
+			   [OPTION_SAMPLING_INTERVAL] = 1,
+			   [OPTION_SELECTOR] = 1,
+			   [OPTION_SELECTOR_ALGORITHM] = SYSTEMATIC_COUNT,
+			   [OPTION_SAMPLED] = 1,
+			   [OPTION_SPACE] = 0},
+	};
+
+	/* This one first: goflow2 takes the first that it finds. */
+	put_pair(b, OPTIONS_SAMPLING, &values);
+	put_pair(b, OPTIONS_SELECTOR, &values);
+}
+
+static void build_keys(struct builder *b)
+{
+	uint8_t *set;
+
+	put_template(b, OPTIONS_FLOW_KEYS);
+	set = set_begin(&b->w, option_template_id(OPTIONS_FLOW_KEYS));
+	for (unsigned int i = 0; i < _FAMILY_MAX; i++) {
+		const struct flow_template *t = &b->c->stream->profile->templates[i];
+		struct option_values values = {
+			.number = {[OPTION_TEMPLATE] = t->id,
+				   [OPTION_KEYS] = template_keys(t, b->protocol->id)}};
+
+		put_record(b, OPTIONS_FLOW_KEYS, &values);
+	}
+	set_end(&b->w, set, b->protocol);
+}
+
+static bool in_profile(const struct profile *profile, unsigned int symbol)
+{
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+		for (unsigned int i = 0; i < profile->templates[family].count; i++)
+			if (profile->templates[family].fields[i] == symbol)
+				return true;
+	return false;
+}
+
+static void build_types(struct builder *b)
+{
+	const struct profile *profile = b->c->stream->profile;
+	uint8_t *set = NULL;
+
+	if (!option_exists(OPTIONS_TYPES, b->protocol))
+		return;
+	for (unsigned int i = 0; i < _FIELD_MAX; i++) {
+		const struct field *field = &flow_fields[i];
+		struct option_values values = {
+			.number = {[OPTION_ENTERPRISE] = profile->enterprise,
+				   [OPTION_ELEMENT] = field->id,
+				   [OPTION_TYPE] = field->type,
+				   [OPTION_SEMANTICS] = field->semantics,
+				   [OPTION_UNITS] = field->units},
+			.string = {[OPTION_NAME] = field->name},
+		};
+
+		if (!field->pen || !in_profile(profile, i))
+			continue;
+		if (!set) {
+			put_template(b, OPTIONS_TYPES);
+			set = set_begin(&b->w, option_template_id(OPTIONS_TYPES));
+		}
+		put_record(b, OPTIONS_TYPES, &values);
+	}
+	if (set)
+		set_end(&b->w, set, b->protocol);
+}
+
+static void build_interfaces(struct builder *b)
+{
+	const struct export_context *context = b->c->context;
+	unsigned int i = b->c->control.next[CONTROL_INTERFACES];
+	uint8_t *set;
+
+	if (i >= context->interface_count)
+		return;
+	put_template(b, OPTIONS_INTERFACES);
+	set = set_begin(&b->w, option_template_id(OPTIONS_INTERFACES));
+	for (; i < context->interface_count; i++) {
+		const struct export_interface *interface = &context->interfaces[i];
+		struct option_values values = {
+			.number = {[OPTION_DOMAIN] = context->options.domain,
+				   [OPTION_IFINDEX] = interface->ifindex},
+			.string = {[OPTION_IFNAME] = interface->name,
+				   [OPTION_IFTEXT] = interface->description},
+		};
+
+		if (room(b) < option_record_max(OPTIONS_INTERFACES, b->protocol) + 3)
+			break;
+		put_record(b, OPTIONS_INTERFACES, &values);
+	}
+	set_end(&b->w, set, b->protocol);
+	b->m->next = i < context->interface_count ? i : 0;
+}
+
+static void build_statistics(struct builder *b)
+{
+	const struct collector_stats *stats = &b->c->stats;
+	const struct export_context *context = b->c->context;
+	struct export_count lost = {0};
+	struct option_values values = {
+		.number = {[OPTION_DOMAIN] = context->options.domain,
+			   [OPTION_PROCESS] = 1,
+			   [OPTION_MESSAGES] = stats->messages,
+			   [OPTION_RECORDS] = stats->exported.records,
+			   [OPTION_OCTETS] = stats->bytes},
+	};
+
+	b->m->sequence = SEQUENCE_STATISTICS;
+	put_pair(b, OPTIONS_METERING_STATISTICS, &values);
+
+	values.number[OPTION_PACKETS] = context->unmetered.packets;
+	values.number[OPTION_OCTETS] = context->unmetered.octets;
+	values.number[OPTION_FIRST_MS] = context->unmetered.first_ms;
+	values.number[OPTION_LAST_MS] = context->unmetered.last_ms;
+	put_pair(b, OPTIONS_METERING_RELIABILITY, &values);
+
+	for (unsigned int i = 0; i < _EXPORT_LOSS_MAX; i++)
+		count_add(&lost, &stats->lost[i]);
+	values.number[OPTION_PROCESS] = b->c->number;
+	values.number[OPTION_RECORDS] = lost.records;
+	values.number[OPTION_PACKETS] = lost.packets;
+	values.number[OPTION_OCTETS] = lost.octets;
+	values.number[OPTION_FIRST_MS] = b->c->first_loss_ms;
+	values.number[OPTION_LAST_MS] = b->c->last_loss_ms;
+	put_pair(b, OPTIONS_EXPORTING_RELIABILITY, &values);
+}
+
+static void (*const builders[_CONTROL_MAX])(struct builder *b) = {
+	[CONTROL_TEMPLATES] = build_templates,
+	[CONTROL_SAMPLING] = build_sampling,
+	[CONTROL_KEYS] = build_keys,
+	[CONTROL_TYPES] = build_types,
+	[CONTROL_INTERFACES] = build_interfaces,
+	[CONTROL_STATISTICS] = build_statistics,
+};
+
+/* That of the data which follows. */
+static uint64_t base_ms(const struct collector *c)
+{
+	return c->queue->count ? queue_at(c->queue, 0)->message->base_ms : c->stream->base_ms;
+}
+
+bool control_build(struct collector *c, uint16_t limit, struct control_message *m)
+{
+	const struct protocol *p = c->session.protocol;
+
+	for (unsigned int kind = 0; kind < _CONTROL_MAX; kind++) {
+		struct builder b = {.c = c, .protocol = p, .m = m};
+
+		if (!(c->control.pending & 1u << kind))
+			continue;
+		m->header = (struct protocol_header){.base_ms = base_ms(c)};
+		m->sequence = SEQUENCE_DOMAIN;
+		m->data_records = 0;
+		m->kind = (enum control_kind)kind;
+		m->next = 0;
+		b.w = (struct wire){.at = m->data + p->header,
+				    .end = m->data + MIN(limit, (unsigned int)CONTROL_MESSAGE_MAX)};
+		builders[kind](&b);
+		if ((kind == CONTROL_TEMPLATES || m->data_records) && !b.w.overflow) {
+			m->header.length = (uint16_t)(b.w.at - m->data);
+			return true;
+		}
+		control_advance(&c->control, m);
+	}
+	return false;
+}
+
+void control_advance(struct control *control, const struct control_message *m)
+{
+	control->next[m->kind] = m->next;
+	if (!m->next)
+		control->pending &= ~(1u << m->kind);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * What a collector is told beside flow records: templates and options.  A message is built when it can
+ * be sent, from what is known then; options come with their template in the same message, so that they
+ * can be read whatever was lost before.
+ */
+#include "exporter/export/collector.h"
+
+#define CONTROL_OPTIONS \
+	(1u << CONTROL_SAMPLING | 1u << CONTROL_KEYS | 1u << CONTROL_TYPES | \
+	 1u << CONTROL_INTERFACES)
+
+#define CONTROL_MESSAGE_MAX 1400
+
+struct control_message {
+	uint8_t data[CONTROL_MESSAGE_MAX];
+	struct protocol_header header; /* to be stamped: wall_ms and sequence are missing */
+	enum session_sequence sequence;
+	uint16_t data_records;
+	enum control_kind kind;
+	unsigned int next; /* what the next message of this kind begins with; 0: there is none */
+};
+
+/*
+ * The next message that is pending at the collector, of `limit` octets at most.  False when there is
+ * none; what has nothing to say, or does not fit, is not pending any more.
+ */
+bool control_build(struct collector *c, uint16_t limit, struct control_message *m);
+
+/* The message has been sent: the next one follows. */
+void control_advance(struct control *control, const struct control_message *m);

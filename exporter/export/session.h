@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* What one transport session numbers: sequences and export times.  Given when a message leaves. */
+#include "exporter/export/protocol.h"
+
+/* Statistics of the exporter are of no observation domain; in IPFIX they have a sequence of their own. */
+enum session_sequence {
+	SEQUENCE_DOMAIN,
+	SEQUENCE_STATISTICS,
+	_SEQUENCE_MAX,
+};
+
+struct session {
+	const struct protocol *protocol;
+	uint32_t domain;
+	uint32_t sequence[_SEQUENCE_MAX]; /* of the next message */
+	uint32_t export_time;		  /* of the last one, s since 1970 */
+};
+
+/* Which sequence a message counts in: NetFlow v9 has one, and so has an exporter of domain 0. */
+static inline uint32_t *session_sequence(struct session *s, enum session_sequence which)
+{
+	bool one = s->protocol->sequence_messages || !s->domain;
+
+	return &s->sequence[one ? SEQUENCE_DOMAIN : which];
+}
+
+/*
+ * Writes the header of a message: `h` holds length, records, wall_ms, base_ms and sequence.  The export
+ * time is never before that of an earlier message, nor before `newest_ms`, the end of its newest flow.
+ */
+void session_put_header(struct session *s, uint8_t *out, struct protocol_header *h,
+			enum session_sequence which, uint64_t newest_ms);
+
+/* A message with so many data records has been sent, or is lost for good. */
+static inline void session_advance(struct session *s, enum session_sequence which, uint32_t records)
+{
+	*session_sequence(s, which) += protocol_steps(s->protocol, records);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include "exporter/export/stream.h"
+
+/*
+ * NetFlow v9: times are below 2^31 ms after the base, which is set anew, a day before the record, when
+ * one is not: so they neither wrap nor lie before it.
+ */
+#define BASE_SPAN_MS (1ull << 31)
+
+static uint16_t records_max(const struct stream *s)
+{
+	const struct flow_template *t = s->profile->templates;
+	enum protocol_id p = s->protocol->id;
+
+	return s->message_max / MIN(t[FAMILY_IPV4].length[p], t[FAMILY_IPV6].length[p]);
+}
+
+void stream_init(struct stream *s, const struct protocol *protocol, const struct profile *profile,
+		 uint16_t message_max)
+{
+	*s = (struct stream){.protocol = protocol, .profile = profile, .message_max = message_max};
+}
+
+int stream_join(struct stream *s, struct collector *c)
+{
+	struct pool pool;
+	int r;
+
+	if (!pool_idle(&s->pool))
+		return -EBUSY;
+	r = pool_init(&pool, s->pool.slots + c->queue->slots, s->message_max, records_max(s));
+	if (r < 0)
+		return r;
+	pool_done(&s->pool);
+	s->pool = pool;
+	s->members[s->count++] = c;
+	return 0;
+}
+
+void stream_done(struct stream *s)
+{
+	pool_done(&s->pool);
+}
+
+/* With a place for it at each member that has room; NULL when none has. */
+static struct message *open_message(struct stream *s, const struct flow_template *template)
+{
+	struct message *m;
+	uint32_t members = 0;
+
+	for (unsigned int i = 0; i < s->count; i++)
+		if (queue_has_room(s->members[i]->queue))
+			members |= 1u << i;
+	if (!members)
+		return NULL;
+	m = pool_take(&s->pool);
+	if (!m)
+		return NULL;
+	for (unsigned int i = 0; i < s->count; i++)
+		s->members[i]->queue->reserved += members >> i & 1;
+	m->members = members;
+	m->template = template;
+	m->base_ms = s->base_ms;
+	return m;
+}
+
+static void close_message(struct stream *s, enum flow_family family)
+{
+	struct message *m = TAKE_PTR(s->open[family]);
+
+	m->references++; /* a member may send it at once */
+	for (unsigned int i = 0; i < s->count; i++) {
+		struct collector *c = s->members[i];
+
+		if (!(m->members >> i & 1))
+			continue;
+		queue_push(c->queue, m);
+		if (c->ops->pushed)
+			c->ops->pushed(c);
+	}
+	m->references--;
+	pool_put(&s->pool, m);
+}
+
+static void count_record(struct stream *s, const struct message *m, const struct flow *flow)
+{
+	struct export_count count = count_flow(flow);
+
+	for (unsigned int i = 0; i < s->count; i++) {
+		struct collector *c = s->members[i];
+
+		count_add(&c->stats.given, &count);
+		if (m && m->members >> i & 1) {
+			count_add(&c->stats.queued, &count);
+		} else {
+			collector_lose(c, EXPORT_LOSS_QUEUE_FULL, &count);
+			c->queue->lost++;
+		}
+	}
+}
+
+/* The message for this flow, with room for a record; NULL when no member has room. */
+static struct message *find_message(struct stream *s, const struct flow *flow, int64_t clock_ns)
+{
+	enum flow_family family = flow_family(flow);
+	struct message *m = s->open[family];
+	uint64_t start_ms = (flow->record.first_ns + (uint64_t)clock_ns) / NSEC_PER_MSEC;
+
+	if (s->protocol->id == PROTOCOL_NETFLOW9 &&
+	    start_ms - (m ? m->base_ms : s->base_ms) >= BASE_SPAN_MS) {
+		if (m)
+			close_message(s, family);
+		m = NULL;
+		s->base_ms = start_ms - MIN(start_ms, STREAM_BASE_AHEAD_MS);
+	}
+	if (!m)
+		m = s->open[family] = open_message(s, &s->profile->templates[family]);
+	return m;
+}
+
+void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
+{
+	struct message *m = find_message(s, flow, clock_ns);
+	struct record_clock clock = {.offset_ns = clock_ns};
+	const struct flow_template *t;
+	uint64_t end_ms;
+	uint16_t length;
+
+	count_record(s, m, flow);
+	if (!m)
+		return;
+	t = m->template;
+	length = t->length[s->protocol->id];
+	clock.base_ms = m->base_ms;
+	t->encode[s->protocol->id](m->data + m->length, t, flow, &clock);
+	m->amounts[m->records++] =
+		(struct message_amount){flow->record.packets, flow->record.octets};
+	m->length += length;
+	end_ms = (flow->record.last_ns + (uint64_t)clock_ns) / NSEC_PER_MSEC;
+	m->newest_ms = MAX(m->newest_ms, end_ms);
+	if (s->protocol->header + SET_HEADER + m->length + length + s->protocol->align - 1 >
+	    s->message_max)
+		close_message(s, flow_family(flow));
+}
+
+bool stream_has_room(const struct stream *s, unsigned int member, const struct flow *flow)
+{
+	const struct message *m = s->open[flow_family(flow)];
+
+	return m ? m->members >> member & 1 : queue_has_room(s->members[member]->queue);
+}
+
+void stream_flush(struct stream *s)
+{
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
+		if (s->open[family])
+			close_message(s, (enum flow_family)family);
+	}
+}
