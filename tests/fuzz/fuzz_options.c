@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include "exporter/cli/options.h"
 #include "exporter/export/export.h"
+#include "exporter/export/profile.h"
 #include "exporter/export/url.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
@@ -51,6 +52,17 @@ bool exports_url_valid(const char *url, const char **ret_why)
 
 	*ret_why = why;
 	return url_parse(url, &parsed, why) == 0;
+}
+
+bool exports_template_valid(const char *text, const char **ret_why)
+{
+	static char why[PROFILE_WHY_MAX];
+	_cleanup_(profile_freep) struct profile *profile = NULL;
+	int r = profile_new(&profile, text, ENTERPRISE_DEFAULT, why);
+
+	fuzz_require((r == 0) == (profile != NULL) ? NULL : "refused, and written");
+	*ret_why = why;
+	return r == 0;
 }
 
 static const char *check_options(enum option_verb verb, const struct run_options *o)
@@ -125,6 +137,8 @@ void fuzz_write_seeds(void)
 		"1capture.pcap\n--collector\nfile:///tmp/a\n--summary=off\n",
 		"1-\n--collector=json:-\n--help\n",
 		"1--\n--collector\n",
+		"1-\n--collector\njson:-\n--template=octetDeltaCount,tcpControlBits:2\n--dscp\n8\n",
+		"0--interface\na\n--template\nextended\n--enterprise\n9\n--balance\n--rate=5\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)

@@ -8,7 +8,7 @@
 
 static const char *check_url(const char *text, const struct collector_url *url)
 {
-	bool network = url->scheme == URL_IPFIX;
+	bool network = url->scheme == URL_IPFIX || url->scheme == URL_NETFLOW9;
 
 	if (url->text != text)
 		return "the text of another URL";
@@ -52,9 +52,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 void fuzz_write_seeds(void)
 {
 	static const char *const urls[] = {
-		"ipfix://collector",	  "ipfix://192.0.2.1:65535",  "ipfix://[2001:db8::1]:2055",
-		"ipfix://a.b-c_d.:1",	  "file:///var/flows.ipfix",  "json:-",
-		"json:///flows?rotate=1", "ipfix://[::ffff:1.2.3.4]", "netflow9://host",
+		"ipfix://collector",
+		"ipfix://192.0.2.1:65535",
+		"ipfix://[2001:db8::1]:2055",
+		"ipfix://a.b-c_d.:1",
+		"file:///var/flows.ipfix",
+		"json:-",
+		"json:///flows?rotate=1",
+		"ipfix://[::ffff:1.2.3.4]",
+		"netflow9://host",
+		"ipfix://c?rate=1&dscp=8&source=::1&template=minimal&message-size=512",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(urls); i++)
