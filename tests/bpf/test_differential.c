@@ -146,7 +146,7 @@ static uint32_t give_folder(struct differential *d, const char *folder)
 static void test_captures(void **state)
 {
 	struct differential d = {.give = *state};
-	uint32_t packets = give_folder(&d, getenv("FLOWTALLY_PCAPS"));
+	uint32_t packets = give_folder(&d, getenv("FLOWTALLY_PCAPS") ?: ".");
 
 	assert_true(packets > 0);
 	compare(&d, "captures");
