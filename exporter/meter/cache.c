@@ -242,6 +242,13 @@ static void entry_remove(struct cache *cache, struct entry *entry)
 	cache->stats.entries--;
 }
 
+/* Ends a flow that was quiet until its quiet_deadline(); it is in no slot of the wheel any more. */
+static void entry_end_quiet(struct cache *cache, struct entry *entry)
+{
+	entry_export(cache, entry, entry->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
+	entry_remove(cache, entry);
+}
+
 static void entry_continue(struct entry *entry)
 {
 	entry->continued = true;
@@ -319,6 +326,12 @@ void cache_merge(struct cache *cache, const struct flow_key *key, const struct f
 	if (!delta->packets)
 		return; /* there is no flow without a packet */
 	entry = entry_find(cache, key, hash);
+	if (entry && delta->first_ns >= quiet_deadline(cache, entry)) {
+		/* over before this began, only that nobody has looked since */
+		wheel_remove(cache, entry);
+		entry_end_quiet(cache, entry);
+		entry = NULL;
+	}
 	if (entry) {
 		record_merge(&entry->record, delta);
 		entry->ended |= !!(delta->tcp_flags & TCP_FIN_OR_RST);
@@ -340,8 +353,7 @@ void cache_merge(struct cache *cache, const struct flow_key *key, const struct f
 static void entry_fire(struct cache *cache, struct entry *entry, uint64_t now_ns)
 {
 	if (quiet_deadline(cache, entry) <= now_ns) {
-		entry_export(cache, entry, entry->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
-		entry_remove(cache, entry);
+		entry_end_quiet(cache, entry);
 		return;
 	}
 	if (active_deadline(cache, entry) <= now_ns) {

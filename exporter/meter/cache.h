@@ -59,7 +59,10 @@ int cache_new(struct cache **ret, const struct cache_options *options);
 struct cache *cache_free(struct cache *cache);
 DEFINE_CLEANUP(struct cache *, cache_free)
 
-/* Adds a delta to its flow. */
+/*
+ * Adds a delta to its flow; where it begins after a gap that ends the flow, to a new one.  A gap
+ * inside one delta is not seen.
+ */
 void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta);
 
 /*

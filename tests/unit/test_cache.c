@@ -183,8 +183,8 @@ static void test_precedence(void **state)
 	merge(cache, 3, 1000 * SEC, 1300 * SEC, FIN);
 	cache_expire(cache, 1300 * SEC + LINGER - 1);
 	expect_record(FLOW_END_ACTIVE, 2); /* lingers still */
-	merge(cache, 3, 1302 * SEC, 1302 * SEC, ACK);
-	cache_expire(cache, 1302 * SEC + LINGER);
+	merge(cache, 3, 1301 * SEC, 1301 * SEC, ACK);
+	cache_expire(cache, 1301 * SEC + LINGER);
 	assert_int_equal(records.flow[0].record.tcp_flags, ACK);
 	expect_record(FLOW_END_DETECTED, 2); /* its end was seen before the last record */
 	expect_empty(cache);
@@ -194,6 +194,24 @@ static void test_precedence(void **state)
 	cache_expire(cache, 1700 * SEC + LINGER);
 	assert_int_equal(records.count, 0);
 	expect_empty(cache);
+}
+
+/* A gap ends the flow although nobody looked in between: what comes after it is a new one. */
+static void test_gap(void **state)
+{
+	_cleanup_(cache_freep) struct cache *cache = new_cache(64);
+
+	(void)state;
+	merge(cache, 1, 1 * SEC, 1 * SEC, ACK);
+	merge(cache, 1, 1 * SEC + IDLE - 1, 1 * SEC + IDLE - 1, ACK);
+	merge(cache, 1, 1 * SEC + 2 * IDLE - 1, 1 * SEC + 2 * IDLE - 1, FIN | ACK);
+	assert_int_equal(records.flow[0].record.last_ns, 1 * SEC + IDLE - 1);
+	expect_record(FLOW_END_IDLE, 4);
+	merge(cache, 1, 1 * SEC + 2 * IDLE - 1 + LINGER, 400 * SEC, SYN);
+	expect_record(FLOW_END_DETECTED, 2);
+	cache_flush(cache, FLOW_END_FORCED);
+	assert_int_equal(records.flow[0].record.first_flags, SYN);
+	expect_record(FLOW_END_FORCED, 2);
 }
 
 static void test_full(void **state)
@@ -296,8 +314,7 @@ static void test_phase(void **state)
 	(void)state;
 	/* All begin in one instant: the first active records are spread over half the timeout. */
 	for (uint32_t i = 0; i < FLOWS; i++) {
-		merge(cache, i, SEC, SEC, 0);
-		merge(cache, i, SEC + ACTIVE, SEC + ACTIVE, 0);
+		merge(cache, i, SEC, SEC + ACTIVE, 0);
 	}
 	cache_expire(cache, SEC + ACTIVE / 2 - 1);
 	assert_int_equal(records.count, 0);
@@ -320,8 +337,7 @@ static void test_seed(void **state)
 		_cleanup_(cache_freep) struct cache *cache = new_cache(64);
 
 		for (uint32_t i = 0; i < 32; i++) {
-			merge(cache, i, 0, 0, 0);
-			merge(cache, i, ACTIVE, ACTIVE, 0);
+			merge(cache, i, 0, ACTIVE, 0);
 		}
 		for (unsigned int step = 0; step < 60; step++) {
 			cache_expire(cache, ACTIVE / 2 + (step + 1) * (ACTIVE / 120));
@@ -470,13 +486,14 @@ static void test_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_idle),	   cmocka_unit_test(test_active),
-		cmocka_unit_test(test_detected),   cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_full),	   cmocka_unit_test(test_record),
-		cmocka_unit_test(test_phase),	   cmocka_unit_test(test_seed),
-		cmocka_unit_test(test_clock),	   cmocka_unit_test(test_clock_end),
-		cmocka_unit_test(test_clock_jump), cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_options),	   cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_idle),	  cmocka_unit_test(test_active),
+		cmocka_unit_test(test_detected),  cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_gap),	  cmocka_unit_test(test_full),
+		cmocka_unit_test(test_record),	  cmocka_unit_test(test_phase),
+		cmocka_unit_test(test_seed),	  cmocka_unit_test(test_clock),
+		cmocka_unit_test(test_clock_end), cmocka_unit_test(test_clock_jump),
+		cmocka_unit_test(test_keys),	  cmocka_unit_test(test_options),
+		cmocka_unit_test(test_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,13 +99,23 @@ static void model_merge(uint32_t number, const struct flow_record *delta)
 	struct model_flow *flow = &model.flow[number];
 	struct flow_record *record = &flow->record;
 	struct flow_key key = {.protocol = 6};
+	enum flow_end over;
 
 	memcpy(key.src, &number, sizeof(number));
+	if (flow->present && delta->first_ns >= model_quiet(flow))
+		model.forced = flow->ended ? FLOW_END_DETECTED : FLOW_END_IDLE;
 	if (!flow->present && model.count == MODEL_CAPACITY)
 		model_evict();
-	model.forced = FLOW_END_RESOURCES; /* the only record a merge may bring */
+	/* the only records a merge may bring: of this flow, which was over, or of the oldest */
+	over = model.forced;
+	if (!over)
+		model.forced = FLOW_END_RESOURCES;
 	cache_merge(model.cache, &key, delta);
 	model.forced = 0;
+	if (over && flow->present) { /* it had nothing to say */
+		flow->present = false;
+		model.count--;
+	}
 	if (!flow->present) {
 		*flow = (struct model_flow){.present = true, .record = *delta};
 		model.count++;
