@@ -141,10 +141,18 @@ static void refresh_live(struct run *r, uint64_t now_ns)
 	live_refresh(r->live, &totals);
 }
 
+/* Times are monotonic up to here, so that a step of the wall clock changes no duration. */
+static void set_clock(const struct run *r)
+{
+	exports_set_clock(r->exports,
+			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
 
+	set_clock(r); /* a full cache exports while it merges */
 	for (uint32_t i = 0; i < batch->count; i++) {
 		cache_merge(r->cache, &batch->keys[i], &batch->records[i]);
 		if (r->live)
@@ -152,8 +160,6 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	}
 	if (!batch->end)
 		return;
-	exports_set_clock(r->exports,
-			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
 	cache_expire(r->cache, batch->swap_ns);
 	tell_collectors(r); /* failing that, they keep what they know */
 	exports_flush(r->exports);
