@@ -29,7 +29,7 @@ from tap import check, check_equal
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
 SECONDS = 30 if TORTURE else 5
 WARM_UP_SECONDS = 1  # the cache is full by then
-RATE = 1000000  # about what a generator makes of packets a second: for how long it takes
+RATE_REFUSED, RATE_KEPT = 1600000, 600000  # packets a second that one CPU makes, about: for how long it takes
 FLOWS = 1 << 28  # more than it has packets, from 10.0.0.0 on, 4096 ports each
 SENDER, RECEIVER, SINK = 'send0', 'receive0', 'sink0'
 FLOOD_OCTETS = 46  # IP layer, of a packet
@@ -54,9 +54,9 @@ def build(box):
 class Flood:
     """A generator, which ends by itself."""
 
-    def __init__(self, box):
+    def __init__(self, box, rate):
         self.process = box.start('node', sys.argv[2], SENDER, RECEIVER, SINK, FLOWS,
-                                 (WARM_UP_SECONDS + SECONDS) * RATE, 0, stdout=subprocess.PIPE)
+                                 (WARM_UP_SECONDS + SECONDS) * rate, 0, stdout=subprocess.PIPE)
 
     def wait(self):
         """What it says of itself."""
@@ -165,7 +165,7 @@ def read(path):
     return lasting, flood
 
 
-def run_flood(box, options, path):
+def run_flood(box, options, rate, path):
     """The ledger, packets sent by lasting flow, packets arrived, what the generator says, and memory before and after.
 
     Beside the file there is a collector that takes no more than the pace of UDP: its losses have names, too.
@@ -175,7 +175,7 @@ def run_flood(box, options, path):
                            '--collector', f'file://{path}', '--collector', 'ipfix://127.0.0.1') as daemon:
         before = box.packets('node', RECEIVER, 'rx')
         lasting = Lasting(box)
-        flood = Flood(box)
+        flood = Flood(box, rate)
         time.sleep(WARM_UP_SECONDS)
         memory = [resident(daemon.process)]
         generated = flood.wait()
@@ -190,7 +190,7 @@ def test_flood(options, refuses):
     with scratch() as directory, Sandbox('node') as box:
         build(box)
         path = f'{directory}/flood.ipfix'
-        ledger, sent, arrived, generated, memory = run_flood(box, options, path)
+        ledger, sent, arrived, generated, memory = run_flood(box, options, RATE_REFUSED if refuses else RATE_KEPT, path)
         lasting, flood = read(path)
     refused = ledger['refused'].get('bank_full', {'packets': 0, 'octets': 0})
     refused_lasting = (refused['octets'] - FLOOD_OCTETS * refused['packets']) // (LASTING_OCTETS - FLOOD_OCTETS)
