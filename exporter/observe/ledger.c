@@ -240,8 +240,9 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 	const struct ledger_amount all = accounted(l), bank = ledger_bank(l);
 	const struct collector_stats *c;
 
-	fprintf(file, "ledger: seen %" PRIu64 " packets = accounted %" PRIu64,
-		l->seen[0] + l->seen[1], all.packets);
+	fprintf(file, "ledger: %sseen %" PRIu64 " packets = accounted %" PRIu64,
+		ledger_balanced(l) ? "" : "THE LEDGER DOES NOT BALANCE; ", l->seen[0] + l->seen[1],
+		all.packets);
 	print_class(l, false, file);
 	print_class(l, true, file);
 	fprintf(file,
@@ -251,8 +252,6 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 		l->evicted.packets, l->drain_error.packets);
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
 		print_collector(c, file);
-	if (!ledger_balanced(l))
-		fprintf(file, "; THE LEDGER DOES NOT BALANCE");
 }
 
 static json_t *json_amount(struct ledger_amount amount)

@@ -84,6 +84,28 @@ static void expect_error(const char *line, const char *a, const char *b)
 		fail_msg("%s: %d, not (%s, %s): %s", line, r, a, b, got.text);
 }
 
+/* A message is one line, whole, whatever it quotes. */
+static void test_log(void **state)
+{
+	char longest[5000];
+	int saved;
+
+	(void)state;
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	saved = capture_begin(stderr);
+	log_notice("%s end", longest);
+	capture_end(stderr, saved);
+	assert_int_equal(got.lines, 1);
+	assert_int_equal(strspn(got.text + strlen("flowtally: "), "x"), sizeof(longest) - 1);
+	assert_non_null(strstr(got.text, "x end\n"));
+	saved = capture_begin(stderr);
+	log_errno(LOG_ERR, ENOENT, "a\nb\x1b\x7f");
+	capture_end(stderr, saved);
+	assert_string_equal(got.text, "flowtally: a\\x0ab\\x1b\\x7f: No such file or directory\n");
+	expect_error("run --interface e --collector ipfix://a\nb", "'ipfix://a\\x0ab'", "control");
+}
+
 static void test_defaults(void **state)
 {
 	const struct run_options *o = &got.options;
@@ -294,6 +316,7 @@ int main(void)
 		cmocka_unit_test(test_replay),	 cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_usage),	 cmocka_unit_test(test_all_errors),
 		cmocka_unit_test(test_help),	 cmocka_unit_test(test_value),
+		cmocka_unit_test(test_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
