@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include "exporter/cli/verbs.h"
+#include "exporter/log.h"
 #include "exporter/util.h"
 
 static const struct {
@@ -22,8 +25,28 @@ static void print_usage(FILE *file)
 		"\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
 }
 
+/*
+ * Else the first files opened get these numbers, and what is meant for the standard streams is written
+ * into them.  The wrong way round, so that reading and writing fail as they did.
+ */
+static int fill_standard_streams(void)
+{
+	int fd;
+
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++) {
+		if (fcntl(i, F_GETFD) >= 0 || errno != EBADF)
+			continue;
+		fd = open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+		if (fd != i)
+			return -EBADF;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (fill_standard_streams() < 0)
+		return 1;
 	signal(SIGPIPE, SIG_IGN);
 	if (argc > 1 &&
 	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
@@ -38,7 +61,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], verbs[i].name))
 			return verbs[i].main(argc - 1, argv + 1);
 	if (argc > 1)
-		fprintf(stderr, "flowtally: no verb '%s'\n", argv[1]);
+		log_error("no verb '%s'", argv[1]);
 	print_usage(stderr);
 	return 2;
 }

@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import collect
@@ -163,6 +164,38 @@ def scribble(text):
     return text[:at] + b'\xff\xff\xff\x7f' + text[at + 4:]
 
 
+def usage_error(environment, path):
+    """What a wrong command line says, with its standard error in this file."""
+    with open(path, 'wb') as file:
+        subprocess.run([program.binary(), 'run'], stderr=file, env=os.environ | environment(file), check=False, timeout=20)
+    return path.read_text()
+
+
+def stream_name(file):
+    status = os.fstat(file.fileno())
+    return f'{status.st_dev}:{status.st_ino}'
+
+
+def test_journal():
+    """Lines have the priority of the journal where it is what reads them, not below it."""
+    with scratch() as directory:
+        path = Path(directory) / 'stderr'
+        text = usage_error(lambda file: {'JOURNAL_STREAM': stream_name(file)}, path)
+        check(text.startswith('<3>no interface'), text)
+        text = usage_error(lambda _: {'JOURNAL_STREAM': '8:1'}, path)
+        check(text.startswith('flowtally: no interface'), text)
+
+
+def test_closed_streams():
+    """Closed standard streams are not taken for the files that are opened next."""
+    with scratch() as directory:
+        capture, output = Path(directory) / 'in.pcap', Path(directory) / 'flows.json'
+        capture.write_bytes(traffic.capture_of([traffic.udp_frame(1000)]))
+        words = [program.binary(), 'replay', str(capture), '--collector', f'json://{output}']
+        subprocess.run(['sh', '-c', 'exec "$0" "$@" <&- >&- 2>&-', *words], check=True, timeout=20)
+        check_equal('lines in the file', [line[:1] for line in output.read_text().splitlines()], ['{'])
+
+
 def main():
     tap.require('ip', 'tc', 'ethtool', 'setpriv', 'unshare', 'ipfixDump')
     program.binary()
@@ -177,6 +210,8 @@ def main():
             ('one of two interfaces is not there', functools.partial(test_one_of_two, box)),
             ('truncated capture', functools.partial(test_damaged, cut, 9)),
             ('damaged capture', functools.partial(test_damaged, scribble, 5)),
+            ('standard error is the journal', test_journal),
+            ('closed standard streams', test_closed_streams),
         ])
 
 
