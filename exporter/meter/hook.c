@@ -35,19 +35,6 @@ int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t
 	return 0;
 }
 
-/* First in the chain: a program in front of ours that accepts or redirects would end it (cilium #41393). */
-static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_direction direction)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = ATTACH_BEFORE);
-	const int type = direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
-	int fd = bpf_link_create(prog, (int)ifindex, (enum bpf_attach_type)type, &opts);
-
-	if (fd < 0)
-		return fd;
-	*hook = (struct hook){.fd = fd, .ifindex = ifindex, .direction = direction};
-	return 0;
-}
-
 static struct bpf_tc_hook clsact_hook(uint32_t ifindex, enum flow_direction direction)
 {
 	return (struct bpf_tc_hook){
@@ -57,23 +44,42 @@ static struct bpf_tc_hook clsact_hook(uint32_t ifindex, enum flow_direction dire
 	};
 }
 
+/* Whether the socket bound to this name belongs to somebody who may keep us off: root, or our own user. */
+static bool holder_counts(const struct sockaddr_un *address, socklen_t length)
+{
+	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)address, length) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return false;
+	return peer.uid == 0 || peer.uid == geteuid();
+}
+
 /*
  * An abstract socket lives exactly as long as the process that bound it, and is known in its network
  * namespace alone, as the filter is: whoever can bind it knows that a filter at our place is a dead
- * exporter's.
+ * exporter's.  Anybody can bind the name, so a holder's user is looked at.
  */
 static int clsact_lock(uint32_t ifindex, enum flow_direction direction)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
 			 "flowtally/clsact/%u/%d", ifindex, (int)direction);
+	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&address,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0)
-		return errno == EADDRINUSE ? -EBUSY : -errno;
+	if (bind(fd, (struct sockaddr *)&address, length) < 0) {
+		if (errno != EADDRINUSE)
+			return -errno;
+		if (holder_counts(&address, length))
+			return -EBUSY;
+	} else if (listen(fd, 8) < 0) {
+		return -errno;
+	}
 	return TAKE_FD(fd);
 }
 
@@ -87,6 +93,34 @@ static bool clsact_named_ours(uint32_t ifindex, enum flow_direction direction)
 	return netdev_bpf_filter_name(ifindex, parent, CLSACT_PRIORITY, CLSACT_HANDLE, name,
 				      sizeof(name)) == 0 &&
 	       !strncmp(name, CLSACT_NAME, strlen(CLSACT_NAME));
+}
+
+/* Takes away the stub that a dead exporter left behind. */
+static void clsact_sweep(uint32_t ifindex, enum flow_direction direction)
+{
+	struct bpf_tc_hook tc = clsact_hook(ifindex, direction);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+	_cleanup_(closep) int lock = -1;
+
+	if (!clsact_named_ours(ifindex, direction))
+		return;
+	lock = clsact_lock(ifindex, direction);
+	if (lock >= 0)
+		bpf_tc_detach(&tc, &opts);
+}
+
+/* First in the chain: a program in front of ours that accepts or redirects would end it (cilium #41393). */
+static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_direction direction)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = ATTACH_BEFORE);
+	const int type = direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
+	int fd = bpf_link_create(prog, (int)ifindex, (enum bpf_attach_type)type, &opts);
+
+	if (fd < 0)
+		return fd;
+	clsact_sweep(ifindex, direction);
+	*hook = (struct hook){.fd = fd, .ifindex = ifindex, .direction = direction};
+	return 0;
 }
 
 static int attach_clsact(struct hook *hook, int stub, uint32_t ifindex,

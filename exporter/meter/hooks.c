@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <net/if.h> /* before the kernel's own version of it */
 #include <errno.h>
 #include <fnmatch.h>
 #include <linux/if_arp.h>
@@ -18,6 +19,7 @@ struct interface {
 	char name[IFNAMSIZ];
 	bool named; /* given by its name, not found by a glob: stays when it is gone */
 	bool bare;
+	bool lost; /* a hook was found detached */
 	char reason[192];
 	char failure[192]; /* last failure logged; empty: none */
 	struct hook ingress;
@@ -104,7 +106,8 @@ static void interface_failed(struct interface *i, int error, const char *what, c
 
 /*
  * Why XDP is not wise here, NULL when it is: on veth and virtio it turns offloads off and halves TCP
- * throughput, and before it tags that the NIC has taken out of the frame are lost.
+ * throughput, on tap it sees super-packets as one, and before it tags that the NIC has taken out of
+ * the frame are lost.  Virtual devices have a kind, physical ones do not.
  */
 static const char *xdp_unwise(const struct netdev *dev, const struct netdev_list *list)
 {
@@ -117,6 +120,10 @@ static const char *xdp_unwise(const struct netdev *dev, const struct netdev_list
 		return "no driver information";
 	if (!strcmp(driver, "veth") || !strncmp(driver, "virtio", 6)) {
 		snprintf(text, sizeof(text), "XDP on %s turns offloads off", driver);
+		return text;
+	}
+	if (dev->kind[0]) {
+		snprintf(text, sizeof(text), "XDP on %s sees super-packets as one", dev->kind);
 		return text;
 	}
 	if (dev->xdp_prog) {
@@ -163,10 +170,12 @@ static int attach_tc(const struct hooks *h, struct interface *i, struct hook *ho
 	const char *what = direction == DIRECTION_INGRESS ? "ingress TC" : "egress TC";
 	int r = hook_attach_tc(hook, h->options.datapath, i->view.ifindex, direction, i->bare);
 
+	if (r == -ENODEV) /* went away while it was looked at: the next look will say so */
+		return r;
 	if (r == -EBUSY)
 		interface_failed(i, 0, what,
 				 "another flowtally has its clsact filter there: stop it first");
-	else if (r == -EEXIST)
+	else if (r == -EEXIST && !datapath_features(h->options.datapath)->tcx)
 		interface_failed(
 			i, 0, what,
 			"a foreign clsact filter is at priority 2 handle 0xf10a: remove it");
@@ -194,6 +203,10 @@ static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const 
 	r = i->bare ? -EOPNOTSUPP : hook_attach_xdp(&i->ingress, h->options.datapath, dev->ifindex);
 	if (r == 0) {
 		i->view.ingress = HOOK_XDP;
+		if (asked && !strcmp(dev->kind, "tun"))
+			log_warning(
+				"interface '%s': XDP on a tap counts super-packets as one, --ingress tc does not",
+				i->name);
 		snprintf(i->reason, sizeof(i->reason), "%s",
 			 asked ? "as asked" : "native, and nothing speaks against it");
 		*ret_done = true;
@@ -266,6 +279,10 @@ static void interface_attach(const struct hooks *h, struct interface *i, const s
 		interface_detach(i);
 		return;
 	}
+	if (i->lost)
+		log_warning("interface '%s': somebody had detached a hook, it is attached again",
+			    i->name);
+	i->lost = false;
 	i->view.attached = true;
 	i->failure[0] = '\0';
 	if (h->options.ingress == HOOK_MODE_OFF)
@@ -278,12 +295,20 @@ static void interface_attach(const struct hooks *h, struct interface *i, const s
 							    : hook_kind_name(i->view.egress));
 }
 
+static const struct netdev *netdev_find_index(const struct netdev_list *list, uint32_t ifindex)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->devices[i].ifindex == ifindex)
+			return &list->devices[i];
+	return NULL;
+}
+
 static const struct netdev *netdev_find(const struct netdev_list *list, const char *name)
 {
 	for (size_t i = 0; i < list->count; i++)
 		if (!strcmp(list->devices[i].name, name))
 			return &list->devices[i];
-	return NULL;
+	return netdev_find_index(list, if_nametoindex(name)); /* knows alternative names */
 }
 
 /* Detaches what is no longer where it was: the interface is gone or another one, or somebody detached a hook. */
@@ -292,10 +317,10 @@ static void interface_check(const struct hooks *h, struct interface *i, const st
 	if (!i->view.attached)
 		return;
 	if (!dev || dev->ifindex != i->view.ifindex)
-		log_warning("interface '%s' is gone", i->name);
+		log_message(i->named ? LOG_WARNING : LOG_INFO, "interface '%s' is gone", i->name);
 	else if ((h->options.ingress != HOOK_MODE_OFF && !hook_alive(&i->ingress)) ||
 		 (h->options.egress != HOOK_MODE_OFF && !hook_alive(&i->egress)))
-		log_warning("interface '%s': somebody detached a hook, attaching again", i->name);
+		i->lost = true;
 	else
 		return;
 	interface_detach(i);
@@ -318,32 +343,69 @@ static int add_matching(struct hooks *h, const struct netdev_list *list)
 	return 0;
 }
 
-/* Brings what is attached in line with what exists. */
-static int sync_interfaces(struct hooks *h)
+static bool matches_glob(const struct hooks *h, const char *name)
 {
-	_cleanup_(netdev_list_clear) struct netdev_list list = {0};
+	for (size_t p = 0; p < h->options.interface_count; p++)
+		if (is_glob(h->options.interfaces[p]) &&
+		    fnmatch(h->options.interfaces[p], name, 0) == 0)
+			return true;
+	return false;
+}
+
+/* Hooks stay with an interface that gets another name; if a glob matches that too, so does metering. */
+static void follow_renames(struct hooks *h, const struct netdev_list *list)
+{
+	for (size_t n = 0; n < h->count; n++) {
+		struct interface *i = h->interfaces[n];
+		const struct netdev *dev = netdev_find_index(list, i->view.ifindex);
+
+		if (i->named || !i->view.attached || !dev || !strcmp(dev->name, i->name) ||
+		    !matches_glob(h, dev->name) || interface_find(h, dev->name))
+			continue;
+		log_info("interface '%s' is now '%s'", i->name, dev->name);
+		snprintf(i->name, sizeof(i->name), "%s", dev->name);
+	}
+}
+
+static void remove_gone(struct hooks *h, const struct netdev_list *list)
+{
 	const struct netdev *dev;
 	struct interface *i;
-	int r = netdev_list_get(&list) ?: add_matching(h, &list);
 
-	if (r < 0)
-		return log_errno(LOG_ERR, r, "cannot list the interfaces");
 	for (size_t n = h->count; n-- > 0;) {
 		i = h->interfaces[n];
-		dev = netdev_find(&list, i->name);
+		dev = netdev_find(list, i->name);
 		interface_check(h, i, dev);
-		if (dev && !i->view.attached)
-			interface_attach(h, i, dev, &list);
 		if (dev)
 			continue;
 		i->view.ifindex = 0;
 		if (i->named) {
-			interface_failed(i, 0, "no such interface",
-					 "`ip link` lists them; it is metered once it exists");
+			interface_failed(i, 0, "no such interface", "`ip link` lists them");
 		} else {
 			interface_free(i);
 			h->interfaces[n] = h->interfaces[--h->count];
 		}
+	}
+}
+
+/* Brings what is attached in line with what exists; detaches first, since a name may have moved on. */
+static int sync_interfaces(struct hooks *h)
+{
+	_cleanup_(netdev_list_clear) struct netdev_list list = {0};
+	const struct netdev *dev;
+	int r = netdev_list_get(&list);
+
+	if (r == 0) {
+		follow_renames(h, &list);
+		r = add_matching(h, &list);
+	}
+	if (r < 0)
+		return log_errno(LOG_ERR, r, "cannot list the interfaces");
+	remove_gone(h, &list);
+	for (size_t n = 0; n < h->count; n++) {
+		dev = netdev_find(&list, h->interfaces[n]->name);
+		if (dev && !h->interfaces[n]->view.attached)
+			interface_attach(h, h->interfaces[n], dev, &list);
 	}
 	return 0;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <net/if.h> /* before the kernel's own version of it */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* What the kernel says of network interfaces: rtnetlink and ethtool, in the caller's network namespace. */
-#include <linux/if.h>
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/util.h"
