@@ -112,7 +112,7 @@ static void show_progress(struct replay *r)
 			(unsigned long long)packets);
 }
 
-/* 0, or -EBADMSG when the capture is damaged. */
+/* 0, or -errno of capture_next(). */
 static int read_packets(struct replay *r)
 {
 	struct capture_packet packet;
@@ -214,6 +214,22 @@ static void finish(struct replay *r)
 	summary_print(&r->ledger, r->options.summary);
 }
 
+/* Why not all of the capture was read. */
+static void report_capture(const struct replay *r, int error)
+{
+	unsigned long long packets = r->ledger.seen[DIRECTION_INGRESS];
+	const char *why = capture_error(r->capture);
+
+	if (error == -ENOTSUP)
+		log_error(
+			"cannot read '%s' beyond %llu packets: %s, and libpcap takes captures of one "
+			"kind only; `editcap -F pcap` makes the lengths one, and CAPTURES in "
+			"flowtally(8) says how to split it by interface",
+			r->options.file, packets, why);
+	else
+		log_error("'%s' is damaged after %llu packets: %s", r->options.file, packets, why);
+}
+
 int replay_main(int argc, char **argv)
 {
 	const struct sigaction action = {.sa_handler = on_signal};
@@ -229,9 +245,7 @@ int replay_main(int argc, char **argv)
 	error = read_packets(&r);
 	finish(&r);
 	if (error < 0)
-		log_error("'%s' is damaged after %llu packets: %s", r.options.file,
-			  (unsigned long long)r.ledger.seen[DIRECTION_INGRESS],
-			  capture_error(r.capture));
+		report_capture(&r, error);
 	if (interrupted)
 		log_warning("interrupted after %llu packets",
 			    (unsigned long long)r.ledger.seen[DIRECTION_INGRESS]);

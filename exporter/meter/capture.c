@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <pcap/pcap.h>
 #include "exporter/meter/capture.h"
@@ -156,13 +157,25 @@ static int parse_frame(int link, struct capture_frame *f, struct packet *packet)
 	return parse_bare(&cursor, &frame, packet);
 }
 
-/* Damaged captures have times that are none. */
-static uint64_t packet_time(const struct pcap_pkthdr *header)
+/*
+ * The 32 bits of seconds in a pcap file are unsigned, but libpcap reads them with a sign: without this,
+ * 2038 would be 1901.  Those of pcapng, which it calls version 1, have 64 bits.  Damaged captures have
+ * times that are none.
+ */
+static uint64_t packet_time(const struct capture *capture, const struct pcap_pkthdr *header)
 {
-	int64_t seconds = MIN(MAX((int64_t)header->ts.tv_sec, 0), SECONDS_MAX);
+	bool narrow = pcap_major_version(capture->pcap) != 1;
+	int64_t seconds = narrow ? (int64_t)(uint32_t)header->ts.tv_sec : header->ts.tv_sec;
 	int64_t ns = MIN(MAX((int64_t)header->ts.tv_usec, 0), 1000000000000);
 
+	seconds = MIN(MAX(seconds, 0), SECONDS_MAX);
 	return (uint64_t)seconds * NSEC_PER_SEC + (uint64_t)ns;
+}
+
+/* libpcap has no code for it: another interface of a pcapng file is of another kind than the first. */
+static bool differs(const struct capture *capture)
+{
+	return strstr(pcap_geterr(capture->pcap), "different from the ");
 }
 
 int capture_next(struct capture *capture, struct capture_packet *ret)
@@ -178,13 +191,13 @@ int capture_next(struct capture *capture, struct capture_packet *ret)
 	if (r == PCAP_ERROR_BREAK)
 		return 0;
 	if (r != 1)
-		return -EBADMSG;
+		return differs(capture) ? -ENOTSUP : -EBADMSG;
 	f = (struct capture_frame){
 		.bytes = bytes,
 		.held = header->caplen,
 		.octets = MAX(header->len, header->caplen),
 	};
-	*ret = (struct capture_packet){.time_ns = packet_time(header), .octets = f.octets};
+	*ret = (struct capture_packet){.time_ns = packet_time(capture, header), .octets = f.octets};
 	reason = parse_frame(capture->link, &f, &packet);
 	ret->reason = (enum flow_reason)reason;
 	if (reason != REASON_NONE)

@@ -26,7 +26,10 @@ int capture_open(struct capture **ret, FILE *stream, char error[CAPTURE_ERROR_MA
 struct capture *capture_close(struct capture *capture);
 DEFINE_CLEANUP(struct capture *, capture_close)
 
-/* 1 and a packet, 0 at the end, -EBADMSG where the capture is damaged or cut off: see capture_error(). */
+/*
+ * 1 and a packet, or 0 at the end.  Errors, see capture_error(): -EBADMSG where the capture is damaged or
+ * cut off; -ENOTSUP at an interface (of pcapng) whose link type or snapshot length is not the first one's.
+ */
 int capture_next(struct capture *capture, struct capture_packet *ret);
 const char *capture_error(struct capture *capture);
 

@@ -238,6 +238,75 @@ static void test_damage(void **state)
 	capture_close(capture);
 }
 
+static void put_block(uint32_t type, const void *body, uint32_t size)
+{
+	put32(type);
+	put32(size + 12);
+	put(body, size);
+	put32(size + 12);
+}
+
+/* pcapng of an Ethernet interface and another, with a packet of the first behind each. */
+static void put_two_interfaces(uint32_t link, uint32_t snap_length)
+{
+	const uint32_t section[] = {0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX};
+	const uint32_t first[] = {LINK_ETHERNET, 100}, second[] = {link, snap_length};
+	const uint32_t size = 14 + sizeof(ipv4_udp);
+	uint32_t packet[5 + (14 + sizeof(ipv4_udp) + 3) / 4] = {0, 0x5b000, 0, size, size};
+
+	memcpy(packet + 5, link_cases[0].header, 14);
+	memcpy((uint8_t *)(packet + 5) + 14, ipv4_udp, sizeof(ipv4_udp));
+	file.size = 0;
+	put_block(0x0a0d0d0a, section, sizeof(section));
+	put_block(1, first, sizeof(first));
+	put_block(6, packet, sizeof(packet));
+	put_block(1, second, sizeof(second));
+	put_block(6, packet, sizeof(packet));
+}
+
+/* Sound captures that libpcap does not read are told from damaged ones. */
+static void test_two_kinds(void **state)
+{
+	static const struct {
+		uint32_t link, snap_length;
+		int error;
+		const char *text;
+	} cases[] = {
+		{LINK_ETHERNET, 100, 1, ""},
+		{LINK_RAW, 100, -ENOTSUP, "type 101 "},
+		{LINK_ETHERNET, 200, -ENOTSUP, "length 200 "},
+	};
+	struct capture_packet packet = {0};
+	struct capture *capture;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		put_two_interfaces(cases[i].link, cases[i].snap_length);
+		capture = open_file();
+		assert_int_equal(capture_next(capture, &packet), 1);
+		assert_int_equal(packet.reason, REASON_NONE);
+		assert_int_equal(packet.time_ns, (0x5b000ull << 32) * 1000); /* in us */
+		assert_int_equal(capture_next(capture, &packet), cases[i].error);
+		assert_non_null(strstr(capture_error(capture), cases[i].text));
+		capture_close(capture);
+	}
+}
+
+/* The seconds of pcap end in 2106, not in 2038. */
+static void test_late_times(void **state)
+{
+	static const uint32_t seconds[] = {0x7fffffff, 0x80000000, 0xffffffff};
+	struct capture_packet packet = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(seconds); i++) {
+		put_case(&link_cases[0], 0);
+		memcpy(file.bytes + 24, &seconds[i], 4);
+		assert_int_equal(read_one(&packet), REASON_NONE);
+		assert_int_equal(packet.time_ns, seconds[i] * NSEC_PER_SEC + 123456000);
+	}
+}
+
 /* Whatever stands in the time of a record, it becomes one that can be reckoned with. */
 static void test_times(void **state)
 {
@@ -285,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_links),	     cmocka_unit_test(test_snap_length),
 		cmocka_unit_test(test_short_frames), cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_times),	     cmocka_unit_test(test_no_capture),
+		cmocka_unit_test(test_two_kinds),    cmocka_unit_test(test_late_times),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
