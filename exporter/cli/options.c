@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <string.h>
 #include <xxhash.h>
+#include "exporter/cli/collectors.h"
 #include "exporter/cli/option_specs.h"
 #include "exporter/cli/value.h"
 #include "exporter/export/export.h"
@@ -314,6 +315,25 @@ static bool was_given(const struct parser *p, const char *name)
 	return false;
 }
 
+/* Files are overwritten, so that nothing else may be in them that is wanted. */
+static void check_files(struct parser *p)
+{
+	const struct run_options *o = &p->options;
+
+	for (size_t i = 0; i < o->collector_count; i++) {
+		const char *url = o->collectors[i];
+
+		if (o->file && collectors_overwrite(url, o->file))
+			fail(p, "--collector '%s': would overwrite the capture '%s'", url, o->file);
+		for (size_t n = 0; n < i; n++)
+			if (collectors_share_file(url, o->collectors[n])) {
+				fail(p, "--collector '%s': the same file as --collector '%s'", url,
+				     o->collectors[n]);
+				break;
+			}
+	}
+}
+
 /* What no single option tells. */
 static void check_together(struct parser *p)
 {
@@ -321,6 +341,11 @@ static void check_together(struct parser *p)
 
 	if (o->quiet && o->verbose)
 		fail(p, "--quiet and --verbose: choose one");
+	if (o->collector_count > EXPORT_COLLECTORS_MAX)
+		fail(p, "--collector: given %zu times, there can be %d", o->collector_count,
+		     EXPORT_COLLECTORS_MAX);
+	else
+		check_files(p);
 	if (p->verb == VERB_REPLAY) {
 		if (!o->file)
 			fail(p, "no capture: name a pcap or pcapng file, or - for standard input");

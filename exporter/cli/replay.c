@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "exporter/cli/collectors.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -157,12 +158,7 @@ static int open_collectors(struct replay *r)
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
 	exports_set_clock(r->exports, 0);
-	for (size_t i = 0; i < r->options.collector_count; i++) {
-		error = exports_add(r->exports, r->options.collectors[i]);
-		if (error < 0)
-			return error; /* logged there */
-	}
-	return 0;
+	return collectors_add(r->exports, &r->options);
 }
 
 static int make_cache(struct replay *r)

@@ -11,6 +11,7 @@
 #include <sys/signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include "exporter/cli/collectors.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
@@ -185,18 +186,6 @@ static int make_loop(struct run *r)
 		       ?: loop_add_signal(r->loop, SIGINT, on_signal, r);
 }
 
-static int add_collectors(struct run *r)
-{
-	int error;
-
-	for (size_t i = 0; i < r->options.collector_count; i++) {
-		error = exports_add(r->exports, r->options.collectors[i]);
-		if (error < 0)
-			return error; /* logged there */
-	}
-	return 0;
-}
-
 /* Everything that touches no network interface. */
 static int prepare(struct run *r)
 {
@@ -220,7 +209,7 @@ static int prepare(struct run *r)
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
-	error = add_collectors(r);
+	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
 	cache.userdata = r->exports;

@@ -224,7 +224,7 @@ static int open_file(struct file_collector *f, const char *path)
 
 	f->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
 	if (f->fd < 0)
-		return log_errno(LOG_ERR, errno, "cannot write %s", path);
+		return -errno;
 	f->own = true;
 	f->truncates = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode);
 	return 0;

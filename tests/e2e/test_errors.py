@@ -196,6 +196,29 @@ def test_closed_streams():
         check_equal('lines in the file', [line[:1] for line in output.read_text().splitlines()], ['{'])
 
 
+def test_own_input():
+    """A capture is not overwritten by what is made of it."""
+    with scratch() as directory:
+        capture, link = Path(directory) / 'in.pcap', Path(directory) / 'link'
+        text = traffic.capture_of([traffic.udp_frame(1000)])
+        capture.write_bytes(text)
+        link.symlink_to(capture)
+        for path in capture, link:
+            check_complaint(program.run('replay', capture, '--collector', f'file://{path}', timeout=20), USAGE,
+                            [re.escape(f"'file://{path}': would overwrite the capture")])
+        check(capture.read_bytes() == text, 'the capture is another')
+
+
+def test_no_descriptors():
+    """What cannot be opened is named."""
+    collectors = [word for port in range(1, 31) for word in ('--collector', f'ipfix://127.0.0.1:{port}')]
+    with scratch() as directory:
+        capture = Path(directory) / 'in.pcap'
+        capture.write_bytes(traffic.capture_of([traffic.udp_frame(1000)]))
+        result = program.run('replay', capture, *collectors, prefix=['prlimit', '--nofile=12'], timeout=20)
+    check_complaint(result, FAILED, ["^flowtally: cannot open collector 'ipfix://127.0.0.1:[0-9]+': Too many open files$"])
+
+
 def main():
     tap.require('ip', 'tc', 'ethtool', 'setpriv', 'unshare', 'ipfixDump')
     program.binary()
@@ -212,6 +235,8 @@ def main():
             ('damaged capture', functools.partial(test_damaged, scribble, 5)),
             ('standard error is the journal', test_journal),
             ('closed standard streams', test_closed_streams),
+            ('capture that would be overwritten', test_own_input),
+            ('too many open files', test_no_descriptors),
         ])
 
 

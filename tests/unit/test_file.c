@@ -235,7 +235,7 @@ static void test_cannot_open(void **state)
 	assert_int_equal(exports_new(&exports, &(struct export_options){0}, NULL), 0);
 	snprintf(url, sizeof(url), "file://%s/none/flows", folder);
 	assert_int_equal(exports_add(exports, url), -ENOENT);
-	assert_int_equal(stderr_lines("none/flows: No such file or directory"), 1);
+	assert_int_equal(stderr_lines("No such file or directory"), 0); /* the caller's to say */
 	assert_null(exports_stats(exports, 0));
 	exports_free(exports);
 }

@@ -13,7 +13,7 @@
 #include "exporter/meter/datapath.h"
 
 #define SEC	  NSEC_PER_SEC
-#define WORDS_MAX 32
+#define WORDS_MAX 48
 
 static struct {
 	char text[8192]; /* what the last call wrote on stderr or stdout */
@@ -51,7 +51,7 @@ static void capture_end(FILE *stream, int saved)
 /* Parses "run --interface eth0" and the like, divided at spaces. */
 static int parse(const char *line)
 {
-	static char words[1024];
+	static char words[2048];
 	char *argv[WORDS_MAX + 1] = {0}, *rest = words;
 	FILE *stream = strstr(line, "--help") ? stdout : stderr;
 	int argc = 0, saved, r;
@@ -245,6 +245,31 @@ static void test_usage(void **state)
 	expect_error("run --interface e --quiet --verbose", "--quiet", "choose one");
 }
 
+static void test_files(void **state)
+{
+	char line[2048] = "run --interface e";
+
+	(void)state;
+	for (int i = 0; i < 11; i++)
+		strcat(line, " --collector=ipfix://a --collector=ipfix://a --collector=ipfix://a");
+	expect_error(line, "given 33 times", "can be 32");
+	*strrchr(line, ' ') = '\0';
+	expect_good(line);
+	run_options_clear(&got.options);
+	expect_error("run --interface e --collector json:///dev/shm/../nosuch --collector"
+		     " ipfix://a --collector file:///dev/nosuch",
+		     "--collector 'file:///dev/nosuch'", "'json:///dev/shm/../nosuch'");
+	expect_error("replay /proc/self/exe --collector json:///proc/self/exe",
+		     "'json:///proc/self/exe'", "overwrite the capture '/proc/self/exe'");
+	expect_error(
+		"replay a --collector json:///proc/self/exe --collector file:///proc/1/../self/exe",
+		"'file:///proc/1/../self/exe'", "same file");
+	expect_error("replay a --collector json:- --collector json:-", "json:-", "same file");
+	expect_good("replay /dev/null --collector file:///dev/null --collector json:///dev/null"
+		    " --collector json:///dev/nosuch --collector json:///dev/shm/nosuch");
+	run_options_clear(&got.options);
+}
+
 static void test_all_errors(void **state)
 {
 	static const char *const named[] = {
@@ -316,7 +341,7 @@ int main(void)
 		cmocka_unit_test(test_replay),	 cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_usage),	 cmocka_unit_test(test_all_errors),
 		cmocka_unit_test(test_help),	 cmocka_unit_test(test_value),
-		cmocka_unit_test(test_log),
+		cmocka_unit_test(test_log),	 cmocka_unit_test(test_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
