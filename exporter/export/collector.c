@@ -47,7 +47,7 @@ void collector_set_state(struct collector *c, enum collector_state state, int er
 		break;
 	case COLLECTOR_REFUSED:
 		log_errno(LOG_WARNING, error,
-			  "collector %s does not take flow records, which are lost until it does",
+			  "collector %s does not take flow records, which wait in its queue until it does",
 			  c->stats.url);
 		break;
 	case COLLECTOR_FAILING:

@@ -307,11 +307,21 @@ void exports_set_blocking(struct exports *exports)
 	exports->context.blocking = true;
 }
 
-/* Whether the collector got rid of a message within the last `timeout_ns`. */
+/* Records that were in the queue and are not any more. */
+static uint64_t records_gone(const struct collector *c)
+{
+	const struct collector_stats *s = &c->stats;
+
+	return s->given.records - s->queued.records - s->lost[EXPORT_LOSS_QUEUE_FULL].records;
+}
+
+/* Whether the collector got rid of a record within the last `timeout_ns`. */
 static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns)
 {
-	if (c->stats.messages != c->progress_messages) {
-		c->progress_messages = c->stats.messages;
+	uint64_t gone = records_gone(c);
+
+	if (gone != c->progress_records) {
+		c->progress_records = gone;
 		c->progress_ns = now_ns;
 		c->stalled = false;
 	}
@@ -319,17 +329,17 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
 	return !c->stalled;
 }
 
-/* Steps these collectors until nothing is queued, or what is queued has not moved for timeout_ns. */
+/*
+ * Steps these collectors until nothing is queued, or what is queued has not moved for timeout_ns.  Those
+ * that are stalled already have one step to show that they are not any more.
+ */
 static void drain(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
 {
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
-	for (unsigned int i = 0; i < count; i++) {
+	for (unsigned int i = 0; i < count; i++)
 		collectors[i]->progress_ns = start_ns;
-		collectors[i]->progress_messages = collectors[i]->stats.messages;
-		collectors[i]->stalled = false;
-	}
-	for (;;) {
+	for (bool first = true;; first = false) {
 		struct pollfd fds[EXPORT_COLLECTORS_MAX];
 		uint64_t wait_ns = timeout_ns;
 		struct collector_step step;
@@ -339,7 +349,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 			struct collector *c = collectors[i];
 			uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-			if (c->stalled)
+			if (c->stalled && !first)
 				continue;
 			c->ops->step(c, now_ns, &step);
 			if (!step.busy || !progresses(c, now_ns, timeout_ns))
@@ -359,7 +369,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 
 static void make_room(struct collector *c)
 {
-	if (c->stalled && c->stats.messages == c->progress_messages)
+	if (c->stalled && records_gone(c) == c->progress_records)
 		return;
 	drain(&c, 1, BLOCK_TIMEOUT_NS);
 }
@@ -416,6 +426,8 @@ static void discard(struct collector *c)
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 {
 	exports_flush(exports);
+	for (unsigned int i = 0; final && i < exports->count; i++)
+		exports->collectors[i]->stalled = false;
 	drain(exports->collectors, exports->count, timeout_ns);
 	for (unsigned int i = 0; final && i < exports->count; i++) {
 		struct collector *c = exports->collectors[i];

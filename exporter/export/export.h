@@ -61,7 +61,7 @@ enum export_loss {
 enum collector_state {
 	COLLECTOR_RESOLVING, /* the name has no address yet; messages wait in the queue */
 	COLLECTOR_UP,
-	COLLECTOR_REFUSED, /* answers with an ICMP error */
+	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
 	COLLECTOR_FAILING, /* cannot be sent to or written; tried again with each message */
 	_COLLECTOR_STATE_MAX,
 };

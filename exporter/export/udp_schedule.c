@@ -7,8 +7,8 @@
 #define TEMPLATE_COPIES 3
 static const uint64_t copy_delay_ns[TEMPLATE_COPIES] = {0, 1 * NSEC_PER_SEC, 5 * NSEC_PER_SEC};
 
-/* A collector that refuses may come back, knowing no templates, with each message. */
-#define REFUSED_TEMPLATES_NS (1 * NSEC_PER_SEC)
+/* Whether a collector that refuses still does is asked that often: hosts limit ICMP errors to one a second. */
+#define PROBE_NS (1 * NSEC_PER_SEC)
 
 /* What could not be sent is tried again. */
 #define RETRY_NS (1 * NSEC_PER_SEC)
@@ -54,9 +54,6 @@ static bool copy_due(const struct udp_sender *s, uint64_t now_ns)
 
 static bool templates_due(struct udp_sender *s, uint64_t now_ns)
 {
-	if (s->c->stats.state == COLLECTOR_REFUSED && s->queue.count &&
-	    now_ns - s->templates_ns >= REFUSED_TEMPLATES_NS)
-		return true;
 	return expired(&s->templates, now_ns) ||
 	       s->since_templates >= s->c->context->options.template_messages;
 }
@@ -65,6 +62,12 @@ void udp_schedule(struct udp_sender *s, uint64_t now_ns)
 {
 	struct control *control = &s->c->control;
 
+	/* The probe is the templates: no record is at stake, and they are the first that is needed. */
+	if (s->c->stats.state == COLLECTOR_REFUSED) {
+		if (now_ns - s->templates_ns >= PROBE_NS)
+			control->pending |= 1u << CONTROL_TEMPLATES;
+		return;
+	}
 	if (copy_due(s, now_ns)) {
 		/* The last copy comes when the collector has had time to start too. */
 		control->pending |= 1u << CONTROL_TEMPLATES;
@@ -91,6 +94,10 @@ uint64_t udp_schedule_wait(const struct udp_sender *s, uint64_t now_ns)
 {
 	uint64_t due_ns;
 
+	if (s->c->stats.state == COLLECTOR_REFUSED) {
+		due_ns = s->templates_ns + PROBE_NS;
+		return due_ns > now_ns ? due_ns - now_ns : RETRY_NS;
+	}
 	if (s->c->control.pending)
 		return RETRY_NS;
 	if (s->copies == TEMPLATE_COPIES)

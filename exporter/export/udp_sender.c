@@ -34,6 +34,12 @@ struct batch {
 	unsigned int count;
 };
 
+/* Nothing but probes goes to a collector that answers with ICMP errors: not each loss has one. */
+static bool refuses(const struct udp_sender *s)
+{
+	return s->c->stats.state == COLLECTOR_REFUSED;
+}
+
 /* --- Sending */
 
 static void note_sent(struct udp_sender *s, size_t bytes, uint64_t now_ns)
@@ -110,6 +116,8 @@ static int send_controls(struct udp_sender *s, uint64_t now_ns)
 
 	udp_schedule(s, now_ns);
 	while (s->credit_ns >= CREDIT_NS && control_build(s->c, s->limit, &m)) {
+		if (refuses(s) && m.kind != CONTROL_TEMPLATES)
+			break;
 		r = send_control(s, &m, now_ns);
 		if (r < 0)
 			return r;
@@ -271,7 +279,7 @@ static int send_queue(struct udp_sender *s, uint64_t now_ns)
 	if (r == -EAGAIN || r == -ENOBUFS)
 		return r;
 	/* If that failed otherwise, data will fare alike, and be counted. */
-	while (s->queue.count && may_send(s)) {
+	while (s->queue.count && !refuses(s) && may_send(s)) {
 		unsigned int count = (unsigned int)(s->credit_ns / CREDIT_NS);
 
 		r = send_batch(s, MIN(count, (unsigned int)BATCH), now_ns);
@@ -301,7 +309,7 @@ void udp_sender_step(struct udp_sender *s, uint64_t now_ns, struct collector_ste
 	} else if (r == -ENOBUFS) {
 		s->credit_ns = 0; /* the interface's queue is full */
 		ret->wait_ns = PACE_NS;
-	} else if (s->queue.count) {
+	} else if (s->queue.count && !refuses(s)) {
 		ret->wait_ns = MAX(PACE_NS - s->credit_ns,
 				   s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0);
 	} else {

@@ -250,8 +250,10 @@ def test_dead_collector():
         check_equal('sequence errors and bad packets of nfcapd', nfcapd.sequence_errors(), 0)
         by_url = {collector['url']: collector for collector in ledger['collectors']}
         check_equal('state of the dead collector', by_url[dead]['state'], 'refused')
-        lost = sum(count['packets'] for count in by_url[dead]['lost'].values())
-        check(lost > 0, f'no packet lost to the dead collector: {by_url[dead]}')
+        lost = {reason: count['packets'] for reason, count in by_url[dead]['lost'].items() if count['packets']}
+        check_equal('packets exported to the dead collector', by_url[dead]['exported']['packets'], 0)
+        check(set(lost) <= {'refused', 'unsent'}, f'lost to the dead collector: {lost}')
+        check_equal('packets lost to the dead collector', sum(lost.values()), ledger['accounted']['packets'])
         for other in url, f'file://{bench.file}':
             check_equal(f'packets exported to {other}', by_url[other]['exported']['packets'],
                         ledger['accounted']['packets'])

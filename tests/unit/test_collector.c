@@ -217,6 +217,27 @@ static void test_stalled(void **state)
 	stop();
 }
 
+/* Nor is it waited for at each drain of a replay; the last one tries once more. */
+static void test_stalled_drains(void **state)
+{
+	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC), stalled_ns;
+
+	(void)state;
+	start(&(struct export_options){0}, NULL);
+	add_udp("flows.onion", 4739);
+	for (unsigned int i = 0; i < 20; i++) {
+		give_messages(1);
+		exports_drain(exports, 200 * NSEC_PER_MSEC, false);
+	}
+	stalled_ns = clock_ns(CLOCK_MONOTONIC);
+	assert_in_range((stalled_ns - start_ns) / NSEC_PER_MSEC, 200, 500);
+	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
+	assert_in_range((clock_ns(CLOCK_MONOTONIC) - stalled_ns) / NSEC_PER_MSEC, 200, 500);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_UNSENT].records, 20 * 16);
+	stop();
+}
+
 /* A name that does not resolve is one line, and does not touch the other collector. */
 static void test_unresolvable(void **state)
 {
@@ -344,6 +365,7 @@ int main(void)
 		TEST(test_ipv4),	 TEST(test_ipv6),     TEST(test_name),
 		TEST(test_schedule),	 TEST(test_interval), TEST(test_pace),
 		TEST(test_queue_full),	 TEST(test_blocking), TEST(test_stalled),
+		TEST(test_stalled_drains),
 		TEST(test_unresolvable), TEST(test_eagain),   TEST(test_send_error),
 		TEST(test_options),
 	};
