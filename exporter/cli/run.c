@@ -308,6 +308,8 @@ int run_main(int argc, char **argv)
 		return error < 0 ? 2 : 0; /* --help */
 	if (prepare(&r) < 0 || attach(&r) < 0)
 		return 1;
+	if (!r.options.collector_count && !r.options.live)
+		log_warning("no --collector and no --live: flows are metered and then forgotten");
 	announce(&r);
 	error = loop_run(r.loop);
 	if (error < 0)

@@ -219,6 +219,16 @@ def test_no_descriptors():
     check_complaint(result, FAILED, ["^flowtally: cannot open collector 'ipfix://127.0.0.1:[0-9]+': Too many open files$"])
 
 
+def test_no_collector(box):
+    """Metering into nothing is what was asked for, and yet worth a warning."""
+    with program.Daemon(box, 'meter', '--interface', 'm0') as daemon:
+        daemon.stop()
+        check_equal('warnings', len(re.findall('no --collector and no --live', daemon.stderr())), 1)
+    with program.Daemon(box, 'meter', '--interface', 'm0', '--collector', NOWHERE) as daemon:
+        daemon.stop()
+        check('no --collector' not in daemon.stderr(), 'a warning though there is a collector')
+
+
 def main():
     tap.require('ip', 'tc', 'ethtool', 'setpriv', 'unshare', 'ipfixDump')
     program.binary()
@@ -231,6 +241,7 @@ def main():
             ('XDP hook held by somebody else', functools.partial(test_hook_held, box)),
             ('XDP hook held by another exporter', functools.partial(test_second_exporter, box)),
             ('one of two interfaces is not there', functools.partial(test_one_of_two, box)),
+            ('no collector', functools.partial(test_no_collector, box)),
             ('truncated capture', functools.partial(test_damaged, cut, 9)),
             ('damaged capture', functools.partial(test_damaged, scribble, 5)),
             ('standard error is the journal', test_journal),
