@@ -45,6 +45,17 @@ static void on_signal(_unused_ int number)
 	interrupted = 1;
 }
 
+static void catch_signals(void)
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+	struct sigaction hangup;
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup */
+		sigaction(SIGHUP, &action, NULL);
+}
+
 static void replay_clear(struct replay *r)
 {
 	cache_freep(&r->cache);
@@ -228,7 +239,6 @@ static void report_capture(const struct replay *r, int error)
 
 int replay_main(int argc, char **argv)
 {
-	const struct sigaction action = {.sa_handler = on_signal};
 	_cleanup_(replay_clear) struct replay r = {0};
 	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
 
@@ -236,8 +246,7 @@ int replay_main(int argc, char **argv)
 		return error < 0 ? 2 : 0; /* --help */
 	if (open_capture(&r) < 0 || open_collectors(&r) < 0 || make_cache(&r) < 0)
 		return 1;
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	catch_signals();
 	error = read_packets(&r);
 	finish(&r);
 	if (error < 0)

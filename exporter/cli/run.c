@@ -6,11 +6,13 @@
  */
 #include <errno.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 #include "exporter/cli/collectors.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
@@ -37,6 +39,7 @@ struct run {
 	struct datapath *datapath;
 	struct drain *drain;
 	struct hooks *hooks;
+	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
 static void run_clear(struct run *r)
@@ -176,14 +179,53 @@ static int on_signal(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+/* Nobody is there any more, as at the end of an ssh session. */
+static bool terminal_gone(const struct run *r)
+{
+	struct termios mode;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (r->terminals & 1u << fd && tcgetattr(fd, &mode) < 0 && errno == EIO)
+			return true;
+	return false;
+}
+
+static int on_hangup(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	if (terminal_gone(r)) {
+		loop_stop(r->loop);
+		return 0;
+	}
+	log_notice("SIGHUP: there is no configuration to read again, looking at the interfaces");
+	hooks_rescan(r->hooks); /* logs what fails */
+	return 0;
+}
+
+/* With SIGHUP ignored (nohup) the end of the session is not to be ours. */
+static unsigned int find_terminals(void)
+{
+	struct sigaction action;
+	unsigned int terminals = 0;
+
+	if (sigaction(SIGHUP, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+		return 0;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		terminals |= (unsigned int)isatty(fd) << fd;
+	return terminals;
+}
+
 static int make_loop(struct run *r)
 {
 	int error = loop_new(&r->loop);
 
 	if (error < 0)
 		return error;
-	return loop_add_signal(r->loop, SIGTERM, on_signal, r)
-		       ?: loop_add_signal(r->loop, SIGINT, on_signal, r);
+	r->terminals = find_terminals();
+	return loop_add_signal(r->loop, SIGTERM, on_signal, r) ?:
+	       loop_add_signal(r->loop, SIGINT, on_signal, r) ?:
+	       loop_add_signal(r->loop, SIGHUP, on_hangup, r);
 }
 
 /* Everything that touches no network interface. */

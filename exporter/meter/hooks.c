@@ -472,6 +472,11 @@ int hooks_new(struct hooks **ret, const struct hooks_options *options)
 	return 0;
 }
 
+int hooks_rescan(struct hooks *h)
+{
+	return sync_interfaces(h);
+}
+
 struct hooks *hooks_free(struct hooks *h)
 {
 	if (!h)

@@ -49,6 +49,9 @@ struct hooks_interface {
  */
 int hooks_new(struct hooks **ret, const struct hooks_options *options);
 
+/* Looks at once for interfaces and hooks that came or went.  -errno (logged) when they cannot be listed. */
+int hooks_rescan(struct hooks *hooks);
+
 /* Detaches everything. */
 struct hooks *hooks_free(struct hooks *hooks);
 DEFINE_CLEANUP(struct hooks *, hooks_free)

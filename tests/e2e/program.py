@@ -37,16 +37,17 @@ def last_ledger(stderr):
 class Daemon:
     """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
 
-    def __init__(self, box, role, *options, summary='json', prefix=()):
+    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None):
         self.box, self.role = box, role
-        self.prefix, self.options = prefix, ['run', '--summary', summary, *options]
+        self.stdout, self.prefix, self.options = stdout, prefix, ['run', '--summary', summary, *options]
         self.scratch = scratch()
         self.log_path = Path(self.scratch.name) / 'stderr'
         self.process = None
 
     def __enter__(self):
         with open(self.log_path, 'wb') as log:
-            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, stdout=log, stderr=log)
+            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, stdout=self.stdout or log,
+                                          stderr=log)
         try:
             wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
             check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')

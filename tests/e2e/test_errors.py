@@ -3,8 +3,10 @@
 """Bad input: what is wrong is named, the exit status says whose fault it is, and nothing is left attached."""
 import functools
 import os
+import pty
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -12,12 +14,13 @@ import collect
 import program
 import tap
 import traffic
-from sandbox import Sandbox, command, scratch
+from sandbox import Sandbox, command, scratch, wait_until
 from tap import Skip, check, check_equal
 
 USAGE, FAILED = 2, 1
 NOWHERE = 'file:///dev/null'
 NOBODY = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--no-new-privs', '--inh-caps=-all']
+HANGS_UP = ['env', '--default-signal=HUP']  # below nohup too
 XDP_SOURCE = '''
 __attribute__((section("xdp"), used)) int foreign_xdp(void *ctx) { return 2; }
 __attribute__((section("license"), used)) char _license[] = "GPL";
@@ -229,6 +232,45 @@ def test_no_collector(box):
         check('no --collector' not in daemon.stderr(), 'a warning though there is a collector')
 
 
+def test_hangup(box):
+    """Without a terminal SIGHUP is a request to look again, and not the end."""
+    with program.Daemon(box, 'meter', '--interface', 'm0', '--collector', NOWHERE) as daemon:
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: 'SIGHUP' in daemon.stderr(), 5, 'a line about SIGHUP')
+        daemon.stop()
+        check_equal('lines about SIGHUP', daemon.stderr().count('SIGHUP'), 1)
+    check_equal('left attached', attached(box), [])
+
+
+def test_terminal_gone(box):
+    """With the terminal the exporter ends, in order."""
+    master, slave = pty.openpty()
+    with program.Daemon(box, 'meter', '--interface', 'm0', '--live', prefix=HANGS_UP, stdout=slave) as daemon:
+        os.close(slave)
+        os.close(master)
+        check('SIGHUP' not in daemon.stderr(), 'it was told to look again')
+        daemon.stop(signal.SIGHUP)
+    check_equal('left attached', attached(box), [])
+
+
+def handles(process, sign):
+    status = Path(f'/proc/{process.pid}/status').read_text(encoding='ascii')
+    return int(re.search(r'SigCgt:\s*(\w+)', status)[1], 16) >> sign - 1 & 1
+
+
+def test_replay_hangup():
+    """A replay that is hung up keeps what it has."""
+    words = [*HANGS_UP, program.binary(), 'replay', '-', '--collector', NOWHERE, '--summary', 'json']
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(traffic.capture_of([traffic.udp_frame(1000)]))
+        process.stdin.flush()
+        wait_until(lambda: handles(process, signal.SIGHUP), 5, 'a handler of SIGHUP')
+        process.send_signal(signal.SIGHUP)
+        stderr = process.communicate(timeout=20)[1].decode()
+    check_complaint((process.returncode, '', stderr), FAILED, ['interrupted after'])
+    program.last_ledger(stderr)
+
+
 def main():
     tap.require('ip', 'tc', 'ethtool', 'setpriv', 'unshare', 'ipfixDump')
     program.binary()
@@ -242,6 +284,9 @@ def main():
             ('XDP hook held by another exporter', functools.partial(test_second_exporter, box)),
             ('one of two interfaces is not there', functools.partial(test_one_of_two, box)),
             ('no collector', functools.partial(test_no_collector, box)),
+            ('SIGHUP', functools.partial(test_hangup, box)),
+            ('terminal that is gone', functools.partial(test_terminal_gone, box)),
+            ('SIGHUP to a replay', test_replay_hangup),
             ('truncated capture', functools.partial(test_damaged, cut, 9)),
             ('damaged capture', functools.partial(test_damaged, scribble, 5)),
             ('standard error is the journal', test_journal),
