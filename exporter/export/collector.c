@@ -46,9 +46,10 @@ void collector_set_state(struct collector *c, enum collector_state state, int er
 			log_info("collector %s: up again", c->stats.url);
 		break;
 	case COLLECTOR_REFUSED:
-		log_errno(LOG_WARNING, error,
-			  "collector %s does not take flow records, which wait in its queue until it does",
-			  c->stats.url);
+		log_errno(
+			LOG_WARNING, error,
+			"collector %s does not take flow records, which wait in its queue until it does",
+			c->stats.url);
 		break;
 	case COLLECTOR_FAILING:
 		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again",

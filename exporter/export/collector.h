@@ -80,7 +80,7 @@ struct collector {
 	struct control control;
 	uint64_t first_loss_ms; /* when records were first and last lost, ms since 1970; 0: never */
 	uint64_t last_loss_ms;
-	uint64_t progress_ns;	   /* last time at which a record had left the queue, while draining */
+	uint64_t progress_ns; /* last time at which a record had left the queue, while draining */
 	uint64_t progress_records; /* that had left it by then */
 	bool stalled;		   /* waiting did not help, and no record has left since */
 };

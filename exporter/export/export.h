@@ -52,7 +52,7 @@ struct export_count {
 
 enum export_loss {
 	EXPORT_LOSS_QUEUE_FULL, /* the collector's queue was full */
-	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write */
+	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write just that */
 	EXPORT_LOSS_REFUSED,	/* sent, and answered by an ICMP error such as port unreachable */
 	EXPORT_LOSS_UNSENT,	/* still queued when the exporter stopped */
 	_EXPORT_LOSS_MAX,
@@ -62,7 +62,7 @@ enum collector_state {
 	COLLECTOR_RESOLVING, /* the name has no address yet; messages wait in the queue */
 	COLLECTOR_UP,
 	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
-	COLLECTOR_FAILING, /* cannot be sent to or written; tried again with each message */
+	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, over UDP with what waits in the queue */
 	_COLLECTOR_STATE_MAX,
 };
 

@@ -133,26 +133,40 @@ static void open_socket(struct udp_collector *u, uint64_t now_ns)
 	}
 	if (u->warned && u->c.stats.state == COLLECTOR_RESOLVING)
 		log_info("collector %s: the host resolves now", u->c.stats.url);
-	collector_set_state(&u->c, COLLECTOR_UP, 0);
+	if (u->c.stats.state != COLLECTOR_FAILING) /* which the first message that is sent ends */
+		collector_set_state(&u->c, COLLECTOR_UP, 0);
 	u->resolved_ns = now_ns;
+}
+
+static void wait_for_resolver(struct udp_collector *u, uint64_t now_ns, struct collector_step *ret)
+{
+	*ret = (struct collector_step){
+		.fd = resolver_fd(u->resolver),
+		.events = POLLIN,
+		.wait_ns = resolver_wait_ns(u->resolver, now_ns),
+		.busy = u->sender.queue.count,
+	};
 }
 
 static void udp_step(struct collector *c, uint64_t now_ns, struct collector_step *ret)
 {
 	struct udp_collector *u = to_udp(c);
 
-	*ret = (struct collector_step){.wait_ns = UINT64_MAX, .fd = -1};
 	if (u->sender.fd < 0)
 		open_socket(u, now_ns);
 	if (u->sender.fd < 0) {
-		ret->fd = resolver_fd(u->resolver);
-		ret->events = POLLIN;
-		ret->wait_ns = resolver_wait_ns(u->resolver, now_ns);
-		ret->busy = u->sender.queue.count;
+		wait_for_resolver(u, now_ns, ret);
 		return;
 	}
 	look_up_again(u, now_ns);
 	udp_sender_step(&u->sender, now_ns, ret);
+	if (u->sender.broken) { /* a new socket takes the address and the route there are by then */
+		u->socket_source = loop_source_free(u->socket_source);
+		udp_sender_close(&u->sender);
+		resolver_retry(u->resolver, now_ns);
+		wait_for_resolver(u, now_ns, ret);
+		return;
+	}
 	if (resolver_busy(u->resolver))
 		ret->wait_ns = MIN(ret->wait_ns, resolver_wait_ns(u->resolver, now_ns));
 }

@@ -271,19 +271,25 @@ static bool may_send(const struct udp_sender *s)
 	return s->credit_ns >= CREDIT_NS && s->debt_ns < PACE_NS;
 }
 
-/* Sends what may be sent now; returns what stopped it: 0 (nothing left, or no credit), -EAGAIN, -ENOBUFS. */
+/* The message is to blame, or a packet filter's verdict on it, not the socket. */
+static bool about_message(int r)
+{
+	return r == -EMSGSIZE || r == -EPERM;
+}
+
+/* Sends what may be sent now; returns what stopped it: 0 (nothing left, or no credit) or a negative errno. */
 static int send_queue(struct udp_sender *s, uint64_t now_ns)
 {
 	int r = send_controls(s, now_ns);
 
-	if (r == -EAGAIN || r == -ENOBUFS)
+	if (r < 0 && !about_message(r))
 		return r;
-	/* If that failed otherwise, data will fare alike, and be counted. */
+	/* If a message failed, data will fare alike, and be counted. */
 	while (s->queue.count && !refuses(s) && may_send(s)) {
 		unsigned int count = (unsigned int)(s->credit_ns / CREDIT_NS);
 
 		r = send_batch(s, MIN(count, (unsigned int)BATCH), now_ns);
-		if (r == -EAGAIN || r == -ENOBUFS)
+		if (r < 0 && !about_message(r))
 			return r;
 		if (r < 0)
 			lose_oldest(s);
@@ -309,6 +315,8 @@ void udp_sender_step(struct udp_sender *s, uint64_t now_ns, struct collector_ste
 	} else if (r == -ENOBUFS) {
 		s->credit_ns = 0; /* the interface's queue is full */
 		ret->wait_ns = PACE_NS;
+	} else if (r < 0) {
+		s->broken = true;
 	} else if (s->queue.count && !refuses(s)) {
 		ret->wait_ns = MAX(PACE_NS - s->credit_ns,
 				   s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0);
@@ -337,9 +345,16 @@ void udp_sender_done(struct udp_sender *s)
 	queue_done(&s->queue);
 }
 
-void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns)
+void udp_sender_close(struct udp_sender *s)
 {
 	closep(&s->fd);
+	s->fd = -1;
+	s->broken = false;
+}
+
+void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns)
+{
+	udp_sender_close(s);
 	s->fd = fd;
 	s->opened_ns = now_ns;
 	s->copies = 0;

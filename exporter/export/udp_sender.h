@@ -24,7 +24,8 @@ struct udp_timer {
 struct udp_sender {
 	struct collector *c;
 	struct queue queue;
-	int fd;		      /* connected and non-blocking; -1: none yet */
+	int fd;	     /* connected and non-blocking; -1: none yet */
+	bool broken; /* the socket is of no use any more: its address is gone, or the route */
 	uint16_t message_max; /* as asked for */
 	uint16_t limit;	      /* octets of a message that the path takes */
 	uint32_t rate;	      /* records a second, 0: no ceiling */
@@ -51,5 +52,11 @@ void udp_sender_done(struct udp_sender *s);
 /* Takes the socket over, in place of any it had: a new session begins. */
 void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns);
 
-/* Reads what ICMP says and sends what may be sent now; `ret` says what to wait for. */
+/* Without a socket what is queued waits. */
+void udp_sender_close(struct udp_sender *s);
+
+/*
+ * Reads what ICMP says and sends what may be sent now; `ret` says what to wait for, if that does not
+ * leave the socket broken.
+ */
 void udp_sender_step(struct udp_sender *s, uint64_t now_ns, struct collector_step *ret);

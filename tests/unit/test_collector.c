@@ -333,6 +333,44 @@ static void test_send_error(void **state)
 	sink_close(&s);
 }
 
+/* Our own address or the route goes: what is queued waits for a new socket, and nothing is lost. */
+static void test_reconnect(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	static const int errors[] = {EINVAL, ENETUNREACH, EADDRNOTAVAIL};
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add_udp("127.0.0.1", s.port);
+	for (unsigned int i = 0; i < ARRAY_SIZE(errors); i++) {
+		give_messages(1);
+		exports_flush(exports);
+		run_for(loop, 20);
+		assert_int_equal(stats()->state, COLLECTOR_UP);
+		assert_int_equal(stats()->queued.records, 0);
+		fail_sends(errors[i], 1);
+		give_messages(10);
+		exports_flush(exports);
+		run_for(loop, 500);
+		assert_int_equal(stats()->state, COLLECTOR_FAILING);
+		assert_int_equal(stats()->queued.records, 160);
+		assert_int_equal(stats()->errors, i + 1);
+		assert_ledger(exports, &given);
+		run_for(loop, 700);
+	}
+	sink_read(&s);
+	assert_int_equal(s.records, 3 * 11 * 16);
+	assert_int_equal(stats()->exported.records, 3 * 11 * 16);
+	assert_int_equal(stderr_lines("cannot send"), 3);
+	assert_int_equal(stderr_lines("up again"), 3);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
 static void test_options(void **state)
 {
 	static const struct export_options bad[] = {{.message_max = 511},
@@ -362,12 +400,11 @@ static void test_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_ipv4),	 TEST(test_ipv6),     TEST(test_name),
-		TEST(test_schedule),	 TEST(test_interval), TEST(test_pace),
-		TEST(test_queue_full),	 TEST(test_blocking), TEST(test_stalled),
-		TEST(test_stalled_drains),
-		TEST(test_unresolvable), TEST(test_eagain),   TEST(test_send_error),
-		TEST(test_options),
+		TEST(test_ipv4),	   TEST(test_ipv6),	    TEST(test_name),
+		TEST(test_schedule),	   TEST(test_interval),	    TEST(test_pace),
+		TEST(test_queue_full),	   TEST(test_blocking),	    TEST(test_stalled),
+		TEST(test_stalled_drains), TEST(test_unresolvable), TEST(test_eagain),
+		TEST(test_send_error),	   TEST(test_reconnect),    TEST(test_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
