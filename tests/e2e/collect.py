@@ -114,10 +114,9 @@ def first_int(fields, name):
     return int(fields[name].split()[0]) if name in fields else 0
 
 
-def read_ipfix(path):
-    """Data records of an IPFIX file by ipfixDump (libfixbuf); option records are left out."""
+def read_fields(path):
+    """Fields of the flow records of an IPFIX file by ipfixDump (libfixbuf), as it writes them."""
     text = command('ipfixDump', '--data', '--in', path)
-    records = []
     for block in re.split(r'^--- data record \d+ ---$', text, flags=re.M)[1:]:
         fields = {}
         for line in block.splitlines():
@@ -125,8 +124,12 @@ def read_ipfix(path):
             if match:
                 fields[match[1]] = match[2]
         if 'packetDeltaCount' in fields:
-            records.append(ipfix_record(fields))
-    return records
+            yield fields
+
+
+def read_ipfix(path):
+    """Flow records of an IPFIX file; those of options are left out."""
+    return [ipfix_record(fields) for fields in read_fields(path)]
 
 
 def milliseconds(text):

@@ -1,0 +1,291 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Collectors that are slow, away, killed, restarted or behind a small MTU: who gets what, and what the ledger says.
+
+What is sent is captured and read by the strict decoder.
+"""
+import functools
+import signal
+import time
+
+import program
+import strict
+import tap
+import traffic
+from capture import Capture
+from sandbox import Sandbox, scratch
+from tap import check, check_equal
+
+METER, PEER = '10.75.0.1', '10.75.0.2'
+METER6, PEER6 = 'fd75::1', 'fd75::2'
+NOWHERE = '198.51.100.1'  # no route leads there
+QUICK = ['--interface', 'm0', '--egress', 'off', '--drain-interval', '500ms', '--idle-timeout', '1s']
+HEADERS = {4: 28, 6: 48}
+
+# Listens on an address and a port and never reads, or reads for ever.
+SINK = '''
+import socket, sys
+family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print('ready', flush=True)
+while True:
+    s.recv(65536)
+'''
+
+
+class Bench:
+    """A meter and a peer, between which flows go one way and records the other."""
+
+    def __init__(self):
+        self.box = Sandbox('meter', 'peer', ipv6=True)
+        self.directory = scratch()
+
+    def __enter__(self):
+        self.box.__enter__()
+        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
+        self.box.address(('meter', 'm0', [METER, METER6]), ('peer', 'p0', [PEER, PEER6]))
+        return self
+
+    def __exit__(self, *_):
+        self.box.__exit__()
+        self.directory.cleanup()
+
+    def sink(self, port, address=PEER):
+        role = 'meter' if address == '127.0.0.1' else 'peer'
+        process = self.box.start(role, '/usr/bin/python3', '-c', SINK, address, port, stdout=-1)
+        process.stdout.readline()
+        return process
+
+    def capture(self, name='wire', role='peer', interface='p0', ports='portrange 9995-9999'):
+        return Capture(self.box, role, interface, f'{self.directory.name}/{name}.pcapng', f'udp dst {ports}', 65535)
+
+    def mtu(self, octets):
+        for role, name in ('meter', 'm0'), ('peer', 'p0'):
+            self.box.ip(role, 'link', 'set', name, 'mtu', octets)
+
+    def flows(self, count, first=20000):
+        """One packet each, from the peer to the meter, where nobody wants them and nobody answers."""
+        with self.box.entered('peer'):
+            for port in range(first, first + count):
+                traffic.udp(self.box, 'peer', (PEER, port), (METER, 9), 1)
+
+
+def by_url(ledger):
+    return {collector['url']: collector for collector in ledger['collectors']}
+
+
+def lost(collector):
+    return {name: count['records'] for name, count in collector['lost'].items() if count['records']}
+
+
+def ours(decoder, first=20000):
+    return sorted(r.number(7) for r in decoder.records() if r.number(7) >= first and r.number(11) == 9)
+
+
+def test_others():
+    """One collector is stopped, one cannot be reached, one is not there: the fourth gets everything in time."""
+    with Bench() as bench:
+        bench.sink(9996).send_signal(signal.SIGSTOP)
+        bench.sink(9995)
+        urls = [f'ipfix://{host}:{port}' for host, port in
+                ((PEER, 9995), (PEER, 9996), (NOWHERE, 9997), (PEER, 9998), ('collector.invalid', 9999))]
+        capture = bench.capture()
+        with program.Daemon(bench.box, 'meter', *QUICK, *(w for url in urls for w in ('--collector', url))) as daemon:
+            for turn in range(3):
+                bench.flows(300, 20000 + 300 * turn)
+                time.sleep(1)
+            ledger = daemon.stop()
+        capture.stop()
+        good, stopped, unroutable, absent, unresolved = (by_url(ledger)[url] for url in urls)
+        decoder = strict.decode(capture, 9995)
+        check_equal('flows at the good one', ours(decoder), list(range(20000, 20900)))
+        for collector in good, stopped:
+            check_equal(f'lost to {collector["url"]}', lost(collector), {})
+        for collector in unroutable, unresolved:
+            check_equal(f'lost to {collector["url"]}', lost(collector), {'unsent': collector['given']['records']})
+        check('unsent' in lost(absent) and not lost(absent).keys() - {'refused', 'unsent'}, f'lost: {lost(absent)}')
+
+
+def test_restart(scheme):
+    """A collector that comes late, is killed and comes back can read what it gets from the first message on."""
+    with Bench() as bench:
+        url = f'{scheme}://{PEER}:9995'
+        capture = bench.capture()
+        with program.Daemon(bench.box, 'meter', *QUICK, '--collector', url) as daemon:
+            bench.flows(20)
+            time.sleep(2)
+            first = bench.sink(9995)
+            started = time.time()
+            bench.flows(20, 21000)
+            time.sleep(2)
+            first.kill()
+            bench.flows(20, 22000)
+            time.sleep(2)
+            bench.sink(9995)
+            back = time.time()
+            bench.flows(20, 23000)
+            time.sleep(2)
+            ledger = daemon.stop()
+        capture.stop()
+        collector = by_url(ledger)[url]
+        decoder = strict.decode(capture)
+        for when, first_port in (started, 21000), (back, 23000):
+            check_relearned(decoder, when, first_port)
+        check_equal('records lost', set(lost(collector)), {'refused'})
+        check_equal('records on the wire', len(decoder.records()), collector['given']['records'])
+
+
+def check_relearned(decoder, when, first_port):
+    """The templates come before the data in what a collector sees that began to listen then."""
+    templates = False
+    for message in decoder.messages():
+        if message.when < when:
+            continue
+        templates |= any(number in strict.TEMPLATE_SETS[message.version][:1] for number in message.sets)
+        if any(first_port <= record.number(7) < first_port + 20 for record in message.records if not record.options):
+            check(templates, f'data at {message.when}, but no templates since {when}')
+            return
+    check(False, f'no flows of port {first_port} on the wire')
+
+
+def test_mtu(family, mtu, scheme):
+    """Messages are as long as the path takes, no record is lost, and none is in fragments."""
+    with Bench() as bench:
+        address = PEER if family == 4 else PEER6
+        host = address if family == 4 else f'[{address}]'
+        bench.sink(9995, address)
+        bench.mtu(mtu)
+        capture = bench.capture()
+        with program.Daemon(bench.box, 'meter', *QUICK, '--message-size', '9000', '--collector',
+                            f'{scheme}://{host}:9995') as daemon:
+            bench.flows(200)
+            time.sleep(2.5)
+            ledger = daemon.stop()
+        capture.stop()
+        decoder = strict.decode(capture)
+        check_equal('flows', ours(decoder), list(range(20000, 20200)))
+        longest = max(message.octets for message in decoder.messages())
+        check(mtu - HEADERS[family] - 112 < longest <= mtu - HEADERS[family], f'{longest} octets, MTU {mtu}')
+        check_equal('lost', lost(ledger['collectors'][0]), {})
+
+
+def test_mtu_change():
+    """The MTU shrinks while messages wait for their turn, and grows again."""
+    with Bench() as bench:
+        bench.sink(9995)
+        capture = bench.capture()
+        with program.Daemon(bench.box, 'meter', *QUICK, '--template-interval', '1s', '--collector',
+                            f'ipfix://{PEER}:9995') as daemon:
+            bench.flows(100)
+            time.sleep(2)
+            bench.mtu(576)
+            bench.flows(100, 21000)
+            time.sleep(2.5)
+            bench.mtu(1500)
+            small = time.time()
+            bench.flows(100, 22000)
+            time.sleep(2.5)
+            bench.flows(100, 23000)
+            time.sleep(2.5)
+            ledger = daemon.stop()
+        capture.stop()
+        decoder = strict.decode(capture)
+        check_equal('flows', ours(decoder), [first + i for first in range(20000, 24000, 1000) for i in range(100)])
+        check(max(m.octets for m in decoder.messages() if m.when > small) > 1000, 'messages stayed short')
+        check_equal('lost', lost(ledger['collectors'][0]), {})
+
+
+def test_mixed():
+    """Restarts with other templates and protocols, to one collector: an id stands for one layout, for ever."""
+    templates = ['default', 'minimal', 'octetDeltaCount,packetDeltaCount,sourceTransportPort,destinationTransportPort',
+                 'extended', 'packetDeltaCount,octetDeltaCount,sourceTransportPort,destinationTransportPort', 'default']
+    with Bench() as bench:
+        bench.sink(9995)
+        bench.sink(9996)
+        capture = bench.capture()
+        records = 0
+        for i, template in enumerate(templates):
+            with program.Daemon(bench.box, 'meter', *QUICK, '--template', template, '--statistics-interval', '500ms',
+                                '--options-interval', '700ms', '--template-messages', 3, '--collector',
+                                f'ipfix://{PEER}:9995', '--collector', f'netflow9://{PEER}:9996') as daemon:
+                bench.flows(60, 20000 + 100 * i)
+                time.sleep(1.5)
+                if i == 0:
+                    bench.box.ip('meter', 'link', 'set', 'm0', 'down')
+                    bench.box.ip('meter', 'link', 'set', 'm0', 'up')
+                records += sum(daemon.stop()['records'].values())
+        capture.stop()
+        decoder = strict.decode(capture)
+        check_equal('sessions', len(decoder.sessions), 2 * len(templates))
+        check_equal('records', len(decoder.records()), 2 * records)
+        for port in 9995, 9996:
+            check_equal(f'flows at port {port}', ours(strict.decode(capture, port)),
+                        [20000 + 100 * i + j for i in range(len(templates)) for j in range(60)])
+
+
+def test_balance():
+    """Each flow goes to one of two collectors, both its directions to the same; a file gets all."""
+    with Bench() as bench:
+        bench.sink(9995)
+        bench.sink(9996)
+        capture = bench.capture()
+        urls = [f'ipfix://{PEER}:9995', f'netflow9://{PEER}:9996', f'file://{bench.directory.name}/flows.ipfix']
+        with program.Daemon(bench.box, 'meter', *QUICK[:2], '--drain-interval', '500ms', '--idle-timeout', '1s',
+                            '--balance', *(word for url in urls for word in ('--collector', url))) as daemon:
+            for port in range(20000, 20100):
+                traffic.udp(bench.box, 'peer', (PEER, port), (METER, 9), 1)
+                traffic.udp(bench.box, 'meter', (METER, 9), (PEER, port), 1)
+            time.sleep(2.5)
+            daemon.stop()
+        capture.stop()
+        ports = []
+        for port in 9995, 9996:
+            records = strict.decode(capture, port).records()
+            ports.append(({r.number(7) for r in records if r.number(11) == 9},
+                          {r.number(11) for r in records if r.number(7) == 9}))
+        for arriving, leaving in ports:
+            check_equal('flows whose other direction is elsewhere', arriving ^ leaving, set())
+            check(len(arriving) > 25, f'{len(arriving)} flows of 100')
+        check_equal('flows', sorted(ports[0][0] | ports[1][0]), list(range(20000, 20100)))
+        check_equal('flows at both', ports[0][0] & ports[1][0], set())
+
+
+def test_sender():
+    """Source address and code point are those that were asked for, for each collector."""
+    with Bench() as bench:
+        bench.box.ip('meter', 'address', 'add', '10.75.0.3/24', 'dev', 'm0')
+        bench.box.ip('meter', 'address', 'add', 'fd75::3/64', 'dev', 'm0', 'nodad')
+        for port, address in (9995, PEER), (9996, PEER6), (9997, PEER):
+            bench.sink(port, address)
+        capture = bench.capture()
+        with program.Daemon(bench.box, 'meter', *QUICK, '--dscp', 8, '--collector', f'ipfix://{PEER}:9997', '--collector',
+                            f'ipfix://{PEER}:9995?source=10.75.0.3&dscp=46', '--collector',
+                            f'netflow9://[{PEER6}]:9996?source=fd75::3') as daemon:
+            time.sleep(1)
+            daemon.stop()
+        capture.stop()
+        rows = capture.rows(['udp.dstport', 'ip.src', 'ip.dsfield.dscp', 'ipv6.src', 'ipv6.tclass.dscp'])
+        check_equal('senders', {tuple(row.values()) for row in rows},
+                    {('9997', METER, '8', '', ''), ('9995', '10.75.0.3', '46', '', ''), ('9996', '', '', 'fd75::3', '8')})
+
+
+def main():
+    tap.require('ip', 'ethtool', 'dumpcap', 'tshark')
+    program.binary()
+    tap.main([
+        ('one stopped, one unroutable, one absent, one unresolvable', test_others),
+        *((f'{scheme}: absent, killed, restarted', functools.partial(test_restart, scheme))
+          for scheme in ('ipfix', 'netflow9')),
+        *((f'{scheme}: IPv{family}, MTU {mtu}', functools.partial(test_mtu, family, mtu, scheme))
+          for family, mtu, scheme in ((4, 576, 'ipfix'), (4, 576, 'netflow9'), (6, 1280, 'netflow9'), (4, 9000, 'ipfix'),
+                                      (6, 9000, 'ipfix'))),
+        ('the MTU changes', test_mtu_change),
+        ('restarts with other templates', test_mixed),
+        ('balance', test_balance),
+        ('source address and code point', test_sender),
+    ])
+
+
+if __name__ == '__main__':
+    main()
