@@ -193,8 +193,8 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 		s->profile = TAKE_PTR(profile);
 		stream_init(&s->stream, protocol_of(url), s->profile, message_max(exports, url));
 		if (!exports->context.offline)
-			s->stream.base_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC -
-					    STREAM_BASE_AHEAD_MS;
+			s->stream.base_ms =
+				clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC - STREAM_BASE_AHEAD_MS;
 		if (share)
 			exports->shares[exports->share_count++] = s;
 		else

@@ -185,11 +185,8 @@ static void test_full_receive_buffer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_refused),
-		TEST(test_refused_for_ever),
-		TEST(test_refused_later),
-		TEST(test_quotes),
-		TEST(test_full_receive_buffer),
+		TEST(test_refused), TEST(test_refused_for_ever),    TEST(test_refused_later),
+		TEST(test_quotes),  TEST(test_full_receive_buffer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
