@@ -2,7 +2,8 @@
 #pragma once
 /*
  * One line a message on stderr, of any length and with control characters as \x0a: "flowtally: message",
- * with the <priority> prefix of sd-daemon(3) instead of the name when stderr is the journal.  A failure is logged once, where it is handled;
+ * with the <priority> prefix of sd-daemon(3) instead of the name when stderr is the journal. A
+ * failure is logged once, where it is handled;
  * trouble on the data path is a counter.
  */
 #include <syslog.h>

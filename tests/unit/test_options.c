@@ -248,10 +248,12 @@ static void test_usage(void **state)
 static void test_files(void **state)
 {
 	char line[2048] = "run --interface e";
+	size_t length = strlen(line);
 
 	(void)state;
-	for (int i = 0; i < 11; i++)
-		strcat(line, " --collector=ipfix://a --collector=ipfix://a --collector=ipfix://a");
+	for (int i = 0; i < 33; i++)
+		length += (size_t)snprintf(line + length, sizeof(line) - length,
+					   " --collector=ipfix://a");
 	expect_error(line, "given 33 times", "can be 32");
 	*strrchr(line, ' ') = '\0';
 	expect_good(line);
