@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 #include "exporter/cli/options.h"
+#include "exporter/cli/summary.h"
 #include "exporter/cli/value.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
@@ -104,6 +105,27 @@ static void test_log(void **state)
 	capture_end(stderr, saved);
 	assert_string_equal(got.text, "flowtally: a\\x0ab\\x1b\\x7f: No such file or directory\n");
 	expect_error("run --interface e --collector ipfix://a\nb", "'ipfix://a\\x0ab'", "control");
+}
+
+/* The verdict is first, whatever follows. */
+static void test_verdict(void **state)
+{
+	static const char verdict[] =
+		"flowtally: ledger: THE LEDGER DOES NOT BALANCE; seen 7 packets";
+	struct ledger ledger = {.seen = {7}};
+	int saved;
+
+	(void)state;
+	saved = capture_begin(stderr);
+	summary_print(&ledger, SUMMARY_TEXT);
+	capture_end(stderr, saved);
+	assert_int_equal(strncmp(got.text, verdict, sizeof(verdict) - 1), 0);
+	ledger.seen[0] = 0;
+	saved = capture_begin(stderr);
+	summary_print(&ledger, SUMMARY_TEXT);
+	capture_end(stderr, saved);
+	assert_non_null(strstr(got.text, "ledger: seen 0 packets"));
+	assert_null(strstr(got.text, "BALANCE"));
 }
 
 static void test_defaults(void **state)
@@ -343,7 +365,8 @@ int main(void)
 		cmocka_unit_test(test_replay),	 cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_usage),	 cmocka_unit_test(test_all_errors),
 		cmocka_unit_test(test_help),	 cmocka_unit_test(test_value),
-		cmocka_unit_test(test_log),	 cmocka_unit_test(test_files),
+		cmocka_unit_test(test_verdict),	 cmocka_unit_test(test_log),
+		cmocka_unit_test(test_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
