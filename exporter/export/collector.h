@@ -48,6 +48,8 @@ struct collector_ops {
 	void (*flush)(struct collector *c);
 	/* Does what can be done without blocking. */
 	void (*step)(struct collector *c, uint64_t now_ns, struct collector_step *ret);
+	/* Forgets what is queued beside the queue; NULL: there is nothing. */
+	void (*discard)(struct collector *c);
 	struct collector *(*free)(struct collector *c);
 };
 

@@ -424,6 +424,8 @@ static void discard(struct collector *c)
 {
 	while (c->queue && c->queue->count)
 		queue_pop(c->queue);
+	if (c->ops->discard)
+		c->ops->discard(c);
 }
 
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)

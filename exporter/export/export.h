@@ -3,7 +3,7 @@
 /*
  * Flow records to collectors.  Each collector has its own encoder state, queue, template schedule,
  * sequence and counters; a dead or slow one never touches another.  Nothing here blocks except
- * exports_drain(), exports_flow() after exports_set_blocking(), and a file or pipe that blocks when written.
+ * exports_drain(), exports_flow() after exports_set_blocking(), and a file on a disk that blocks.
  *
  * For each collector, at any moment and for records, packets and octets alike:
  * given by exports_flow() = exported + queued + the sum of lost.

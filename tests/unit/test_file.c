@@ -11,7 +11,9 @@
 #include <jansson.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include "exporter/export/fields.h"
+#include "exporter/loop.h"
 #include "tests/unit/flows.h"
 #include "tests/unit/sink.h"
 
@@ -354,8 +356,8 @@ static void test_stdout(void **state)
 	fflush(stdout);
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
 	assert_int_equal(exports_new(&exports, &(struct export_options){0}, NULL), 0);
-	assert_int_equal(exports_add(exports, "json:-"), 0);
 	dup2(pipes[1], STDOUT_FILENO);
+	assert_int_equal(exports_add(exports, "json:-"), 0);
 	give(exports, &flow);
 	exports_flush(exports);
 	assert_true(read(pipes[0], line, sizeof(line)) > 100);
@@ -374,6 +376,112 @@ static void test_stdout(void **state)
 	assert_int_equal(stderr_lines("Broken pipe"), 1);
 }
 
+/* Lines that can be read now. */
+static unsigned int read_lines(int fd)
+{
+	static char data[65536];
+	unsigned int lines = 0;
+	ssize_t n;
+
+	while ((n = read(fd, data, sizeof(data))) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			lines += data[i] == '\n';
+	return lines;
+}
+
+static struct exports *open_fifo(struct loop *loop)
+{
+	struct exports *exports;
+
+	given = (struct export_count){0};
+	stderr_keep();
+	assert_int_equal(mkfifo(path, 0600), 0);
+	snprintf(url, sizeof(url), "json://%s", path);
+	assert_int_equal(exports_new(&exports, &(struct export_options){0}, loop), 0);
+	return exports;
+}
+
+/* Who reads slowly gets all, later; who does not read costs a bounded queue and nobody's time. */
+static void test_slow_reader(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	struct flow flow = {.record = {.packets = 1, .octets = 40}};
+	const struct collector_stats *stats;
+	struct exports *exports;
+	unsigned int lines = 0;
+	uint64_t start_ns;
+	int fd;
+
+	(void)state;
+	assert_int_equal(loop_new(&loop), 0);
+	exports = open_fifo(loop);
+	assert_int_equal(exports_add(exports, url), -ENXIO); /* nobody reads at all */
+	fd = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(fd >= 0);
+	assert_int_equal(exports_add(exports, url), 0);
+	stats = exports_stats(exports, 0);
+
+	give_random(exports, 1000);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+	assert_true(stats->queued.records > 500);
+	for (unsigned int i = 0; i < 100 && stats->queued.records; i++) {
+		lines += read_lines(fd);
+		run_for(loop, 5);
+	}
+	lines += read_lines(fd);
+	assert_int_equal(lines, 1000);
+	assert_int_equal(stats->exported.records, 1000);
+
+	start_ns = clock_ns(CLOCK_MONOTONIC);
+	for (unsigned int i = 0; i < 50000; i++) {
+		exports_flow(exports, &flow);
+		given.records++;
+		given.packets++;
+		given.octets += 40;
+	}
+	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
+	assert_in_range((clock_ns(CLOCK_MONOTONIC) - start_ns) / NSEC_PER_MSEC, 200, 5000);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats->queued.records, 0);
+	assert_true(stats->lost[EXPORT_LOSS_QUEUE_FULL].records > 1000);
+	assert_true(stats->lost[EXPORT_LOSS_UNSENT].records > 1000);
+	exports_free(exports);
+	close(fd);
+}
+
+/* Without a loop there is time: nothing is lost to a reader that is late. */
+static void test_late_reader(void **state)
+{
+	struct flow flow = {.record = {.packets = 1, .octets = 40}};
+	struct exports *exports = open_fifo(NULL);
+	unsigned int lines = 0, expected = 50000;
+	pid_t reader;
+	int fd, status;
+
+	(void)state;
+	fd = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(fd >= 0);
+	assert_int_equal(exports_add(exports, url), 0);
+	reader = fork();
+	if (!reader) {
+		usleep(500000);
+		for (unsigned int i = 0; i < 5000 && lines < expected; i++) {
+			lines += read_lines(fd);
+			usleep(1000);
+		}
+		_exit(lines == expected ? 0 : 1);
+	}
+	for (unsigned int i = 0; i < expected; i++)
+		exports_flow(exports, &flow);
+	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, expected);
+	exports_free(exports);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	assert_int_equal(status, 0);
+	close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, remove_file)
 
 int main(void)
@@ -381,7 +489,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_same_octets), TEST(test_flush),	TEST(test_no_space),
 		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
-		TEST(test_stdout),
+		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
