@@ -101,8 +101,9 @@ static void describe_interface(const struct hooks_interface *from, struct export
 {
 	*ret = (struct export_interface){.ifindex = from->ifindex};
 	snprintf(ret->name, sizeof(ret->name), "%s", from->name);
-	snprintf(ret->description, sizeof(ret->description), "metered: ingress %s, egress %s",
-		 hook_kind_name(from->ingress), hook_kind_name(from->egress));
+	/* With the name in it, since nfdump shows the description in its place. */
+	snprintf(ret->description, sizeof(ret->description), "%s: ingress %s, egress %s",
+		 from->name, hook_kind_name(from->ingress), hook_kind_name(from->egress));
 }
 
 /* What collectors are told beside flows: interfaces, and packets that are in no record. */

@@ -50,7 +50,7 @@ class Wire:
                     time.sleep(3)
                 self.ledger = daemon.stop()
             capture.stop()
-            nfcapd.stop()
+            self.inputs = {record.fields['input'] for record in nfcapd.stop()}
             self.sequence_errors = nfcapd.sequence_errors()
             self.records = len(collect.read_ipfix(file))
             self.read(capture)
@@ -119,6 +119,7 @@ def test_options(wire):
     for record in wire.options:
         found.setdefault(record.template, []).append(record)
     check_equal('interfaces', {(r.number(10), r.text(82)) for r in found[514]}, {(wire.ifindex, 'm0')})
+    check_equal('input interfaces by nfdump', wire.inputs, {f'{wire.ifindex} m0: ingress tcx, egress none'})
     check_equal('sampling', {(r.number(149), r.number(34)) for r in found[513]}, {(DOMAIN, 1)})
     check_equal('selector', {(r.number(304), r.number(305), r.number(306)) for r in found[512]}, {(1, 1, 0)})
     check_equal('templates with flow keys', {r.number(145) for r in found[519]}, {256, 257})
