@@ -211,9 +211,8 @@ static void test_statistics(void **state)
 /* What was lost is told, with its packets and octets, and when. */
 static void test_losses(void **state)
 {
-	const struct export_options options = {.domain = 5,
-					       .queue_messages = 16,
-					       .statistics_interval_ns = 30 * NSEC_PER_MSEC};
+	const struct export_options options = {
+		.domain = 5, .queue_messages = 16, .statistics_interval_ns = 30 * NSEC_PER_MSEC};
 	uint64_t now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
 	const uint8_t *set = NULL;
 	unsigned int length;
@@ -392,10 +391,18 @@ static void test_export_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_interfaces),	      TEST(test_many_interfaces), TEST(test_strings),
-		TEST(test_statistics),	      TEST(test_losses),	  TEST(test_gap),
-		TEST(test_template_messages), TEST(test_rate),		  TEST(test_shared),
-		TEST(test_one_full),	      TEST(test_sequence),	  TEST(test_export_time),
+		TEST(test_interfaces),
+		TEST(test_many_interfaces),
+		TEST(test_strings),
+		TEST(test_statistics),
+		TEST(test_losses),
+		TEST(test_gap),
+		TEST(test_template_messages),
+		TEST(test_rate),
+		TEST(test_shared),
+		TEST(test_one_full),
+		TEST(test_sequence),
+		TEST(test_export_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
