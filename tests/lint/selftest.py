@@ -70,7 +70,7 @@ class Limits(Tree):
         top = '/* SPDX-License-Identifier: Apache-2.0 */\n'
         self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 499), 0)
         self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 500), 1)
-        self.assertEqual(self.found('exporter/a.c', top + '\t' * 15 + 'a\n'), 1)
+        self.assertEqual(self.found('exporter/a.c', top + '\t' * 16 + 'a\n'), 1)
 
     def test_functions(self):
         top = '/* SPDX-License-Identifier: Apache-2.0 */\nint f(void)\n{\n'

@@ -15,6 +15,9 @@
 #define STATISTICS_TEMPLATE 515
 #define LOSSES_TEMPLATE	    517
 
+/* Where nothing was found. */
+static const uint8_t nothing[256];
+
 static struct loop *loop;
 static struct sink sink;
 
@@ -83,7 +86,7 @@ static void test_interfaces(void **state)
 {
 	struct export_interface interfaces[2] = {{7, "eth0", "uplink"}, {9, "veth1", ""}};
 	unsigned int before, templates;
-	const uint8_t *last = NULL;
+	const uint8_t *last = nothing;
 
 	(void)state;
 	begin(&(struct export_options){.domain = 5}, "ipfix");
@@ -108,7 +111,7 @@ static void test_interfaces(void **state)
 static void test_many_interfaces(void **state)
 {
 	static struct export_interface interfaces[500];
-	const uint8_t *last = NULL;
+	const uint8_t *last = nothing;
 
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(interfaces); i++) {
@@ -140,7 +143,7 @@ static void test_strings(void **state)
 		{"0123456789abcde", "0123456789abcde"},
 		{"0123456789abcd\xc3", "0123456789abcd?"},
 	};
-	const uint8_t *last = NULL;
+	const uint8_t *last = nothing;
 
 	(void)state;
 	begin(&(struct export_options){.domain = 5}, "ipfix");
@@ -172,7 +175,7 @@ static void statistics(const char *scheme)
 					       .statistics_interval_ns = 40 * NSEC_PER_MSEC};
 	bool ipfix = !strcmp(scheme, "ipfix");
 	unsigned int found = 0, length;
-	const uint8_t *set = NULL;
+	const uint8_t *set = nothing;
 
 	begin(&options, scheme);
 	exports_set_metering(exports, 1000, 70000);
@@ -195,7 +198,7 @@ static void statistics(const char *scheme)
 		assert_non_null(find_set(i, LOSSES_TEMPLATE, &length));
 	}
 	assert_in_range(found, 4, 8);
-	assert_non_null(set);
+	assert_ptr_not_equal(set, nothing);
 	assert_int_equal(wire_load32(set), 5); /* the domain that they are about */
 	assert_int_equal(wire_load(set + (ipfix ? 16 : 12), 8), 48);
 	end();
@@ -214,7 +217,7 @@ static void test_losses(void **state)
 	const struct export_options options = {
 		.domain = 5, .queue_messages = 16, .statistics_interval_ns = 30 * NSEC_PER_MSEC};
 	uint64_t now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
-	const uint8_t *set = NULL;
+	const uint8_t *set = nothing;
 	unsigned int length;
 
 	(void)state;
@@ -224,7 +227,7 @@ static void test_losses(void **state)
 		run(40);
 	for (unsigned int i = 0; i < sink.count; i++)
 		set = find_set(i, LOSSES_TEMPLATE, &length) ?: set;
-	assert_non_null(set);
+	assert_ptr_not_equal(set, nothing);
 	assert_int_equal(wire_load32(set), 1);
 	assert_int_equal(wire_load(set + 4, 8), 64);
 	assert_int_equal(wire_load(set + 12, 8), 64 * 3);
