@@ -119,7 +119,7 @@ def test_options(wire):
     for record in wire.options:
         found.setdefault(record.template, []).append(record)
     check_equal('interfaces', {(r.number(10), r.text(82)) for r in found[514]}, {(wire.ifindex, 'm0')})
-    check_equal('input interfaces by nfdump', wire.inputs, {f'{wire.ifindex} m0: ingress tcx, egress none'})
+    check_equal('input interfaces by nfdump', {text.split(':')[0] for text in wire.inputs}, {f'{wire.ifindex} m0'})
     check_equal('sampling', {(r.number(149), r.number(34)) for r in found[513]}, {(DOMAIN, 1)})
     check_equal('selector', {(r.number(304), r.number(305), r.number(306)) for r in found[512]}, {(1, 1, 0)})
     check_equal('templates with flow keys', {r.number(145) for r in found[519]}, {256, 257})
