@@ -280,7 +280,7 @@ static void add_message(struct file_collector *f, const struct message *m)
 		count.packets += m->amounts[i].packets;
 		count.octets += m->amounts[i].octets;
 	}
-	session_put_header(session, header, &h, SEQUENCE_DOMAIN, m->newest_ms);
+	session_put_header(session, header, &h, SEQUENCE_DOMAIN, m->newest_ns / NSEC_PER_MSEC);
 	session_advance(session, SEQUENCE_DOMAIN, m->records);
 	wire_store16(header + p->header, m->template->id);
 	wire_store16(header + p->header + 2, (uint16_t)(SET_HEADER + m->length));

@@ -22,7 +22,7 @@ struct message {
 	struct message_amount *amounts; /* of each record */
 	const struct flow_template *template;
 	uint64_t base_ms;    /* record_clock they were encoded by */
-	uint64_t newest_ms;  /* end of the newest flow, ms since 1970 */
+	uint64_t newest_ns;  /* end of the newest flow, ns since 1970 */
 	uint32_t members;    /* bit set of the stream's collectors that get it */
 	uint32_t references; /* queues that hold it */
 	uint16_t length;     /* octets written */

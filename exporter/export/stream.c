@@ -100,19 +100,28 @@ static void count_record(struct stream *s, const struct message *m, const struct
 	}
 }
 
+/* Sets a new base when the flow's times cannot be told by that of the message, or of the next one. */
+static bool move_base(struct stream *s, const struct message *m, const struct flow *flow,
+		      int64_t clock_ns)
+{
+	uint64_t start_ms = (flow->record.first_ns + (uint64_t)clock_ns) / NSEC_PER_MSEC;
+
+	if (start_ms - (m ? m->base_ms : s->base_ms) < BASE_SPAN_MS)
+		return false;
+	s->base_ms = start_ms - MIN(start_ms, STREAM_BASE_AHEAD_MS);
+	return true;
+}
+
 /* The message for this flow, with room for a record; NULL when no member has room. */
 static struct message *find_message(struct stream *s, const struct flow *flow, int64_t clock_ns)
 {
 	enum flow_family family = flow_family(flow);
 	struct message *m = s->open[family];
-	uint64_t start_ms = (flow->record.first_ns + (uint64_t)clock_ns) / NSEC_PER_MSEC;
 
-	if (s->protocol->id == PROTOCOL_NETFLOW9 &&
-	    start_ms - (m ? m->base_ms : s->base_ms) >= BASE_SPAN_MS) {
+	if (s->protocol->id == PROTOCOL_NETFLOW9 && move_base(s, m, flow, clock_ns)) {
 		if (m)
 			close_message(s, family);
 		m = NULL;
-		s->base_ms = start_ms - MIN(start_ms, STREAM_BASE_AHEAD_MS);
 	}
 	if (!m)
 		m = s->open[family] = open_message(s, &s->profile->templates[family]);
@@ -124,7 +133,6 @@ void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 	struct message *m = find_message(s, flow, clock_ns);
 	struct record_clock clock = {.offset_ns = clock_ns};
 	const struct flow_template *t;
-	uint64_t end_ms;
 	uint16_t length;
 
 	count_record(s, m, flow);
@@ -137,8 +145,7 @@ void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 	m->amounts[m->records++] =
 		(struct message_amount){flow->record.packets, flow->record.octets};
 	m->length += length;
-	end_ms = (flow->record.last_ns + (uint64_t)clock_ns) / NSEC_PER_MSEC;
-	m->newest_ms = MAX(m->newest_ms, end_ms);
+	m->newest_ns = MAX(m->newest_ns, flow->record.last_ns + (uint64_t)clock_ns);
 	if (s->protocol->header + SET_HEADER + m->length + length + s->protocol->align - 1 >
 	    s->message_max)
 		close_message(s, flow_family(flow));

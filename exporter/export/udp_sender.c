@@ -158,7 +158,8 @@ static void add_slice(struct udp_sender *s, struct batch *b, struct queue_entry 
 	*sequence += protocol_steps(p, records);
 	*slice = (struct slice){
 		.entry = entry, .sequence = header.sequence, .start = start, .records = records};
-	session_put_header(session, slice->header, &header, SEQUENCE_DOMAIN, m->newest_ms);
+	session_put_header(session, slice->header, &header, SEQUENCE_DOMAIN,
+			   m->newest_ns / NSEC_PER_MSEC);
 	wire_store16(slice->header + p->header, m->template->id);
 	wire_store16(slice->header + p->header + 2, (uint16_t)(SET_HEADER + length + padding));
 	b->vectors[i][0] = (struct iovec){slice->header, (size_t)p->header + SET_HEADER};
