@@ -36,6 +36,8 @@ struct run {
 	struct exports *exports;
 	struct live *live; /* NULL without --live */
 	struct cache *cache;
+	struct loop_source *expiry; /* the timer of the next slice of an expiry pass */
+	uint64_t swap_ns;	    /* of the last swap whose bank has been merged */
 	struct datapath *datapath;
 	struct drain *drain;
 	struct hooks *hooks;
@@ -47,6 +49,7 @@ static void run_clear(struct run *r)
 	hooks_freep(&r->hooks);
 	drain_freep(&r->drain);
 	datapath_freep(&r->datapath);
+	loop_source_freep(&r->expiry);
 	cache_freep(&r->cache);
 	live_freep(&r->live);
 	exports_freep(&r->exports);
@@ -153,6 +156,21 @@ static void set_clock(const struct run *r)
 			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
 }
 
+/* In slices, so that sockets and the drain never wait for a million flows that end at once. */
+static int expire_slice(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	set_clock(r);
+	if (!cache_expire_some(r->cache, r->swap_ns, CACHE_SLICE))
+		return loop_set_timer(r->expiry, 1, 0);
+	tell_collectors(r); /* failing that, they keep what they know */
+	exports_flush(r->exports);
+	if (r->live)
+		refresh_live(r, r->swap_ns);
+	return 0;
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
@@ -165,11 +183,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	}
 	if (!batch->end)
 		return;
-	cache_expire(r->cache, batch->swap_ns);
-	tell_collectors(r); /* failing that, they keep what they know */
-	exports_flush(r->exports);
-	if (r->live)
-		refresh_live(r, batch->swap_ns);
+	r->swap_ns = batch->swap_ns;
+	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
 
 static int on_signal(void *userdata, _unused_ uint32_t events)
@@ -256,7 +271,8 @@ static int prepare(struct run *r)
 	if (error < 0)
 		return error;
 	cache.userdata = r->exports;
-	error = cache_new(&r->cache, &cache);
+	error = cache_new(&r->cache, &cache)
+			?: loop_add_timer(r->loop, expire_slice, r, &r->expiry);
 	if (error < 0)
 		return log_errno(
 			LOG_ERR, error,
@@ -336,6 +352,7 @@ static void finish(struct run *r)
 	hooks_freep(&r->hooks);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
+	cache_expire(r->cache, r->swap_ns);
 	cache_flush(r->cache, FLOW_END_FORCED);
 	exports_flush(r->exports);
 	exports_drain(r->exports, FINAL_DRAIN_NS, true);

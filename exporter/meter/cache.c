@@ -7,7 +7,9 @@
  * The wheel is lazy.  An entry waits in a slot that is not later than its deadline, and a merge moves
  * it only when the deadline comes earlier.  When the slot fires, the deadline is worked out afresh and
  * the entry goes back if that lies ahead.  An expiry pass visits each slot once at most, however far
- * the clock has jumped.
+ * the clock has jumped.  What it takes out of a slot waits in a slot of its own until it is looked at,
+ * in this slice of the pass or a later one; what is merged in between may be looked at too early, which
+ * does no harm.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 #define TICK_SHIFT	 26   /* a slot is 2^26 ns, 67 ms */
 #define WHEEL_SLOTS	 2048 /* 137 s; what ends later waits in the last slot and is put back */
 #define WHEEL_MASK	 (WHEEL_SLOTS - 1)
+#define FIRING		 WHEEL_SLOTS /* the slot of what is to be looked at */
 #define TCP_FIN_OR_RST	 0x05
 #define DEADLINE_FOREVER UINT64_MAX
 
@@ -33,7 +36,7 @@ struct entry {
 	uint32_t newer;
 	uint32_t before; /* neighbours in the slot of the wheel */
 	uint32_t after;
-	uint16_t slot;
+	uint16_t slot;	/* in FIRING: of the first entry alone */
 	bool ended;	/* FIN or RST seen */
 	bool continued; /* the active timeout has passed once */
 };
@@ -45,12 +48,13 @@ struct cache {
 	struct cache_stats stats;
 	uint64_t seed; /* keys come from the wire: nobody outside may foresee their buckets */
 	uint64_t tick; /* the wheel's present; entries wait in [tick, tick + WHEEL_SLOTS) */
+	uint64_t next; /* the slot to fire next; less than tick while a pass has been interrupted */
 	uint32_t bucket_mask;
 	uint32_t free;	 /* list of entries that were in use */
 	uint32_t unused; /* entries from here on never were */
 	uint32_t oldest;
 	uint32_t newest;
-	uint32_t wheel[WHEEL_SLOTS];
+	uint32_t wheel[WHEEL_SLOTS + 1];
 	uint32_t *buckets;
 	struct entry *entries;
 };
@@ -198,8 +202,22 @@ static void wheel_remove(struct cache *cache, const struct entry *entry)
 		cache->wheel[entry->slot] = entry->after;
 	else
 		cache->entries[entry->before].after = entry->after;
-	if (entry->after != NIL)
-		cache->entries[entry->after].before = entry->before;
+	if (entry->after == NIL)
+		return;
+	cache->entries[entry->after].before = entry->before;
+	if (entry->before == NIL)
+		cache->entries[entry->after].slot = entry->slot;
+}
+
+/* Takes a slot's entries into the empty FIRING. */
+static void wheel_fire(struct cache *cache, uint64_t tick)
+{
+	uint32_t *head = &cache->wheel[tick & WHEEL_MASK];
+
+	cache->wheel[FIRING] = *head;
+	if (*head != NIL)
+		cache->entries[*head].slot = FIRING;
+	*head = NIL;
 }
 
 static void wheel_advance(struct cache *cache, struct entry *entry)
@@ -363,25 +381,41 @@ static void entry_fire(struct cache *cache, struct entry *entry, uint64_t now_ns
 	wheel_insert(cache, entry, deadline_tick(cache, entry));
 }
 
-void cache_expire(struct cache *cache, uint64_t now_ns)
+bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows)
 {
-	uint64_t from = cache->tick, to = now_ns >> TICK_SHIFT, slots;
+	uint64_t to = now_ns >> TICK_SHIFT;
 
-	if (to < from)
-		return;
-	slots = MIN(to - from + 1, WHEEL_SLOTS);
-	cache->tick = to; /* what is put back below is put ahead of it */
-	for (uint64_t tick = from; tick < from + slots; tick++) {
-		uint32_t index = cache->wheel[tick & WHEEL_MASK];
+	if (to < cache->tick)
+		return true;
+	if (to > cache->tick) {
+		/* An interrupted pass goes on, from the slot to which it has put back at the earliest. */
+		cache->next = MIN(cache->next, cache->tick);
+		if (to - cache->next >= WHEEL_SLOTS)
+			cache->next = to + 1 - WHEEL_SLOTS;
+		cache->tick = to; /* what is put back below is put ahead of it */
+	}
+	for (;;) {
+		uint32_t index = cache->wheel[FIRING];
 
-		cache->wheel[tick & WHEEL_MASK] = NIL;
-		while (index != NIL) {
-			struct entry *entry = &cache->entries[index];
-
-			index = entry->after;
-			entry_fire(cache, entry, now_ns);
+		if (index == NIL) {
+			if (cache->next > to)
+				break;
+			wheel_fire(cache, cache->next++);
+		} else if (flows--) {
+			wheel_remove(cache, &cache->entries[index]);
+			entry_fire(cache, &cache->entries[index], now_ns);
+		} else {
+			return false;
 		}
 	}
+	cache->next = to; /* the rest of this slot comes later */
+	return true;
+}
+
+void cache_expire(struct cache *cache, uint64_t now_ns)
+{
+	while (!cache_expire_some(cache, now_ns, UINT32_MAX))
+		;
 }
 
 void cache_flush(struct cache *cache, enum flow_end reason)

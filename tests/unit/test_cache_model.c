@@ -139,26 +139,6 @@ static void model_merge(uint32_t number, const struct flow_record *delta)
 	model.in += delta->packets;
 }
 
-/* After an expiry pass nothing is left that should have gone. */
-static void model_expire(void)
-{
-	cache_expire(model.cache, model.now);
-	for (unsigned int i = 0; i < MODEL_FLOWS; i++) {
-		struct model_flow *flow = &model.flow[i];
-
-		if (!flow->present)
-			continue;
-		if (model_quiet(flow) <= model.now) {
-			assert_int_equal(flow->record.packets, 0);
-			flow->present = false;
-			model.count--;
-			continue;
-		}
-		if (flow->record.packets)
-			assert_true(flow->record.first_ns + ACTIVE > model.now);
-	}
-}
-
 static uint64_t random_below(uint64_t limit)
 {
 	static uint64_t x = 88172645463325252ull;
@@ -185,6 +165,27 @@ static void model_random_merge(uint32_t flows)
 
 	delta.first_ns = delta.last_ns - random_below(SEC);
 	model_merge((uint32_t)random_below(flows), &delta);
+}
+
+/* After a pass in slices, during which time goes on, nothing is left that should have gone. */
+static void model_expire(void)
+{
+	while (!cache_expire_some(model.cache, model.now, (uint32_t)random_below(8)))
+		model.now += random_below(8) ? 0 : random_below(SEC);
+	for (unsigned int i = 0; i < MODEL_FLOWS; i++) {
+		struct model_flow *flow = &model.flow[i];
+
+		if (!flow->present)
+			continue;
+		if (model_quiet(flow) <= model.now) {
+			assert_int_equal(flow->record.packets, 0);
+			flow->present = false;
+			model.count--;
+			continue;
+		}
+		if (flow->record.packets)
+			assert_true(flow->record.first_ns + ACTIVE > model.now);
+	}
 }
 
 static void test_model(void **state)
@@ -269,10 +270,52 @@ static void test_cost(void **state)
 	assert_true(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - start < 5 * SEC);
 }
 
+static void sum_sink(void *userdata, const struct flow *flow)
+{
+	*(uint64_t *)userdata += flow->record.packets;
+}
+
+/* Merges between the slices of a pass, of flows that wait to be looked at and of others. */
+static void test_slices(void **state)
+{
+	uint64_t in = 0, out = 0, now = 1000 * SEC;
+	struct cache_options options = {.entries = 2000,
+					.idle_ns = IDLE,
+					.active_ns = ACTIVE,
+					.linger_ns = LINGER,
+					.sink = sum_sink,
+					.userdata = &out};
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	unsigned int interrupted = 0;
+
+	(void)state;
+	assert_int_equal(cache_new(&cache, &options), 0);
+	for (unsigned int step = 0; step < 100000; step++) {
+		uint32_t number = (uint32_t)random_below(2500);
+		struct flow_record delta = {.packets = 1 + random_below(9), .last_ns = now};
+		struct flow_key key = {.protocol = 17};
+
+		memcpy(key.dst, &number, sizeof(number));
+		delta.first_ns = now - random_below(SEC);
+		cache_merge(cache, &key, &delta);
+		in += delta.packets;
+		if (random_below(500) == 0)
+			now += random_below(2 * IDLE);
+		interrupted += !cache_expire_some(cache, now, (uint32_t)random_below(4));
+		assert_int_equal(in, out + cache_stats(cache)->packets);
+	}
+	assert_true(interrupted > 10000);
+	while (!cache_expire_some(cache, now + IDLE, 7))
+		;
+	assert_int_equal(cache_stats(cache)->entries, 0);
+	assert_int_equal(in, out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_cost),
 	};
 
