@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is on the wire by other eyes: dumpcap captures, tshark reads."""
+import os
 import re
 import signal
 import time
@@ -23,16 +24,18 @@ class Capture:
         with open(self.log, 'wb') as log:
             self.process = box.start(role, 'dumpcap', '-q', '-p', '-i', interface, '-s', snaplen, '-B', 64, '-w', path,
                                      *(['-f', capture_filter] if capture_filter else []), stdout=log, stderr=log)
-        wait_until(lambda: 'File:' in self.said(), 10, 'dumpcap to capture')
+        wait_until(lambda: 'File:' in self.said(), 60, 'dumpcap to capture')
 
     def said(self):
         with open(self.log, encoding='utf-8') as log:
             return log.read()
 
     def stop(self):
-        time.sleep(SETTLE_SECONDS)
+        size = -1
+        while size != (size := os.path.getsize(self.path)):  # until it has written all that came
+            time.sleep(SETTLE_SECONDS)
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(10)
+        self.process.wait(20)
         dropped = re.search(r'received/dropped on interface .*: \d+/(\d+)', self.said())
         check(dropped and dropped[1] == '0', f'dumpcap lost packets: the test cannot be judged\n{self.said()}')
 

@@ -54,7 +54,7 @@ class Nfcapd:
         with open(self.log_path, 'wb') as log:
             self.process = box.start(role, 'nfcapd', '-w', self.directory, '-p', port, '-b', '127.0.0.1', '-t', 3600,
                                      '-B', 4000000, stdout=log, stderr=log)
-        wait_until(self.socket, 10, 'nfcapd to listen')
+        wait_until(self.socket, 60, 'nfcapd to listen')
 
     @property
     def url(self):
@@ -73,7 +73,7 @@ class Nfcapd:
         wait_until(lambda: self.socket()[0] == 0, 20, 'nfcapd to read its socket')
         lost = self.socket()[1]
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(20)
         check(lost == 0, f'{lost} datagrams did not fit into nfcapd\'s receive buffer: the test cannot be judged')
         return self.records()
 

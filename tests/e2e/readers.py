@@ -13,6 +13,7 @@ from sandbox import command, wait_until
 from tap import check
 from truth import Flow, Key
 
+START_SECONDS, READ_SECONDS, STOP_SECONDS = 60, 60, 20  # of a machine that does much else
 PROTOCOLS = {'icmp': 1, 'tcp': 6, 'udp': 17, 'ipv6-icmp': 58, 'icmpv6': 58, 'ICMP': 1, 'TCP': 6, 'UDP': 17, 'IPv6-ICMP': 58}
 NFACCTD = '''daemonize: false
 nfacctd_ip: 127.0.0.1
@@ -38,9 +39,11 @@ with open(sys.argv[1], 'rb') as file:
 
 
 def json_lines(path):
+    """The whole lines of a file that its program may still be writing."""
     if not Path(path).exists():
         return []
-    return [json.loads(line) for line in Path(path).read_text(encoding='utf-8').splitlines() if line.startswith('{')]
+    lines = Path(path).read_text(encoding='utf-8').splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith('{') and line.endswith('\n')]
 
 
 class Collector:
@@ -51,15 +54,26 @@ class Collector:
         self.log = self.output.with_suffix('.log')
         with open(self.log, 'wb') as log:
             self.process = box.start(role, *self.command(), stdout=log, stderr=log)
-        wait_until(lambda: f':{port:04X} ' in box.run(role, 'cat', '/proc/net/udp'), 20, f'{type(self).__name__} to listen')
+        wait_until(lambda: self.is_ready(box, role) or self.process.poll() is not None, START_SECONDS,
+                   f'{type(self).__name__} to listen')
+        self.check_running()
+
+    def is_ready(self, box, role):
+        return f':{self.port:04X} ' in box.run(role, 'cat', '/proc/net/udp')
+
+    def check_running(self):
+        check(self.process.poll() is None, f'{type(self).__name__} has ended:\n{self.log.read_text(errors="replace")}')
 
     def command(self):
         raise NotImplementedError
 
     def collected(self, count):
         """The flows, when all of them are there."""
-        wait_until(lambda: len(json_lines(self.output)) >= count, 20, f'{count} records of {type(self).__name__}')
+        wait_until(lambda: len(json_lines(self.output)) >= count or self.process.poll() is not None, READ_SECONDS,
+                   f'{count} records of {type(self).__name__}')
+        self.check_running()
         self.process.send_signal(signal.SIGINT)
+        self.process.wait(STOP_SECONDS)
         return [self.read(row) for row in json_lines(self.output)]
 
     def read(self, row):
@@ -67,6 +81,10 @@ class Collector:
 
 
 class Nfacctd(Collector):
+    def is_ready(self, box, role):
+        # It listens before its plugin runs, and what comes in between is lost.
+        return 'JSON: setting object handlers' in self.log.read_text(errors='replace') and super().is_ready(box, role)
+
     def command(self):
         config = self.output.with_suffix('.conf')
         config.write_text(NFACCTD.format(port=self.port, output=self.output))
@@ -115,8 +133,6 @@ def python_ipfix(path, *elements):
         times = (round(row[name] * 1000) for name in ('flowStartMilliseconds', 'flowEndMilliseconds'))
         flows.append((key, Flow(row['packetDeltaCount'], row['octetDeltaCount'], row['tcpControlBits'] & 0xff, *times)))
     return flows
-
-
 
 
 def tshark_sums(capture, port):
