@@ -5,6 +5,8 @@
 What is sent is captured and read by the strict decoder.
 """
 import functools
+import os
+import random
 import signal
 import time
 
@@ -21,6 +23,10 @@ METER6, PEER6 = 'fd75::1', 'fd75::2'
 NOWHERE = '198.51.100.1'  # no route leads there
 QUICK = ['--interface', 'm0', '--egress', 'off', '--drain-interval', '500ms', '--idle-timeout', '1s']
 HEADERS = {4: 28, 6: 48}
+TORTURE = 'FLOWTALLY_TORTURE' in os.environ
+MINUTES_SECONDS = 240
+PROFILES = ('minimal', 'default', 'extended', 'octetDeltaCount,packetDeltaCount,sourceTransportPort,destinationTransportPort',
+            'packetDeltaCount,octetDeltaCount,destinationTransportPort,sourceTransportPort')
 
 # Listens on an address and a port and never reads, or reads for ever.
 SINK = '''
@@ -224,6 +230,49 @@ def test_mixed():
                         [20000 + 100 * i + j for i in range(len(templates)) for j in range(60)])
 
 
+def send_random(bench, dice, first):
+    """Datagrams of both families, some flows of several; how many there were."""
+    sent = 0
+    with bench.box.entered('peer'):
+        for port in range(first, first + dice.randrange(1, 200)):
+            source, destination = dice.choice([(PEER, METER), (PEER6, METER6)])
+            count = dice.choice([1, 1, 1, 2, 40])
+            traffic.udp(bench.box, 'peer', (source, port), (destination, 9), count, bytes(dice.randrange(600)))
+            sent += count
+    return sent
+
+
+def test_minutes():
+    """Minutes of random flows to four collectors, with restarts with other templates each few seconds."""
+    seed = int(os.environ.get('FLOWTALLY_SEED', time.time()))
+    print(f'# seed {seed}', flush=True)
+    dice, restarts, sent, records = random.Random(seed), 0, 0, 0
+    end = time.monotonic() + MINUTES_SECONDS
+    with Bench() as bench:
+        ports = {9995: 'ipfix', 9996: 'netflow9', 9997: 'ipfix', 9998: 'netflow9'}
+        for port in ports:
+            bench.sink(port)
+        capture = bench.capture()
+        while time.monotonic() < end:
+            urls = [f'{scheme}://{PEER}:{port}?template={dice.choice(PROFILES)}' for port, scheme in ports.items()]
+            with program.Daemon(bench.box, 'meter', *QUICK, '--statistics-interval', '500ms', '--options-interval', '700ms',
+                                '--template-messages', dice.randrange(1, 20),
+                                *(word for url in urls for word in ('--collector', url))) as daemon:
+                for i in range(dice.randrange(1, 6)):
+                    sent += send_random(bench, dice, 20000 + 200 * i)
+                    time.sleep(dice.random())
+                records += sum(daemon.stop()['records'].values())
+            restarts += 1
+        capture.stop()
+        check(restarts > MINUTES_SECONDS / 20, f'{restarts} restarts')
+        check_equal('sessions', len(strict.decode(capture).sessions), len(ports) * restarts)
+        for port in ports:
+            flows = strict.decode(capture, port).records()
+            check_equal(f'records at port {port}', len(flows), records)
+            packets = sum(record.number(2) for record in flows if record.number(11) == 9)
+            check_equal(f'packets at port {port}', packets, sent)
+
+
 def test_balance():
     """Each flow goes to one of two collectors, both its directions to the same; a file gets all."""
     with Bench() as bench:
@@ -282,6 +331,7 @@ def main():
                                       (6, 9000, 'ipfix'))),
         ('the MTU changes', test_mtu_change),
         ('restarts with other templates', test_mixed),
+        *([('minutes of restarts, templates and random flows', test_minutes)] if TORTURE else []),
         ('balance', test_balance),
         ('source address and code point', test_sender),
     ])
