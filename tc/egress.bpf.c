@@ -119,7 +119,7 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
 	if (t.packets != segments)
 		count->seen += (__u64)t.packets - segments;
-	account(count, direction, &p, &t);
+	account(BANK_FLOWS, count, direction, &p, &t);
 	return TC_ACT_UNSPEC;
 }
 

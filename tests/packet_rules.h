@@ -63,8 +63,8 @@ static inline const char *rules_check_key(const __u8 *bytes, const struct packet
 	if (memcmp(p->key.src + length, zero, 16 - length) != 0 ||
 	    memcmp(p->key.dst + length, zero, 16 - length) != 0)
 		return "unused address bytes are not 0";
-	if (p->key.spare[0] || p->key.spare[1])
-		return "spare bytes are not 0";
+	if (p->key.drop_reason)
+		return "a reason for a drop that is none";
 	if (p->key.outer_vlan > 0xfff || p->key.inner_vlan > 0xfff)
 		return "VLAN id of more than 12 bits";
 	return NULL;

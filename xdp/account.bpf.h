@@ -21,10 +21,12 @@ struct bank_map {
 };
 struct bank_map bank0 SEC(".maps") __weak;
 struct bank_map bank1 SEC(".maps") __weak;
+struct bank_map drop_bank0 SEC(".maps") __weak;
+struct bank_map drop_bank1 SEC(".maps") __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, _DIRECTION_MAX);
+	__uint(max_entries, _POINT_MAX);
 	__type(key, __u32);
 	__type(value, struct hook_count);
 } counts SEC(".maps") __weak;
@@ -37,7 +39,7 @@ struct {
 	__type(value, struct reason_count);
 } unrecorded SEC(".maps") __weak;
 
-/* Wakes the drain thread when a bank has reached its high-water mark: holds the bank's index. */
+/* Wakes the drain thread when a bank has reached its high-water mark: holds the enum bank_use. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
@@ -59,22 +61,22 @@ struct {
 	__array(values, struct inner_map);
 } grace SEC(".maps") __weak;
 
-/* Written by userspace: the bank in use.  Read once per packet. */
+/* Written by userspace: the bank in use, of each pair.  Read once per packet. */
 struct {
-	__u32 index;
-	__u32 spare[15];
+	__u32 index[_BANK_USE_MAX];
+	__u32 spare[14];
 } active __weak __attribute__((aligned(64)));
 
 /* Entries made in each bank since it was drained; touched on insert alone, on lines of their own. */
 struct {
 	__u32 entries;
 	__u32 spare[15];
-} fill[2] __weak __attribute__((aligned(64)));
+} fill[_BANK_USE_MAX][2] __weak __attribute__((aligned(64)));
 
-static __always_inline void count_unrecorded(__u32 ifindex, __u32 direction, int reason,
-					     __u64 packets, __u64 octets)
+static __always_inline void count_unrecorded(__u32 ifindex, __u32 point, int reason, __u64 packets,
+					     __u64 octets)
 {
-	struct reason_key key = {.ifindex = ifindex, .direction = direction, .reason = reason};
+	struct reason_key key = {.ifindex = ifindex, .point = point, .reason = reason};
 	struct reason_count *count, zero = {};
 
 	count = bpf_map_lookup_elem(&unrecorded, &key);
@@ -93,38 +95,50 @@ static __always_inline void count_unrecorded(__u32 ifindex, __u32 direction, int
 }
 
 /*
- * The compiler would make one call of both, with either map; the kernel replaces a lookup by the map
+ * The compiler would make one call of all, with either map; the kernel replaces a lookup by the map
  * type's own code only where it knows which map it is.
  */
 #define KEEP_APART(bank) __asm__ volatile("" : : "i"(bank))
 
-static __always_inline struct flow_record *bank_lookup(__u32 bank, const struct flow_key *key)
+#define BANK_CALL(ret, use, bank, call, ...) \
+	do { \
+		if ((use) == BANK_FLOWS && (bank)) { \
+			ret = call(&bank1, __VA_ARGS__); \
+			KEEP_APART(1); \
+		} else if ((use) == BANK_FLOWS) { \
+			ret = call(&bank0, __VA_ARGS__); \
+			KEEP_APART(0); \
+		} else if (bank) { \
+			ret = call(&drop_bank1, __VA_ARGS__); \
+			KEEP_APART(1); \
+		} else { \
+			ret = call(&drop_bank0, __VA_ARGS__); \
+			KEEP_APART(0); \
+		} \
+	} while (0)
+
+static __always_inline struct flow_record *bank_lookup(enum bank_use use, __u32 bank,
+						       const struct flow_key *key)
 {
 	struct flow_record *record;
 
-	if (bank) {
-		record = bpf_map_lookup_elem(&bank1, key);
-		KEEP_APART(1);
-	} else {
-		record = bpf_map_lookup_elem(&bank0, key);
-		KEEP_APART(0);
-	}
+	BANK_CALL(record, use, bank, bpf_map_lookup_elem, key);
 	return record;
 }
 
-static __always_inline long bank_insert(__u32 bank, const struct flow_key *key,
+static __always_inline long bank_insert(enum bank_use use, __u32 bank, const struct flow_key *key,
 					const struct flow_record *record)
 {
 	long r;
 
-	if (bank) {
-		r = bpf_map_update_elem(&bank1, key, record, BPF_NOEXIST);
-		KEEP_APART(1);
-	} else {
-		r = bpf_map_update_elem(&bank0, key, record, BPF_NOEXIST);
-		KEEP_APART(0);
-	}
+	BANK_CALL(r, use, bank, bpf_map_update_elem, key, record, BPF_NOEXIST);
 	return r;
+}
+
+/* Tracing programs may not read the coarse clock, and drops are rare. */
+static __always_inline __u64 bank_clock_ns(enum bank_use use)
+{
+	return use == BANK_FLOWS ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
 }
 
 /* Loads come first: an atomic addition holds up those behind it until it is done. */
@@ -150,47 +164,47 @@ static __always_inline void record_add(struct flow_record *r, const struct packe
 }
 
 /* REASON_NONE: the flow is in the bank now, with this packet or another CPU's (*ret_raced). */
-static __always_inline int bank_begin(__u32 bank, const struct packet *p, const struct tally *t,
-				      __u64 now_ns, int *ret_raced)
+static __always_inline int bank_begin(enum bank_use use, __u32 bank, const struct packet *p,
+				      const struct tally *t, __u64 now_ns, int *ret_raced)
 {
 	struct flow_record record = {};
-	__u32 entries;
+	__u32 entries, wake = use;
 	long r;
 
-	if (fill[bank].entries >= config.limit)
+	if (fill[use][bank].entries >= config.limit[use])
 		return REASON_BANK_FULL;
 	tally_record(p, t, now_ns, &record);
-	r = bank_insert(bank, &p->key, &record);
+	r = bank_insert(use, bank, &p->key, &record);
 	if (r == -EEXIST) {
 		*ret_raced = 1;
 		return REASON_NONE;
 	}
 	if (r)
 		return REASON_INSERT_ERROR;
-	entries = __sync_fetch_and_add(&fill[bank].entries, 1) + 1;
-	if (entries == config.high_water)
-		bpf_ringbuf_output(&wakeups, &bank, sizeof(bank), 0);
+	entries = __sync_fetch_and_add(&fill[use][bank].entries, 1) + 1;
+	if (entries == config.high_water[use])
+		bpf_ringbuf_output(&wakeups, &wake, sizeof(wake), 0);
 	return REASON_NONE;
 }
 
 /* Puts the packet into its flow of the active bank; counts it by name where that cannot be. */
-static __always_inline void account(struct hook_count *count, __u32 direction,
+static __always_inline void account(enum bank_use use, struct hook_count *count, __u32 point,
 				    const struct packet *p, const struct tally *t)
 {
-	__u32 bank = *(volatile __u32 *)&active.index & 1;
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
-	struct flow_record *record = bank_lookup(bank, &p->key);
+	__u32 bank = *(volatile __u32 *)&active.index[use] & 1;
+	__u64 now_ns = bank_clock_ns(use);
+	struct flow_record *record = bank_lookup(use, bank, &p->key);
 	int reason, raced = 0;
 
 	if (!record) {
-		reason = bank_begin(bank, p, t, now_ns, &raced);
+		reason = bank_begin(use, bank, p, t, now_ns, &raced);
 		if (reason == REASON_NONE && raced) {
-			record = bank_lookup(bank, &p->key);
+			record = bank_lookup(use, bank, &p->key);
 			if (!record)
 				reason = REASON_INSERT_ERROR;
 		}
 		if (reason != REASON_NONE) {
-			count_unrecorded(p->key.ifindex, direction, reason, t->packets, t->octets);
+			count_unrecorded(p->key.ifindex, point, reason, t->packets, t->octets);
 			return;
 		}
 		if (!raced)

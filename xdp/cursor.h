@@ -31,11 +31,28 @@
 #define PARSE_HEADER __attribute__((packed))
 #endif
 
-/* The bytes within reach: a linear buffer, shorter than the frame where the rest lies elsewhere. */
+/*
+ * The bytes within reach: a linear buffer, shorter than the frame where the rest lies elsewhere.
+ *
+ * The verifier proves bounds of a packet by comparing pointers with its end, but those of a buffer in
+ * a map by its size.  A program that parses from such a buffer defines CURSOR_BUFFER before all else, the
+ * octets that it may hold, a power of two, and makes it CURSOR_SLACK octets longer.
+ */
+#ifdef CURSOR_BUFFER
+#define CURSOR_SLACK 64 /* more than any header that is taken */
+
+struct cursor {
+	void *data;
+	__u32 pos;
+	__u32 end;
+	__u32 taken; /* where the last header began */
+};
+#else
 struct cursor {
 	void *pos;
 	void *end;
 };
+#endif
 
 struct parse_ethernet {
 	__be16 dst[3];
@@ -111,17 +128,52 @@ struct parse_icmp {
 	__u8 code;
 } PARSE_HEADER;
 
+/*
+ * Steps over `size` octets.  *ret: what lies there; or -1, when they are not within reach.
+ */
+#ifdef CURSOR_BUFFER
+static __always_inline int cursor_take(struct cursor *c, __u32 size, void **ret)
+{
+	__u32 pos = c->pos;
+
+	if (pos + size > c->end)
+		return -1;
+	__asm__ volatile("" : "+r"(pos)); /* or the compiler proves the bound and drops the mask */
+	*ret = (char *)c->data + (pos & (CURSOR_BUFFER - 1));
+	c->taken = c->pos;
+	c->pos += size;
+	return 0;
+}
+
+static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
+{
+	(void)header;
+	c->pos = c->taken + octets;
+}
+#else
+static __always_inline int cursor_take(struct cursor *c, __u32 size, void **ret)
+{
+	char *header = c->pos;
+
+	if ((void *)(header + size) > c->end)
+		return -1;
+	c->pos = header + size;
+	*ret = header;
+	return 0;
+}
+
+/* Puts the cursor `octets` behind the start of the header taken last; what is there is checked by the next take. */
+static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
+{
+	c->pos = (char *)header + octets;
+}
+#endif
+
 /* Defines int parse_take_x(cursor, type **ret): *ret is what lies at the cursor, which moves on; or -1. */
 #define DEFINE_PARSE_TAKE(name, type) \
 	static __always_inline int parse_take_##name(struct cursor *c, type **ret) \
 	{ \
-		type *header = (type *)c->pos; \
-\
-		if ((void *)(header + 1) > c->end) \
-			return -1; \
-		c->pos = header + 1; \
-		*ret = header; \
-		return 0; \
+		return cursor_take(c, sizeof(type), (void **)ret); \
 	}
 
 DEFINE_PARSE_TAKE(ethernet, struct parse_ethernet)
@@ -130,12 +182,7 @@ DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
 DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
 DEFINE_PARSE_TAKE(ipv6, struct parse_ipv6)
 DEFINE_PARSE_TAKE(extension, struct parse_extension)
+DEFINE_PARSE_TAKE(jumbo, struct parse_jumbo)
 DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
 DEFINE_PARSE_TAKE(ports, struct parse_ports)
 DEFINE_PARSE_TAKE(icmp, struct parse_icmp)
-
-/* Puts the cursor `octets` behind the start of a header; what is there is checked by the next take. */
-static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
-{
-	c->pos = (char *)header + octets;
-}

@@ -16,6 +16,7 @@
 /* Bits of flow_key.kind. */
 #define FLOW_EGRESS 0x01 /* seen when leaving the node (flowDirection 1), else when arriving */
 #define FLOW_IPV6   0x02 /* the addresses are IPv6; ::ffff:a.b.c.d on the wire stays IPv6 */
+#define FLOW_DROP   0x04 /* packets that the kernel has dropped, for drop_reason */
 
 /*
  * 48 bytes, no holes, every unused byte 0: the key is hashed and compared as bytes.
@@ -27,17 +28,37 @@
  * A VLAN id is 0 where there is no tag, and for a priority tag.
  */
 struct flow_key {
-	__u8 src[16];	  /* network order; IPv4 in the first four bytes */
-	__u8 dst[16];	  /* likewise */
-	__be16 src_port;  /* network order */
-	__be16 dst_port;  /* network order */
-	__u32 ifindex;	  /* interface of the hook; 0 in a capture */
-	__u16 outer_vlan; /* 802.1Q/802.1ad VLAN id of the outermost tag, 1 to 4094 */
-	__u16 inner_vlan; /* of the next one */
-	__u8 protocol;	  /* IANA number, the one after IPv6 extension headers */
-	__u8 kind;	  /* FLOW_EGRESS | FLOW_IPV6 */
-	__u8 spare[2];	  /* 0 */
+	__u8 src[16];	 /* network order; IPv4 in the first four bytes */
+	__u8 dst[16];	 /* likewise */
+	__be16 src_port; /* network order */
+	__be16 dst_port; /* network order */
+	__u32 ifindex; /* interface of the hook; of a drop the packet's, if known; 0 in a capture */
+	__u16 outer_vlan;  /* 802.1Q/802.1ad VLAN id of the outermost tag, 1 to 4094 */
+	__u16 inner_vlan;  /* of the next one */
+	__u8 protocol;	   /* IANA number, the one after IPv6 extension headers */
+	__u8 kind;	   /* FLOW_EGRESS | FLOW_IPV6 | FLOW_DROP */
+	__u16 drop_reason; /* of a drop: drop_reason_pack(); else 0 */
 };
+
+/*
+ * The kernel's reason for a drop is subsystem << 16 | number (include/net/dropreason.h); in a key and as
+ * an index it is subsystem << 8 | number.  There have been 4 subsystems, of 140 reasons at most; what
+ * does not fit is DROP_REASON_OTHER.
+ */
+#define DROP_REASON_MAX	  2048
+#define DROP_REASON_OTHER (DROP_REASON_MAX - 1)
+
+static inline __u16 drop_reason_pack(__u32 reason)
+{
+	return reason >> 16 < 8 && (reason & 0xffff) < 256 ? reason >> 8 | (reason & 0xff)
+							   : DROP_REASON_OTHER;
+}
+
+/* DROP_REASON_OTHER has the kernel's code 0x000700ff, which no kernel uses. */
+static inline __u32 drop_reason_unpack(__u16 packed)
+{
+	return (__u32)(packed >> 8) << 16 | (packed & 0xff);
+}
 
 /*
  * What is kept of a flow.  packets, octets and tcp_flags are exact (atomic).  min_* and max_* are
@@ -65,7 +86,8 @@ struct flow_record {
 	__u8 dst_mac[6];   /* likewise */
 	__u16 first_flags; /* tcp_flags */
 	__u8 tos;	   /* IPv4 TOS or IPv6 traffic class */
-	__u8 spare[5];	   /* 0 */
+	__u8 link_octets;  /* of headers in front of its IP header, VLAN tags included */
+	__u8 spare[4];	   /* 0 */
 };
 
 /*
@@ -94,6 +116,8 @@ struct flow_record {
 	X(IPV6_DEPTH, IGNORED, "ipv6_depth", "more IPv6 extension headers than the parser follows") \
 	X(TRANSPORT_SHORT, IGNORED, "transport_short", "packet ends inside its transport header") \
 	X(OUT_OF_REACH, IGNORED, "out_of_reach", "headers beyond the bytes the hook or capture has") \
+	X(NO_HEADER, IGNORED, "no_header", "drop of a packet in which no network or link-layer header is marked") \
+	X(EXCLUDED, IGNORED, "excluded", "drop for a reason that is not to be recorded") \
 	X(BANK_FULL, REFUSED, "bank_full", "new flow, and the bank has reached its limit") \
 	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion")
 /* clang-format on */
@@ -113,11 +137,26 @@ enum flow_direction {
 	_DIRECTION_MAX,
 };
 
-/* Key and value of the map `unrecorded`: packets in no flow, by interface, direction and reason. */
+/* Where packets are counted: at the hooks, in two directions, and where the kernel drops them. */
+enum flow_point {
+	POINT_INGRESS = DIRECTION_INGRESS,
+	POINT_EGRESS = DIRECTION_EGRESS,
+	POINT_DROP,
+	_POINT_MAX,
+};
+
+/* What the pairs of banks are for. */
+enum bank_use {
+	BANK_FLOWS,
+	BANK_DROPS,
+	_BANK_USE_MAX,
+};
+
+/* Key and value of the map `unrecorded`: packets in no flow, by interface, point and reason. */
 struct reason_key {
-	__u32 ifindex;	 /* 0: interfaces for which there was no room left in the map */
-	__u16 direction; /* enum flow_direction */
-	__u16 reason;	 /* enum flow_reason, not REASON_NONE */
+	__u32 ifindex; /* 0: unknown, or interfaces for which there was no room left in the map */
+	__u16 point;   /* enum flow_point */
+	__u16 reason;  /* enum flow_reason, not REASON_NONE */
 };
 
 struct reason_count {
@@ -125,7 +164,7 @@ struct reason_count {
 	__u64 octets; /* refused: IP layer; ignored: the whole frame */
 };
 
-/* Per CPU and direction, since load.  A bank's counters stand still while it is not the active one. */
+/* Per CPU and point, since load.  A bank's counters stand still while it is not the active one. */
 struct bank_count {
 	__u64 packets; /* accounted in the bank */
 	__u64 octets;  /* IP layer */
@@ -137,15 +176,24 @@ struct hook_count {
 	struct bank_count bank[2];
 };
 
+/* Key: drop_reason_pack().  Per CPU, since load: all drops for that reason, in a record or not. */
+struct drop_count {
+	__u64 packets;
+	__u64 octets; /* IP layer; of the excluded and of those without a flow all that is in memory */
+};
+
 /*
  * Set before load, constant afterwards.  A bank holds `entries`; an LRU map starts to evict when each
  * CPU's private list has taken its share of free nodes, so inserts stop at `limit`, below that point.
  */
 struct datapath_config {
-	__u32 limit;	  /* inserts per bank and interval before refusing */
-	__u32 high_water; /* inserts at which userspace is woken for an early swap */
-	__u8 xdp_frags;	  /* the XDP program is loaded for multi-buffer frames */
-	__u8 spare[3];
+	__u32 limit[_BANK_USE_MAX];	 /* inserts per bank and interval before refusing */
+	__u32 high_water[_BANK_USE_MAX]; /* inserts at which userspace is woken for an early swap */
+	__u32 drop_namespace; /* inode of the network namespace whose drops count; 0: all */
+	__u8 drop_socket;     /* the kernel tells the receiving socket of a drop (6.11) */
+	__u8 xdp_frags;	      /* the XDP program is loaded for multi-buffer frames */
+	__u8 spare[2];
+	__u8 drop_excluded[DROP_REASON_MAX]; /* by drop_reason_pack(): counted, but not recorded */
 };
 
 /* Free nodes an LRU map may keep to one CPU (kernel/bpf/bpf_lru_list.c, LOCAL_FREE_TARGET). */

@@ -43,7 +43,7 @@ int flowtally_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	}
 	tally_packet(&p, 0, 0, &t);
-	account(count, direction, &p, &t);
+	account(BANK_FLOWS, count, direction, &p, &t);
 	return XDP_PASS;
 }
 

@@ -36,6 +36,7 @@ struct packet {
 	__u8 ttl;
 	__u8 tos;
 	__u8 fragment;	   /* part of a fragmented packet; an atomic fragment of IPv6 is not */
+	__u8 link_octets;  /* in front of the IP header: l3_offset, and a tag outside the bytes */
 	__u8 no_transport; /* a later fragment: what follows is no transport header */
 };
 
@@ -182,12 +183,13 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 static __always_inline int parse_jumbo(const struct cursor *c, const struct frame *f,
 				       struct packet *p)
 {
-	const struct parse_jumbo *jumbo = c->pos;
+	struct cursor ahead = *c;
+	struct parse_jumbo *jumbo;
 	__u64 octets;
 
 	if (p->key.protocol != IPPROTO_HOPOPTS)
 		return REASON_NONE;
-	if ((void *)(jumbo + 1) > c->end)
+	if (parse_take_jumbo(&ahead, &jumbo) < 0)
 		return parse_missing(f, p->l3_offset + sizeof(struct parse_ipv6) + sizeof(*jumbo),
 				     REASON_IPV6_EXTENSION);
 	if (jumbo->length != 0 || jumbo->option != 0xc2 || jumbo->option_length != 4)
@@ -348,6 +350,7 @@ static __always_inline int parse_network(struct cursor *c, const struct frame *f
 		if (r != REASON_NONE)
 			return r;
 	}
+	p->link_octets = p->l3_offset + f->vlan_tagged * sizeof(struct parse_vlan);
 	if (ethertype == ETH_P_IP)
 		return parse_ipv4(c, f, p);
 	if (ethertype == ETH_P_IPV6)

@@ -63,4 +63,5 @@ static __always_inline void tally_record(const struct packet *p, const struct ta
 	r->min_ttl = p->ttl;
 	r->max_ttl = p->ttl;
 	r->tos = p->tos;
+	r->link_octets = p->link_octets;
 }

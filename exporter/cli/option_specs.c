@@ -17,6 +17,17 @@ static const struct option_word egress_words[] = {
 	{"off", HOOK_MODE_OFF},
 	{NULL, 0},
 };
+static const struct option_word drops_words[] = {
+	{"auto", DROPS_AUTO},
+	{"on", DROPS_ON},
+	{"off", DROPS_OFF},
+	{NULL, 0},
+};
+static const struct option_word namespace_words[] = {
+	{"own", false},
+	{"all", true},
+	{NULL, 0},
+};
 static const struct option_word summary_words[] = {
 	{"text", SUMMARY_TEXT},
 	{"json", SUMMARY_JSON},
@@ -40,6 +51,16 @@ const struct option_spec option_specs[] = {
 	  "auto", OPTION_WORD, VERB_RUN, FIELD(ingress), 0, 0, ingress_words },
 	{ "egress", "MODE", "hook for leaving packets: auto, tc or off",
 	  "auto", OPTION_WORD, VERB_RUN, FIELD(egress), 0, 0, egress_words },
+	{ "drops", "MODE", "record what the kernel drops, and why: auto (where that is possible), on or off",
+	  "auto", OPTION_WORD, VERB_RUN, FIELD(drops), 0, 0, drops_words },
+	{ "drops-include", "LIST", "classes and reasons of drops to record, with commas (all)",
+	  NULL, OPTION_STRING, VERB_RUN, FIELD(drops_include), 0, 0, NULL },
+	{ "drops-exclude", "LIST", "those that are counted, but not recorded (benign, without --drops-include)",
+	  NULL, OPTION_STRING, VERB_RUN, FIELD(drops_exclude), 0, 0, NULL },
+	{ "drops-namespaces", "WHICH", "drops of the exporter's own network namespace, or of all: own or all",
+	  "own", OPTION_WORD, VERB_RUN, FIELD(drops_everywhere), 0, 0, namespace_words },
+	{ "drop-entries", "N", "dropped flows of each of the two banks for them (16384, more with over 16 CPUs)",
+	  NULL, OPTION_NUMBER32, VERB_RUN, FIELD(drop_entries), 4096, 1 << 24, NULL },
 	{ "collector", "URL", "where records go: ipfix://, netflow9://, file:/// or json: (flowtally(8)); repeatable",
 	  NULL, OPTION_COLLECTOR, BOTH, 0, 0, 0, NULL },
 	{ "idle-timeout", "TIME", "a flow is over after this time without a packet",

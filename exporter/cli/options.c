@@ -14,6 +14,7 @@
 
 #define DRAIN_DEFAULT_NS (5 * NSEC_PER_SEC)
 #define BANK_DEFAULT	 131072u
+#define DROPS_DEFAULT	 16384u
 #define DRAIN_LIVE_NS	 NSEC_PER_SEC
 #define OPTION_BASE	 1000 /* getopt's value for the first option of the table */
 
@@ -39,8 +40,10 @@ static void *field(struct run_options *options, const struct option_spec *spec)
 static uint64_t spec_min(const struct option_spec *spec)
 {
 	/* More than the table's on a machine with many CPUs. */
-	return spec->offset == offsetof(struct run_options, bank_entries) ? datapath_entries_min()
-									  : spec->min;
+	return spec->offset == offsetof(struct run_options, bank_entries) ||
+			       spec->offset == offsetof(struct run_options, drop_entries)
+		       ? datapath_entries_min()
+		       : spec->min;
 }
 
 static void set_duration(struct parser *p, const struct option_spec *spec, const char *text)
@@ -189,6 +192,9 @@ static void set_value(struct parser *p, const struct option_spec *spec, const ch
 		break;
 	case OPTION_WORD:
 		set_word(p, spec, text);
+		break;
+	case OPTION_STRING:
+		*(const char **)field(&p->options, spec) = text;
 		break;
 	case OPTION_MASK:
 		set_mask(p, spec, text);
@@ -375,6 +381,8 @@ static void set_late_defaults(struct parser *p)
 		o->domain = run_options_default_domain();
 	if (!was_given(p, "bank-entries"))
 		o->bank_entries = MAX(BANK_DEFAULT, datapath_entries_min());
+	if (!was_given(p, "drop-entries"))
+		o->drop_entries = MAX(DROPS_DEFAULT, datapath_entries_min());
 	if (!was_given(p, "drain-interval"))
 		o->drain_ns = MIN(o->live ? DRAIN_LIVE_NS : DRAIN_DEFAULT_NS,
 				  MIN(o->idle_ns, o->active_ns));

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "exporter/export/export.h"
+#include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/util.h"
 
@@ -27,6 +28,11 @@ struct run_options {
 	size_t interface_count;
 	enum hook_mode ingress;
 	enum hook_mode egress;
+	enum drops_wanted drops;
+	const char *drops_include;
+	const char *drops_exclude;
+	unsigned int drops_everywhere;
+	uint32_t drop_entries;
 	const char **collectors; /* URLs that exports_url_valid() has taken */
 	size_t collector_count;
 	uint64_t idle_ns;

@@ -94,14 +94,14 @@ static void add_packet(struct replay *r, const struct capture_packet *packet)
 {
 	struct ledger *l = &r->ledger;
 
-	l->seen[DIRECTION_INGRESS]++;
+	l->seen[POINT_INGRESS]++;
 	expire(r, packet->time_ns);
 	if (packet->reason != REASON_NONE) {
-		l->reasons[DIRECTION_INGRESS][packet->reason].packets++;
-		l->reasons[DIRECTION_INGRESS][packet->reason].octets += packet->octets;
+		l->reasons[POINT_INGRESS][packet->reason].packets++;
+		l->reasons[POINT_INGRESS][packet->reason].octets += packet->octets;
 	} else {
-		l->accounted[DIRECTION_INGRESS].packets += packet->record.packets;
-		l->accounted[DIRECTION_INGRESS].octets += packet->record.octets;
+		l->accounted[POINT_INGRESS].packets += packet->record.packets;
+		l->accounted[POINT_INGRESS].octets += packet->record.octets;
 		cache_merge(r->cache, &packet->key, &packet->record);
 	}
 	drain_some(r);
@@ -109,7 +109,7 @@ static void add_packet(struct replay *r, const struct capture_packet *packet)
 
 static void show_progress(struct replay *r)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), packets = r->ledger.seen[DIRECTION_INGRESS];
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), packets = r->ledger.seen[POINT_INGRESS];
 	int64_t position = capture_position(r->capture);
 
 	if (now - r->progress_ns < PROGRESS_STEP_NS)
@@ -214,9 +214,10 @@ static void finish(struct replay *r)
 	cache_flush(r->cache, FLOW_END_FORCED);
 	exports_flush(r->exports);
 	exports_drain(r->exports, DRAIN_NS, true);
-	r->ledger.drained.packets = r->ledger.accounted[DIRECTION_INGRESS].packets;
-	r->ledger.drained.octets = r->ledger.accounted[DIRECTION_INGRESS].octets;
-	r->ledger.cache = *cache_stats(r->cache);
+	r->ledger.sides[BANK_FLOWS] = (struct ledger_side){
+		.drained = r->ledger.accounted[POINT_INGRESS],
+		.cache = *cache_stats(r->cache),
+	};
 	r->ledger.exports = r->exports;
 	summary_print(&r->ledger, r->options.summary);
 }
@@ -224,7 +225,7 @@ static void finish(struct replay *r)
 /* Why not all of the capture was read. */
 static void report_capture(const struct replay *r, int error)
 {
-	unsigned long long packets = r->ledger.seen[DIRECTION_INGRESS];
+	unsigned long long packets = r->ledger.seen[POINT_INGRESS];
 	const char *why = capture_error(r->capture);
 
 	if (error == -ENOTSUP)
@@ -253,6 +254,6 @@ int replay_main(int argc, char **argv)
 		report_capture(&r, error);
 	if (interrupted)
 		log_warning("interrupted after %llu packets",
-			    (unsigned long long)r.ledger.seen[DIRECTION_INGRESS]);
+			    (unsigned long long)r.ledger.seen[POINT_INGRESS]);
 	return check_lost(&r) < 0 || error < 0 || interrupted ? 1 : 0;
 }

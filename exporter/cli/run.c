@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <termios.h>
 #include "exporter/cli/collectors.h"
+#include "exporter/cli/drop_filter.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
@@ -24,6 +25,8 @@
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drain.h"
+#include "exporter/meter/drop_reason.h"
+#include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/observe/ledger.h"
 
@@ -34,12 +37,15 @@ struct run {
 	struct run_options options;
 	struct loop *loop;
 	struct exports *exports;
-	struct live *live; /* NULL without --live */
-	struct cache *cache;
-	struct loop_source *expiry; /* the timer of the next slice of an expiry pass */
-	uint64_t swap_ns;	    /* of the last swap whose bank has been merged */
+	struct live *live;		     /* NULL without --live */
+	struct cache *caches[_BANK_USE_MAX]; /* NULL: of what is not metered */
+	uint64_t swaps_ns[_BANK_USE_MAX];    /* of the last swap whose bank has been merged */
+	struct loop_source *expiry;	     /* the timer of the next slice of an expiry pass */
+	bool refresh;			     /* the live table is due at the end of the pass */
+	struct drop_reasons *drop_names;
 	struct datapath *datapath;
 	struct drain *drain;
+	struct drops *drops; /* NULL: not traced */
 	struct hooks *hooks;
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
@@ -47,10 +53,13 @@ struct run {
 static void run_clear(struct run *r)
 {
 	hooks_freep(&r->hooks);
+	drops_freep(&r->drops);
 	drain_freep(&r->drain);
 	datapath_freep(&r->datapath);
 	loop_source_freep(&r->expiry);
-	cache_freep(&r->cache);
+	drop_reasons_freep(&r->drop_names);
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		cache_freep(&r->caches[use]);
 	live_freep(&r->live);
 	exports_freep(&r->exports);
 	loop_freep(&r->loop);
@@ -91,11 +100,14 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 {
-	struct ledger ledger = {.cache = *cache_stats(r->cache), .exports = r->exports};
-	int error = ledger_read_datapath(&ledger, r->datapath, drain_stats(r->drain), final);
+	struct ledger ledger = {.exports = r->exports};
+	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
 	if (error < 0)
 		return error;
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		if (r->caches[use])
+			ledger.sides[use].cache = *cache_stats(r->caches[use]);
 	*ret = ledger;
 	return 0;
 }
@@ -138,7 +150,8 @@ static int tell_collectors(struct run *r)
 
 static void refresh_live(struct run *r, uint64_t now_ns)
 {
-	struct live_totals totals = {.now_ns = now_ns, .flows = cache_stats(r->cache)->entries};
+	struct live_totals totals = {.now_ns = now_ns,
+				     .flows = cache_stats(r->caches[BANK_FLOWS])->entries};
 	struct ledger ledger;
 	char interfaces[256];
 
@@ -162,28 +175,33 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	struct run *r = userdata;
 
 	set_clock(r);
-	if (!cache_expire_some(r->cache, r->swap_ns, CACHE_SLICE))
-		return loop_set_timer(r->expiry, 1, 0);
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		if (r->caches[use] &&
+		    !cache_expire_some(r->caches[use], r->swaps_ns[use], CACHE_SLICE))
+			return loop_set_timer(r->expiry, 1, 0);
 	tell_collectors(r); /* failing that, they keep what they know */
 	exports_flush(r->exports);
-	if (r->live)
-		refresh_live(r, r->swap_ns);
+	if (r->live && r->refresh)
+		refresh_live(r, r->swaps_ns[BANK_FLOWS]);
+	r->refresh = false;
 	return 0;
 }
 
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
+	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
 	for (uint32_t i = 0; i < batch->count; i++) {
-		cache_merge(r->cache, &batch->keys[i], &batch->records[i]);
-		if (r->live)
+		cache_merge(cache, &batch->keys[i], &batch->records[i]);
+		if (r->live && batch->use == BANK_FLOWS)
 			live_delta(r->live, &batch->keys[i], &batch->records[i]);
 	}
 	if (!batch->end)
 		return;
-	r->swap_ns = batch->swap_ns;
+	r->swaps_ns[batch->use] = batch->swap_ns;
+	r->refresh |= batch->use == BANK_FLOWS;
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
 
@@ -244,45 +262,98 @@ static int make_loop(struct run *r)
 	       loop_add_signal(r->loop, SIGHUP, on_hangup, r);
 }
 
-/* Everything that touches no network interface. */
-static int prepare(struct run *r)
+static int open_datapath(struct run *r, const uint8_t *drop_excluded)
 {
 	const struct run_options *o = &r->options;
-	const struct export_options export = run_options_export(o);
-	const struct datapath_options datapath = {.bank_entries = o->bank_entries, .mask = o->mask};
-	struct cache_options cache = {
-		.entries = o->cache_entries,
+	const struct datapath_options options = {
+		.bank_entries = o->bank_entries,
+		.drop_entries = o->drop_entries,
+		.drops = o->drops,
+		.drops_everywhere = o->drops_everywhere,
+		.drop_excluded = drop_excluded,
+		.mask = o->mask,
+	};
+
+	return datapath_new(&r->datapath, &options);
+}
+
+static void on_drop(void *userdata, const struct flow *flow)
+{
+	struct run *r = userdata;
+	struct flow drop = *flow;
+
+	drop.drop = drop_reasons_get(r->drop_names, drop_reason_unpack(flow->key.drop_reason));
+	exports_flow(r->exports, &drop);
+}
+
+static int make_cache(struct run *r, enum bank_use use)
+{
+	const struct run_options *o = &r->options;
+	const struct cache_options options = {
+		.entries = use == BANK_DROPS ? o->drop_entries : o->cache_entries,
 		.idle_ns = o->idle_ns,
 		.active_ns = o->active_ns,
-		.linger_ns = o->linger_ns,
-		.sink = exports_flow,
+		/* that a FIN was dropped is not the end */
+		.linger_ns = use == BANK_DROPS ? o->idle_ns : o->linger_ns,
+		.sink = use == BANK_DROPS ? on_drop : exports_flow,
+		.userdata = use == BANK_DROPS ? (void *)r : r->exports,
 	};
+	int error = cache_new(&r->caches[use], &options);
+
+	if (error < 0)
+		return log_errno(
+			LOG_ERR, error,
+			"cannot make a cache of %u flows, choose a smaller --cache-entries",
+			options.entries);
+	return 0;
+}
+
+/* Everything that touches no network interface. */
+static int prepare(struct run *r, const uint8_t *drop_excluded)
+{
+	const struct run_options *o = &r->options;
+	struct export_options export = run_options_export(o);
 	int error = make_loop(r);
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the event loop");
-	error = datapath_new(&r->datapath, &datapath);
+	error = open_datapath(r, drop_excluded);
 	if (error < 0)
 		return error;
+	export.drops = datapath_uses(r->datapath) >> BANK_DROPS & 1;
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
 	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
-	cache.userdata = r->exports;
-	error = cache_new(&r->cache, &cache)
-			?: loop_add_timer(r->loop, expire_slice, r, &r->expiry);
+	error = make_cache(r, BANK_FLOWS);
+	if (error == 0 && export.drops)
+		error = make_cache(r, BANK_DROPS);
+	if (error == 0)
+		error = loop_add_timer(r->loop, expire_slice, r, &r->expiry);
 	if (error < 0)
-		return log_errno(
-			LOG_ERR, error,
-			"cannot make a cache of %u flows, choose a smaller --cache-entries",
-			o->cache_entries);
+		return error;
 	if (o->live) {
 		error = live_new(&r->live, STDOUT_FILENO, clock_ns(CLOCK_MONOTONIC));
 		if (error < 0)
 			return log_errno(LOG_ERR, error, "cannot make the live table");
 	}
+	return 0;
+}
+
+/* Flows do without it. */
+static int attach_drops(struct run *r)
+{
+	int error;
+
+	if (!r->caches[BANK_DROPS])
+		return 0;
+	error = drops_new(&r->drops, r->datapath);
+	if (error < 0 && r->options.drops == DROPS_ON)
+		return log_errno(LOG_ERR, error, "cannot trace drops");
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "drops are not recorded");
 	return 0;
 }
 
@@ -308,7 +379,7 @@ static int attach(struct run *r)
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot start the drain thread");
-	return hooks_new(&r->hooks, &hooks);
+	return attach_drops(r) ?: hooks_new(&r->hooks, &hooks);
 }
 
 static void announce(const struct run *r)
@@ -322,6 +393,12 @@ static void announce(const struct run *r)
 		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
 		r->options.bank_entries, (double)datapath_memory(r->options.bank_entries) / 1e6,
 		r->options.cache_entries, (double)cache_memory(r->options.cache_entries) / 1e6);
+	if (r->drops)
+		log_info(
+			"drops are recorded: two banks and a cache of %u dropped flows take %.1f MB and %.1f MB",
+			r->options.drop_entries,
+			(double)datapath_memory(r->options.drop_entries) / 1e6,
+			(double)cache_memory(r->options.drop_entries) / 1e6);
 	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
 		   "banks drained every %g s",
 		   attached, attached == 1 ? "" : "s", r->options.domain,
@@ -333,9 +410,15 @@ static void announce(const struct run *r)
 
 static void print_summary(const struct run *r)
 {
+	struct ledger_reasons reasons = {0};
 	struct ledger ledger;
 	int error = read_ledger(r, true, &ledger);
 
+	if (error == 0 && ledger.drops_traced) {
+		ledger.drop_reasons = &reasons;
+		ledger.drop_names = r->drop_names;
+		error = ledger_read_reasons(&reasons, r->datapath);
+	}
 	if (error < 0)
 		log_errno(LOG_ERR, error, "cannot read the ledger");
 	else
@@ -350,10 +433,14 @@ static void finish(struct run *r)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
 	hooks_freep(&r->hooks);
+	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
-	cache_expire(r->cache, r->swap_ns);
-	cache_flush(r->cache, FLOW_END_FORCED);
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		if (r->caches[use]) {
+			cache_expire(r->caches[use], r->swaps_ns[use]);
+			cache_flush(r->caches[use], FLOW_END_FORCED);
+		}
 	exports_flush(r->exports);
 	exports_drain(r->exports, FINAL_DRAIN_NS, true);
 	print_summary(r);
@@ -362,11 +449,18 @@ static void finish(struct run *r)
 int run_main(int argc, char **argv)
 {
 	_cleanup_(run_clear) struct run r = {0};
+	uint8_t drop_excluded[DROP_REASON_MAX];
 	int error = run_options_parse(&r.options, VERB_RUN, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
-	if (prepare(&r) < 0 || attach(&r) < 0)
+	error = drop_reasons_new(&r.drop_names, NULL);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
+	if (drop_filter_make(r.drop_names, r.options.drops_include, r.options.drops_exclude,
+			     drop_excluded) < 0)
+		return 2;
+	if (prepare(&r, drop_excluded) < 0 || attach(&r) < 0)
 		return 1;
 	if (!r.options.collector_count && !r.options.live)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");

@@ -52,7 +52,7 @@ static void build_templates(struct builder *b)
 	uint8_t *set = set_begin(&b->w, b->protocol->set_template);
 	unsigned int i = b->c->control.next[CONTROL_TEMPLATES];
 
-	for (; i < _FAMILY_MAX; i++) {
+	for (; i < profile->families; i++) {
 		const struct flow_template *t = &profile->templates[i];
 
 		/* 8 octets a field at most, and the padding. */
@@ -66,7 +66,7 @@ static void build_templates(struct builder *b)
 		b->m->header.records++;
 	}
 	set_end(&b->w, set, b->protocol);
-	b->m->next = i % _FAMILY_MAX;
+	b->m->next = i % profile->families;
 }
 
 static void build_sampling(struct builder *b)
@@ -87,12 +87,13 @@ static void build_sampling(struct builder *b)
 
 static void build_keys(struct builder *b)
 {
+	const struct profile *profile = b->c->stream->profile;
 	uint8_t *set;
 
 	put_template(b, OPTIONS_FLOW_KEYS);
 	set = set_begin(&b->w, option_template_id(OPTIONS_FLOW_KEYS));
-	for (unsigned int i = 0; i < _FAMILY_MAX; i++) {
-		const struct flow_template *t = &b->c->stream->profile->templates[i];
+	for (unsigned int i = 0; i < profile->families; i++) {
+		const struct flow_template *t = &profile->templates[i];
 		struct option_values values = {
 			.number = {[OPTION_TEMPLATE] = t->id,
 				   [OPTION_KEYS] = template_keys(t, b->protocol->id)}};
@@ -104,7 +105,7 @@ static void build_keys(struct builder *b)
 
 static bool in_profile(const struct profile *profile, unsigned int symbol)
 {
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+	for (unsigned int family = 0; family < profile->families; family++)
 		for (unsigned int i = 0; i < profile->templates[family].count; i++)
 			if (profile->templates[family].fields[i] == symbol)
 				return true;

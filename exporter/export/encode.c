@@ -13,8 +13,18 @@ static inline uint64_t wall_ms(uint64_t ns, const struct record_clock *clock)
 	return (ns + (uint64_t)clock->offset_ns) / NSEC_PER_MSEC;
 }
 
+/* Cut to its length, or padded. */
+static inline void put_string(uint8_t *out, const char *text, size_t length)
+{
+	size_t used = strnlen(text, length);
+
+	memcpy(out, text, used);
+	memset(out + used, 0, length - used);
+}
+
 #define PUT_OCTETS(out, source, length, base) memcpy(out, source, length)
 #define PUT_NUMBER(out, source, length, base) wire_store(out, source, length)
+#define PUT_STRING(out, source, length, base) put_string(out, source, length)
 #define PUT_TIME(out, source, length, base_ms) \
 	wire_store(out, wall_ms(source, clock) - (base_ms), length)
 

@@ -38,7 +38,7 @@ static bool template_valid(const char *text, char why[PROFILE_WHY_MAX])
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 
 	why[0] = '\0';
-	return profile_new(&profile, text, ENTERPRISE_DEFAULT, why) != -EINVAL;
+	return profile_new(&profile, text, ENTERPRISE_DEFAULT, false, why) != -EINVAL;
 }
 
 bool exports_template_valid(const char *text, const char **ret_why)
@@ -99,7 +99,7 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	}
 	exports->context = (struct export_context){
 		.options = o, .loop = loop, .offline = !loop, .blocking = !loop};
-	r = profile_new(&exports->profile, o.template, o.enterprise, NULL);
+	r = profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL);
 	if (r < 0) {
 		exports_free(exports);
 		return r;
@@ -180,7 +180,7 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 	struct exports_stream *s = NULL;
 	int r = profile_new(&profile, *url->options.template ? url->options.template : o->template,
-			    o->enterprise, NULL);
+			    o->enterprise, o->drops, NULL);
 
 	if (r < 0)
 		return r;

@@ -34,6 +34,7 @@ struct export_options {
 	uint32_t rate; /* records a second to a UDP collector, at most; 0: as fast as is wise; URL */
 	const char *source; /* address to send from; chosen by the system; URL */
 	uint8_t dscp;	    /* of datagrams to UDP collectors, 0 to 63; URL */
+	bool drops;	    /* there are records of drops too */
 	bool balance;	    /* a UDP collector gets the flows that a hash gives to it, not all */
 };
 

@@ -128,6 +128,8 @@ const char *field_type_name(enum field_type type)
 		return "unsigned64";
 	case FIELD_TYPE_MAC:
 		return "macAddress";
+	case FIELD_TYPE_STRING:
+		return "string";
 	case FIELD_TYPE_MSEC:
 		return "dateTimeMilliseconds";
 	case FIELD_TYPE_IPV4:

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/meter/cache.h"
+#include "exporter/meter/drop_reason.h"
 
 /* Values as in RFC 5610, so that they can be exported as they are. */
 enum field_type {
@@ -13,6 +14,7 @@ enum field_type {
 	FIELD_TYPE_U32 = 3,
 	FIELD_TYPE_U64 = 4,
 	FIELD_TYPE_MAC = 12,
+	FIELD_TYPE_STRING = 13,
 	FIELD_TYPE_MSEC = 15, /* dateTimeMilliseconds */
 	FIELD_TYPE_IPV4 = 18,
 	FIELD_TYPE_IPV6 = 19,
@@ -46,6 +48,16 @@ enum protocol_id {
 enum field_role {
 	FIELD_ROLE_KEY,
 	FIELD_ROLE_VALUE,
+};
+
+/* The families of records, as indices: each has a template. */
+enum flow_family {
+	FAMILY_IPV4,
+	FAMILY_IPV6,
+	_FAMILY_FLOW_MAX,
+	FAMILY_DROP_IPV4 = _FAMILY_FLOW_MAX,
+	FAMILY_DROP_IPV6,
+	_FAMILY_MAX,
 };
 
 enum field_symbol {
@@ -97,7 +109,7 @@ struct flow_template {
 };
 
 /* Octets of the longest record, with every field in it. */
-#define FLOW_RECORD_MAX 256
+#define FLOW_RECORD_MAX 320
 
 extern const struct field flow_fields[_FIELD_MAX];
 extern const struct flow_template flow_templates[_TEMPLATE_MAX];
@@ -110,6 +122,16 @@ const char *field_units_name(enum field_units units);
 static inline bool flow_is_ipv6(const struct flow *f)
 {
 	return f->key.kind & FLOW_IPV6;
+}
+
+static inline bool flow_is_drop(const struct flow *f)
+{
+	return f->key.kind & FLOW_DROP;
+}
+
+static inline uint64_t flow_layer2_octets(const struct flow *f)
+{
+	return f->record.octets + f->record.packets * f->record.link_octets;
 }
 
 static inline bool flow_is_egress(const struct flow *f)

@@ -316,7 +316,7 @@ static void json_flow(struct collector *c, const struct flow *flow)
 	size_t length;
 
 	t->encode[PROTOCOL_IPFIX](record, t, flow, &clock);
-	length = json_record(line, t, record);
+	length = json_record(line, t, record, flow->drop);
 	count_add(&c->stats.given, &count);
 	count_add(&c->stats.queued, &count);
 	buffer_add(f, line, length, &count);

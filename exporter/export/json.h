@@ -7,7 +7,8 @@
 
 /*
  * Writes an IPFIX record of this template as an object and a newline; no '\0'.  Addresses are strings, all
- * else integers (times: ms since 1970).  Returns the octets written.
+ * else integers (times: ms since 1970).  `drop` (NULL: the record is of a flow) adds dropClass and
+ * dropExplanation.  Returns the octets written.
  */
 size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template,
-		   const uint8_t *record);
+		   const uint8_t *record, const struct drop_reason *drop);

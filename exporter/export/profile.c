@@ -8,10 +8,11 @@
 /* Template ids of layouts that have no id of their own: two in a row, chosen by the layout. */
 #define HASHED_ID_MIN	1024u
 #define HASHED_ID_PAIRS 32000u
+#define HASHED_TOGETHER 2u
 
 static const struct {
 	const char *name;
-	enum template_symbol templates[_FAMILY_MAX];
+	enum template_symbol templates[_FAMILY_FLOW_MAX];
 } named[] = {
 	{"default", {TEMPLATE_IPV4, TEMPLATE_IPV6}},
 	{"minimal", {TEMPLATE_MINIMAL_IPV4, TEMPLATE_MINIMAL_IPV6}},
@@ -59,6 +60,14 @@ static void add_field(struct list *l, enum field_symbol symbol)
 	l->fields[l->count++] = symbol;
 }
 
+/* Only a drop has these. */
+static bool is_of_drops(enum field_symbol symbol)
+{
+	return symbol == FIELD_DROPPED_OCTETS || symbol == FIELD_DROPPED_PACKETS ||
+	       symbol == FIELD_FORWARDING_STATUS || symbol == FIELD_DROP_REASON ||
+	       symbol == FIELD_DROP_REASON_NAME;
+}
+
 /* The element of that name, with that length unless it is 0. */
 static void read_name(struct list *l, const char *name, size_t size)
 {
@@ -74,6 +83,11 @@ static void read_name(struct list *l, const char *name, size_t size)
 
 		if (strlen(field->name) != length || memcmp(field->name, name, length) != 0)
 			continue;
+		if (is_of_drops((enum field_symbol)i)) {
+			wrong(l, "%s is of records of drops, which are the same in all profiles",
+			      field->name);
+			return;
+		}
 		known = true;
 		if (length < size && field->length != octets)
 			continue;
@@ -143,31 +157,31 @@ static bool has_own(const struct flow_template *t)
 }
 
 /* A layout has always the same id, and another one another id, as far as a hash can tell. */
-static void hash_ids(struct profile *p)
+static void hash_ids(struct profile *p, enum flow_family first)
 {
 	XXH64_hash_t hash = p->enterprise;
 
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
-		const struct flow_template *t = &p->templates[family];
+	for (unsigned int i = 0; i < HASHED_TOGETHER; i++) {
+		const struct flow_template *t = &p->templates[first + i];
 
-		for (unsigned int i = 0; i < t->count; i++) {
-			const struct field *field = &flow_fields[t->fields[i]];
+		for (unsigned int j = 0; j < t->count; j++) {
+			const struct field *field = &flow_fields[t->fields[j]];
 			uint32_t specifier[] = {field->id, field->length, field->pen};
 
 			hash = XXH3_64bits_withSeed(specifier, sizeof(specifier), hash);
 		}
 		hash++;
 	}
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
-		p->templates[family].id =
-			(uint16_t)(HASHED_ID_MIN + 2 * (hash % HASHED_ID_PAIRS) + family);
+	for (unsigned int i = 0; i < HASHED_TOGETHER; i++)
+		p->templates[first + i].id =
+			(uint16_t)(HASHED_ID_MIN + HASHED_TOGETHER * (hash % HASHED_ID_PAIRS) + i);
 }
 
 static void make_templates(struct list *l)
 {
 	static const char *const texts[] = {"flows of IPv4, chosen", "flows of IPv6, chosen"};
 
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
+	for (unsigned int family = 0; family < _FAMILY_FLOW_MAX; family++) {
 		struct flow_template *t = &l->profile->templates[family];
 
 		*t = (struct flow_template){
@@ -190,7 +204,7 @@ static void make_templates(struct list *l)
 				      family == FAMILY_IPV6 ? "IPv6" : "IPv4",
 				      p == PROTOCOL_IPFIX ? "IPFIX" : "NetFlow v9");
 	}
-	hash_ids(l->profile);
+	hash_ids(l->profile, FAMILY_IPV4);
 }
 
 static void read_list(struct list *l, const char *text)
@@ -212,16 +226,16 @@ static bool take_named(struct profile *p, const char *text)
 	for (size_t i = 0; i < ARRAY_SIZE(named); i++) {
 		if (strcmp(named[i].name, text) != 0)
 			continue;
-		for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+		for (unsigned int family = 0; family < _FAMILY_FLOW_MAX; family++)
 			p->templates[family] = flow_templates[named[i].templates[family]];
 		if (p->enterprise != ENTERPRISE_DEFAULT && has_own(&p->templates[FAMILY_IPV4]))
-			hash_ids(p);
+			hash_ids(p, FAMILY_IPV4);
 		return true;
 	}
 	return false;
 }
 
-int profile_new(struct profile **ret, const char *text, uint32_t enterprise,
+int profile_new(struct profile **ret, const char *text, uint32_t enterprise, bool drops,
 		char why[PROFILE_WHY_MAX])
 {
 	_cleanup_(profile_freep) struct profile *p = calloc(1, sizeof(*p));
@@ -234,6 +248,11 @@ int profile_new(struct profile **ret, const char *text, uint32_t enterprise,
 		read_list(&list, text);
 	if (list.errors)
 		return -EINVAL;
+	p->families = drops ? _FAMILY_MAX : _FAMILY_FLOW_MAX;
+	p->templates[FAMILY_DROP_IPV4] = flow_templates[TEMPLATE_DROP_IPV4];
+	p->templates[FAMILY_DROP_IPV6] = flow_templates[TEMPLATE_DROP_IPV6];
+	if (enterprise != ENTERPRISE_DEFAULT)
+		hash_ids(p, FAMILY_DROP_IPV4);
 	*ret = TAKE_PTR(p);
 	return 0;
 }

@@ -10,10 +10,12 @@
 
 static uint16_t records_max(const struct stream *s)
 {
-	const struct flow_template *t = s->profile->templates;
 	enum protocol_id p = s->protocol->id;
+	uint16_t shortest = s->message_max;
 
-	return s->message_max / MIN(t[FAMILY_IPV4].length[p], t[FAMILY_IPV6].length[p]);
+	for (unsigned int i = 0; i < s->profile->families; i++)
+		shortest = MIN(shortest, s->profile->templates[i].length[p]);
+	return s->message_max / shortest;
 }
 
 void stream_init(struct stream *s, const struct protocol *protocol, const struct profile *profile,

@@ -22,11 +22,15 @@ enum flow_end {
 	_FLOW_END_MAX,
 };
 
+struct drop_reason;
+
 /* One flow record on its way to the collectors: counters and times since the flow's previous record. */
 struct flow {
 	struct flow_key key;
 	struct flow_record record;
 	enum flow_end end;
+	const struct drop_reason
+		*drop; /* of a drop (FLOW_DROP), set by who knows the reasons; else NULL */
 };
 
 typedef void (*flow_sink)(void *userdata, const struct flow *flow);

@@ -4,36 +4,23 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
+#include "exporter/meter/drops.h"
 #include "flowtally.skel.h"
-
-#define KERNEL_MAJOR_MIN 5
-#define KERNEL_MINOR_MIN 15
 
 #ifndef BPF_F_XDP_HAS_FRAGS
 #define BPF_F_XDP_HAS_FRAGS (1U << 5)
 #endif
 
-/* enum bpf_attach_type of 6.6, which Debian 12's headers do not have */
-#define ATTACH_TCX_EGRESS 47
-
 struct datapath {
 	struct flowtally_bpf *skel;
 	struct kernel_features features;
 	struct ring_buffer *wakeups;
-	int cpus; /* possible CPUs: what per-CPU maps hold */
+	unsigned int uses;  /* a bit for each enum bank_use */
+	unsigned int woken; /* likewise: while the ring buffer is emptied */
+	int cpus;	    /* possible CPUs: what per-CPU maps hold */
 };
-
-static const char *const feature_names[] = {"tcx", "xdp-frags"};
-
-static bool *feature_at(struct kernel_features *features, size_t index)
-{
-	bool *const flags[] = {&features->tcx, &features->xdp_frags};
-
-	return flags[index];
-}
 
 /* libbpf's own messages are the detail behind an error that is logged where it is handled. */
 _printf_(2, 0) static int print_libbpf(enum libbpf_print_level level, const char *format,
@@ -75,6 +62,7 @@ const char *datapath_program_name(enum datapath_program program)
 		[PROGRAM_TC_INGRESS] = "flowtally_tc_in",
 		[PROGRAM_TC_EGRESS_BARE] = "flowtally_tc_l3",
 		[PROGRAM_TC_INGRESS_BARE] = "flowtally_tc_i3",
+		[PROGRAM_DROP] = "flowtally_drop",
 	};
 
 	return names[program];
@@ -88,6 +76,7 @@ static struct bpf_program *program_get(const struct datapath *d, enum datapath_p
 		[PROGRAM_TC_INGRESS] = d->skel->progs.flowtally_tc_in,
 		[PROGRAM_TC_EGRESS_BARE] = d->skel->progs.flowtally_tc_l3,
 		[PROGRAM_TC_INGRESS_BARE] = d->skel->progs.flowtally_tc_i3,
+		[PROGRAM_DROP] = d->skel->progs.flowtally_drop,
 	};
 
 	return programs[program];
@@ -116,78 +105,6 @@ const struct kernel_features *datapath_features(const struct datapath *d)
 	return &d->features;
 }
 
-static int check_kernel(void)
-{
-	unsigned int major = 0, minor = 0;
-	struct utsname name;
-
-	uname(&name);
-	if (sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
-	    (major < KERNEL_MAJOR_MIN || (major == KERNEL_MAJOR_MIN && minor < KERNEL_MINOR_MIN))) {
-		log_error("kernel %s is too old: flowtally needs Linux %d.%d or newer",
-			  name.release, KERNEL_MAJOR_MIN, KERNEL_MINOR_MIN);
-		return -EOPNOTSUPP;
-	}
-	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
-		log_warning(
-			"the kernel gives no BTF (/sys/kernel/btf/vmlinux; CONFIG_DEBUG_INFO_BTF=y provides it): "
-			"flows are metered without it");
-	return 0;
-}
-
-static int mask_feature(struct kernel_features *features, const char *name, size_t length)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(feature_names); i++)
-		if (strlen(feature_names[i]) == length &&
-		    !strncmp(feature_names[i], name, length)) {
-			*feature_at(features, i) = false;
-			return 0;
-		}
-	log_error("--mask: no feature '%.*s', there are tcx and xdp-frags", (int)length, name);
-	return -EINVAL;
-}
-
-static int mask_features(struct kernel_features *features, const char *mask)
-{
-	size_t length;
-	int r;
-
-	for (; mask && *mask; mask += length + (mask[length] == ',')) {
-		length = strcspn(mask, ",");
-		r = mask_feature(features, mask, length);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool probe_xdp_frags(void)
-{
-	const struct bpf_insn pass[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_XDP_HAS_FRAGS);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "flowtally_probe", "GPL", pass, ARRAY_SIZE(pass),
-			       &opts);
-
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
-/* With no interface 0, a kernel that knows the attach type says ENODEV, one that does not EINVAL. */
-static bool probe_tcx(const struct datapath *d)
-{
-	int fd = bpf_link_create(datapath_program_fd(d, PROGRAM_TC_EGRESS), 0, ATTACH_TCX_EGRESS,
-				 NULL);
-
-	if (fd >= 0)
-		close(fd);
-	return fd == -ENODEV || fd >= 0;
-}
-
 static int log_load_error(int error)
 {
 	if (error == -EPERM || error == -EACCES)
@@ -202,17 +119,61 @@ static int log_load_error(int error)
 			 "cannot load the BPF programs (--verbose shows the kernel's reasons)");
 }
 
-static int size_maps(struct datapath *d, uint32_t entries)
+static struct bpf_map *bank_get(const struct datapath *d, enum bank_use use, unsigned int bank)
+{
+	struct bpf_map *const banks[_BANK_USE_MAX][2] = {
+		[BANK_FLOWS] = {d->skel->maps.bank0, d->skel->maps.bank1},
+		[BANK_DROPS] = {d->skel->maps.drop_bank0, d->skel->maps.drop_bank1},
+	};
+
+	return banks[use][bank];
+}
+
+static int size_banks(struct datapath *d, enum bank_use use, uint32_t entries)
 {
 	uint32_t reserve = (uint32_t)d->cpus * BANK_RESERVE_PER_CPU;
+	bool used = d->uses >> use & 1;
+	int r = 0;
 
-	d->skel->rodata->config.limit = entries - reserve;
-	d->skel->rodata->config.high_water = (entries - reserve) / 8 * 7;
+	d->skel->rodata->config.limit[use] = entries - reserve;
+	d->skel->rodata->config.high_water[use] = (entries - reserve) / 8 * 7;
+	for (unsigned int bank = 0; bank < 2 && r == 0; bank++)
+		r = used ? bpf_map__set_max_entries(bank_get(d, use, bank), entries)
+			 : bpf_map__set_autocreate(bank_get(d, use, bank), false);
+	return r;
+}
+
+static int configure_drops(struct datapath *d, const struct datapath_options *options, bool socket)
+{
+	struct datapath_config *config = &d->skel->rodata->config;
+
+	config->drop_socket = socket;
+	config->drop_namespace = options->drops_everywhere ? 0 : drops_own_namespace();
+	if (options->drop_excluded)
+		memcpy(config->drop_excluded, options->drop_excluded,
+		       sizeof(config->drop_excluded));
+	bpf_program__set_autoload(d->skel->progs.flowtally_drop, true);
+	return size_banks(d, BANK_DROPS, options->drop_entries);
+}
+
+static int leave_drops(struct datapath *d)
+{
+	return size_banks(d, BANK_DROPS, 0)
+		       ?: bpf_map__set_autocreate(d->skel->maps.drops, false)
+		       ?: bpf_map__set_autocreate(d->skel->maps.drop_counts, false);
+}
+
+static int configure_flows(struct datapath *d, uint32_t entries)
+{
+	struct bpf_program *program;
+
 	d->skel->rodata->config.xdp_frags = d->features.xdp_frags;
 	if (d->features.xdp_frags)
 		bpf_program__set_flags(d->skel->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);
-	return bpf_map__set_max_entries(d->skel->maps.bank0, entries)
-		       ?: bpf_map__set_max_entries(d->skel->maps.bank1, entries);
+	if (!(d->uses & 1u << BANK_FLOWS))
+		bpf_object__for_each_program(program, d->skel->obj)
+			bpf_program__set_autoload(program, false);
+	return size_banks(d, BANK_FLOWS, entries);
 }
 
 /* The catch-all counters of ifindex 0 exist from the start, so that a full map costs detail but no packet. */
@@ -224,7 +185,7 @@ static int make_catch_all(struct datapath *d)
 
 	if (!zero)
 		return -ENOMEM;
-	for (key.direction = 0; key.direction < _DIRECTION_MAX; key.direction++)
+	for (key.point = 0; key.point < _POINT_MAX; key.point++)
 		for (key.reason = REASON_NONE + 1; key.reason < _REASON_MAX; key.reason++) {
 			r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.unrecorded), &key, zero,
 						BPF_ANY);
@@ -238,7 +199,7 @@ static int fill_jump(struct datapath *d)
 {
 	int fd, r;
 
-	for (uint32_t i = PROGRAM_XDP + 1; i < _PROGRAM_MAX; i++) {
+	for (uint32_t i = PROGRAM_XDP + 1; i < _PROGRAM_HOOK_MAX; i++) {
 		fd = datapath_program_fd(d, (enum datapath_program)i);
 		r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.jump), &i, &fd, BPF_ANY);
 		if (r < 0)
@@ -247,33 +208,82 @@ static int fill_jump(struct datapath *d)
 	return 0;
 }
 
-static int ignore_wakeup(_unused_ void *userdata, _unused_ void *data, _unused_ size_t size)
+static int on_wakeup(void *userdata, void *data, _unused_ size_t size)
 {
+	struct datapath *d = userdata;
+
+	d->woken |= 1u << *(const uint32_t *)data;
 	return 0;
 }
 
-static int load(struct datapath *d, const struct datapath_options *options)
+static int load(struct datapath *d, const struct datapath_options *options, bool drop_socket)
+{
+	int r;
+
+	flowtally_bpf__destroy(d->skel);
+	d->skel = flowtally_bpf__open();
+	if (!d->skel)
+		return -errno;
+	r = configure_flows(d, options->bank_entries);
+	if (r == 0)
+		r = d->uses & 1u << BANK_DROPS ? configure_drops(d, options, drop_socket)
+					       : leave_drops(d);
+	return r ?: flowtally_bpf__load(d->skel);
+}
+
+/* Drops are what may be impossible where flows are not. */
+static int load_wanted(struct datapath *d, const struct datapath_options *options)
+{
+	const char *why = NULL;
+	bool socket = false;
+	int r = 0;
+
+	d->uses = (options->bank_entries ? 1u << BANK_FLOWS : 0) |
+		  (options->drops ? 1u << BANK_DROPS : 0);
+	if (options->drops)
+		r = drops_probe(&socket, &why);
+	if (r == 0) {
+		r = load(d, options, socket);
+		if (r == 0 || !options->drops)
+			return r;
+	}
+	if (!why)
+		why = r == -EPERM || r == -EACCES ? "CAP_BPF and CAP_PERFMON are needed"
+						  : strerror(-r);
+	if (options->drops == DROPS_ON) {
+		log_error("cannot trace drops: %s", why);
+		return r;
+	}
+	d->uses &= ~(1u << BANK_DROPS);
+	r = load(d, options, false);
+	if (r == 0)
+		log_warning("drops are not recorded: %s", why);
+	return r;
+}
+
+static int open_datapath(struct datapath *d, const struct datapath_options *options)
 {
 	int r;
 
 	d->cpus = libbpf_num_possible_cpus();
 	if (d->cpus < 0)
 		return d->cpus;
-	d->skel = flowtally_bpf__open();
-	if (!d->skel)
-		return -errno;
-	r = size_maps(d, options->bank_entries);
+	r = load_wanted(d, options) ?: make_catch_all(d);
+	if (r == 0 && d->uses & 1u << BANK_FLOWS)
+		r = fill_jump(d);
 	if (r < 0)
 		return r;
-	r = flowtally_bpf__load(d->skel);
-	if (r < 0)
-		return r;
-	r = make_catch_all(d) ?: fill_jump(d);
-	if (r < 0)
-		return r;
-	d->wakeups =
-		ring_buffer__new(bpf_map__fd(d->skel->maps.wakeups), ignore_wakeup, NULL, NULL);
+	d->wakeups = ring_buffer__new(bpf_map__fd(d->skel->maps.wakeups), on_wakeup, d, NULL);
 	return d->wakeups ? 0 : -errno;
+}
+
+static int check_entries(uint32_t entries)
+{
+	if (entries >= datapath_entries_min())
+		return 0;
+	log_error("bank of %u entries is too small: %u at least on this machine", entries,
+		  datapath_entries_min());
+	return -EINVAL;
 }
 
 int datapath_new(struct datapath **ret, const struct datapath_options *options)
@@ -284,22 +294,18 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 	if (!d)
 		return -ENOMEM;
 	libbpf_set_print(print_libbpf);
-	r = check_kernel();
+	r = features_probe(&d->features, options->mask);
+	if (r == 0 && options->bank_entries)
+		r = check_entries(options->bank_entries);
+	if (r == 0 && options->drops)
+		r = check_entries(options->drop_entries);
 	if (r < 0)
 		return r;
-	d->features = (struct kernel_features){.tcx = true, .xdp_frags = probe_xdp_frags()};
-	r = mask_features(&d->features, options->mask);
-	if (r < 0)
-		return r;
-	if (options->bank_entries < datapath_entries_min()) {
-		log_error("bank of %u entries is too small: %u at least on this machine",
-			  options->bank_entries, datapath_entries_min());
-		return -EINVAL;
-	}
-	r = load(d, options);
+	r = open_datapath(d, options);
 	if (r < 0)
 		return log_load_error(r);
-	d->features.tcx = d->features.tcx && probe_tcx(d);
+	if (d->uses & 1u << BANK_FLOWS)
+		features_probe_tcx(&d->features, datapath_program_fd(d, PROGRAM_TC_EGRESS));
 	*ret = TAKE_PTR(d);
 	return 0;
 }
@@ -320,19 +326,21 @@ int datapath_wakeup_fd(const struct datapath *d)
 	return ring_buffer__epoll_fd(d->wakeups);
 }
 
-void datapath_wakeup_clear(struct datapath *d)
+unsigned int datapath_wakeup_clear(struct datapath *d)
 {
+	d->woken = 0;
 	ring_buffer__consume(d->wakeups);
+	return d->woken;
 }
 
-unsigned int datapath_active(const struct datapath *d)
+unsigned int datapath_uses(const struct datapath *d)
 {
-	return *(volatile uint32_t *)&d->skel->bss->active.index;
+	return d->uses;
 }
 
-static int bank_fd(const struct datapath *d, unsigned int bank)
+unsigned int datapath_active(const struct datapath *d, enum bank_use use)
 {
-	return bpf_map__fd(bank ? d->skel->maps.bank1 : d->skel->maps.bank0);
+	return *(volatile uint32_t *)&d->skel->bss->active.index[use];
 }
 
 /*
@@ -340,9 +348,9 @@ static int bank_fd(const struct datapath *d, unsigned int bank)
  * kernel commit 1ae80cf31938), and programs run inside RCU read sections: after it, none that read
  * the old index is left.
  */
-int datapath_swap(struct datapath *d, unsigned int *ret_old)
+int datapath_swap(struct datapath *d, enum bank_use use, unsigned int *ret_old)
 {
-	volatile uint32_t *active = &d->skel->bss->active.index;
+	volatile uint32_t *active = &d->skel->bss->active.index[use];
 	int inner = bpf_map__fd(d->skel->maps.inner), r;
 	uint32_t zero = 0, old = *active;
 
@@ -357,12 +365,14 @@ int datapath_swap(struct datapath *d, unsigned int *ret_old)
 	return 0;
 }
 
-int datapath_read(struct datapath *d, unsigned int bank, uint32_t *position, struct flow_key *keys,
-		  struct flow_record *records, uint32_t max, uint32_t *ret_count, bool *ret_done)
+int datapath_read(struct datapath *d, enum bank_use use, unsigned int bank, uint32_t *position,
+		  struct flow_key *keys, struct flow_record *records, uint32_t max,
+		  uint32_t *ret_count, bool *ret_done)
 {
 	uint32_t next = 0, count = max;
-	int r = bpf_map_lookup_and_delete_batch(bank_fd(d, bank), *position ? position : NULL,
-						&next, keys, records, &count, NULL);
+	int r = bpf_map_lookup_and_delete_batch(bpf_map__fd(bank_get(d, use, bank)),
+						*position ? position : NULL, &next, keys, records,
+						&count, NULL);
 
 	if (r < 0 && r != -ENOENT)
 		return r;
@@ -372,9 +382,9 @@ int datapath_read(struct datapath *d, unsigned int bank, uint32_t *position, str
 	return 0;
 }
 
-void datapath_reset_fill(struct datapath *d, unsigned int bank)
+void datapath_reset_fill(struct datapath *d, enum bank_use use, unsigned int bank)
 {
-	*(volatile uint32_t *)&d->skel->bss->fill[bank].entries = 0;
+	*(volatile uint32_t *)&d->skel->bss->fill[use][bank].entries = 0;
 }
 
 static void hook_count_add(struct hook_count *sum, const struct hook_count *count)
@@ -387,11 +397,11 @@ static void hook_count_add(struct hook_count *sum, const struct hook_count *coun
 	}
 }
 
-int datapath_counts(const struct datapath *d, enum flow_direction direction, struct hook_count *ret)
+int datapath_counts(const struct datapath *d, enum flow_point point, struct hook_count *ret)
 {
 	_cleanup_(freep) struct hook_count *counts = calloc((size_t)d->cpus, sizeof(*counts));
 	struct hook_count sum = {0};
-	uint32_t key = direction;
+	uint32_t key = point;
 	int r;
 
 	if (!counts)
@@ -427,6 +437,29 @@ int datapath_unrecorded(const struct datapath *d, datapath_visit visit, void *us
 		if (sum.packets)
 			visit(userdata, &key, &sum);
 		previous = &key;
+	}
+	return 0;
+}
+
+int datapath_drop_counts(const struct datapath *d, datapath_drop_visit visit, void *userdata)
+{
+	_cleanup_(freep) struct drop_count *counts = calloc((size_t)d->cpus, sizeof(*counts));
+	struct drop_count sum;
+	int r;
+
+	if (!counts)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < DROP_REASON_MAX && d->uses & 1u << BANK_DROPS; i++) {
+		r = bpf_map_lookup_elem(bpf_map__fd(d->skel->maps.drop_counts), &i, counts);
+		if (r < 0)
+			return r;
+		sum = (struct drop_count){0};
+		for (int cpu = 0; cpu < d->cpus; cpu++) {
+			sum.packets += counts[cpu].packets;
+			sum.octets += counts[cpu].octets;
+		}
+		if (sum.packets)
+			visit(userdata, (uint16_t)i, &sum);
 	}
 	return 0;
 }

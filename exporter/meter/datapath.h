@@ -6,14 +6,9 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include "exporter/meter/features.h"
 #include "exporter/util.h"
 #include "xdp/flow.h"
-
-/* What the running kernel can do; probed once at start.  Each can be masked, to test the fallback. */
-struct kernel_features {
-	bool tcx;	/* bpf_link on the tc hook, 6.6 */
-	bool xdp_frags; /* multi-buffer XDP, 5.18 */
-};
 
 enum datapath_program {
 	PROGRAM_XDP,
@@ -21,18 +16,31 @@ enum datapath_program {
 	PROGRAM_TC_INGRESS,
 	PROGRAM_TC_EGRESS_BARE, /* link layers without a header */
 	PROGRAM_TC_INGRESS_BARE,
+	_PROGRAM_HOOK_MAX,
+	PROGRAM_DROP = _PROGRAM_HOOK_MAX, /* a tracepoint's: drops.h attaches it */
 	_PROGRAM_MAX,
 };
 
+enum drops_wanted {
+	DROPS_OFF,
+	DROPS_AUTO, /* where the kernel and the privileges allow it; a warning says why they do not */
+	DROPS_ON,   /* or datapath_new() fails */
+};
+
 struct datapath_options {
-	uint32_t bank_entries; /* flows of each of the two banks, at least datapath_entries_min() */
+	uint32_t bank_entries; /* flows of each of the two banks, at least datapath_entries_min(); 0: no flows */
+	uint32_t drop_entries; /* likewise of the banks of drops */
+	enum drops_wanted drops;
+	bool drops_everywhere; /* in all network namespaces, not in that of the process alone */
+	/* DROP_REASON_MAX of them, by drop_reason_pack(): 1 for what is counted and not recorded; NULL: nothing is */
+	const uint8_t *drop_excluded;
 	const char *
 		mask; /* comma-separated feature names ("tcx,xdp-frags") to do without; NULL: none */
 };
 
 struct datapath;
 
-/* Smallest bank: an LRU map with fewer entries per CPU evicts before it is full. */
+/* Smallest bank, of either use: an LRU map with fewer entries per CPU evicts before it is full. */
 uint32_t datapath_entries_min(void);
 
 /* Kernel bytes of both banks with that many entries: an estimate, entry and bucket sizes as in kernel/bpf/hashtab.c. */
@@ -53,38 +61,46 @@ int datapath_program_fd(const struct datapath *datapath, enum datapath_program p
 int datapath_stub_fd(const struct datapath *datapath, enum datapath_program program);
 const char *datapath_program_name(enum datapath_program program);
 
+/* Which banks there are: a bit for each enum bank_use. */
+unsigned int datapath_uses(const struct datapath *datapath);
+
 /* epoll-able ring buffer: readable when a bank passed its high-water mark. */
 int datapath_wakeup_fd(const struct datapath *datapath);
 
-/* Discards what is in the ring buffer. */
-void datapath_wakeup_clear(struct datapath *datapath);
+/* Empties the ring buffer; a bit for each enum bank_use that was in it. */
+unsigned int datapath_wakeup_clear(struct datapath *datapath);
 
 /* The bank in use, 0 or 1. */
-unsigned int datapath_active(const struct datapath *datapath);
+unsigned int datapath_active(const struct datapath *datapath, enum bank_use use);
 
 /*
- * Makes the other bank the active one and returns when no program uses the old one any more (blocks
+ * Makes the other bank of the pair the active one and returns when no program uses the old one any more (blocks
  * for an RCU grace period, 8 to 30 ms).  *ret_old: the bank that now stands still.
  */
-int datapath_swap(struct datapath *datapath, unsigned int *ret_old);
+int datapath_swap(struct datapath *datapath, enum bank_use use, unsigned int *ret_old);
 
 /*
  * Reads and deletes up to `max` entries of a bank that stands still.  *ret_count: how many;
  * *ret_done: the bank is empty.  `position` is 0 before the first call and the function's own
  * afterwards.  -errno of the kernel; what was not read stays in the bank.
  */
-int datapath_read(struct datapath *datapath, unsigned int bank, uint32_t *position,
-		  struct flow_key *keys, struct flow_record *records, uint32_t max,
-		  uint32_t *ret_count, bool *ret_done);
+int datapath_read(struct datapath *datapath, enum bank_use use, unsigned int bank,
+		  uint32_t *position, struct flow_key *keys, struct flow_record *records,
+		  uint32_t max, uint32_t *ret_count, bool *ret_done);
 
 /* Says that a bank is empty: its fill counter starts at 0 again. */
-void datapath_reset_fill(struct datapath *datapath, unsigned int bank);
+void datapath_reset_fill(struct datapath *datapath, enum bank_use use, unsigned int bank);
 
-/* Counters of one direction, summed over the CPUs. */
-int datapath_counts(const struct datapath *datapath, enum flow_direction direction,
-		    struct hook_count *ret);
+/* Counters of one point, summed over the CPUs. */
+int datapath_counts(const struct datapath *datapath, enum flow_point point, struct hook_count *ret);
 
 /* Calls `visit` for each counter of packets in no flow, summed over the CPUs. */
 typedef void (*datapath_visit)(void *userdata, const struct reason_key *key,
 			       const struct reason_count *count);
 int datapath_unrecorded(const struct datapath *datapath, datapath_visit visit, void *userdata);
+
+/* Calls `visit` for each reason for which packets were dropped, summed over the CPUs. */
+typedef void (*datapath_drop_visit)(void *userdata, uint16_t reason,
+				    const struct drop_count *count);
+int datapath_drop_counts(const struct datapath *datapath, datapath_drop_visit visit,
+			 void *userdata);

@@ -32,14 +32,16 @@ struct drain {
 	drain_callback callback;
 	void *userdata;
 	struct loop_source *source;
-	struct drain_stats published; /* the loop's copy */
+	struct drain_stats published[_BANK_USE_MAX]; /* the loop's copy */
 
 	/* The thread's, and the caller's once the thread has been joined. */
 	pthread_t thread;
 	bool running;
-	struct drain_stats stats;
-	struct bank_sum drained[2];
-	struct bank_sum evicted[2];
+	struct pair {
+		struct drain_stats stats;
+		struct bank_sum drained[2];
+		struct bank_sum evicted[2];
+	} pairs[_BANK_USE_MAX];
 
 	/* Pipes of slot pointers: the only thing both threads touch. */
 	int full[2];
@@ -77,7 +79,7 @@ static struct slot *batch_get(struct drain *d)
 static void deliver(struct drain *d, const struct slot *slot)
 {
 	if (slot->batch.end)
-		d->published = slot->stats;
+		d->published[slot->batch.use] = slot->stats;
 	d->callback(d->userdata, &slot->batch);
 }
 
@@ -89,14 +91,22 @@ static void batch_put(struct drain *d, struct slot *slot)
 		deliver(d, slot);
 }
 
-static int bank_accounted(const struct drain *d, unsigned int bank, struct bank_sum *ret)
+static enum bank_use point_use(enum flow_point point)
+{
+	return point == POINT_DROP ? BANK_DROPS : BANK_FLOWS;
+}
+
+static int bank_accounted(const struct drain *d, enum bank_use use, unsigned int bank,
+			  struct bank_sum *ret)
 {
 	struct bank_sum sum = {0};
 	struct hook_count count;
 	int r;
 
-	for (int i = 0; i < _DIRECTION_MAX; i++) {
-		r = datapath_counts(d->datapath, (enum flow_direction)i, &count);
+	for (int i = 0; i < _POINT_MAX; i++) {
+		if (point_use((enum flow_point)i) != use)
+			continue;
+		r = datapath_counts(d->datapath, (enum flow_point)i, &count);
 		if (r < 0)
 			return r;
 		sum.entries += count.bank[bank].inserts;
@@ -108,24 +118,25 @@ static int bank_accounted(const struct drain *d, unsigned int bank, struct bank_
 }
 
 /* An empty bank that stands still gave what it was given; the difference has been evicted. */
-static int bank_settle(struct drain *d, unsigned int bank)
+static int bank_settle(struct drain *d, enum bank_use use, unsigned int bank)
 {
-	struct bank_sum accounted, *drained = &d->drained[bank], *evicted = &d->evicted[bank];
-	int r = bank_accounted(d, bank, &accounted);
+	struct pair *pair = &d->pairs[use];
+	struct bank_sum accounted, *drained = &pair->drained[bank], *evicted = pair->evicted;
+	int r = bank_accounted(d, use, bank, &accounted);
 
 	if (r < 0)
 		return r;
-	evicted->entries = accounted.entries - drained->entries;
-	evicted->packets = accounted.packets - drained->packets;
-	evicted->octets = accounted.octets - drained->octets;
-	d->stats.evicted_entries = d->evicted[0].entries + d->evicted[1].entries;
-	d->stats.evicted_packets = d->evicted[0].packets + d->evicted[1].packets;
-	d->stats.evicted_octets = d->evicted[0].octets + d->evicted[1].octets;
-	datapath_reset_fill(d->datapath, bank);
+	evicted[bank].entries = accounted.entries - drained->entries;
+	evicted[bank].packets = accounted.packets - drained->packets;
+	evicted[bank].octets = accounted.octets - drained->octets;
+	pair->stats.evicted_entries = evicted[0].entries + evicted[1].entries;
+	pair->stats.evicted_packets = evicted[0].packets + evicted[1].packets;
+	pair->stats.evicted_octets = evicted[0].octets + evicted[1].octets;
+	datapath_reset_fill(d->datapath, use, bank);
 	return 0;
 }
 
-static void count_batch(struct drain *d, unsigned int bank, const struct drain_batch *batch)
+static void count_batch(struct pair *pair, unsigned int bank, const struct drain_batch *batch)
 {
 	struct bank_sum sum = {.entries = batch->count};
 
@@ -133,15 +144,23 @@ static void count_batch(struct drain *d, unsigned int bank, const struct drain_b
 		sum.packets += batch->records[i].packets;
 		sum.octets += batch->records[i].octets;
 	}
-	d->drained[bank].entries += sum.entries;
-	d->drained[bank].packets += sum.packets;
-	d->drained[bank].octets += sum.octets;
-	d->stats.entries += sum.entries;
-	d->stats.packets += sum.packets;
-	d->stats.octets += sum.octets;
+	pair->drained[bank].entries += sum.entries;
+	pair->drained[bank].packets += sum.packets;
+	pair->drained[bank].octets += sum.octets;
+	pair->stats.entries += sum.entries;
+	pair->stats.packets += sum.packets;
+	pair->stats.octets += sum.octets;
 }
 
-static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
+static void batch_begin(struct slot *slot, enum bank_use use, uint64_t swap_ns, bool end)
+{
+	slot->batch.use = use;
+	slot->batch.count = 0;
+	slot->batch.swap_ns = swap_ns;
+	slot->batch.end = end;
+}
+
+static int bank_read(struct drain *d, enum bank_use use, unsigned int bank, uint64_t swap_ns)
 {
 	uint32_t position = 0;
 	bool done = false;
@@ -152,42 +171,44 @@ static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
 		slot = batch_get(d);
 		if (!slot)
 			return -EPIPE;
-		slot->batch.count = 0;
-		slot->batch.swap_ns = swap_ns;
-		slot->batch.end = false;
-		r = datapath_read(d->datapath, bank, &position, slot->batch.keys,
+		batch_begin(slot, use, swap_ns, false);
+		r = datapath_read(d->datapath, use, bank, &position, slot->batch.keys,
 				  slot->batch.records, DRAIN_BATCH, &slot->batch.count, &done);
-		count_batch(d, bank, &slot->batch);
+		count_batch(&d->pairs[use], bank, &slot->batch);
 		batch_put(d, slot);
 	}
 	return r;
 }
 
 /* The watermark is read before the flip: what is stamped later may be in either bank. */
-static void drain_once(struct drain *d, bool early)
+static void drain_once(struct drain *d, enum bank_use use, bool early)
 {
 	uint64_t swap_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	struct drain_stats *stats = &d->pairs[use].stats;
 	struct slot *slot;
 	unsigned int bank;
-	int r;
+	int r = datapath_swap(d->datapath, use, &bank);
 
-	datapath_wakeup_clear(d->datapath);
-	r = datapath_swap(d->datapath, &bank);
 	if (r == 0) {
-		d->stats.swaps++;
-		d->stats.early += early;
-		r = bank_read(d, bank, swap_ns) ?: bank_settle(d, bank);
+		stats->swaps++;
+		stats->early += early;
+		r = bank_read(d, use, bank, swap_ns) ?: bank_settle(d, use, bank);
 	}
 	if (r < 0)
-		d->stats.errors++;
+		stats->errors++;
 	slot = batch_get(d);
 	if (!slot)
 		return;
-	slot->batch.count = 0;
-	slot->batch.swap_ns = swap_ns;
-	slot->batch.end = true;
-	slot->stats = d->stats;
+	batch_begin(slot, use, swap_ns, true);
+	slot->stats = *stats;
 	batch_put(d, slot);
+}
+
+static void drain_uses(struct drain *d, unsigned int uses, bool early)
+{
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		if (uses >> use & 1)
+			drain_once(d, (enum bank_use)use, early);
 }
 
 static bool take_event(int fd)
@@ -201,6 +222,7 @@ static void *drain_thread(void *userdata)
 {
 	struct drain *d = userdata;
 	struct epoll_event event;
+	unsigned int woken;
 	int n;
 
 	pthread_setname_np(pthread_self(), "flowtally-drain");
@@ -212,7 +234,12 @@ static void *drain_thread(void *userdata)
 			break;
 		if (event.data.fd == d->timer && !take_event(d->timer))
 			continue;
-		drain_once(d, event.data.fd != d->timer);
+		/* before the flip, so that no wake-up of the next bank is lost */
+		woken = datapath_wakeup_clear(d->datapath);
+		if (event.data.fd == d->timer)
+			drain_uses(d, datapath_uses(d->datapath), false);
+		else
+			drain_uses(d, woken, true);
 	}
 	close(TAKE_FD(d->full[1]));
 	return NULL;
@@ -339,11 +366,11 @@ void drain_finish(struct drain *d)
 {
 	d->source = loop_source_free(d->source);
 	stop_thread(d);
-	drain_once(d, false);
-	drain_once(d, false);
+	for (int bank = 0; bank < 2; bank++)
+		drain_uses(d, datapath_uses(d->datapath), false);
 }
 
-const struct drain_stats *drain_stats(const struct drain *d)
+const struct drain_stats *drain_stats(const struct drain *d, enum bank_use use)
 {
-	return &d->published;
+	return &d->published[use];
 }

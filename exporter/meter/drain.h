@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The drain thread: swaps the banks at each interval, or earlier when one fills, reads the bank that
+ * The drain thread: swaps the banks at each interval, or a pair earlier when one fills, reads the bank that
  * stands still and hands whole batches to the loop's thread.  Waiting for an RCU grace period blocks,
  * so nothing else lives in this thread, and it shares nothing else with the loop.
  */
@@ -15,6 +15,7 @@ struct drain;
 
 /* Entries of one bank, or the end of one: after the last batch of a swap comes one with `end` set. */
 struct drain_batch {
+	enum bank_use use;
 	uint32_t count;
 	uint64_t swap_ns; /* CLOCK_MONOTONIC of the swap: all packets up to then are in this or earlier ones */
 	bool end;
@@ -33,7 +34,7 @@ struct drain_options {
 	void *userdata;
 };
 
-/* All exact at the end of a swap; read them in the loop's thread. */
+/* Of one pair of banks.  All exact at the end of a swap; read them in the loop's thread. */
 struct drain_stats {
 	uint64_t swaps;
 	uint64_t early;	  /* of these, because a bank had reached its high-water mark */
@@ -53,9 +54,9 @@ struct drain *drain_free(struct drain *drain);
 DEFINE_CLEANUP(struct drain *, drain_free)
 
 /*
- * Stops the thread and drains both banks in the caller's thread, through the same callback.  For the
+ * Stops the thread and drains all banks in the caller's thread, through the same callback.  For the
  * end: nothing may be attached any more.
  */
 void drain_finish(struct drain *drain);
 
-const struct drain_stats *drain_stats(const struct drain *drain);
+const struct drain_stats *drain_stats(const struct drain *drain, enum bank_use use);

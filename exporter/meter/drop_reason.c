@@ -289,7 +289,7 @@ bool drop_reasons_named(const struct drop_reasons *r)
 static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t code)
 {
 	static const struct drop_reason any = {
-		.code = DROP_CODE_LOST,
+		.code = UINT32_MAX,
 		.name = "0xffffffff",
 		.class = DROP_OTHER,
 		.explanation = "No memory to tell which",

@@ -99,26 +99,3 @@ const struct drop_reason *drop_reasons_find(struct drop_reasons *reasons, const 
 /* The kernel's reasons with a name, by rising code: i < count. */
 unsigned int drop_reasons_count(const struct drop_reasons *reasons);
 const struct drop_reason *drop_reasons_at(const struct drop_reasons *reasons, unsigned int i);
-
-/*
- * A code in 16 bits, as the datapath's keys have it: subsystem in 4, number in 12.  What does not fit, now
- * nothing, is DROP_CODE_PACKED_MAX and comes back as DROP_CODE_LOST.
- */
-#define DROP_CODE_PACKED_MAX UINT16_MAX
-#define DROP_CODE_LOST	     UINT32_MAX
-
-static inline uint16_t drop_code_pack(uint32_t code)
-{
-	uint32_t subsystem = code >> 16, number = code & 0xffff;
-
-	if (subsystem > 0xf || number > 0xfff)
-		return DROP_CODE_PACKED_MAX;
-	return (uint16_t)(subsystem << 12 | number);
-}
-
-static inline uint32_t drop_code_unpack(uint16_t packed)
-{
-	if (packed == DROP_CODE_PACKED_MAX)
-		return DROP_CODE_LOST;
-	return (uint32_t)packed >> 12 << 16 | (packed & 0xfff);
-}

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
+#include "exporter/meter/drops.h"
 #include "exporter/observe/ledger.h"
 
 static const struct {
@@ -46,18 +47,30 @@ static void add_reason(void *userdata, const struct reason_key *key,
 {
 	struct ledger *l = userdata;
 
-	l->reasons[key->direction][key->reason].packets += count->packets;
-	l->reasons[key->direction][key->reason].octets += count->octets;
+	l->reasons[key->point][key->reason].packets += count->packets;
+	l->reasons[key->point][key->reason].octets += count->octets;
+}
+
+static void read_side(struct ledger *l, enum bank_use use, const struct drain *drain, bool final)
+{
+	const struct drain_stats *stats = drain_stats(drain, use);
+	struct ledger_side *side = &l->sides[use];
+
+	side->drained = (struct ledger_amount){stats->packets, stats->octets};
+	side->evicted = (struct ledger_amount){stats->evicted_packets, stats->evicted_octets};
+	side->drain_error = (struct ledger_amount){0};
+	if (final)
+		side->drain_error = ledger_bank(l, use);
 }
 
 int ledger_read_datapath(struct ledger *l, const struct datapath *datapath,
-			 const struct drain_stats *drain, bool final)
+			 const struct drain *drain, bool final)
 {
 	struct hook_count count;
 	int r;
 
-	for (int i = 0; i < _DIRECTION_MAX; i++) {
-		r = datapath_counts(datapath, (enum flow_direction)i, &count);
+	for (int i = 0; i < _POINT_MAX; i++) {
+		r = datapath_counts(datapath, (enum flow_point)i, &count);
 		if (r < 0)
 			return r;
 		l->seen[i] = count.seen;
@@ -68,48 +81,94 @@ int ledger_read_datapath(struct ledger *l, const struct datapath *datapath,
 	r = datapath_unrecorded(datapath, add_reason, l);
 	if (r < 0)
 		return r;
-	l->drained = (struct ledger_amount){drain->packets, drain->octets};
-	l->evicted = (struct ledger_amount){drain->evicted_packets, drain->evicted_octets};
-	l->drain_error = (struct ledger_amount){0};
-	if (final)
-		l->drain_error = ledger_bank(l);
-	return 0;
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		read_side(l, (enum bank_use)use, drain, final);
+	l->drops_traced = datapath_uses(datapath) >> BANK_DROPS & 1;
+	return l->drops_traced ? drops_missed(datapath, &l->drops_missed) : 0;
 }
 
-static struct ledger_amount accounted(const struct ledger *l)
+static void add_drop_reason(void *userdata, uint16_t reason, const struct drop_count *count)
 {
-	return (struct ledger_amount){
-		.packets = l->accounted[0].packets + l->accounted[1].packets,
-		.octets = l->accounted[0].octets + l->accounted[1].octets,
-	};
+	struct ledger_reasons *l = userdata;
+
+	l->reasons[reason] = *count;
 }
 
-struct ledger_amount ledger_bank(const struct ledger *l)
+int ledger_read_reasons(struct ledger_reasons *ret, const struct datapath *datapath)
 {
-	const struct ledger_amount all = accounted(l);
+	return datapath_drop_counts(datapath, add_drop_reason, ret);
+}
+
+static void add(struct ledger_amount *sum, uint64_t packets, uint64_t octets)
+{
+	sum->packets += packets;
+	sum->octets += octets;
+}
+
+static bool point_is_of(int point, enum bank_use use)
+{
+	return (point == POINT_DROP) == (use == BANK_DROPS);
+}
+
+static uint64_t seen(const struct ledger *l, enum bank_use use)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < _POINT_MAX; i++)
+		if (point_is_of(i, use))
+			sum += l->seen[i];
+	return sum;
+}
+
+static struct ledger_amount accounted(const struct ledger *l, enum bank_use use)
+{
+	struct ledger_amount sum = {0};
+
+	for (int i = 0; i < _POINT_MAX; i++)
+		if (point_is_of(i, use))
+			add(&sum, l->accounted[i].packets, l->accounted[i].octets);
+	return sum;
+}
+
+static struct ledger_amount unrecorded(const struct ledger *l, enum bank_use use, int reason)
+{
+	struct ledger_amount sum = {0};
+
+	for (int i = 0; i < _POINT_MAX; i++)
+		if (point_is_of(i, use))
+			add(&sum, l->reasons[i][reason].packets, l->reasons[i][reason].octets);
+	return sum;
+}
+
+struct ledger_amount ledger_bank(const struct ledger *l, enum bank_use use)
+{
+	const struct ledger_amount all = accounted(l, use);
+	const struct ledger_side *s = &l->sides[use];
 
 	return (struct ledger_amount){
-		.packets = all.packets - l->drained.packets - l->evicted.packets -
-			   l->drain_error.packets,
+		.packets = all.packets - s->drained.packets - s->evicted.packets -
+			   s->drain_error.packets,
 		.octets =
-			all.octets - l->drained.octets - l->evicted.octets - l->drain_error.octets,
+			all.octets - s->drained.octets - s->evicted.octets - s->drain_error.octets,
 	};
 }
 
-struct ledger_amount ledger_handed_over(const struct ledger *l)
+struct ledger_amount ledger_handed_over(const struct ledger *l, enum bank_use use)
 {
+	const struct ledger_side *s = &l->sides[use];
+
 	return (struct ledger_amount){
-		.packets = l->drained.packets - l->cache.packets,
-		.octets = l->drained.octets - l->cache.octets,
+		.packets = s->drained.packets - s->cache.packets,
+		.octets = s->drained.octets - s->cache.octets,
 	};
 }
 
-static uint64_t sum_reasons(const struct ledger *l, enum flow_direction direction)
+static uint64_t sum_reasons(const struct ledger *l, enum flow_point point)
 {
 	uint64_t sum = 0;
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
-		sum += l->reasons[direction][i].packets;
+		sum += l->reasons[point][i].packets;
 	return sum;
 }
 
@@ -128,17 +187,17 @@ static bool collector_balanced(const struct collector_stats *c)
 /* Each collector was given everything, or those that share were together. */
 static bool given_balanced(const struct ledger *l)
 {
-	const struct ledger_amount handed = ledger_handed_over(l);
-	struct ledger_amount shared = {0};
+	struct ledger_amount handed = ledger_handed_over(l, BANK_FLOWS), shared = {0};
+	const struct ledger_amount drops = ledger_handed_over(l, BANK_DROPS);
 	const struct collector_stats *c;
 	bool any = false;
 
+	add(&handed, drops.packets, drops.octets);
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++) {
 		if (!collector_balanced(c))
 			return false;
 		if (c->shares) {
-			shared.packets += c->given.packets;
-			shared.octets += c->given.octets;
+			add(&shared, c->given.packets, c->given.octets);
 			any = true;
 		} else if (c->given.packets != handed.packets || c->given.octets != handed.octets) {
 			return false;
@@ -147,24 +206,29 @@ static bool given_balanced(const struct ledger *l)
 	return !any || (shared.packets == handed.packets && shared.octets == handed.octets);
 }
 
-bool ledger_balanced(const struct ledger *l)
+/* Every drop has a reason of the kernel's, whatever became of it here. */
+static bool drop_reasons_balanced(const struct ledger *l)
 {
-	for (int i = 0; i < _DIRECTION_MAX; i++)
-		if (l->seen[i] != l->accounted[i].packets + sum_reasons(l, (enum flow_direction)i))
-			return false;
-	if (ledger_bank(l).packets > accounted(l).packets ||
-	    ledger_handed_over(l).packets > l->drained.packets)
-		return false; /* more came out than went in */
-	return given_balanced(l);
+	uint64_t sum = 0;
+
+	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++)
+		sum += l->drop_reasons->reasons[i].packets;
+	return !l->drop_reasons || sum == l->seen[POINT_DROP];
 }
 
-static struct ledger_amount both_directions(const struct ledger *l, enum flow_reason reason)
+bool ledger_balanced(const struct ledger *l)
 {
-	const struct reason_count *in = &l->reasons[DIRECTION_INGRESS][reason],
-				  *out = &l->reasons[DIRECTION_EGRESS][reason];
+	for (int i = 0; i < _POINT_MAX; i++)
+		if (l->seen[i] != l->accounted[i].packets + sum_reasons(l, (enum flow_point)i))
+			return false;
+	for (int i = 0; i < _BANK_USE_MAX; i++) {
+		enum bank_use use = (enum bank_use)i;
 
-	return (struct ledger_amount){.packets = in->packets + out->packets,
-				      .octets = in->octets + out->octets};
+		if (ledger_bank(l, use).packets > accounted(l, use).packets ||
+		    ledger_handed_over(l, use).packets > l->sides[use].drained.packets)
+			return false; /* more came out than went in */
+	}
+	return drop_reasons_balanced(l) && given_balanced(l);
 }
 
 struct ledger_amount ledger_unmetered(const struct ledger *l)
@@ -172,15 +236,14 @@ struct ledger_amount ledger_unmetered(const struct ledger *l)
 	struct ledger_amount sum = {0}, one;
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++) {
-		one = both_directions(l, (enum flow_reason)i);
-		sum.packets += one.packets;
-		sum.octets += one.octets;
+		one = unrecorded(l, BANK_FLOWS, i);
+		add(&sum, one.packets, one.octets);
 	}
 	return sum;
 }
 
 /* " + ignored 12 (arp 10, llc 2)" */
-static void print_class(const struct ledger *l, bool refused, FILE *file)
+static void print_class(const struct ledger *l, enum bank_use use, bool refused, FILE *file)
 {
 	const char *separator = " (";
 	struct ledger_amount count;
@@ -188,10 +251,10 @@ static void print_class(const struct ledger *l, bool refused, FILE *file)
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
 		if (reasons[i].refused == refused)
-			sum += both_directions(l, (enum flow_reason)i).packets;
+			sum += unrecorded(l, use, i).packets;
 	fprintf(file, " + %s %" PRIu64, refused ? "refused" : "ignored", sum);
 	for (int i = REASON_NONE + 1; sum && i < _REASON_MAX; i++) {
-		count = both_directions(l, (enum flow_reason)i);
+		count = unrecorded(l, use, i);
 		if (reasons[i].refused != refused || !count.packets)
 			continue;
 		fprintf(file, "%s%s %" PRIu64, separator, reasons[i].name, count.packets);
@@ -212,12 +275,15 @@ static uint64_t collector_lost(const struct collector_stats *c)
 
 uint64_t ledger_lost(const struct ledger *l)
 {
-	uint64_t lost = l->evicted.packets + l->drain_error.packets;
 	const struct collector_stats *c;
+	uint64_t lost = 0;
 
-	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
-		if (reasons[i].refused)
-			lost += both_directions(l, (enum flow_reason)i).packets;
+	for (int use = 0; use < _BANK_USE_MAX; use++) {
+		lost += l->sides[use].evicted.packets + l->sides[use].drain_error.packets;
+		for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
+			if (reasons[i].refused)
+				lost += unrecorded(l, (enum bank_use)use, i).packets;
+	}
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
 		lost += collector_lost(c);
 	return lost;
@@ -235,21 +301,48 @@ static void print_collector(const struct collector_stats *c, FILE *file)
 				c->lost[i].packets);
 }
 
-void ledger_print_text(const struct ledger *l, FILE *file)
+static void print_side(const struct ledger *l, enum bank_use use, FILE *file)
 {
-	const struct ledger_amount all = accounted(l), bank = ledger_bank(l);
-	const struct collector_stats *c;
+	const struct ledger_amount all = accounted(l, use);
+	const struct ledger_side *side = &l->sides[use];
 
-	fprintf(file, "ledger: %sseen %" PRIu64 " packets = accounted %" PRIu64,
-		ledger_balanced(l) ? "" : "THE LEDGER DOES NOT BALANCE; ", l->seen[0] + l->seen[1],
-		all.packets);
-	print_class(l, false, file);
-	print_class(l, true, file);
+	fprintf(file, "seen %" PRIu64 " packets = accounted %" PRIu64, seen(l, use), all.packets);
+	print_class(l, use, false, file);
+	print_class(l, use, true, file);
 	fprintf(file,
 		"; accounted (%" PRIu64 " octets) = in records %" PRIu64 " + cache %" PRIu64
 		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64,
-		all.octets, ledger_handed_over(l).packets, l->cache.packets, bank.packets,
-		l->evicted.packets, l->drain_error.packets);
+		all.octets, ledger_handed_over(l, use).packets, side->cache.packets,
+		ledger_bank(l, use).packets, side->evicted.packets, side->drain_error.packets);
+}
+
+static void print_drops(const struct ledger *l, FILE *file)
+{
+	const char *separator = "; reasons: ";
+
+	fprintf(file, "; drops (a packet may be in a flow too): missed %" PRIu64 "; ",
+		l->drops_missed);
+	print_side(l, BANK_DROPS, file);
+	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++) {
+		const struct drop_count *count = &l->drop_reasons->reasons[i];
+
+		if (!count->packets)
+			continue;
+		fprintf(file, "%s%s %" PRIu64, separator,
+			drop_reasons_get(l->drop_names, drop_reason_unpack((uint16_t)i))->name,
+			(uint64_t)count->packets);
+		separator = ", ";
+	}
+}
+
+void ledger_print_text(const struct ledger *l, FILE *file)
+{
+	const struct collector_stats *c;
+
+	fprintf(file, "ledger: %s", ledger_balanced(l) ? "" : "THE LEDGER DOES NOT BALANCE; ");
+	print_side(l, BANK_FLOWS, file);
+	if (l->drops_traced)
+		print_drops(l, file);
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
 		print_collector(c, file);
 }
@@ -266,13 +359,13 @@ static json_t *json_count(const struct export_count *count)
 			 (json_int_t)count->packets, "octets", (json_int_t)count->octets);
 }
 
-static json_t *json_class(const struct ledger *l, bool refused)
+static json_t *json_class(const struct ledger *l, enum bank_use use, bool refused)
 {
 	json_t *object = json_object();
 	struct ledger_amount count;
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++) {
-		count = both_directions(l, (enum flow_reason)i);
+		count = unrecorded(l, use, i);
 		if (reasons[i].refused == refused && count.packets)
 			json_object_set_new(object, reasons[i].name, json_amount(count));
 	}
@@ -303,13 +396,13 @@ static json_t *json_collectors(const struct ledger *l)
 	return array;
 }
 
-static json_t *json_records(const struct ledger *l)
+static json_t *json_records(const struct cache_stats *cache)
 {
 	json_t *object = json_object();
 
 	for (int i = FLOW_END_IDLE; i < _FLOW_END_MAX; i++)
 		json_object_set_new(object, flow_end_name((enum flow_end)i),
-				    json_integer((json_int_t)l->cache.exported[i]));
+				    json_integer((json_int_t)cache->exported[i]));
 	return object;
 }
 
@@ -322,25 +415,66 @@ static json_t *json_directions(const struct ledger *l)
 				    json_pack("{s:I,s:o,s:I}", "seen", (json_int_t)l->seen[i],
 					      "accounted", json_amount(l->accounted[i]),
 					      "unrecorded",
-					      (json_int_t)sum_reasons(l, (enum flow_direction)i)));
+					      (json_int_t)sum_reasons(l, (enum flow_point)i)));
+	return object;
+}
+
+/* What flows and drops have in common. */
+static json_t *json_side(const struct ledger *l, enum bank_use use)
+{
+	const struct ledger_side *side = &l->sides[use];
+
+	return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "seen", (json_int_t)seen(l, use),
+			 "accounted", json_amount(accounted(l, use)), "ignored",
+			 json_class(l, use, false), "refused", json_class(l, use, true), "bank",
+			 json_amount(ledger_bank(l, use)), "cache",
+			 json_pack("{s:I,s:I,s:I}", "flows", (json_int_t)side->cache.entries,
+				   "packets", (json_int_t)side->cache.packets, "octets",
+				   (json_int_t)side->cache.octets),
+			 "evicted", json_amount(side->evicted), "drain_error",
+			 json_amount(side->drain_error), "records", json_records(&side->cache));
+}
+
+static json_t *json_drop_reasons(const struct ledger *l)
+{
+	json_t *object = json_object();
+	const struct drop_reason *reason;
+
+	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++) {
+		const struct drop_count *count = &l->drop_reasons->reasons[i];
+
+		if (!count->packets)
+			continue;
+		reason = drop_reasons_get(l->drop_names, drop_reason_unpack((uint16_t)i));
+		json_object_set_new(object, reason->name,
+				    json_pack("{s:I,s:I,s:s}", "packets",
+					      (json_int_t)count->packets, "octets",
+					      (json_int_t)count->octets, "class",
+					      drop_class_name(reason->class)));
+	}
+	return object;
+}
+
+static json_t *json_drops(const struct ledger *l)
+{
+	json_t *object = json_side(l, BANK_DROPS);
+
+	json_object_set_new(object, "missed", json_integer((json_int_t)l->drops_missed));
+	json_object_set_new(object, "reasons", json_drop_reasons(l));
 	return object;
 }
 
 int ledger_print_json(const struct ledger *l, FILE *file)
 {
-	json_t *root = json_pack(
-		"{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "directions",
-		json_directions(l), "seen", (json_int_t)l->seen[0] + (json_int_t)l->seen[1],
-		"accounted", json_amount(accounted(l)), "ignored", json_class(l, false), "refused",
-		json_class(l, true), "bank", json_amount(ledger_bank(l)), "cache",
-		json_pack("{s:I,s:I,s:I}", "flows", (json_int_t)l->cache.entries, "packets",
-			  (json_int_t)l->cache.packets, "octets", (json_int_t)l->cache.octets),
-		"evicted", json_amount(l->evicted), "drain_error", json_amount(l->drain_error),
-		"records", json_records(l), "collectors", json_collectors(l), "balanced",
-		ledger_balanced(l));
+	json_t *root = json_side(l, BANK_FLOWS);
 
 	if (!root)
 		return -ENOMEM;
+	json_object_set_new(root, "directions", json_directions(l));
+	if (l->drops_traced)
+		json_object_set_new(root, "drops", json_drops(l));
+	json_object_set_new(root, "collectors", json_collectors(l));
+	json_object_set_new(root, "balanced", json_boolean(ledger_balanced(l)));
 	json_dumpf(root, file, JSON_COMPACT);
 	json_decref(root);
 	return 0;

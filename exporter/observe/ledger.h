@@ -4,10 +4,11 @@
  * The ledger: where every packet that the hooks saw has gone.  Two identities hold whenever nothing is
  * on its way between two counters, always at the end of a run:
  *
- *	seen = accounted + ignored{reason} + refused{reason}                       packets, per direction
+ *	seen = accounted + ignored{reason} + refused{reason}                       packets, at each point
  *	accounted = bank + lost{evicted, drain_error} + cache + handed over        packets and octets
  *
- * where `handed over` are the records given to the collectors: all to each, or (balance) each to one of
+ * for flows and for drops, which are never summed: a packet may be in a flow and dropped later.
+ * `handed over` are the records given to the collectors: all to each, or (balance) each to one of
  * those that share.  For each collector
  *
  *	given = exported + queued + lost{queue_full, send_error, refused, unsent}
@@ -19,6 +20,7 @@
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drain.h"
+#include "exporter/meter/drop_reason.h"
 #include "xdp/flow.h"
 
 struct ledger_amount {
@@ -26,31 +28,47 @@ struct ledger_amount {
 	uint64_t octets;
 };
 
-struct ledger {
-	uint64_t seen[_DIRECTION_MAX];			/* packets */
-	struct ledger_amount accounted[_DIRECTION_MAX]; /* IP octets */
-	struct reason_count reasons[_DIRECTION_MAX][_REASON_MAX];
+/* What became of what is accounted, in one pair of banks and its cache. */
+struct ledger_side {
 	struct ledger_amount drained;	  /* left the banks for the cache */
 	struct ledger_amount evicted;	  /* by the LRU below a bank's limit */
 	struct ledger_amount drain_error; /* could not be read from a bank at the end */
 	struct cache_stats cache;
-	struct exports *exports; /* NULL: no collectors */
+};
+
+/* Drops by drop_reason_pack(): all of them, also those in no record. */
+struct ledger_reasons {
+	struct drop_count reasons[DROP_REASON_MAX];
+};
+
+struct ledger {
+	uint64_t seen[_POINT_MAX];		    /* packets */
+	struct ledger_amount accounted[_POINT_MAX]; /* IP octets */
+	struct reason_count reasons[_POINT_MAX][_REASON_MAX];
+	struct ledger_side sides[_BANK_USE_MAX];
+	bool drops_traced;
+	uint64_t drops_missed; /* drops, not packets, that the tracer was not called for: not in seen */
+	const struct ledger_reasons *drop_reasons; /* NULL: not known */
+	struct drop_reasons *drop_names;	   /* for those */
+	struct exports *exports;		   /* NULL: no collectors */
 };
 
 /* Reads what kernel and drain know; `final`: what is still in a bank cannot be read any more. */
 int ledger_read_datapath(struct ledger *ledger, const struct datapath *datapath,
-			 const struct drain_stats *drain, bool final);
+			 const struct drain *drain, bool final);
+
+int ledger_read_reasons(struct ledger_reasons *ret, const struct datapath *datapath);
 
 /* Accounted, but not read from the banks yet. */
-struct ledger_amount ledger_bank(const struct ledger *ledger);
+struct ledger_amount ledger_bank(const struct ledger *ledger, enum bank_use use);
 
-/* In no record: ignored and refused, with the octets that are known. */
+/* In no flow record: ignored and refused, with the octets that are known. */
 struct ledger_amount ledger_unmetered(const struct ledger *ledger);
 
 /* Given to the collectors as records. */
-struct ledger_amount ledger_handed_over(const struct ledger *ledger);
+struct ledger_amount ledger_handed_over(const struct ledger *ledger, enum bank_use use);
 
-/* Packets that are in no record and carried a flow, and those lost on the way to any collector. */
+/* Packets, of flows and of drops, refused or lost in the exporter, and those lost on the way to any collector. */
 uint64_t ledger_lost(const struct ledger *ledger);
 
 /* Both identities hold, and the one of each collector. */

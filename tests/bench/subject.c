@@ -91,12 +91,15 @@ static int flowtally_load(struct flowtally_bpf **ret, enum subject_kind kind)
 
 	if (!f)
 		return -errno;
-	f->rodata->config.limit =
+	f->rodata->config.limit[BANK_FLOWS] =
 		SUBJECT_ENTRIES - (uint32_t)libbpf_num_possible_cpus() * BANK_RESERVE_PER_CPU;
-	f->rodata->config.high_water = f->rodata->config.limit / 8 * 7;
+	f->rodata->config.high_water[BANK_FLOWS] = f->rodata->config.limit[BANK_FLOWS] / 8 * 7;
 	f->rodata->config.xdp_frags = true;
 	bpf_program__set_flags(f->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);
-	r = set_banks(f, kind) ?: flowtally_bpf__load(f);
+	r = set_banks(f, kind);
+	r = r ?: bpf_map__set_autocreate(f->maps.drop_bank0, false);
+	r = r ?: bpf_map__set_autocreate(f->maps.drop_bank1, false);
+	r = r ?: flowtally_bpf__load(f);
 	if (r < 0) {
 		flowtally_bpf__destroy(f);
 		return r;
@@ -205,8 +208,8 @@ int subject_clear(struct subject *s)
 	if (!s->flowtally)
 		return 0;
 	r = map_clear(s->flowtally->maps.bank0) ?: map_clear(s->flowtally->maps.bank1);
-	s->flowtally->bss->fill[0].entries = 0;
-	s->flowtally->bss->fill[1].entries = 0;
+	s->flowtally->bss->fill[BANK_FLOWS][0].entries = 0;
+	s->flowtally->bss->fill[BANK_FLOWS][1].entries = 0;
 	return r;
 }
 

@@ -69,7 +69,7 @@ static void give_all(struct differential *d, const char *name, const struct run 
 {
 	uint8_t bare[FRAME_OCTETS];
 
-	for (int program = 0; program < _PROGRAM_MAX; program++) {
+	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++) {
 		struct run one = *run;
 
 		if (program == PROGRAM_XDP)

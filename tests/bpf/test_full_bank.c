@@ -54,8 +54,8 @@ static void add_refused(void *userdata, const struct reason_key *key,
 
 	assert_int_equal(key->reason, REASON_BANK_FULL);
 	assert_in_range(key->ifindex, 1, INTERFACES + 1);
-	sums[key->ifindex][key->direction].packets += count->packets;
-	sums[key->ifindex][key->direction].octets += count->octets;
+	sums[key->ifindex][key->point].packets += count->packets;
+	sums[key->ifindex][key->point].octets += count->octets;
 }
 
 static bool is_woken(const struct context *c)
@@ -78,13 +78,14 @@ static void check_kept(const struct context *c, unsigned int bank, uint32_t ifin
 	assert_int_equal(flow_books_init(&books, c->entries), 0);
 	while (!done) {
 		batch->count = 0;
-		assert_int_equal(datapath_read(c->datapath, bank, &position, batch->keys,
-					       batch->records, DRAIN_BATCH, &batch->count, &done),
+		assert_int_equal(datapath_read(c->datapath, BANK_FLOWS, bank, &position,
+					       batch->keys, batch->records, DRAIN_BATCH,
+					       &batch->count, &done),
 				 0);
 		assert_null(flow_books_add(&books, ifindex, batch));
 		flows += batch->count;
 	}
-	datapath_reset_fill(c->datapath, bank);
+	datapath_reset_fill(c->datapath, BANK_FLOWS, bank);
 	assert_int_equal(flows, c->limit); /* none evicted */
 	for (uint32_t i = 0; i < c->entries; i++) {
 		const struct flow_sum *sum = &books.sums[DIRECTION_INGRESS][i];
@@ -145,7 +146,7 @@ static void test_refused(void **state)
 		datapath_wakeup_clear(c->datapath);
 		assert_false(is_woken(c));
 		/* The other bank takes flows at once. */
-		assert_int_equal(datapath_swap(c->datapath, &bank), 0);
+		assert_int_equal(datapath_swap(c->datapath, BANK_FLOWS, &bank), 0);
 		check_kept(c, bank, first, established);
 	}
 }

@@ -45,7 +45,7 @@ static void test_table(void **state)
 	struct give *c = *state;
 	char text[160];
 
-	for (int program = 0; program < _PROGRAM_MAX; program++)
+	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++)
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
 			const struct test_packet *t = &test_packets[i];
 			struct run run = table_run(t, program);
@@ -74,7 +74,7 @@ static void test_stubs(void **state)
 {
 	struct give *c = *state;
 
-	for (int program = PROGRAM_XDP + 1; program < _PROGRAM_MAX; program++) {
+	for (int program = PROGRAM_XDP + 1; program < _PROGRAM_HOOK_MAX; program++) {
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
 			struct run run = table_run(&test_packets[i], program);
 
@@ -91,7 +91,7 @@ static void test_short_frames(void **state)
 {
 	struct give *c = *state;
 
-	for (int program = 0; program < _PROGRAM_MAX; program++)
+	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++)
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
 			const struct test_packet *t = &test_packets[i];
 			struct run run = table_run(t, program);
@@ -109,7 +109,7 @@ static void test_far_headers(void **state)
 	struct give *c = *state;
 	int unable = 0;
 
-	for (int program = 0; program < _PROGRAM_MAX; program++)
+	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++)
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
 			const struct test_packet *t = &test_packets[i];
 			struct run run = table_run(t, program);
@@ -135,7 +135,7 @@ static void test_large_frames(void **state)
 	struct give *c = *state;
 
 	memset(bytes, 0xee, sizeof(bytes));
-	for (int program = 0; program < _PROGRAM_MAX; program++)
+	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++)
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
 			const struct test_packet *t = &test_packets[i];
 			struct run run = table_run(t, program);
@@ -167,7 +167,7 @@ static void test_changed_bytes(void **state)
 	uint32_t seed = 20260417, change;
 	uint8_t bytes[512];
 
-	for (int program = 0; program < _PROGRAM_MAX; program++)
+	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++)
 		for (size_t i = 0; i < TEST_PACKETS; i++) {
 			const struct test_packet *t = &test_packets[i];
 			struct run run = table_run(t, program);
@@ -196,14 +196,15 @@ static struct flow_record only_flow(struct give *c)
 {
 	struct flow_record records[8];
 	struct flow_key keys[8];
-	unsigned int bank = datapath_active(c->datapath);
+	unsigned int bank = datapath_active(c->datapath, BANK_FLOWS);
 	uint32_t position = 0, count = 0;
 	bool done;
 
-	assert_int_equal(
-		datapath_read(c->datapath, bank, &position, keys, records, 8, &count, &done), 0);
+	assert_int_equal(datapath_read(c->datapath, BANK_FLOWS, bank, &position, keys, records, 8,
+				       &count, &done),
+			 0);
 	assert_int_equal(count, 1);
-	datapath_reset_fill(c->datapath, bank);
+	datapath_reset_fill(c->datapath, BANK_FLOWS, bank);
 	return records[0];
 }
 

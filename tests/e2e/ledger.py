@@ -30,20 +30,39 @@ def check_collector(collector):
     check_equal(f'{collector["url"]}: packets queued at the end', collector['queued']['packets'], 0)
 
 
+def check_drops(drops):
+    """seen = accounted + ignored + refused, and the reasons are of all that was seen."""
+    unrecorded = total(drops['ignored'].values(), 'packets') + total(drops['refused'].values(), 'packets')
+    check_equal('drops: seen against accounted, ignored and refused', drops['seen'],
+                drops['accounted']['packets'] + unrecorded)
+    check_equal('drops: seen against reasons', drops['seen'], total(drops['reasons'].values(), 'packets'))
+
+
+def sides(ledger):
+    """Flows and, where they are traced, drops."""
+    return [ledger, ledger['drops']] if 'drops' in ledger else [ledger]
+
+
 def check_given(ledger, what, given):
     """Records hold what is accounted and not elsewhere; given: of one collector, or summed over those that share."""
     for name in AMOUNTS:
-        elsewhere = total((ledger[place] for place in ('bank', 'cache', 'evicted', 'drain_error')), name)
-        check_equal(f'{what}: {name} accounted', ledger['accounted'][name], elsewhere + total(given, name))
-    check_equal(f'{what}: records', total(given, 'records'), sum(ledger['records'].values()))
+        accounted = sum(side['accounted'][name] for side in sides(ledger))
+        elsewhere = sum(total((side[place] for place in ('bank', 'cache', 'evicted', 'drain_error')), name)
+                        for side in sides(ledger))
+        check_equal(f'{what}: {name} accounted', accounted, elsewhere + total(given, name))
+    check_equal(f'{what}: records', total(given, 'records'),
+                sum(sum(side['records'].values()) for side in sides(ledger)))
 
 
 def proven(ledger):
     """The final ledger, after its identities have been checked."""
     check_seen(ledger)
-    for name in 'bank', 'evicted', 'drain_error':
-        check_equal(f'{name} at the end', ledger[name], NOTHING)
-    check_equal('cache at the end', ledger['cache'], {'flows': 0, **NOTHING})
+    if 'drops' in ledger:
+        check_drops(ledger['drops'])
+    for side in sides(ledger):
+        for name in 'bank', 'evicted', 'drain_error':
+            check_equal(f'{name} at the end', side[name], NOTHING)
+        check_equal('cache at the end', side['cache'], {'flows': 0, **NOTHING})
     shares = [collector['given'] for collector in ledger['collectors'] if collector['shares']]
     if shares:
         check_given(ledger, 'collectors that share', shares)

@@ -37,9 +37,10 @@ def last_ledger(stderr):
 class Daemon:
     """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
 
-    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None):
+    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None, drops='off'):
         self.box, self.role = box, role
-        self.stdout, self.prefix, self.options = stdout, prefix, ['run', '--summary', summary, *options]
+        self.stdout, self.prefix = stdout, prefix
+        self.options = ['run', '--summary', summary, '--drops', drops, *options]
         self.scratch = scratch()
         self.log_path = Path(self.scratch.name) / 'stderr'
         self.process = None

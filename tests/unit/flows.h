@@ -41,6 +41,7 @@ static inline struct flow random_flow(uint64_t *state)
 	f.record.octets >>= 8;
 	f.record.first_ns >>= 4; /* 36 years */
 	f.record.last_ns = f.record.first_ns + (f.record.last_ns >> 24);
+	f.drop = NULL;
 	f.end = 1 + random_next(state) % (_FLOW_END_MAX - 1);
 	return f;
 }

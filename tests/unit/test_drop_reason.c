@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "exporter/meter/drop_reason.h"
+#include "xdp/flow.h"
 
 #define KERNEL_BTF "/sys/kernel/btf/vmlinux"
 
@@ -195,16 +196,15 @@ static void test_class(void **state)
 static void test_pack(void **state)
 {
 	(void)state;
-	assert_int_equal(drop_code_pack(2), 2);
-	assert_int_equal(drop_code_pack(0x20007), 0x2007);
-	assert_int_equal(drop_code_unpack(0x2007), 0x20007);
-	assert_int_equal(drop_code_pack(0xf0ffe), 0xfffe);
-	assert_int_equal(drop_code_pack(0x1000), DROP_CODE_PACKED_MAX);
-	assert_int_equal(drop_code_pack(0x100000), DROP_CODE_PACKED_MAX);
-	assert_int_equal(drop_code_pack(0xffff0000), DROP_CODE_PACKED_MAX);
-	assert_int_equal(drop_code_unpack(DROP_CODE_PACKED_MAX), DROP_CODE_LOST);
-	for (unsigned int i = 0; i <= UINT16_MAX; i++)
-		assert_int_equal(drop_code_pack(drop_code_unpack((uint16_t)i)), i);
+	assert_int_equal(drop_reason_pack(2), 2);
+	assert_int_equal(drop_reason_pack(0x20007), 0x207);
+	assert_int_equal(drop_reason_unpack(0x207), 0x20007);
+	assert_int_equal(drop_reason_pack(0x700fe), 0x7fe);
+	assert_int_equal(drop_reason_pack(0x100), DROP_REASON_OTHER);
+	assert_int_equal(drop_reason_pack(0x80000), DROP_REASON_OTHER);
+	assert_int_equal(drop_reason_pack(0xffffffff), DROP_REASON_OTHER);
+	for (unsigned int i = 0; i < DROP_REASON_MAX; i++)
+		assert_int_equal(drop_reason_pack(drop_reason_unpack((uint16_t)i)), i);
 }
 
 /* Another order of codes, no subsystems: what modules say is of none. */

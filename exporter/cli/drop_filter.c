@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include "exporter/cli/drop_filter.h"
+#include "exporter/log.h"
+
+#define WORD_MAX 64
+
+/* All of a class, or one reason; a name that other kernels have matches nothing here. */
+static int mark_word(struct drop_reasons *names, const char *word, uint8_t *marks, uint8_t mark)
+{
+	const struct drop_reason *reason = drop_reasons_find(names, word);
+	enum drop_class class;
+
+	if (drop_class_parse(&class, word) == 0) {
+		for (unsigned int i = 0; i < drop_reasons_count(names); i++)
+			if (drop_reasons_at(names, i)->class == class)
+				marks[drop_reason_pack(drop_reasons_at(names, i)->code)] = mark;
+		return 0;
+	}
+	if (!reason)
+		return drop_reason_text(word) ? 0 : -EINVAL;
+	marks[drop_reason_pack(reason->code)] = mark;
+	return 0;
+}
+
+static int mark_list(struct drop_reasons *names, const char *option, const char *list,
+		     uint8_t *marks, uint8_t mark)
+{
+	char word[WORD_MAX];
+	size_t length;
+	int r = 0;
+
+	for (;; list += length + 1) {
+		length = strcspn(list, ",");
+		snprintf(word, sizeof(word), "%.*s", (int)length, list);
+		if (length >= sizeof(word) || mark_word(names, word, marks, mark) < 0) {
+			log_error(
+				"--%s: '%.*s' is neither a class nor a reason (flowtally(8) lists them)",
+				option, (int)length, list);
+			r = -EINVAL;
+		}
+		if (!list[length])
+			return r;
+	}
+}
+
+int drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
+		     uint8_t excluded[DROP_REASON_MAX])
+{
+	int r = 0, error;
+
+	memset(excluded, include ? 1 : 0, DROP_REASON_MAX);
+	for (unsigned int i = 0; i < drop_reasons_count(names); i++)
+		if (!drop_reason_is_drop(drop_reasons_at(names, i)))
+			excluded[drop_reason_pack(drop_reasons_at(names, i)->code)] = 1;
+	if (include)
+		r = mark_list(names, "drops-include", include, excluded, 0);
+	if (!include && !exclude)
+		exclude = drop_class_name(DROP_BENIGN);
+	error = exclude ? mark_list(names, "drops-exclude", exclude, excluded, 1) : 0;
+	return r ?: error;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <sys/stat.h>
+#include "exporter/meter/datapath.h"
+#include "exporter/meter/drops.h"
+
+struct drops {
+	int link;
+};
+
+/* Arguments of the tracepoint, of which BTF has a typedef of a function; 0: there is no such. */
+static unsigned int count_arguments(const struct btf *btf)
+{
+	int id = btf__find_by_name_kind(btf, "btf_trace_kfree_skb", BTF_KIND_TYPEDEF);
+	const struct btf_type *type = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+
+	if (type)
+		type = btf__type_by_id(btf, type->type); /* pointer */
+	if (type)
+		type = btf__type_by_id(btf, type->type);
+	/* the first is not the tracepoint's */
+	return type && btf_is_func_proto(type) && btf_vlen(type) ? btf_vlen(type) - 1u : 0;
+}
+
+int drops_probe(bool *ret_socket, const char **ret_why)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	unsigned int arguments;
+
+	if (!btf) {
+		*ret_why = "the kernel gives no BTF (CONFIG_DEBUG_INFO_BTF=y provides it)";
+		return -EOPNOTSUPP;
+	}
+	arguments = count_arguments(btf);
+	btf__free(btf);
+	if (arguments < 3) {
+		*ret_why = "the kernel gives no reasons for drops (Linux 5.17 and newer do)";
+		return -EOPNOTSUPP;
+	}
+	*ret_socket = arguments >= 4;
+	return 0;
+}
+
+uint32_t drops_own_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/net", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+int drops_new(struct drops **ret, const struct datapath *datapath)
+{
+	_cleanup_(drops_freep) struct drops *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->link = bpf_raw_tracepoint_open(NULL, datapath_program_fd(datapath, PROGRAM_DROP));
+	if (d->link < 0)
+		return d->link;
+	*ret = TAKE_PTR(d);
+	return 0;
+}
+
+struct drops *drops_free(struct drops *d)
+{
+	if (d)
+		closep(&d->link);
+	free(d);
+	return NULL;
+}
+
+int drops_missed(const struct datapath *datapath, uint64_t *ret)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t size = sizeof(info);
+	int r = bpf_obj_get_info_by_fd(datapath_program_fd(datapath, PROGRAM_DROP), &info, &size);
+
+	if (r == 0)
+		*ret = info.recursion_misses;
+	return r;
+}

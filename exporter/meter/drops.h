@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The tracer of drops: whether this kernel can have it, and its link.  It sees every packet that the
+ * kernel frees as dropped (kfree_skb) and never touches one; its link ends with the process.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "exporter/util.h"
+
+struct datapath;
+struct drops;
+
+/*
+ * 0, or -EOPNOTSUPP: the kernel has no BTF, or gives no reason for a drop (before 5.17); *ret_why says
+ * so.  *ret_socket: the tracepoint also gives the receiving socket (6.11).
+ */
+int drops_probe(bool *ret_socket, const char **ret_why);
+
+/* Inode of the network namespace of this process; 0: unknown. */
+uint32_t drops_own_namespace(void);
+
+/* Attaches.  -errno of the kernel. */
+int drops_new(struct drops **ret, const struct datapath *datapath);
+
+/* Detaches. */
+struct drops *drops_free(struct drops *drops);
+DEFINE_CLEANUP(struct drops *, drops_free)
+
+/*
+ * Drops of which the program saw nothing, since load: one that happens on a CPU while the program is busy
+ * there with another.  *ret unchanged on failure: -errno.
+ */
+int drops_missed(const struct datapath *datapath, uint64_t *ret);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* What of the kernel is used where it is there. */
+#include <stdbool.h>
+
+/* What the running kernel can do; probed once at start.  Each can be masked, to test the fallback. */
+struct kernel_features {
+	bool tcx;	/* bpf_link on the tc hook, 6.6 */
+	bool xdp_frags; /* multi-buffer XDP, 5.18 */
+};
+
+/*
+ * Logs and refuses (-EOPNOTSUPP) a kernel that is too old.  `mask`: comma-separated names ("tcx,xdp-frags")
+ * of what to do without, or NULL; -EINVAL for an unknown one, logged.  tcx is assumed: features_probe_tcx().
+ */
+int features_probe(struct kernel_features *ret, const char *mask);
+
+/* With a loaded program of type tc; what is masked stays so. */
+void features_probe_tcx(struct kernel_features *features, int program);

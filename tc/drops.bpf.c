@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
+/*
+ * Packets that the kernel throws away, by flow and by its own reason.  The tracepoint is of the whole
+ * machine: what belongs to another network namespace is left alone, unless all are wanted.
+ */
+#define CURSOR_BUFFER 256 /* octets of headers that are copied from a dropped packet */
+
+#include "xdp/account.bpf.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#define HEADER_UNSET 0xffff /* a header's offset that nobody has set */
+
+/* What is read of the kernel's structures, whose real layout is put in at load (CO-RE). */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	int ifindex;
+	possible_net_t nd_net;
+};
+
+struct sock_common {
+	possible_net_t skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned int len;
+	unsigned int data_len;
+	int skb_iif;
+	__be16 protocol;
+	__u16 vlan_tci;
+	__u32 vlan_all;
+	__u16 network_header;
+	__u16 mac_header;
+	unsigned int end; /* an offset, on 64-bit machines */
+	unsigned char *head;
+	unsigned char *data;
+};
+
+/* Before 6.3. */
+struct sk_buff___flag {
+	__u8 vlan_present : 1;
+};
+
+struct skb_shared_info {
+	unsigned short gso_size;
+	unsigned short gso_segs;
+};
+
+#pragma clang attribute pop
+
+/*
+ * What is known of a dropped packet.  One for each CPU: the kernel does not run a program of a tracepoint
+ * inside itself.  In a map, the verifier forgets by which of many ways each value came about.
+ */
+struct drop {
+	__u32 namespace; /* its inode; 0: unknown */
+	__u32 ifindex;	 /* 0: unknown */
+	__u32 octets;	 /* in memory */
+	__u16 reason;	 /* drop_reason_pack() */
+	__u16 gso_size;
+	__u16 segments; /* on the wire */
+	__u8 kind;
+	__u8 headers[CURSOR_BUFFER + CURSOR_SLACK];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct drop);
+} drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROP_REASON_MAX);
+	__type(key, __u32);
+	__type(value, struct drop_count);
+} drop_counts SEC(".maps");
+
+/*
+ * An skb in a UDP socket's queue has other things in the place of its device; reading from what is no
+ * address gives 0.  Of such a packet the interface by which it came is known, and the namespace if the
+ * kernel tells the socket.
+ */
+static __always_inline void drop_place(struct drop *d, struct sk_buff *skb, struct sock *rx_sk)
+{
+	struct net_device *dev = skb->dev;
+	__u32 arrived = skb->skb_iif;
+	struct sock *sk = skb->sk;
+
+	d->ifindex = dev ? dev->ifindex : 0;
+	d->namespace = dev ? dev->nd_net.net->ns.inum : 0;
+	if (!d->namespace && sk)
+		d->namespace = sk->__sk_common.skc_net.net->ns.inum;
+	if (!d->namespace && rx_sk)
+		d->namespace = rx_sk->__sk_common.skc_net.net->ns.inum;
+	/* made here, or on its way out by another interface */
+	d->kind = FLOW_DROP;
+	if (!arrived || (d->ifindex && d->ifindex != arrived))
+		d->kind |= FLOW_EGRESS;
+	if (!d->ifindex)
+		d->ifindex = arrived;
+}
+
+static __always_inline int drop_vlan(const struct sk_buff *skb, __u16 *ret_vlan)
+{
+	const struct sk_buff___flag *old = (const void *)skb;
+	int tagged;
+
+	if (bpf_core_field_exists(skb->vlan_all))
+		tagged = skb->vlan_all != 0;
+	else if (bpf_core_field_exists(old->vlan_present))
+		tagged = BPF_CORE_READ_BITFIELD(old, vlan_present);
+	else
+		tagged = 0;
+	*ret_vlan = skb->vlan_tci & 0x0fff;
+	return tagged;
+}
+
+static __always_inline void drop_size(struct drop *d, struct sk_buff *skb)
+{
+	struct skb_shared_info *info = (void *)(skb->head + skb->end);
+
+	bpf_core_read(&d->gso_size, sizeof(d->gso_size), &info->gso_size);
+	d->octets = skb->len;
+	d->segments = 0;
+	if (d->gso_size)
+		bpf_core_read(&d->segments, sizeof(d->segments), &info->gso_segs);
+	if (!d->segments)
+		d->segments = 1;
+}
+
+/*
+ * Headers lie where the kernel has marked them, whatever part of the packet `data` begins at by now.  0
+ * is no mark: there is always room in front of a packet.
+ */
+static __always_inline int drop_parse(struct drop *d, struct sk_buff *skb, struct packet *p)
+{
+	__u32 start = skb->network_header, ethernet = skb->mac_header, linear;
+	int before = (int)(skb->data - skb->head), octets;
+	struct frame f = {.ethertype = bpf_ntohs(skb->protocol), .gso = d->gso_size != 0};
+	struct cursor c = {.data = d->headers};
+
+	__builtin_memset(p, 0, sizeof(*p));
+	p->key.ifindex = d->ifindex;
+	p->key.kind = d->kind;
+	if (start != 0 && start != HEADER_UNSET && f.ethertype != 0)
+		ethernet = HEADER_UNSET;
+	else if (ethernet != 0 && ethernet != HEADER_UNSET)
+		start = ethernet;
+	else
+		return REASON_NO_HEADER;
+	f.vlan_tagged = drop_vlan(skb, &f.vlan);
+	octets = (int)skb->len + before - (int)start;
+	if (octets <= 0)
+		return REASON_NO_HEADER;
+	f.octets = octets;
+	linear = octets - skb->data_len;
+	if (linear > f.octets)
+		return REASON_NO_HEADER;
+	c.end = linear < CURSOR_BUFFER ? linear : CURSOR_BUFFER;
+	PARSE_OPAQUE(c.end);
+	if (c.end > CURSOR_BUFFER || bpf_probe_read_kernel(d->headers, c.end, skb->head + start))
+		return REASON_OUT_OF_REACH;
+	return ethernet == HEADER_UNSET ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
+}
+
+static __always_inline void count_drop(__u32 reason, __u64 packets, __u64 octets)
+{
+	struct drop_count *count = bpf_map_lookup_elem(&drop_counts, &reason);
+
+	if (count) {
+		count->packets += packets;
+		count->octets += octets;
+	}
+}
+
+static __always_inline void account_drop(struct drop *d, struct packet *p, struct hook_count *count)
+{
+	struct tally t;
+
+	p->key.drop_reason = d->reason;
+	tally_packet(p, d->segments == 1 ? 0 : d->segments, d->gso_size, &t);
+	if (t.packets != d->segments)
+		count->seen += (__u64)t.packets - d->segments;
+	count_drop(d->reason, t.packets, t.octets);
+	account(BANK_DROPS, count, POINT_DROP, p, &t);
+}
+
+SEC("?tp_btf/kfree_skb")
+int flowtally_drop(__u64 *ctx)
+{
+	struct sk_buff *skb = (void *)ctx[0];
+	struct sock *rx_sk = config.drop_socket ? (void *)ctx[3] : NULL;
+	__u32 zero = 0, point = POINT_DROP, packed = drop_reason_pack(ctx[2]);
+	struct hook_count *count = bpf_map_lookup_elem(&counts, &point);
+	struct drop *d = bpf_map_lookup_elem(&drops, &zero);
+	int reason = REASON_EXCLUDED;
+	struct packet p;
+
+	if (!count || !d)
+		return 0;
+	drop_place(d, skb, rx_sk);
+	if (config.drop_namespace && d->namespace && d->namespace != config.drop_namespace)
+		return 0;
+	d->reason = packed;
+	drop_size(d, skb);
+	count->seen += d->segments;
+	if (!config.drop_excluded[packed & (DROP_REASON_MAX - 1)])
+		reason = drop_parse(d, skb, &p);
+	if (reason == REASON_NONE) {
+		account_drop(d, &p, count);
+	} else {
+		count_unrecorded(d->ifindex, POINT_DROP, reason, d->segments, d->octets);
+		count_drop(d->reason, d->segments, d->octets);
+	}
+	return 0;
+}
+
+char _license[] SEC("license") __weak = "Dual BSD/GPL";
