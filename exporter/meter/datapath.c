@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drops.h"
@@ -216,14 +218,38 @@ static int on_wakeup(void *userdata, void *data, _unused_ size_t size)
 	return 0;
 }
 
+/*
+ * libbpf wants the kernel's BTF for the drop tracer's relocations even where that is not to be loaded; an
+ * empty one will do then.  *ret_btf must stay open until the load.
+ */
+static int open_skeleton(struct flowtally_bpf **ret, bool drops, int *ret_btf)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options);
+	struct btf *btf = drops ? NULL : btf__new_empty();
+	char path[32];
+	uint32_t size;
+	const void *data = btf ? btf__raw_data(btf, &size) : NULL;
+
+	if (data) {
+		*ret_btf = memfd_create("btf", MFD_CLOEXEC);
+		if (write(*ret_btf, data, size) == (ssize_t)size)
+			options.btf_custom_path = path;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", *ret_btf);
+	}
+	*ret = flowtally_bpf__open_opts(&options);
+	btf__free(btf);
+	return *ret ? 0 : -errno;
+}
+
 static int load(struct datapath *d, const struct datapath_options *options, bool drop_socket)
 {
+	_cleanup_(closep) int btf = -1;
 	int r;
 
 	flowtally_bpf__destroy(d->skel);
-	d->skel = flowtally_bpf__open();
-	if (!d->skel)
-		return -errno;
+	r = open_skeleton(&d->skel, d->uses & 1u << BANK_DROPS, &btf);
+	if (r < 0)
+		return r;
 	r = configure_flows(d, options->bank_entries);
 	if (r == 0)
 		r = d->uses & 1u << BANK_DROPS ? configure_drops(d, options, drop_socket)
