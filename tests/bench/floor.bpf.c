@@ -136,4 +136,11 @@ int bench_empty_tc(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+SEC("tp_btf/kfree_skb")
+int bench_empty_drop(__u64 *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
 char _license[] SEC("license") __weak = "Dual BSD/GPL";

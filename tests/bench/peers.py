@@ -34,14 +34,14 @@ plugin_buffer_size: 65536
 '''
 
 
-def flowtally_words(binary, ingress, *more):
+def flowtally_words(binary, ingress, *more, drops='off'):
     return [binary, 'run', '--interface', RECEIVER, '--ingress', ingress, '--egress', 'off', '--summary', 'json',
-            '--collector', f'ipfix://127.0.0.1:{PORT}', *more]
+            '--drops', drops, '--collector', f'ipfix://127.0.0.1:{PORT}', *more]
 
 
 def words_of(name, binary, flows, folder):
     if name.startswith('flowtally'):
-        return flowtally_words(binary, 'xdp' if name.endswith('xdp') else 'tc')
+        return flowtally_words(binary, 'xdp' if 'xdp' in name else 'tc', drops='on' if 'drops' in name else 'off')
     if name == 'softflowd':
         return ['softflowd', '-d', '-i', RECEIVER, '-n', f'127.0.0.1:{PORT}', '-v', '5', '-m', 2 * flows, '-p',
                 folder / 'pid', '-c', folder / 'control']
@@ -109,7 +109,7 @@ def once(space, name, tools, binary, packets, rate):
 
 
 def compare(tools, binary, quick):
-    names = ['none', 'flowtally tc', 'flowtally xdp']
+    names = ['none', 'flowtally tc', 'flowtally xdp', 'flowtally tc, drops']
     for name in 'softflowd', 'pmacctd':
         if shutil.which(name):
             names.append(name)

@@ -54,6 +54,34 @@ def programs(tools, quick):
     return summarize(objects(text))
 
 
+def drops(tools, quick):
+    """ns per dropped packet, less those of the same path with an empty program on the tracepoint."""
+    rounds, packets = (5, 200000) if quick else (15, 500000)
+    with Space('load') as space:
+        space.generator('load')
+        runs = objects(space.run('load', tools / 'bench-drops', SENDER, RECEIVER, SINK, rounds, packets))
+    rows = []
+    for flows in dict.fromkeys(run['flows'] for run in runs):
+        of_flows = [run for run in runs if run['flows'] == flows]
+        empty = {run['round']: run['ns'] for run in of_flows if run['tracer'] == 'empty'}
+        for tracer in dict.fromkeys(run['tracer'] for run in of_flows):
+            measured = [run for run in of_flows if run['tracer'] == tracer]
+            rows.append({'flows': flows, 'tracer': tracer, 'rounds': rounds,
+                         'total_ns': spread([run['ns'] for run in measured]),
+                         'ns': spread([run['ns'] - empty[run['round']] for run in measured]),
+                         'dropped': sum(run['delivered'] for run in measured),
+                         'seen': sum(run['seen'] for run in measured), 'missed': max(run['missed'] for run in measured)})
+    return rows
+
+
+def block(tools, quick):
+    """The longest time for which the loop is held while a million flows end at once."""
+    with Space('load') as space:
+        runs = [objects(space.run('load', tools / 'bench-block', 1000000, 'ipfix://127.0.0.1:4739',
+                                  'ipfix://127.0.0.1:4740'))[-1] for _ in range(1 if quick else 5)]
+    return runs
+
+
 def stages(tools, quick):
     result = []
     with Space('load') as space:

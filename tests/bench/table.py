@@ -44,15 +44,31 @@ def peers(rows):
                f'{row["cpu_seconds"]:>8.3f}')
 
 
+def drops(rows):
+    yield ''
+    yield 'ns per dropped packet (median of rounds, less an empty program on the tracepoint; quartiles)'
+    for row in rows:
+        rate = 1e3 / row['total_ns']['median']
+        ns = row['ns']
+        yield (f'    {row["flows"]:>7,} flows  {row["tracer"]:<20} {ns["median"]:8.1f} [{ns["low"]:.1f} .. {ns["high"]:.1f}]'
+               f'   at {rate:.2f} M drops/s' + (f', {row["dropped"]} dropped, {row["seen"]} seen, {row["missed"]} missed'
+                                                if row['tracer'].startswith('flowtally') else ''))
+
+
 def others(result):
-    flood, bulk, idle = result['flood'], result['bulk'], result['idle']
+    flood, idle = result['flood'], result['idle']
     yield ''
     yield 'All-new flows at full rate, in packets'
     yield '    ' + ', '.join(f'{name} {value}' for name, value in flood.items())
     yield ''
-    yield 'Bulk TCP with TSO and GRO'
-    yield (f'    {bulk["gbit_without"]:.2f} Gbit/s without, {bulk["gbit_with"]:.2f} with, '
-           f'{bulk["gbit_lost"]:.2f} lost; {bulk["ns_per_wire_packet"]:.2f} ns per packet on the wire')
+    yield 'Bulk TCP with TSO and GRO, TC in both directions; ns by run-time statistics'
+    for row in result['bulk']:
+        yield (f'    {row["program"]:<10} {row["gbit"]:6.2f} Gbit/s, {row["gbit_lost"]:5.2f} lost; '
+               f'{row["ns_per_wire_packet"]:.2f} ns per packet on the wire')
+    yield ''
+    yield 'A million flows that end at once, to two collectors: the longest time the loop is held'
+    for row in result['block']:
+        yield f'    {row["held_ms"]:.1f} ms of CPU, {row["wall_ms"]:.1f} ms in all; {row["slices"]} slices'
     yield ''
     yield 'Memory of the exporter'
     for row in result['memory']:
@@ -71,4 +87,5 @@ def table(result):
     yield from programs(result['programs'])
     yield from stages(result['stages'])
     yield from peers(result['peers'])
+    yield from drops(result['drops'])
     yield from others(result)
