@@ -6,6 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/packet_rules.h"
 #include "tests/packets.h"
+#include "tests/parse_buffer.h"
 
 struct input {
 	uint8_t flags; /* INPUT_* */
@@ -35,6 +36,22 @@ static int parse_input(const struct input *in, const struct frame *f, const uint
 	    (p->key.kind & FLOW_EGRESS) != (in->flags & INPUT_EGRESS ? FLOW_EGRESS : 0))
 		fuzz_require("interface or direction changed");
 	return reason;
+}
+
+/* A copy of the first bytes: the same answer as from the bytes themselves. */
+static void check_buffer(const struct input *in, const struct frame *f, const uint8_t *bytes,
+			 uint32_t reach)
+{
+	struct packet p,
+		other = {.key.ifindex = 77, .key.kind = in->flags & INPUT_EGRESS ? FLOW_EGRESS : 0};
+	int reason, buffered;
+
+	if (reach > PARSE_BUFFER_OCTETS)
+		reach = PARSE_BUFFER_OCTETS;
+	reason = parse_input(in, f, bytes, reach, &p);
+	buffered = parse_in_buffer(f, in->flags & INPUT_BARE, bytes, reach, &other);
+	if (reason != buffered || (reason == REASON_NONE && memcmp(&p, &other, sizeof(p)) != 0))
+		fuzz_require("another answer from a buffer");
 }
 
 /* Fewer bytes in reach: the same answer, or that it is out of reach. */
@@ -71,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.vlan_tagged = (in.flags & INPUT_TAGGED) != 0,
 		.gso = in.gso_size != 0,
 	};
+	check_buffer(&in, &f, data, reach);
 	reason = parse_input(&in, &f, data, reach, &p);
 	if (reach)
 		check_reach(&in, &f, data, (in.beyond ^ in.vlan) % reach, reason, &p);

@@ -10,6 +10,7 @@
 #include "exporter/util.h"
 #include "tests/packet_rules.h"
 #include "tests/packets.h"
+#include "tests/parse_buffer.h"
 
 #define TEST_IFINDEX 77
 
@@ -40,6 +41,21 @@ static void check_tally_rules(const struct test_packet *t, const struct packet *
 		}
 }
 
+/* From a copy the parser says the same. */
+static void check_buffer(const struct test_packet *t, const struct frame *f, const uint8_t *bytes,
+			 uint32_t reach, int reason, const struct packet *p)
+{
+	struct packet other = {.key.ifindex = TEST_IFINDEX, .key.kind = FLOW_EGRESS};
+	int r;
+
+	if (reach > PARSE_BUFFER_OCTETS)
+		return;
+	r = parse_in_buffer(f, t->ethertype != 0, bytes, reach, &other);
+	if (r != reason || (r == REASON_NONE && memcmp(p, &other, sizeof(other)) != 0))
+		fail_msg("%s, %u of %u octets: reason %d from a buffer, else %d", t->name, reach,
+			 f->octets, r, reason);
+}
+
 /*
  * Parses the first `reach` bytes of a frame of `octets`.  They lie at the end of an allocation of their
  * own, so that the address sanitizer sees any read behind them.
@@ -62,6 +78,7 @@ static int parse_cut(const struct test_packet *t, uint32_t reach, uint32_t octet
 	broken = rules_check(&f, copy, reach, reason, p);
 	if (broken)
 		fail_msg("%s, %u of %u octets: %s", t->name, reach, octets, broken);
+	check_buffer(t, &f, copy, reach, reason, p);
 	if (reason == REASON_NONE)
 		check_tally_rules(t, p);
 	return reason;
@@ -109,6 +126,7 @@ static void check_facts(const struct test_packet *t, const struct packet *p)
 	check_equal(t, "flow_label", p->flow_label, t->flow_label);
 	check_equal(t, "fragment", p->fragment, t->fragment);
 	check_equal(t, "no_transport", p->no_transport, t->no_transport);
+	check_equal(t, "link_octets", p->link_octets, p->l3_offset + 4 * t->vlan_tagged);
 	assert_memory_equal(p->src_mac, t->ethertype ? none : src_mac, 6);
 	assert_memory_equal(p->dst_mac, t->ethertype ? none : dst_mac, 6);
 }
