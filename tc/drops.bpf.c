@@ -151,7 +151,8 @@ static __always_inline void drop_size(struct drop *d, struct sk_buff *skb)
 
 /*
  * Headers lie where the kernel has marked them, whatever part of the packet `data` begins at by now.  0
- * is no mark: there is always room in front of a packet.
+ * is no mark: there is always room in front of a packet.  A tag that was put into the bytes on the way out
+ * is in front of the network header, which stays where it was.
  */
 static __always_inline int drop_parse(struct drop *d, struct sk_buff *skb, struct packet *p)
 {
@@ -163,7 +164,7 @@ static __always_inline int drop_parse(struct drop *d, struct sk_buff *skb, struc
 	__builtin_memset(p, 0, sizeof(*p));
 	p->key.ifindex = d->ifindex;
 	p->key.kind = d->kind;
-	if (start != 0 && start != HEADER_UNSET && f.ethertype != 0)
+	if (start != 0 && start != HEADER_UNSET && f.ethertype != 0 && !parse_is_vlan(f.ethertype))
 		ethernet = HEADER_UNSET;
 	else if (ethernet != 0 && ethernet != HEADER_UNSET)
 		start = ethernet;
@@ -220,8 +221,11 @@ int flowtally_drop(__u64 *ctx)
 	if (!count || !d)
 		return 0;
 	drop_place(d, skb, rx_sk);
-	if (config.drop_namespace && d->namespace && d->namespace != config.drop_namespace)
-		return 0;
+	if (config.drop_namespace && d->namespace && d->namespace != config.drop_namespace) {
+		if (!config.drop_everywhere)
+			return 0;
+		d->ifindex = 0; /* means nothing outside its namespace */
+	}
 	d->reason = packed;
 	drop_size(d, skb);
 	count->seen += d->segments;

@@ -150,7 +150,8 @@ static int configure_drops(struct datapath *d, const struct datapath_options *op
 	struct datapath_config *config = &d->skel->rodata->config;
 
 	config->drop_socket = socket;
-	config->drop_namespace = options->drops_everywhere ? 0 : drops_own_namespace();
+	config->drop_namespace = drops_own_namespace();
+	config->drop_everywhere = options->drops_everywhere;
 	if (options->drop_excluded)
 		memcpy(config->drop_excluded, options->drop_excluded,
 		       sizeof(config->drop_excluded));
