@@ -207,6 +207,15 @@ static __always_inline void account_drop(struct drop *d, struct packet *p, struc
 	account(BANK_DROPS, count, POINT_DROP, p, &t);
 }
 
+/*
+ * The kernel reports the members of a packet's fragment list too, as drops without a reason, be the packet
+ * delivered or dropped, which has been reported by itself.
+ */
+static __always_inline int drop_is_part(__u64 location)
+{
+	return location - config.release_start < config.release_size;
+}
+
 SEC("?tp_btf/kfree_skb")
 int flowtally_drop(__u64 *ctx)
 {
@@ -218,7 +227,7 @@ int flowtally_drop(__u64 *ctx)
 	int reason = REASON_EXCLUDED;
 	struct packet p;
 
-	if (!count || !d)
+	if (!count || !d || drop_is_part(ctx[1]))
 		return 0;
 	drop_place(d, skb, rx_sk);
 	if (config.drop_namespace && d->namespace && d->namespace != config.drop_namespace) {

@@ -189,11 +189,13 @@ struct drop_count {
 struct datapath_config {
 	__u32 limit[_BANK_USE_MAX];	 /* inserts per bank and interval before refusing */
 	__u32 high_water[_BANK_USE_MAX]; /* inserts at which userspace is woken for an early swap */
+	__u64 release_start; /* where skb_release_data() is, which frees the parts of a packet; 0: unknown */
+	__u64 release_size;   /* octets */
 	__u32 drop_namespace; /* inode of the exporter's own network namespace; 0: unknown */
 	__u8 drop_everywhere; /* drops of other namespaces count too */
 	__u8 drop_socket;     /* the kernel tells the receiving socket of a drop (6.11) */
 	__u8 xdp_frags;	      /* the XDP program is loaded for multi-buffer frames */
-	__u8 spare;
+	__u8 spare[5];
 	__u8 drop_excluded[DROP_REASON_MAX]; /* by drop_reason_pack(): counted, but not recorded */
 };
 

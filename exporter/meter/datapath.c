@@ -145,12 +145,15 @@ static int size_banks(struct datapath *d, enum bank_use use, uint32_t entries)
 	return r;
 }
 
-static int configure_drops(struct datapath *d, const struct datapath_options *options, bool socket)
+static int configure_drops(struct datapath *d, const struct datapath_options *options,
+			   const struct drops_kernel *kernel)
 {
 	struct datapath_config *config = &d->skel->rodata->config;
 
-	config->drop_socket = socket;
-	config->drop_namespace = drops_own_namespace();
+	config->drop_socket = kernel->socket;
+	config->drop_namespace = kernel->own_namespace;
+	config->release_start = kernel->release_start;
+	config->release_size = kernel->release_size;
 	config->drop_everywhere = options->drops_everywhere;
 	if (options->drop_excluded)
 		memcpy(config->drop_excluded, options->drop_excluded,
@@ -242,7 +245,8 @@ static int open_skeleton(struct flowtally_bpf **ret, bool drops, int *ret_btf)
 	return *ret ? 0 : -errno;
 }
 
-static int load(struct datapath *d, const struct datapath_options *options, bool drop_socket)
+static int load(struct datapath *d, const struct datapath_options *options,
+		const struct drops_kernel *kernel)
 {
 	_cleanup_(closep) int btf = -1;
 	int r;
@@ -253,7 +257,7 @@ static int load(struct datapath *d, const struct datapath_options *options, bool
 		return r;
 	r = configure_flows(d, options->bank_entries);
 	if (r == 0)
-		r = d->uses & 1u << BANK_DROPS ? configure_drops(d, options, drop_socket)
+		r = d->uses & 1u << BANK_DROPS ? configure_drops(d, options, kernel)
 					       : leave_drops(d);
 	return r ?: flowtally_bpf__load(d->skel);
 }
@@ -261,16 +265,16 @@ static int load(struct datapath *d, const struct datapath_options *options, bool
 /* Drops are what may be impossible where flows are not. */
 static int load_wanted(struct datapath *d, const struct datapath_options *options)
 {
+	struct drops_kernel kernel = {0};
 	const char *why = NULL;
-	bool socket = false;
 	int r = 0;
 
 	d->uses = (options->bank_entries ? 1u << BANK_FLOWS : 0) |
 		  (options->drops ? 1u << BANK_DROPS : 0);
 	if (options->drops)
-		r = drops_probe(&socket, &why);
+		r = drops_probe(&kernel, &why);
 	if (r == 0) {
-		r = load(d, options, socket);
+		r = load(d, options, &kernel);
 		if (r == 0 || !options->drops)
 			return r;
 	}
@@ -282,7 +286,7 @@ static int load_wanted(struct datapath *d, const struct datapath_options *option
 		return r;
 	}
 	d->uses &= ~(1u << BANK_DROPS);
-	r = load(d, options, false);
+	r = load(d, options, &kernel);
 	if (r == 0)
 		log_warning("drops are not recorded: %s", why);
 	return r;

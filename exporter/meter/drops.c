@@ -3,6 +3,7 @@
 #include <bpf/btf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <string.h>
 #include <sys/stat.h>
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drops.h"
@@ -25,8 +26,36 @@ static unsigned int count_arguments(const struct btf *btf)
 	return type && btf_is_func_proto(type) && btf_vlen(type) ? btf_vlen(type) - 1u : 0;
 }
 
-int drops_probe(bool *ret_socket, const char **ret_why)
+static uint32_t own_namespace(void)
 {
+	struct stat st;
+
+	return stat("/proc/self/ns/net", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+/* A compiler may have put ".isra.0" or the like behind the name.  Symbols of the kernel come by address. */
+static void find_release(struct drops_kernel *k)
+{
+	_cleanup_(fclosep) FILE *file = fopen("/proc/kallsyms", "re");
+	unsigned long long address;
+	char line[512], name[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%llx %*c %255[^ .\t\n]", &address, name) != 2 || !address)
+			continue;
+		if (k->release_start && address > k->release_start) {
+			k->release_size = address - k->release_start;
+			return;
+		}
+		if (!strcmp(name, "skb_release_data"))
+			k->release_start = address;
+	}
+	k->release_start = 0;
+}
+
+int drops_probe(struct drops_kernel *ret, const char **ret_why)
+{
+	struct drops_kernel kernel = {.own_namespace = own_namespace()};
 	struct btf *btf = btf__load_vmlinux_btf();
 	unsigned int arguments;
 
@@ -40,15 +69,10 @@ int drops_probe(bool *ret_socket, const char **ret_why)
 		*ret_why = "the kernel gives no reasons for drops (Linux 5.17 and newer do)";
 		return -EOPNOTSUPP;
 	}
-	*ret_socket = arguments >= 4;
+	kernel.socket = arguments >= 4;
+	find_release(&kernel);
+	*ret = kernel;
 	return 0;
-}
-
-uint32_t drops_own_namespace(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/net", &st) == 0 ? (uint32_t)st.st_ino : 0;
 }
 
 int drops_new(struct drops **ret, const struct datapath *datapath)

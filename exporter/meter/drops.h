@@ -11,14 +11,20 @@
 struct datapath;
 struct drops;
 
+/* What the tracer is told of the kernel it runs on. */
+struct drops_kernel {
+	bool socket;		/* the tracepoint also gives the receiving socket (6.11) */
+	uint32_t own_namespace; /* inode of the network namespace of this process; 0: unknown */
+	/* Code of skb_release_data(); 0 where /proc/kallsyms is closed (CAP_SYSLOG opens it). */
+	uint64_t release_start;
+	uint64_t release_size;
+};
+
 /*
  * 0, or -EOPNOTSUPP: the kernel has no BTF, or gives no reason for a drop (before 5.17); *ret_why says
- * so.  *ret_socket: the tracepoint also gives the receiving socket (6.11).
+ * so.
  */
-int drops_probe(bool *ret_socket, const char **ret_why);
-
-/* Inode of the network namespace of this process; 0: unknown. */
-uint32_t drops_own_namespace(void);
+int drops_probe(struct drops_kernel *ret, const char **ret_why);
 
 /* Attaches.  -errno of the kernel. */
 int drops_new(struct drops **ret, const struct datapath *datapath);
