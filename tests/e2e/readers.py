@@ -67,14 +67,18 @@ class Collector:
     def command(self):
         raise NotImplementedError
 
-    def collected(self, count):
-        """The flows, when all of them are there."""
+    def rows(self, count):
+        """What it wrote, when all of it is there."""
         wait_until(lambda: len(json_lines(self.output)) >= count or self.process.poll() is not None, READ_SECONDS,
                    f'{count} records of {type(self).__name__}')
         self.check_running()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(STOP_SECONDS)
-        return [self.read(row) for row in json_lines(self.output)]
+        return json_lines(self.output)
+
+    def collected(self, count):
+        """The flows, when all of them are there."""
+        return [self.read(row) for row in self.rows(count)]
 
     def read(self, row):
         raise NotImplementedError
