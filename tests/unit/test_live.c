@@ -136,11 +136,11 @@ static void test_endpoints(void **state)
 	refresh(live, START + 5 * SEC, 0);
 	read_output(pipe_fd[0]);
 	assert_non_null(strstr(output, "ICMP6 :: "));
-	assert_non_null(strstr(output, ":: 128/0 "));
+	assert_non_null(strstr(output, "[::]:128/0 "));
 	assert_non_null(strstr(output, " out "));
 	assert_non_null(strstr(output, "UDP   [fe00::fe]:53 "));
 	assert_non_null(strstr(output, "ICMP  0.0.0.0 "));
-	assert_non_null(strstr(output, "0.0.0.0 3/1 "));
+	assert_non_null(strstr(output, "0.0.0.0:3/1 "));
 	close(pipe_fd[0]);
 	close(pipe_fd[1]);
 }
