@@ -13,6 +13,7 @@ static const struct {
 	const char *help;
 } verbs[] = {
 	{"run", run_main, "meter interfaces and export their flows"},
+	{"drops", drops_main, "show which packets the kernel drops, and why"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include "exporter/cli/drop_filter.h"
 #include "exporter/log.h"
@@ -45,9 +46,10 @@ static int mark_list(struct drop_reasons *names, const char *option, const char 
 	}
 }
 
-int drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
+int drop_filter_make(struct drop_reasons *names, const struct drop_lists *lists,
 		     uint8_t excluded[DROP_REASON_MAX])
 {
+	const char *include = lists->include, *exclude = lists->exclude;
 	int r = 0, error;
 
 	memset(excluded, include ? 1 : 0, DROP_REASON_MAX);
@@ -55,9 +57,30 @@ int drop_filter_make(struct drop_reasons *names, const char *include, const char
 		if (!drop_reason_is_drop(drop_reasons_at(names, i)))
 			excluded[drop_reason_pack(drop_reasons_at(names, i)->code)] = 1;
 	if (include)
-		r = mark_list(names, "drops-include", include, excluded, 0);
+		r = mark_list(names, lists->include_option, include, excluded, 0);
 	if (!include && !exclude)
 		exclude = drop_class_name(DROP_BENIGN);
-	error = exclude ? mark_list(names, "drops-exclude", exclude, excluded, 1) : 0;
+	error = exclude ? mark_list(names, lists->exclude_option, exclude, excluded, 1) : 0;
 	return r ?: error;
+}
+
+static bool match_address(const struct value_prefix *prefix, const struct flow_key *key)
+{
+	uint8_t family = key->kind & FLOW_IPV6 ? AF_INET6 : AF_INET;
+
+	return family == prefix->family &&
+	       (value_prefix_has(prefix, key->src) || value_prefix_has(prefix, key->dst));
+}
+
+static bool match_port(uint16_t port, const struct flow_key *key)
+{
+	bool icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
+
+	return !icmp && (ntohs(key->src_port) == port || ntohs(key->dst_port) == port);
+}
+
+bool drop_match(const struct drop_match *match, const struct flow_key *key)
+{
+	return (!match->address.family || match_address(&match->address, key)) &&
+	       (!match->port || match_port(match->port, key));
 }

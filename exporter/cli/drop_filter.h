@@ -1,14 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Which drops are recorded: --drops-include and --drops-exclude. */
+/* Which drops are recorded, and which are shown. */
+#include <stdbool.h>
 #include <stdint.h>
+#include "exporter/cli/value.h"
 #include "exporter/meter/drop_reason.h"
 #include "xdp/flow.h"
 
+/* Classes and reasons, with commas; the options are named in messages. */
+struct drop_lists {
+	const char *include_option;
+	const char *include; /* NULL: all */
+	const char *exclude_option;
+	const char *exclude; /* NULL: benign, if there is no `include` */
+};
+
 /*
- * Lists of classes and reasons, with commas.  `include` NULL: all; `exclude` NULL: benign, if there is no
- * `include`.  excluded[drop_reason_pack()] becomes 1 for what is counted and not recorded.  -EINVAL after
+ * excluded[drop_reason_pack()] becomes 1 for what is counted and not recorded.  -EINVAL after
  * every wrong word has been logged.
  */
-int drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
+int drop_filter_make(struct drop_reasons *names, const struct drop_lists *lists,
 		     uint8_t excluded[DROP_REASON_MAX]);
+
+/* Of the source or of the destination. */
+struct drop_match {
+	struct value_prefix address; /* family 0: any */
+	uint16_t port;		     /* 0: any */
+};
+
+bool drop_match(const struct drop_match *match, const struct flow_key *key);

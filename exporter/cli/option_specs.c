@@ -28,6 +28,12 @@ static const struct option_word namespace_words[] = {
 	{"all", true},
 	{NULL, 0},
 };
+static const struct option_word by_words[] = {
+	{"flow", DROPS_BY_FLOW},
+	{"reason", DROPS_BY_REASON},
+	{"interface", DROPS_BY_INTERFACE},
+	{NULL, 0},
+};
 static const struct option_word summary_words[] = {
 	{"text", SUMMARY_TEXT},
 	{"json", SUMMARY_JSON},
@@ -42,6 +48,7 @@ static const struct option_word mask_words[] = {
 
 #define FIELD(name) offsetof(struct run_options, name)
 #define BOTH	    (VERB_RUN | VERB_REPLAY)
+#define ALL	    (BOTH | VERB_DROPS)
 
 /* clang-format off */
 const struct option_spec option_specs[] = {
@@ -59,8 +66,26 @@ const struct option_spec option_specs[] = {
 	  NULL, OPTION_STRING, VERB_RUN, FIELD(drops_exclude), 0, 0, NULL },
 	{ "drops-namespaces", "WHICH", "drops of the exporter's own network namespace, or of all: own or all",
 	  "own", OPTION_WORD, VERB_RUN, FIELD(drops_everywhere), 0, 0, namespace_words },
+	{ "by", "WHAT", "a line for each reason and flow, reason alone, or interface: flow, reason or interface",
+	  "flow", OPTION_WORD, VERB_DROPS, FIELD(by), 0, 0, by_words },
+	{ "reason", "LIST", "only these classes and reasons, with commas (all but benign)",
+	  NULL, OPTION_STRING, VERB_DROPS, FIELD(drops_include), 0, 0, NULL },
+	{ "exclude", "LIST", "all but these (benign, without --reason)",
+	  NULL, OPTION_STRING, VERB_DROPS, FIELD(drops_exclude), 0, 0, NULL },
+	{ "address", "ADDRESS[/PREFIX]", "only packets from or to these addresses",
+	  NULL, OPTION_PREFIX, VERB_DROPS, FIELD(address), 0, 0, NULL },
+	{ "port", "N", "only packets from or to this port",
+	  NULL, OPTION_NUMBER16, VERB_DROPS, FIELD(port), 1, UINT16_MAX, NULL },
+	{ "namespaces", "WHICH", "drops of the own network namespace, or of all: own or all",
+	  "own", OPTION_WORD, VERB_DROPS, FIELD(drops_everywhere), 0, 0, namespace_words },
+	{ "interval", "TIME", "how often to show what was dropped meanwhile",
+	  "1s", OPTION_DURATION, VERB_DROPS, FIELD(interval_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "for", "TIME", "end by itself after this time",
+	  NULL, OPTION_DURATION, VERB_DROPS, FIELD(for_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
+	{ "json", NULL, "one JSON object a line",
+	  NULL, OPTION_FLAG, VERB_DROPS, FIELD(json), 0, 0, NULL },
 	{ "drop-entries", "N", "dropped flows of each of the two banks for them (16384, more with over 16 CPUs)",
-	  NULL, OPTION_NUMBER32, VERB_RUN, FIELD(drop_entries), 4096, 1 << 24, NULL },
+	  NULL, OPTION_NUMBER32, VERB_RUN | VERB_DROPS, FIELD(drop_entries), 4096, 1 << 24, NULL },
 	{ "collector", "URL", "where records go: ipfix://, netflow9://, file:/// or json: (flowtally(8)); repeatable",
 	  NULL, OPTION_COLLECTOR, BOTH, 0, 0, 0, NULL },
 	{ "idle-timeout", "TIME", "a flow is over after this time without a packet",
@@ -100,14 +125,14 @@ const struct option_spec option_specs[] = {
 	{ "dscp", "N", "differentiated services code point of datagrams to UDP collectors",
 	  "0", OPTION_NUMBER32, BOTH, FIELD(dscp), 0, 63, NULL },
 	{ "summary", "FORM", "final ledger on standard error: text, json or off",
-	  "text", OPTION_WORD, BOTH, FIELD(summary), 0, 0, summary_words },
+	  "text", OPTION_WORD, ALL, FIELD(summary), 0, 0, summary_words },
 	{ "live", NULL, "show the busiest flows on standard output",
 	  NULL, OPTION_FLAG, VERB_RUN, FIELD(live), 0, 0, NULL },
 	{ "mask", "FEATURES", "for tests: do without these features of the kernel: tcx,xdp-frags",
 	  NULL, OPTION_MASK, VERB_RUN, FIELD(mask), 0, 0, mask_words },
-	{ "verbose", NULL, "say more", NULL, OPTION_FLAG, BOTH, FIELD(verbose), 0, 0, NULL },
+	{ "verbose", NULL, "say more", NULL, OPTION_FLAG, ALL, FIELD(verbose), 0, 0, NULL },
 	{ "quiet", NULL, "say no more than errors, warnings, ready and the ledger",
-	  NULL, OPTION_FLAG, BOTH, FIELD(quiet), 0, 0, NULL },
+	  NULL, OPTION_FLAG, ALL, FIELD(quiet), 0, 0, NULL },
 };
 /* clang-format on */
 

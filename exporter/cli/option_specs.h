@@ -17,6 +17,7 @@ enum option_type {
 	OPTION_MASK,	  /* const char * */
 	OPTION_TEMPLATE,  /* const char *, a profile or element names */
 	OPTION_ADDRESS,	  /* const char *, IPv4 or IPv6 */
+	OPTION_PREFIX,	  /* struct value_prefix */
 };
 
 struct option_word {

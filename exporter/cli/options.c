@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <net/if.h>
 #include <string.h>
 #include <xxhash.h>
 #include "exporter/cli/collectors.h"
 #include "exporter/cli/option_specs.h"
+#include "exporter/cli/option_values.h"
 #include "exporter/cli/value.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
@@ -30,191 +29,13 @@ struct parser {
 /* One error of the command line: all of them are logged before it is refused. */
 #define fail(p, ...) (log_error(__VA_ARGS__), (p)->errors++)
 
-static void *field(struct run_options *options, const struct option_spec *spec)
-{
-	return (char *)options + spec->offset;
-}
-
-/* --- Values. */
-
-static uint64_t spec_min(const struct option_spec *spec)
-{
-	/* More than the table's on a machine with many CPUs. */
-	return spec->offset == offsetof(struct run_options, bank_entries) ||
-			       spec->offset == offsetof(struct run_options, drop_entries)
-		       ? datapath_entries_min()
-		       : spec->min;
-}
-
-static void set_duration(struct parser *p, const struct option_spec *spec, const char *text)
-{
-	char min[VALUE_DURATION_MAX], max[VALUE_DURATION_MAX];
-	uint64_t ns;
-
-	if (value_number(text, &ns) == 0) {
-		fail(p, "--%s '%s': lacks a unit, write ms, s, m or h behind the number",
-		     spec->name, text);
-	} else if (value_duration(text, &ns) < 0) {
-		fail(p, "--%s '%s': not a time, write one like 500ms, 15s, 2m or 1h", spec->name,
-		     text);
-	} else if (ns < spec->min || ns > spec->max) {
-		value_print_duration(min, spec->min);
-		value_print_duration(max, spec->max);
-		fail(p, "--%s '%s': out of range, it can be %s to %s", spec->name, text, min, max);
-	} else {
-		*(uint64_t *)field(&p->options, spec) = ns;
-	}
-}
-
-static void set_number(struct parser *p, const struct option_spec *spec, const char *text)
-{
-	uint64_t value, min = spec_min(spec);
-
-	if (value_number(text, &value) < 0)
-		fail(p, "--%s '%s': not a number, it can be %llu to %llu", spec->name, text,
-		     (unsigned long long)min, (unsigned long long)spec->max);
-	else if (value < min || value > spec->max)
-		fail(p, "--%s '%s': out of range, it can be %llu to %llu", spec->name, text,
-		     (unsigned long long)min, (unsigned long long)spec->max);
-	else if (spec->type == OPTION_NUMBER16)
-		*(uint16_t *)field(&p->options, spec) = (uint16_t)value;
-	else
-		*(uint32_t *)field(&p->options, spec) = (uint32_t)value;
-}
-
-/* "auto, xdp, tc or off" */
-static void print_words(char *text, size_t size, const struct option_word *words)
-{
-	size_t used = 0;
-
-	for (; words->word; words++) {
-		const char *behind = !words[1].word ? "" : words[2].word ? ", " : " or ";
-
-		used += (size_t)snprintf(text + used, size - used, "%s%s", words->word, behind);
-	}
-}
-
-static const struct option_word *find_word(const struct option_word *words, const char *text,
-					   size_t length)
-{
-	for (; words->word; words++)
-		if (strlen(words->word) == length && !memcmp(words->word, text, length))
-			return words;
-	return NULL;
-}
-
-static void set_word(struct parser *p, const struct option_spec *spec, const char *text)
-{
-	const struct option_word *word = find_word(spec->words, text, strlen(text));
-	char words[64];
-
-	if (word) {
-		*(unsigned int *)field(&p->options, spec) = word->value;
-		return;
-	}
-	print_words(words, sizeof(words), spec->words);
-	fail(p, "--%s '%s': no such word, it can be %s", spec->name, text, words);
-}
-
-static void set_mask(struct parser *p, const struct option_spec *spec, const char *text)
-{
-	char words[64];
-
-	p->options.mask = text;
-	print_words(words, sizeof(words), spec->words);
-	for (;;) {
-		size_t length = strcspn(text, ",");
-
-		if (!find_word(spec->words, text, length))
-			fail(p, "--%s '%.*s': no such feature, there is %s", spec->name,
-			     (int)length, text, words);
-		if (!text[length])
-			return;
-		text += length + 1;
-	}
-}
-
-/* Room for all of argv is there from the start. */
-static void append_interface(struct parser *p, const char *text)
-{
-	if (!*text || strchr(text, '/') || strpbrk(text, " \t\n"))
-		fail(p, "--interface '%s': no interface can have this name, `ip link` lists them",
-		     text);
-	else if (strlen(text) >= IFNAMSIZ && !strpbrk(text, "*?["))
-		fail(p, "--interface '%s': longer than the %d letters of an interface name", text,
-		     IFNAMSIZ - 1);
-	else
-		p->options.interfaces[p->options.interface_count++] = text;
-}
-
-static void append_collector(struct parser *p, const char *text)
-{
-	const char *why;
-
-	if (exports_url_valid(text, &why))
-		p->options.collectors[p->options.collector_count++] = text;
-	else
-		fail(p, "--collector '%s': %s", text, why);
-}
-
-static void set_template(struct parser *p, const struct option_spec *spec, const char *text)
-{
-	const char *why;
-
-	if (exports_template_valid(text, &why))
-		*(const char **)field(&p->options, spec) = text;
-	else
-		fail(p, "--%s '%s': %s", spec->name, text, why);
-}
-
-static void set_address(struct parser *p, const struct option_spec *spec, const char *text)
-{
-	struct in6_addr address;
-
-	if (inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1)
-		*(const char **)field(&p->options, spec) = text;
-	else
-		fail(p, "--%s '%s': not an address", spec->name, text);
-}
+/* --- The words of the command line. */
 
 static void set_value(struct parser *p, const struct option_spec *spec, const char *text)
 {
-	switch (spec->type) {
-	case OPTION_FLAG:
-		*(bool *)field(&p->options, spec) = true;
-		break;
-	case OPTION_DURATION:
-		set_duration(p, spec, text);
-		break;
-	case OPTION_NUMBER32:
-	case OPTION_NUMBER16:
-		set_number(p, spec, text);
-		break;
-	case OPTION_WORD:
-		set_word(p, spec, text);
-		break;
-	case OPTION_STRING:
-		*(const char **)field(&p->options, spec) = text;
-		break;
-	case OPTION_MASK:
-		set_mask(p, spec, text);
-		break;
-	case OPTION_TEMPLATE:
-		set_template(p, spec, text);
-		break;
-	case OPTION_ADDRESS:
-		set_address(p, spec, text);
-		break;
-	case OPTION_INTERFACE:
-		append_interface(p, text);
-		break;
-	case OPTION_COLLECTOR:
-		append_collector(p, text);
-		break;
-	}
+	if (option_value_set(&p->options, spec, text) < 0)
+		p->errors++;
 }
-
-/* --- The words of the command line. */
 
 /* The option of this verb whose name is close to `name`, or NULL. */
 static const struct option_spec *find_similar(enum option_verb verb, const char *name)
@@ -340,6 +161,20 @@ static void check_files(struct parser *p)
 	}
 }
 
+static void check_run(struct parser *p)
+{
+	const struct run_options *o = &p->options;
+
+	if (!was_given(p, "interface"))
+		fail(p, "no interface: add --interface NAME, `ip link` lists them");
+	for (size_t i = 0; o->live && i < o->collector_count; i++)
+		if (!strcmp(o->collectors[i], "json:-"))
+			fail(p,
+			     "--live and --collector json:- both need standard output, choose one");
+	if (o->ingress == HOOK_MODE_OFF && o->egress == HOOK_MODE_OFF)
+		fail(p, "--ingress off --egress off: nothing to meter, leave one of them on");
+}
+
 /* What no single option tells. */
 static void check_together(struct parser *p)
 {
@@ -352,22 +187,12 @@ static void check_together(struct parser *p)
 		     EXPORT_COLLECTORS_MAX);
 	else
 		check_files(p);
-	if (p->verb == VERB_REPLAY) {
-		if (!o->file)
-			fail(p, "no capture: name a pcap or pcapng file, or - for standard input");
-		if (!was_given(p, "collector"))
-			fail(p,
-			     "no collector: add --collector URL, such as json:- for standard output");
-		return;
-	}
-	if (!was_given(p, "interface"))
-		fail(p, "no interface: add --interface NAME, `ip link` lists them");
-	for (size_t i = 0; o->live && i < o->collector_count; i++)
-		if (!strcmp(o->collectors[i], "json:-"))
-			fail(p,
-			     "--live and --collector json:- both need standard output, choose one");
-	if (o->ingress == HOOK_MODE_OFF && o->egress == HOOK_MODE_OFF)
-		fail(p, "--ingress off --egress off: nothing to meter, leave one of them on");
+	if (p->verb == VERB_REPLAY && !o->file)
+		fail(p, "no capture: name a pcap or pcapng file, or - for standard input");
+	if (p->verb == VERB_REPLAY && !was_given(p, "collector"))
+		fail(p, "no collector: add --collector URL, such as json:- for standard output");
+	if (p->verb == VERB_RUN)
+		check_run(p);
 }
 
 /* --- Defaults and help. */
@@ -402,12 +227,18 @@ uint32_t run_options_default_domain(void)
 
 static void print_help(enum option_verb verb)
 {
-	if (verb == VERB_RUN)
-		printf("usage: flowtally run --interface NAME [OPTION]...\n\n"
-		       "Meters network interfaces and exports their flows.\n\n");
-	else
-		printf("usage: flowtally replay FILE --collector URL [OPTION]...\n\n"
-		       "Exports the flows of a pcap or pcapng file by its own clock; FILE - is standard input.\n\n");
+	static const char *const usages[] = {
+		[VERB_RUN] = "run --interface NAME [OPTION]...\n\n"
+			     "Meters network interfaces and exports their flows.",
+		[VERB_REPLAY] =
+			"replay FILE --collector URL [OPTION]...\n\n"
+			"Exports the flows of a pcap or pcapng file by its own clock; FILE - is standard input.",
+		[VERB_DROPS] =
+			"drops [OPTION]...\n\n"
+			"Shows which packets the kernel drops, and why: a table on a terminal, lines elsewhere.",
+	};
+
+	printf("usage: flowtally %s\n\n", usages[verb]);
 	for (size_t i = 0; i < option_specs_count; i++) {
 		const struct option_spec *spec = &option_specs[i];
 		char left[48];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The command line of `flowtally run` and `flowtally replay`: one table of options for both. */
+/* The command line of the verbs: one table of options for all of them. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "exporter/cli/value.h"
 #include "exporter/export/export.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
@@ -12,6 +13,7 @@
 enum option_verb {
 	VERB_RUN = 1 << 0,
 	VERB_REPLAY = 1 << 1,
+	VERB_DROPS = 1 << 2,
 };
 
 /* The final ledger on stderr. */
@@ -19,6 +21,13 @@ enum summary_form {
 	SUMMARY_TEXT,
 	SUMMARY_JSON,
 	SUMMARY_OFF,
+};
+
+/* What makes a line of `flowtally drops`, beside the reason. */
+enum drops_by {
+	DROPS_BY_FLOW,
+	DROPS_BY_REASON,
+	DROPS_BY_INTERFACE, /* and direction */
 };
 
 /* All times in ns.  Strings belong to argv; options that a verb does not have hold their defaults. */
@@ -33,6 +42,12 @@ struct run_options {
 	const char *drops_exclude;
 	unsigned int drops_everywhere;
 	uint32_t drop_entries;
+	enum drops_by by;
+	uint64_t interval_ns;
+	uint64_t for_ns;	     /* 0: until a signal */
+	struct value_prefix address; /* family 0: any */
+	uint16_t port;		     /* 0: any */
+	bool json;
 	const char **collectors; /* URLs that exports_url_valid() has taken */
 	size_t collector_count;
 	uint64_t idle_ns;

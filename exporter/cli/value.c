@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -66,6 +67,33 @@ void value_print_duration(char text[VALUE_DURATION_MAX], uint64_t ns)
 		i++;
 	snprintf(text, VALUE_DURATION_MAX, "%llu%s", (unsigned long long)(ns / units[i].ns),
 		 units[i].name);
+}
+
+int value_prefix(const char *text, struct value_prefix *ret)
+{
+	struct value_prefix prefix = {.family = strchr(text, ':') ? AF_INET6 : AF_INET};
+	size_t length = strcspn(text, "/");
+	uint64_t bits = prefix.family == AF_INET6 ? 128 : 32, given = bits;
+	char address[INET6_ADDRSTRLEN];
+
+	if (length >= sizeof(address))
+		return -EINVAL;
+	snprintf(address, sizeof(address), "%.*s", (int)length, text);
+	if (inet_pton(prefix.family, address, prefix.address) != 1)
+		return -EINVAL;
+	if (text[length] && (value_number(text + length + 1, &given) < 0 || given > bits))
+		return -EINVAL;
+	prefix.length = (uint8_t)given;
+	*ret = prefix;
+	return 0;
+}
+
+bool value_prefix_has(const struct value_prefix *prefix, const uint8_t *address)
+{
+	unsigned int whole = prefix->length / 8, rest = prefix->length % 8;
+
+	return !memcmp(prefix->address, address, whole) &&
+	       (!rest || (prefix->address[whole] ^ address[whole]) >> (8 - rest) == 0);
 }
 
 unsigned int value_distance(const char *a, const char *b)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <sys/socket.h>
 #include "exporter/cli/options.h"
 #include "exporter/export/export.h"
 #include "exporter/export/profile.h"
@@ -87,6 +88,10 @@ static const char *check_options(enum option_verb verb, const struct run_options
 			return "a collector that is none";
 	if (!o->idle_ns || !o->active_ns || !o->drain_ns || !o->template_interval_ns)
 		return "a time of 0";
+	if (verb == VERB_DROPS && (!o->interval_ns || o->drop_entries < datapath_entries_min()))
+		return "drops in no time or no room";
+	if (o->address.length > (o->address.family == AF_INET ? 32 : 128))
+		return "a prefix longer than the address";
 	if (o->domain == 0 || o->message_max < 512)
 		return "a number out of its range";
 	if (o->bank_entries < datapath_entries_min() || o->cache_entries == 0)
@@ -120,8 +125,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!text || size == 0)
 		return -1;
 	memcpy(text, data, size);
-	verb = text[0] & 1 ? VERB_REPLAY : VERB_RUN;
-	argv[0] = verb == VERB_RUN ? "run" : "replay";
+	verb = text[0] & 2 ? VERB_DROPS : text[0] & 1 ? VERB_REPLAY : VERB_RUN;
+	argv[0] = verb == VERB_RUN ? "run" : verb == VERB_DROPS ? "drops" : "replay";
 	argc = split(text, size, argv);
 	errors = 0;
 	r = run_options_parse(&options, verb, argc, argv);
@@ -147,6 +152,8 @@ void fuzz_write_seeds(void)
 		"1-\n--collector=json:-\n--help\n",
 		"1--\n--collector\n",
 		"1-\n--collector\njson:-\n--template=octetDeltaCount,tcpControlBits:2\n--dscp\n8\n",
+		"2--by\nreason\n--for\n30s\n--address=10.0.0.0/8\n--port\n53\n--json\n--interval=2s\n",
+		"2--address\n2001:db8::/32\n--reason\npolicy,NO_SOCKET\n--exclude=benign\n--namespaces\nall\n",
 		"0--interface\na\n--template\nextended\n--enterprise\n9\n--balance\n--rate=5\n",
 	};
 

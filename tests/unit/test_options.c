@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line: values, defaults, and every error named in one go. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,6 +50,11 @@ static void capture_end(FILE *stream, int saved)
 		got.lines += *c == '\n';
 }
 
+static enum option_verb verb_of(const char *name)
+{
+	return !strcmp(name, "run") ? VERB_RUN : !strcmp(name, "drops") ? VERB_DROPS : VERB_REPLAY;
+}
+
 /* Parses "run --interface eth0" and the like, divided at spaces. */
 static int parse(const char *line)
 {
@@ -62,8 +68,7 @@ static int parse(const char *line)
 	while ((argv[argc] = strsep(&rest, " ")) && argc < WORDS_MAX)
 		argc++;
 	saved = capture_begin(stream);
-	r = run_options_parse(&got.options, strcmp(argv[0], "run") ? VERB_REPLAY : VERB_RUN, argc,
-			      argv);
+	r = run_options_parse(&got.options, verb_of(argv[0]), argc, argv);
 	capture_end(stream, saved);
 	return r;
 }
@@ -218,6 +223,42 @@ static void test_replay(void **state)
 	log_set_level(LOG_INFO);
 }
 
+static void test_drops(void **state)
+{
+	const struct run_options *o = &got.options;
+
+	(void)state;
+	expect_good("drops");
+	assert_int_equal(o->by, DROPS_BY_FLOW);
+	assert_int_equal(o->interval_ns, SEC);
+	assert_int_equal(o->for_ns, 0);
+	assert_int_equal(o->address.family, 0);
+	assert_int_equal(o->port, 0);
+	assert_int_equal(o->drop_entries, MAX(16384, datapath_entries_min()));
+	assert_int_equal(o->summary, SUMMARY_TEXT);
+	assert_false(o->json || o->drops_everywhere || o->drops_include || o->drops_exclude);
+	run_options_clear(&got.options);
+	expect_good(
+		"drops --by=interface --for 90s --interval 500ms --port 65535 --address 2001:db8::/32"
+		" --json --namespaces all --reason policy,NO_SOCKET --exclude benign --quiet");
+	assert_int_equal(o->by, DROPS_BY_INTERFACE);
+	assert_int_equal(o->for_ns, 90 * SEC);
+	assert_int_equal(o->interval_ns, SEC / 2);
+	assert_int_equal(o->port, 65535);
+	assert_int_equal(o->address.length, 32);
+	assert_true(o->json && o->drops_everywhere);
+	assert_string_equal(o->drops_include, "policy,NO_SOCKET");
+	assert_string_equal(o->drops_exclude, "benign");
+	run_options_clear(&got.options);
+	expect_error("drops --by port", "'port'", "flow, reason or interface");
+	expect_error("drops --port 65536", "'65536'", "1 to 65535");
+	expect_error("drops --address 10.0.0.0/33", "--address '10.0.0.0/33'", "192.0.2.0/24");
+	expect_error("drops --interface eth0", "--interface", "not an option of `flowtally drops`");
+	expect_error("run --interface e --by flow", "--by", "not an option of `flowtally run`");
+	expect_error("drops eth0", "'eth0'", "unexpected argument");
+	log_set_level(LOG_INFO);
+}
+
 static void test_bad_values(void **state)
 {
 	(void)state;
@@ -320,6 +361,59 @@ static void test_help(void **state)
 	assert_int_equal(parse("replay --help"), 1);
 	assert_non_null(strstr(got.text, "replay FILE"));
 	assert_null(strstr(got.text, "--interface"));
+	assert_int_equal(parse("drops --help"), 1);
+	assert_non_null(strstr(got.text, "usage: flowtally drops "));
+	assert_non_null(strstr(got.text, "--by WHAT"));
+	assert_null(strstr(got.text, "--collector"));
+}
+
+static void expect_prefix(const char *text, const char *address, unsigned int length)
+{
+	struct value_prefix prefix, expected = {0};
+	int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+
+	assert_int_equal(inet_pton(family, address, expected.address), 1);
+	assert_int_equal(value_prefix(text, &prefix), 0);
+	assert_int_equal(prefix.family, family);
+	assert_int_equal(prefix.length, length);
+	assert_memory_equal(prefix.address, expected.address, sizeof(expected.address));
+}
+
+static void test_prefix(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"/8",
+		"10.0.0/8",
+		"10.0.0.0/",
+		"10.0.0.0/33",
+		"10.0.0.0/8/8",
+		"10.0.0.1 ",
+		"::/129",
+		"2001:db8::/-1",
+		"example.org",
+		":",
+		"10.0.0.0/x",
+		"1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa",
+	};
+	struct value_prefix prefix;
+	uint8_t address[16] = {192, 0, 2, 129};
+
+	(void)state;
+	expect_prefix("192.0.2.1", "192.0.2.1", 32);
+	expect_prefix("192.0.2.0/24", "192.0.2.0", 24);
+	expect_prefix("0.0.0.0/0", "0.0.0.0", 0);
+	expect_prefix("2001:db8::1", "2001:db8::1", 128);
+	expect_prefix("2001:db8::/32", "2001:db8::", 32);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		assert_int_equal(value_prefix(wrong[i], &prefix), -EINVAL);
+	for (unsigned int length = 0; length <= 32; length++) {
+		struct value_prefix other = {.address = {192, 0, 2, 128 + 8},
+					     .length = (uint8_t)length,
+					     .family = AF_INET};
+
+		assert_int_equal(value_prefix_has(&other, address), length <= 28);
+	}
 }
 
 static void test_value(void **state)
@@ -366,7 +460,8 @@ int main(void)
 		cmocka_unit_test(test_usage),	 cmocka_unit_test(test_all_errors),
 		cmocka_unit_test(test_help),	 cmocka_unit_test(test_value),
 		cmocka_unit_test(test_verdict),	 cmocka_unit_test(test_log),
-		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_files),	 cmocka_unit_test(test_drops),
+		cmocka_unit_test(test_prefix),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

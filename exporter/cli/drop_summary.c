@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include "exporter/cli/drop_text.h"
+#include "exporter/log.h"
+
+struct total {
+	uint64_t packets;
+	uint16_t reason; /* drop_reason_pack() */
+};
+
+static int by_packets(const void *a, const void *b)
+{
+	const struct total *x = a, *y = b;
+
+	if (x->packets != y->packets)
+		return x->packets < y->packets ? 1 : -1;
+	return (int)x->reason - (int)y->reason;
+}
+
+static void print_reasons(FILE *file, const struct ledger *ledger, const uint64_t *shown)
+{
+	struct total totals[DROP_REASON_MAX];
+	size_t count = 0;
+
+	for (int i = 0; i < DROP_REASON_MAX; i++)
+		if (ledger->drop_reasons->reasons[i].packets)
+			totals[count++] = (struct total){
+				.packets = ledger->drop_reasons->reasons[i].packets,
+				.reason = (uint16_t)i,
+			};
+	qsort(totals, count, sizeof(totals[0]), by_packets);
+	if (count)
+		fprintf(file, "%9s %9s %-11s %-20s %s\n", "PACKETS", "SHOWN", "CLASS", "REASON",
+			"EXPLANATION");
+	for (size_t i = 0; i < count; i++) {
+		const struct drop_reason *reason =
+			drop_reasons_get(ledger->drop_names, drop_reason_unpack(totals[i].reason));
+
+		fprintf(file, "%9" PRIu64 " %9" PRIu64 " %-11s %-20s %s\n", totals[i].packets,
+			shown[totals[i].reason], drop_class_name(reason->class), reason->name,
+			reason->explanation);
+	}
+}
+
+/* " + ignored 12 (excluded 10, arp 2)" */
+static void print_unrecorded(FILE *file, const struct ledger *ledger, bool refused)
+{
+	const struct reason_count *counts = ledger->reasons[POINT_DROP];
+	const char *separator = " (";
+	uint64_t sum = 0;
+
+	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
+		if (flow_reason_refused((enum flow_reason)i) == refused)
+			sum += counts[i].packets;
+	fprintf(file, " + %s %" PRIu64, refused ? "refused" : "ignored", sum);
+	for (int i = REASON_NONE + 1; sum && i < _REASON_MAX; i++) {
+		if (flow_reason_refused((enum flow_reason)i) != refused || !counts[i].packets)
+			continue;
+		fprintf(file, "%s%s %" PRIu64, separator, flow_reason_name((enum flow_reason)i),
+			(uint64_t)counts[i].packets);
+		separator = ", ";
+	}
+	if (sum)
+		fprintf(file, ")");
+}
+
+void drop_print_summary(FILE *file, const struct ledger *ledger, const uint64_t *shown)
+{
+	const struct ledger_side *side = &ledger->sides[BANK_DROPS];
+	uint64_t all = 0;
+
+	for (int i = 0; i < DROP_REASON_MAX; i++)
+		all += shown[i];
+	print_reasons(file, ledger, shown);
+	fprintf(file, "drops: %sseen %" PRIu64 " packets = accounted %" PRIu64,
+		ledger_balanced(ledger) ? "" : "THE LEDGER DOES NOT BALANCE; ",
+		ledger->seen[POINT_DROP], ledger->accounted[POINT_DROP].packets);
+	print_unrecorded(file, ledger, false);
+	print_unrecorded(file, ledger, true);
+	fprintf(file,
+		"; shown %" PRIu64 ", evicted %" PRIu64 ", drain_error %" PRIu64
+		"; drops missed %" PRIu64 "\n",
+		all, side->evicted.packets, side->drain_error.packets, ledger->drops_missed);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `flowtally drops`: what the kernel drops, and why, on the terminal.  The datapath and the drain of the
+ * exporter, without flows; a table takes the place of cache and collectors.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signal.h>
+#include "exporter/cli/drop_filter.h"
+#include "exporter/cli/drop_table.h"
+#include "exporter/cli/drop_text.h"
+#include "exporter/cli/options.h"
+#include "exporter/cli/screen.h"
+#include "exporter/cli/summary.h"
+#include "exporter/cli/verbs.h"
+#include "exporter/log.h"
+#include "exporter/loop.h"
+#include "exporter/meter/datapath.h"
+#include "exporter/meter/drain.h"
+#include "exporter/meter/drop_reason.h"
+#include "exporter/meter/drops.h"
+#include "exporter/observe/ledger.h"
+
+/* How long the end waits for a reader that takes nothing. */
+#define READER_MS 2000
+
+struct tracer {
+	struct run_options options;
+	struct loop *loop;
+	struct screen *screen;
+	struct drop_table *table;
+	struct drop_reasons *names;
+	struct datapath *datapath;
+	struct drain *drain;
+	struct drops *drops;
+	struct loop_source *end;	 /* timer of --for */
+	struct loop_source *reader;	 /* NULL: cannot be watched */
+	uint64_t shown_ns;		 /* time of the last swap whose drops have been shown */
+	bool titled;			 /* the titles of the lines have been printed */
+	bool finishing;			 /* what comes now is shown at once, at the end */
+	uint64_t shown[DROP_REASON_MAX]; /* packets */
+};
+
+static void tracer_clear(struct tracer *t)
+{
+	drops_freep(&t->drops);
+	drain_freep(&t->drain);
+	datapath_freep(&t->datapath);
+	drop_reasons_freep(&t->names);
+	drop_table_freep(&t->table);
+	loop_source_freep(&t->reader);
+	loop_source_freep(&t->end);
+	screen_freep(&t->screen);
+	loop_freep(&t->loop);
+	run_options_clear(&t->options);
+}
+
+static int read_ledger(const struct tracer *t, bool final, struct ledger *ret)
+{
+	return ledger_read_datapath(ret, t->datapath, t->drain, final);
+}
+
+static uint64_t count_missed(const struct tracer *t)
+{
+	struct ledger ledger = {0};
+
+	if (read_ledger(t, false, &ledger) < 0)
+		return 0;
+	return ledger_lost(&ledger) + ledger.drops_missed;
+}
+
+static void print_table(struct tracer *t, FILE *file, const struct drop_view *view,
+			struct screen_size size)
+{
+	const struct drop_row *others = drop_table_others(t->table), *const * rows;
+	struct drop_totals totals = {
+		.packets = others->packets,
+		.total = drop_table_total(t->table),
+		.missed = count_missed(t),
+	};
+	size_t active, count = drop_table_sort(t->table, &rows, &active);
+
+	for (size_t i = 0; i < active; i++)
+		totals.packets += rows[i]->packets;
+	drop_print_table(file, view, size, &totals, rows, count, others);
+}
+
+static void print_lines(struct tracer *t, FILE *file, const struct drop_view *view)
+{
+	const struct drop_row *others = drop_table_others(t->table), *const * rows;
+	void (*print)(FILE *, const struct drop_view *, const struct drop_row *) =
+		t->options.json ? drop_print_json : drop_print_line;
+	size_t active;
+
+	if (!t->options.json && !t->titled)
+		drop_print_columns(file, view);
+	t->titled = true;
+	drop_table_sort(t->table, &rows, &active);
+	for (size_t i = 0; i < active; i++)
+		print(file, view, rows[i]);
+	if (others->packets)
+		print(file, view, others);
+}
+
+/* What a reader has no time for is shown later. */
+static void show(struct tracer *t, uint64_t now_ns)
+{
+	const struct screen_size size = screen_size(t->screen);
+	const struct drop_view view = {
+		.by = t->options.by,
+		.seconds = (double)MAX(now_ns - t->shown_ns, NSEC_PER_MSEC) / NSEC_PER_SEC,
+		.clock_offset_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)),
+		.reasons = t->names,
+	};
+	FILE *file = screen_begin(t->screen);
+
+	if (!file)
+		return;
+	if (size.rows && !t->options.json)
+		print_table(t, file, &view, size);
+	else
+		print_lines(t, file, &view);
+	screen_show(t->screen);
+	drop_table_next(t->table);
+	t->shown_ns = now_ns;
+	if (screen_error(t->screen) < 0)
+		loop_stop(t->loop);
+}
+
+static void on_batch(void *userdata, const struct drain_batch *batch)
+{
+	struct tracer *t = userdata;
+	const struct drop_match match = {.address = t->options.address, .port = t->options.port};
+
+	for (uint32_t i = 0; i < batch->count; i++) {
+		const struct flow_key *key = &batch->keys[i];
+
+		if (!drop_match(&match, key))
+			continue;
+		drop_table_add(t->table, key, &batch->records[i]);
+		t->shown[key->drop_reason] += batch->records[i].packets;
+	}
+	/* a bank that filled early is no reason to show something early; a timer may come a little early */
+	if (batch->end && !t->finishing &&
+	    batch->swap_ns - t->shown_ns >= t->options.interval_ns / 10 * 9)
+		show(t, batch->swap_ns);
+}
+
+/* A signal, the time of --for, or a reader that has gone. */
+static int on_end(void *userdata, _unused_ uint32_t events)
+{
+	struct tracer *t = userdata;
+
+	loop_stop(t->loop);
+	return 0;
+}
+
+static int make_loop(struct tracer *t)
+{
+	int error = loop_new(&t->loop);
+
+	if (error == 0)
+		error = loop_add_signal(t->loop, SIGTERM, on_end, t);
+	if (error == 0)
+		error = loop_add_signal(t->loop, SIGINT, on_end, t);
+	if (error == 0)
+		error = loop_add_timer(t->loop, on_end, t, &t->end);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the event loop");
+	error = screen_new(&t->screen, STDOUT_FILENO);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot write to standard output");
+	error = loop_add_fd(t->loop, screen_fd(t->screen), 0, on_end, t, &t->reader);
+	return error == -EPERM ? 0 : error; /* nobody reads from a file */
+}
+
+static int prepare(struct tracer *t, const uint8_t *excluded)
+{
+	const struct run_options *o = &t->options;
+	const struct datapath_options datapath = {
+		.drop_entries = o->drop_entries,
+		.drops = DROPS_ON,
+		.drops_everywhere = o->drops_everywhere,
+		.drop_excluded = excluded,
+	};
+	const struct drain_options drain = {
+		.interval_ns = o->interval_ns,
+		.callback = on_batch,
+		.userdata = t,
+	};
+	struct drain_options options = drain;
+	int error = make_loop(t);
+
+	if (error < 0)
+		return error;
+	/* twice, since drops of two intervals may meet in it */
+	error = drop_table_new(&t->table, o->by, 2 * o->drop_entries);
+	if (error < 0)
+		return log_errno(LOG_ERR, error,
+				 "cannot make a table, choose a smaller --drop-entries");
+	error = datapath_new(&t->datapath, &datapath);
+	if (error < 0)
+		return error;
+	options.datapath = t->datapath;
+	options.loop = t->loop;
+	error = drain_new(&t->drain, &options);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot start the drain thread");
+	t->shown_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	error = drops_new(&t->drops, t->datapath);
+	return error < 0 ? log_errno(LOG_ERR, error, "cannot trace drops") : 0;
+}
+
+static void announce(const struct tracer *t)
+{
+	const struct run_options *o = &t->options;
+
+	log_notice("ready: showing drops of %s every %g s",
+		   o->drops_everywhere ? "all network namespaces" : "this network namespace",
+		   (double)o->interval_ns / NSEC_PER_SEC);
+}
+
+static void print_summary(const struct tracer *t)
+{
+	struct ledger_reasons reasons = {0};
+	struct ledger ledger = {.drop_reasons = &reasons, .drop_names = t->names};
+	int error = read_ledger(t, true, &ledger);
+
+	if (error == 0)
+		error = ledger_read_reasons(&reasons, t->datapath);
+	if (error < 0)
+		log_errno(LOG_ERR, error, "cannot read the ledger");
+	else if (t->options.summary == SUMMARY_TEXT)
+		drop_print_summary(stderr, &ledger, t->shown);
+	else
+		summary_print(&ledger, t->options.summary);
+}
+
+/* All that was seen is shown, and what was not is counted. */
+static int finish(struct tracer *t)
+{
+	int error;
+
+	drops_freep(&t->drops);
+	t->finishing = true;
+	drain_finish(t->drain);
+	if (screen_end(t->screen, READER_MS))
+		show(t, clock_ns(CLOCK_MONOTONIC));
+	screen_end(t->screen, READER_MS);
+	print_summary(t);
+	error = screen_error(t->screen);
+	if (error == 0 || error == -EPIPE ||
+	    error == -EIO) /* a pipe's reader or a terminal has gone */
+		return 0;
+	return log_errno(LOG_ERR, error, "cannot write to standard output");
+}
+
+static int filter(const struct tracer *t, uint8_t *ret_excluded)
+{
+	const struct drop_lists lists = {
+		.include_option = "reason",
+		.include = t->options.drops_include,
+		.exclude_option = "exclude",
+		.exclude = t->options.drops_exclude,
+	};
+
+	return drop_filter_make(t->names, &lists, ret_excluded);
+}
+
+int drops_main(int argc, char **argv)
+{
+	_cleanup_(tracer_clear) struct tracer t = {0};
+	uint8_t excluded[DROP_REASON_MAX];
+	int error = run_options_parse(&t.options, VERB_DROPS, argc, argv);
+
+	if (error != 0)
+		return error < 0 ? 2 : 0; /* --help */
+	error = drop_reasons_new(&t.names, NULL);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
+	if (filter(&t, excluded) < 0)
+		return 2;
+	if (prepare(&t, excluded) < 0)
+		return 1;
+	announce(&t);
+	if (t.options.for_ns)
+		loop_set_timer(t.end, t.options.for_ns, 0);
+	error = loop_run(t.loop);
+	if (error < 0)
+		log_errno(LOG_ERR, error, "the event loop failed, stopping");
+	return finish(&t) < 0 || error < 0 ? 1 : 0;
+}

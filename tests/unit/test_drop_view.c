@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `flowtally drops` shows: sums that lose nothing, the order, lines, JSON, a table that fits, the end. */
+#include <arpa/inet.h>
+#include <bpf/btf.h>
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+#include "exporter/cli/drop_filter.h"
+#include "exporter/cli/drop_table.h"
+#include "exporter/cli/drop_text.h"
+
+#define SEC	       NSEC_PER_SEC
+#define NETFILTER_DROP 2
+#define NO_SOCKET      9
+#define UNKNOWN	       200
+
+static struct drop_reasons *reasons;
+
+static struct {
+	char *text;
+	size_t size;
+	FILE *file;
+} output;
+
+static FILE *output_begin(void)
+{
+	free(output.text);
+	output.file = open_memstream(&output.text, &output.size);
+	assert_non_null(output.file);
+	return output.file;
+}
+
+static void output_end(void)
+{
+	fclose(output.file);
+}
+
+/* Reasons of a kernel made here, so that codes and names are the same everywhere. */
+static int make_reasons(void **state)
+{
+	char dir[] = "/tmp/test_drop_view.XXXXXX", path[64];
+	struct btf *btf = btf__new_empty();
+	const void *data;
+	uint32_t size;
+	FILE *file;
+
+	(void)state;
+	assert_true(btf && mkdtemp(dir));
+	assert_true(btf__add_enum(btf, "skb_drop_reason", 4) > 0);
+	assert_int_equal(btf__add_enum_value(btf, "SKB_DROP_REASON_NETFILTER_DROP", NETFILTER_DROP),
+			 0);
+	assert_int_equal(btf__add_enum_value(btf, "SKB_DROP_REASON_NO_SOCKET", NO_SOCKET), 0);
+	data = btf__raw_data(btf, &size);
+	snprintf(path, sizeof(path), "%s/vmlinux", dir);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_int_equal(fwrite(data, 1, size, file), size);
+	fclose(file);
+	btf__free(btf);
+	assert_int_equal(drop_reasons_new(&reasons, dir), 0);
+	unlink(path);
+	rmdir(dir);
+	return 0;
+}
+
+static int free_reasons(void **state)
+{
+	(void)state;
+	drop_reasons_freep(&reasons);
+	free(output.text);
+	return 0;
+}
+
+static struct flow_key key_of(uint16_t number, uint16_t reason)
+{
+	return (struct flow_key){
+		.src = {10, 0, (uint8_t)(number >> 8), (uint8_t)number},
+		.dst = {192, 0, 2, 1},
+		.src_port = htons(40000),
+		.dst_port = htons(53),
+		.protocol = 17,
+		.kind = FLOW_DROP,
+		.drop_reason = reason,
+	};
+}
+
+static void add(struct drop_table *t, uint16_t number, uint16_t reason, uint64_t packets)
+{
+	const struct flow_key key = key_of(number, reason);
+	const struct flow_record record = {
+		.packets = packets, .octets = packets * 100, .first_ns = SEC, .last_ns = 2 * SEC};
+
+	drop_table_add(t, &key, &record);
+}
+
+static struct drop_view view_of(enum drops_by by)
+{
+	return (struct drop_view){
+		.by = by, .seconds = 2, .clock_offset_ns = 1000 * (int64_t)SEC, .reasons = reasons};
+}
+
+static void test_sums(void **state)
+{
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct drop_row *const *rows;
+	size_t active;
+
+	(void)state;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 100), 0);
+	add(t, 1, NO_SOCKET, 5);
+	add(t, 2, NO_SOCKET, 7);
+	add(t, 1, NO_SOCKET, 1);
+	add(t, 1, NETFILTER_DROP, 6);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 3);
+	assert_int_equal(active, 3);
+	assert_int_equal(rows[0]->packets, 7);
+	assert_int_equal(rows[1]->packets + rows[2]->packets, 12);
+	drop_table_next(t);
+	add(t, 1, NO_SOCKET, 2);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 3);
+	assert_int_equal(active, 1);
+	assert_int_equal(rows[0]->packets, 2);
+	assert_int_equal(rows[0]->octets, 200);
+	assert_int_equal(rows[0]->total_packets, 8);
+	assert_int_equal(rows[0]->total_octets, 800);
+	assert_int_equal(rows[1]->total_packets, 7); /* quiet ones by their total */
+	assert_int_equal(rows[2]->total_packets, 6);
+	assert_int_equal(drop_table_total(t), 21);
+}
+
+/* The span of time is that of all deltas since the last time. */
+static void test_times(void **state)
+{
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct flow_key key = key_of(1, NO_SOCKET);
+	struct flow_record record = {.packets = 1, .first_ns = 50, .last_ns = 60, .tos = 8};
+	const struct drop_row *const *rows;
+	size_t active;
+
+	(void)state;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_REASON, 10), 0);
+	drop_table_add(t, &key, &record);
+	record = (struct flow_record){.packets = 1, .first_ns = 40, .last_ns = 55, .tos = 4};
+	drop_table_add(t, &key, &record);
+	drop_table_sort(t, &rows, &active);
+	assert_int_equal(rows[0]->first_ns, 40);
+	assert_int_equal(rows[0]->last_ns, 60);
+	assert_int_equal(rows[0]->tos, 8);
+	drop_table_next(t);
+	record = (struct flow_record){.packets = 1, .first_ns = 70, .last_ns = 80};
+	drop_table_add(t, &key, &record);
+	assert_int_equal(rows[0]->first_ns, 70);
+	assert_int_equal(rows[0]->last_ns, 80);
+}
+
+static void test_by(void **state)
+{
+	static const size_t expected[] = {
+		[DROPS_BY_FLOW] = 5, [DROPS_BY_REASON] = 2, [DROPS_BY_INTERFACE] = 4};
+	const struct flow_record record = {.packets = 1};
+	const struct drop_row *const *rows;
+	struct flow_key keys[5];
+	size_t active;
+
+	(void)state;
+	for (uint16_t i = 0; i < 5; i++)
+		keys[i] = key_of(i, NO_SOCKET);
+	keys[2].ifindex = 3;
+	keys[3].kind |= FLOW_EGRESS;
+	keys[4].drop_reason = NETFILTER_DROP;
+	for (size_t by = 0; by < ARRAY_SIZE(expected); by++) {
+		_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+
+		assert_int_equal(drop_table_new(&t, (enum drops_by)by, 10), 0);
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+			drop_table_add(t, &keys[i], &record);
+		assert_int_equal(drop_table_sort(t, &rows, &active), expected[by]);
+		assert_int_equal(drop_table_total(t), 5);
+	}
+}
+
+/* More than fits: quiet rows make room, and what is in no row is in the others, to the packet. */
+static void test_bounded(void **state)
+{
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct drop_row *const *rows;
+	uint64_t sum;
+	size_t active;
+
+	(void)state;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 64), 0);
+	for (uint16_t flow = 0; flow < 100; flow++)
+		add(t, flow, NO_SOCKET, 2);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 64);
+	assert_int_equal(drop_table_others(t)->packets, 72);
+	assert_int_equal(drop_table_others(t)->octets, 7200);
+	drop_table_next(t); /* all had packets: none has to go */
+	assert_int_equal(drop_table_others(t)->packets, 0);
+	for (uint16_t flow = 0; flow < 10; flow++)
+		add(t, flow, NO_SOCKET, 1);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 64);
+	drop_table_next(t);
+	for (uint16_t flow = 0; flow < 30; flow++)
+		add(t, flow, NO_SOCKET, 1);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 30);
+	assert_int_equal(active, 30);
+	sum = drop_table_others(t)->total_packets;
+	assert_int_equal(sum, 72 + 54 * 2);
+	for (size_t i = 0; i < active; i++) {
+		sum += rows[i]->total_packets;
+		assert_int_equal(rows[i]->packets, 1);
+	}
+	assert_int_equal(sum, 240);
+	assert_int_equal(drop_table_total(t), 240);
+}
+
+static void print_lines(struct drop_table *t, enum drops_by by)
+{
+	const struct drop_view view = view_of(by);
+	const struct drop_row *const *rows;
+	size_t active;
+	FILE *file = output_begin();
+
+	drop_print_columns(file, &view);
+	drop_table_sort(t, &rows, &active);
+	for (size_t i = 0; i < active; i++)
+		drop_print_line(file, &view, rows[i]);
+	drop_print_line(file, &view, drop_table_others(t));
+	output_end();
+}
+
+static void test_lines(void **state)
+{
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct flow_record record = {.packets = 3};
+	struct flow_key key = key_of(1, UNKNOWN);
+
+	(void)state;
+	key.kind |= FLOW_IPV6 | FLOW_EGRESS;
+	key.ifindex = 999999;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 2), 0);
+	add(t, 1, NO_SOCKET, 1234567);
+	drop_table_add(t, &key, &record);
+	add(t, 2, NO_SOCKET, 11);
+	print_lines(t, DROPS_BY_FLOW);
+	assert_non_null(strstr(output.text, "TIME     PROTO SOURCE "));
+	assert_non_null(
+		strstr(output.text,
+		       "00:16:42 UDP   10.0.0.1:40000        192.0.2.1:53          in  -"
+		       "           1234567  617283.5   1234567 no_receiver NO_SOCKET            "));
+	assert_non_null(
+		strstr(output.text,
+		       "[c000:201::]:53       out 999999            3       1.5         3 other"
+		       "       0x000000c8           The kernel's BTF has no"));
+	assert_non_null(strstr(output.text, " -   -                11       5.5        11 -"
+					    "           others "));
+	print_lines(t, DROPS_BY_INTERFACE);
+	assert_null(strstr(output.text, "UDP"));
+	assert_non_null(strstr(output.text, "00:16:42 in  - "));
+	print_lines(t, DROPS_BY_REASON);
+	assert_null(strstr(output.text, " in  - "));
+	assert_non_null(strstr(output.text, "00:16:42   1234567 "));
+}
+
+static json_t *print_json(enum drops_by by, const struct drop_row *row)
+{
+	const struct drop_view view = view_of(by);
+	FILE *file = output_begin();
+	json_t *object;
+
+	drop_print_json(file, &view, row);
+	output_end();
+	assert_ptr_equal(strchr(output.text, '\n'), output.text + output.size - 1);
+	object = json_loads(output.text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(object);
+	return object;
+}
+
+static void expect_number(const json_t *object, const char *name, double value)
+{
+	const json_t *number = json_object_get(object, name);
+
+	if (!json_is_number(number) || json_number_value(number) != value)
+		fail_msg("%s is not %g in %s", name, value, output.text);
+}
+
+static void expect_text(const json_t *object, const char *name, const char *value)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	if (!text || strcmp(text, value) != 0)
+		fail_msg("%s is not %s in %s", name, value, output.text);
+}
+
+static void test_json(void **state)
+{
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct drop_row *const *rows;
+	size_t active;
+	json_t *object;
+
+	(void)state;
+	for (int by = DROPS_BY_FLOW; by <= DROPS_BY_INTERFACE; by++) {
+		drop_table_freep(&t);
+		assert_int_equal(drop_table_new(&t, (enum drops_by)by, 1), 0);
+		add(t, 1, NO_SOCKET, 5);
+		drop_table_sort(t, &rows, &active);
+		object = print_json((enum drops_by)by, rows[0]);
+		expect_number(object, "droppedPacketDeltaCount", 5);
+		expect_number(object, "droppedOctetDeltaCount", 500);
+		expect_number(object, "droppedPacketTotalCount", 5);
+		expect_number(object, "packetsPerSecond", 2.5);
+		expect_number(object, "flowStartMilliseconds", 1001000);
+		expect_number(object, "flowEndMilliseconds", 1002000);
+		expect_number(object, "dropReason", NO_SOCKET);
+		expect_number(object, "forwardingStatus", 141);
+		expect_text(object, "dropReasonName", "NO_SOCKET");
+		expect_text(object, "dropClass", "no_receiver");
+		assert_non_null(json_object_get(object, "dropExplanation"));
+		assert_int_equal(!!json_object_get(object, "sourceIPv4Address"),
+				 by == DROPS_BY_FLOW);
+		assert_int_equal(!!json_object_get(object, "ingressInterface"),
+				 by != DROPS_BY_REASON);
+		assert_null(json_object_get(object, "interfaceName"));
+		json_decref(object);
+	}
+	add(t, 1, NETFILTER_DROP, 7);
+	object = print_json(DROPS_BY_FLOW, drop_table_others(t));
+	assert_true(json_is_true(json_object_get(object, "others")));
+	expect_number(object, "droppedPacketDeltaCount", 7);
+	expect_number(object, "packetsPerSecond", 3.5);
+	json_decref(object);
+}
+
+/* lo is number 1 in every namespace. */
+static void test_interface_name(void **state)
+{
+	const struct drop_row row = {.key = {.kind = FLOW_DROP, .ifindex = 1}, .packets = 1};
+	json_t *object = print_json(DROPS_BY_INTERFACE, &row);
+
+	(void)state;
+	expect_text(object, "interfaceName", "lo");
+	json_decref(object);
+}
+
+static unsigned int count_lines(void)
+{
+	unsigned int lines = 0;
+
+	for (const char *c = output.text; *c; c++)
+		lines += *c == '\n';
+	return lines;
+}
+
+static size_t longest_line(void)
+{
+	size_t longest = 0, length;
+
+	for (const char *c = output.text; *c; c += length + (c[length] != '\0')) {
+		if (!strncmp(c, "\033[31m", 5))
+			c += 5;
+		length = strcspn(c, "\n\033");
+		longest = MAX(longest, length);
+		if (c[length] == '\033')
+			c += 4;
+	}
+	return longest;
+}
+
+static void print_table(struct drop_table *t, enum drops_by by, struct screen_size size,
+			uint64_t missed)
+{
+	const struct drop_totals totals = {.packets = 30, .total = 40, .missed = missed};
+	const struct drop_view view = view_of(by);
+	const struct drop_row *const *rows;
+	size_t active, count = drop_table_sort(t, &rows, &active);
+
+	drop_print_table(output_begin(), &view, size, &totals, rows, count, drop_table_others(t));
+	output_end();
+}
+
+static void test_table(void **state)
+{
+	static const struct screen_size sizes[] = {{24, 80},  {50, 200}, {24, 100}, {24, 124},
+						   {24, 110}, {24, 40},	 {5, 20},   {3, 1}};
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+
+	(void)state;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 128), 0);
+	for (uint16_t flow = 0; flow < 130; flow++)
+		add(t, flow, flow % 2 ? NO_SOCKET : UNKNOWN, 1000u + flow);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		for (int by = DROPS_BY_FLOW; by <= DROPS_BY_INTERFACE; by++) {
+			print_table(t, (enum drops_by)by, sizes[i], i % 2);
+			assert_in_range(longest_line(), 1, sizes[i].columns);
+			assert_int_equal(count_lines(), MAX(sizes[i].rows, 5u) - 2);
+			assert_int_equal(!!strstr(output.text, "\033[31m"), i % 2); /* missed */
+		}
+	print_table(t, DROPS_BY_FLOW, sizes[0], 0);
+	assert_non_null(
+		strstr(output.text, "15 pkt/s dropped, 40 packets in 128 rows, 0 missed\n"));
+	assert_non_null(strstr(output.text, " others\n"));
+	assert_non_null(strstr(output.text, "   564  1.13k UDP   10.0.0.127:40000 "));
+	assert_non_null(strstr(output.text, " NO_SOCKET\n"));
+	/* each reason is explained once, in full */
+	assert_non_null(
+		strstr(output.text, "\nNO_SOCKET: Nothing listens on the address and port;"));
+	assert_non_null(strstr(output.text, "nstat\n    UdpNoPorts\n"));
+	assert_null(strstr(output.text, " in  "));
+	print_table(t, DROPS_BY_FLOW, sizes[2], 0);
+	assert_non_null(strstr(output.text, " in  -         NO_SOCKET\n"));
+	print_table(t, DROPS_BY_FLOW, sizes[3], 0);
+	assert_non_null(strstr(output.text, " in  -         no_receiver NO_SOCKET\n"));
+	print_table(t, DROPS_BY_REASON, sizes[1], 0);
+	assert_non_null(strstr(output.text, "no_receiver NO_SOCKET            Nothing listens"));
+	assert_null(strstr(output.text, "NO_SOCKET: "));
+}
+
+static void test_match(void **state)
+{
+	struct drop_match match = {0};
+	struct flow_key key = key_of(1, NO_SOCKET);
+
+	(void)state;
+	assert_true(drop_match(&match, &key));
+	match.port = 53;
+	assert_true(drop_match(&match, &key));
+	match.port = 40000;
+	assert_true(drop_match(&match, &key));
+	match.port = 54;
+	assert_false(drop_match(&match, &key));
+	key.protocol = 1;
+	key.dst_port = htons(54);
+	assert_false(drop_match(&match, &key)); /* of ICMP that is no port */
+	match.port = 0;
+	assert_int_equal(value_prefix("192.0.2.0/24", &match.address), 0);
+	assert_true(drop_match(&match, &key));
+	assert_int_equal(value_prefix("10.0.0.1", &match.address), 0);
+	assert_true(drop_match(&match, &key));
+	assert_int_equal(value_prefix("10.0.0.2/31", &match.address), 0);
+	assert_false(drop_match(&match, &key));
+	assert_int_equal(value_prefix("10.0.0.1/0", &match.address), 0);
+	assert_true(drop_match(&match, &key));
+	assert_int_equal(value_prefix("::/0", &match.address), 0);
+	assert_false(drop_match(&match, &key));
+	key.kind |= FLOW_IPV6;
+	assert_true(drop_match(&match, &key));
+	assert_int_equal(value_prefix("a00:3::/30", &match.address), 0); /* begins as 10.0.0.1 */
+	assert_true(drop_match(&match, &key));
+}
+
+static void test_summary(void **state)
+{
+	static struct ledger_reasons counts;
+	static uint64_t shown[DROP_REASON_MAX];
+	struct ledger ledger = {.drop_reasons = &counts, .drop_names = reasons};
+	const char *first, *second;
+
+	(void)state;
+	counts.reasons[NO_SOCKET].packets = 5;
+	counts.reasons[NETFILTER_DROP].packets = 7;
+	shown[NO_SOCKET] = 4;
+	ledger.seen[POINT_DROP] = 12;
+	ledger.accounted[POINT_DROP].packets = 9;
+	ledger.reasons[POINT_DROP][REASON_EXCLUDED].packets = 2;
+	ledger.reasons[POINT_DROP][REASON_BANK_FULL].packets = 1;
+	ledger.sides[BANK_DROPS].drained.packets = 9;
+	ledger.drops_missed = 3;
+	drop_print_summary(output_begin(), &ledger, shown);
+	output_end();
+	first = strstr(output.text, "        7         0 policy      NETFILTER_DROP ");
+	second = strstr(output.text, "        5         4 no_receiver NO_SOCKET ");
+	assert_true(first && second && first < second);
+	assert_non_null(strstr(output.text,
+			       "\ndrops: seen 12 packets = accounted 9 + ignored 2 (excluded 2) + "
+			       "refused 1 (bank_full 1); shown 4, evicted 0, drain_error 0; drops "
+			       "missed 3\n"));
+	ledger.seen[POINT_DROP] = 13;
+	drop_print_summary(output_begin(), &ledger, shown);
+	output_end();
+	assert_non_null(strstr(output.text, "\ndrops: THE LEDGER DOES NOT BALANCE; seen 13"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sums),  cmocka_unit_test(test_times),
+		cmocka_unit_test(test_by),    cmocka_unit_test(test_bounded),
+		cmocka_unit_test(test_lines), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_table), cmocka_unit_test(test_interface_name),
+		cmocka_unit_test(test_match), cmocka_unit_test(test_summary),
+	};
+
+	setenv("TZ", "UTC", 1);
+	return cmocka_run_group_tests(tests, make_reasons, free_reasons);
+}
