@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <arpa/inet.h>
 #include "exporter/export/resolver.h"
 
 #define BACKOFF_MIN_NS (1 * NSEC_PER_SEC)
@@ -85,6 +86,14 @@ static void answered(void *userdata, int status, _unused_ int timeouts,
 	r->result = result;
 }
 
+/* c-ares 1.18 asks name servers for an IPv4 address too, unless it is told that it is one. */
+static int hint_family(const char *host)
+{
+	struct in_addr address;
+
+	return inet_pton(AF_INET, host, &address) == 1 ? AF_INET : AF_UNSPEC;
+}
+
 /* A channel lives for one attempt, so that a change of resolv.conf is seen by the next. */
 static void start_attempt(struct resolver *r)
 {
@@ -95,7 +104,10 @@ static void start_attempt(struct resolver *r)
 		.sock_state_cb_data = r,
 	};
 	struct ares_addrinfo_hints hints = {
-		.ai_flags = ARES_AI_NUMERICSERV, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM};
+		.ai_flags = ARES_AI_NUMERICSERV,
+		.ai_family = hint_family(r->host),
+		.ai_socktype = SOCK_DGRAM,
+	};
 
 	r->answered = false;
 	r->status = ares_init_options(&r->channel, &options,
