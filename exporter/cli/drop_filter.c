@@ -25,6 +25,7 @@ static int mark_word(struct drop_reasons *names, const char *word, uint8_t *mark
 	return 0;
 }
 
+/* Passes over what is neither; `option` NULL: without a word. */
 static int mark_list(struct drop_reasons *names, const char *option, const char *list,
 		     uint8_t *marks, uint8_t mark)
 {
@@ -36,32 +37,41 @@ static int mark_list(struct drop_reasons *names, const char *option, const char 
 		length = strcspn(list, ",");
 		snprintf(word, sizeof(word), "%.*s", (int)length, list);
 		if (length >= sizeof(word) || mark_word(names, word, marks, mark) < 0) {
-			log_error(
-				"--%s: '%.*s' is neither a class nor a reason (flowtally(8) lists them)",
-				option, (int)length, list);
 			r = -EINVAL;
+			if (option)
+				log_error(
+					"--%s: '%.*s' is neither a class nor a reason (flowtally(8) lists them)",
+					option, (int)length, list);
 		}
 		if (!list[length])
 			return r;
 	}
 }
 
-int drop_filter_make(struct drop_reasons *names, const struct drop_lists *lists,
-		     uint8_t excluded[DROP_REASON_MAX])
+int drop_filter_check(const char *option, const char *list)
 {
-	const char *include = lists->include, *exclude = lists->exclude;
-	int r = 0, error;
+	_cleanup_(drop_reasons_freep) struct drop_reasons *names = NULL;
+	uint8_t marks[DROP_REASON_MAX];
+	int r = drop_reasons_new(&names, NULL);
 
+	if (r < 0)
+		return log_errno(LOG_ERR, r, "cannot read the kernel's reasons for drops");
+	return mark_list(names, option, list, marks, 1);
+}
+
+void drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
+		      uint8_t excluded[DROP_REASON_MAX])
+{
 	memset(excluded, include ? 1 : 0, DROP_REASON_MAX);
 	for (unsigned int i = 0; i < drop_reasons_count(names); i++)
 		if (!drop_reason_is_drop(drop_reasons_at(names, i)))
 			excluded[drop_reason_pack(drop_reasons_at(names, i)->code)] = 1;
 	if (include)
-		r = mark_list(names, lists->include_option, include, excluded, 0);
+		mark_list(names, NULL, include, excluded, 0);
 	if (!include && !exclude)
 		exclude = drop_class_name(DROP_BENIGN);
-	error = exclude ? mark_list(names, lists->exclude_option, exclude, excluded, 1) : 0;
-	return r ?: error;
+	if (exclude)
+		mark_list(names, NULL, exclude, excluded, 1);
 }
 
 static bool match_address(const struct value_prefix *prefix, const struct flow_key *key)

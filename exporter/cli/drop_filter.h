@@ -7,20 +7,15 @@
 #include "exporter/meter/drop_reason.h"
 #include "xdp/flow.h"
 
-/* Classes and reasons, with commas; the options are named in messages. */
-struct drop_lists {
-	const char *include_option;
-	const char *include; /* NULL: all */
-	const char *exclude_option;
-	const char *exclude; /* NULL: benign, if there is no `include` */
-};
+/* A list of classes and reasons, with commas.  -EINVAL after every word that is none has been logged. */
+int drop_filter_check(const char *option, const char *list);
 
 /*
- * excluded[drop_reason_pack()] becomes 1 for what is counted and not recorded.  -EINVAL after
- * every wrong word has been logged.
+ * `include` NULL: all; `exclude` NULL: benign, if there is no `include`.  excluded[drop_reason_pack()] becomes 1
+ * for what is counted and not recorded.
  */
-int drop_filter_make(struct drop_reasons *names, const struct drop_lists *lists,
-		     uint8_t excluded[DROP_REASON_MAX]);
+void drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
+		      uint8_t excluded[DROP_REASON_MAX]);
 
 /* Of the source or of the destination. */
 struct drop_match {

@@ -256,18 +256,6 @@ static int finish(struct tracer *t)
 	return log_errno(LOG_ERR, error, "cannot write to standard output");
 }
 
-static int filter(const struct tracer *t, uint8_t *ret_excluded)
-{
-	const struct drop_lists lists = {
-		.include_option = "reason",
-		.include = t->options.drops_include,
-		.exclude_option = "exclude",
-		.exclude = t->options.drops_exclude,
-	};
-
-	return drop_filter_make(t->names, &lists, ret_excluded);
-}
-
 int drops_main(int argc, char **argv)
 {
 	_cleanup_(tracer_clear) struct tracer t = {0};
@@ -279,8 +267,7 @@ int drops_main(int argc, char **argv)
 	error = drop_reasons_new(&t.names, NULL);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
-	if (filter(&t, excluded) < 0)
-		return 2;
+	drop_filter_make(t.names, t.options.drops_include, t.options.drops_exclude, excluded);
 	if (prepare(&t, excluded) < 0)
 		return 1;
 	announce(&t);

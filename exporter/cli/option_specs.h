@@ -13,7 +13,7 @@ enum option_type {
 	OPTION_WORD,	  /* an enum */
 	OPTION_INTERFACE, /* appended to the interfaces */
 	OPTION_COLLECTOR, /* appended to the collectors */
-	OPTION_STRING,	  /* const char *, checked by whoever uses it */
+	OPTION_DROPS,	  /* const char *, classes and reasons of drops */
 	OPTION_MASK,	  /* const char * */
 	OPTION_TEMPLATE,  /* const char *, a profile or element names */
 	OPTION_ADDRESS,	  /* const char *, IPv4 or IPv6 */

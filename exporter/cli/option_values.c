@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <string.h>
+#include "exporter/cli/drop_filter.h"
 #include "exporter/cli/option_values.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
@@ -167,6 +168,12 @@ static int set_prefix(struct run_options *o, const struct option_spec *spec, con
 	return 0;
 }
 
+static int set_drops(struct run_options *o, const struct option_spec *spec, const char *text)
+{
+	*(const char **)field(o, spec) = text;
+	return drop_filter_check(spec->name, text);
+}
+
 int option_value_set(struct run_options *o, const struct option_spec *spec, const char *text)
 {
 	switch (spec->type) {
@@ -180,9 +187,8 @@ int option_value_set(struct run_options *o, const struct option_spec *spec, cons
 		return set_number(o, spec, text);
 	case OPTION_WORD:
 		return set_word(o, spec, text);
-	case OPTION_STRING:
-		*(const char **)field(o, spec) = text;
-		return 0;
+	case OPTION_DROPS:
+		return set_drops(o, spec, text);
 	case OPTION_MASK:
 		return set_mask(o, spec, text);
 	case OPTION_TEMPLATE:

@@ -446,18 +446,6 @@ static void finish(struct run *r)
 	print_summary(r);
 }
 
-static int filter_drops(const struct run *r, uint8_t *ret_excluded)
-{
-	const struct drop_lists lists = {
-		.include_option = "drops-include",
-		.include = r->options.drops_include,
-		.exclude_option = "drops-exclude",
-		.exclude = r->options.drops_exclude,
-	};
-
-	return drop_filter_make(r->drop_names, &lists, ret_excluded);
-}
-
 int run_main(int argc, char **argv)
 {
 	_cleanup_(run_clear) struct run r = {0};
@@ -469,8 +457,8 @@ int run_main(int argc, char **argv)
 	error = drop_reasons_new(&r.drop_names, NULL);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
-	if (filter_drops(&r, drop_excluded) < 0)
-		return 2;
+	drop_filter_make(r.drop_names, r.options.drops_include, r.options.drops_exclude,
+			 drop_excluded);
 	if (prepare(&r, drop_excluded) < 0 || attach(&r) < 0)
 		return 1;
 	if (!r.options.collector_count && !r.options.live)

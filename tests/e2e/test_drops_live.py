@@ -30,10 +30,10 @@ NO_BTF = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /sys/kernel/btf
 # name: (arguments, exit status, patterns that each match one line and no other)
 COMMANDS = {
     'several bad options': (['--by', 'port', '--for', '5', '--port', '0', '--address', '10.0.0.0/33', '--interval', '1ms',
-                             '--namespaces', 'mine', '--frobnicate', 'stray'], USAGE,
-                            ['--by', '--for', '--port', '--address', '--interval', '--namespaces', 'frobnicate', 'stray']),
-    'reasons that are none': (['--reason', 'NO_SUCH,policy', '--exclude', 'nonsense'], USAGE,
-                              ["--reason: 'NO_SUCH'", "--exclude: 'nonsense'"]),
+                             '--namespaces', 'mine', '--reason', 'NO_SUCH,policy', '--exclude', 'nonsense', '--frobnicate',
+                             'stray'], USAGE,
+                            ['--by', '--for', '--port', '--address', '--interval', '--namespaces', "--reason: 'NO_SUCH'",
+                             "--exclude: 'nonsense'", 'frobnicate', 'stray']),
     'option of another verb': (['--collector', 'json:-'], USAGE, ['not an option of `flowtally drops`']),
 }
 
@@ -203,7 +203,7 @@ def test_for(box):
         send(box, 9001, 4)
         lines = drops.ended(10)
     check(1.4 < time.monotonic() - start < 5, f'it took {time.monotonic() - start:.1f} s')
-    check_equal('packets', sum(summed(rows(lines), 'REASON').values()), 4)
+    check_equal('sums', summed(rows(lines), 'DESTINATION', 'REASON'), {(f'{HERE[0]}:9001', 'NO_SOCKET'): 4})
 
 
 def test_broken_pipe(box):

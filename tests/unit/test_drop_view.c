@@ -15,6 +15,7 @@
 #define SEC	       NSEC_PER_SEC
 #define NETFILTER_DROP 2
 #define NO_SOCKET      9
+#define OTHERHOST      12
 #define UNKNOWN	       200
 
 static struct drop_reasons *reasons;
@@ -53,6 +54,7 @@ static int make_reasons(void **state)
 	assert_int_equal(btf__add_enum_value(btf, "SKB_DROP_REASON_NETFILTER_DROP", NETFILTER_DROP),
 			 0);
 	assert_int_equal(btf__add_enum_value(btf, "SKB_DROP_REASON_NO_SOCKET", NO_SOCKET), 0);
+	assert_int_equal(btf__add_enum_value(btf, "SKB_DROP_REASON_OTHERHOST", OTHERHOST), 0);
 	data = btf__raw_data(btf, &size);
 	snprintf(path, sizeof(path), "%s/vmlinux", dir);
 	file = fopen(path, "w");
@@ -419,6 +421,30 @@ static void test_table(void **state)
 	assert_null(strstr(output.text, "NO_SOCKET: "));
 }
 
+static void test_lists(void **state)
+{
+	uint8_t excluded[DROP_REASON_MAX];
+
+	(void)state;
+	drop_filter_make(reasons, "policy,Skb_Drop_Reason_No_Socket,BRIDGE_INGRESS_STP_STATE", NULL,
+			 excluded);
+	assert_false(excluded[NETFILTER_DROP] || excluded[NO_SOCKET]);
+	assert_true(excluded[UNKNOWN]);
+	drop_filter_make(reasons, NULL, "no_receiver,0x000000c8", excluded);
+	assert_false(excluded[NETFILTER_DROP]);
+	assert_true(excluded[NO_SOCKET] && excluded[UNKNOWN]);
+	drop_filter_make(reasons, "no_receiver,policy", "NO_SOCKET", excluded);
+	assert_false(excluded[NETFILTER_DROP]);
+	assert_true(excluded[NO_SOCKET] && excluded[UNKNOWN]);
+	drop_filter_make(reasons, NULL, NULL, excluded);
+	assert_false(excluded[NETFILTER_DROP] || excluded[NO_SOCKET] || excluded[UNKNOWN]);
+	assert_true(excluded[OTHERHOST]);
+	drop_filter_make(reasons, "NO_SOCKET", NULL, excluded);
+	assert_true(excluded[OTHERHOST]);
+	drop_filter_make(reasons, NULL, "policy", excluded);
+	assert_false(excluded[OTHERHOST]);
+}
+
 static void test_match(void **state)
 {
 	struct drop_match match = {0};
@@ -487,11 +513,12 @@ static void test_summary(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sums),  cmocka_unit_test(test_times),
-		cmocka_unit_test(test_by),    cmocka_unit_test(test_bounded),
-		cmocka_unit_test(test_lines), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_table), cmocka_unit_test(test_interface_name),
-		cmocka_unit_test(test_match), cmocka_unit_test(test_summary),
+		cmocka_unit_test(test_sums),	cmocka_unit_test(test_times),
+		cmocka_unit_test(test_by),	cmocka_unit_test(test_bounded),
+		cmocka_unit_test(test_lines),	cmocka_unit_test(test_json),
+		cmocka_unit_test(test_table),	cmocka_unit_test(test_interface_name),
+		cmocka_unit_test(test_match),	cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_summary),
 	};
 
 	setenv("TZ", "UTC", 1);

@@ -250,6 +250,9 @@ static void test_drops(void **state)
 	assert_string_equal(o->drops_include, "policy,NO_SOCKET");
 	assert_string_equal(o->drops_exclude, "benign");
 	run_options_clear(&got.options);
+	expect_error("drops --reason policy,NO_SUCH", "--reason: 'NO_SUCH'", "flowtally(8)");
+	expect_error("run --interface e --drops-exclude benign,,memory", "--drops-exclude: ''",
+		     "flowtally(8)");
 	expect_error("drops --by port", "'port'", "flow, reason or interface");
 	expect_error("drops --port 65536", "'65536'", "1 to 65535");
 	expect_error("drops --address 10.0.0.0/33", "--address '10.0.0.0/33'", "192.0.2.0/24");
