@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `flowtally drops` shows: sums that lose nothing, the order, lines, JSON, a table that fits, the end. */
+/* What `flowtally drops` shows: lines, JSON, a table that fits, the end. */
 #include <arpa/inet.h>
 #include <bpf/btf.h>
 #include <jansson.h>
@@ -11,12 +11,7 @@
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/drop_table.h"
 #include "exporter/cli/drop_text.h"
-
-#define SEC	       NSEC_PER_SEC
-#define NETFILTER_DROP 2
-#define NO_SOCKET      9
-#define OTHERHOST      12
-#define UNKNOWN	       200
+#include "tests/unit/drops.h"
 
 static struct drop_reasons *reasons;
 
@@ -76,147 +71,10 @@ static int free_reasons(void **state)
 	return 0;
 }
 
-static struct flow_key key_of(uint16_t number, uint16_t reason)
-{
-	return (struct flow_key){
-		.src = {10, 0, (uint8_t)(number >> 8), (uint8_t)number},
-		.dst = {192, 0, 2, 1},
-		.src_port = htons(40000),
-		.dst_port = htons(53),
-		.protocol = 17,
-		.kind = FLOW_DROP,
-		.drop_reason = reason,
-	};
-}
-
-static void add(struct drop_table *t, uint16_t number, uint16_t reason, uint64_t packets)
-{
-	const struct flow_key key = key_of(number, reason);
-	const struct flow_record record = {
-		.packets = packets, .octets = packets * 100, .first_ns = SEC, .last_ns = 2 * SEC};
-
-	drop_table_add(t, &key, &record);
-}
-
 static struct drop_view view_of(enum drops_by by)
 {
 	return (struct drop_view){
 		.by = by, .seconds = 2, .clock_offset_ns = 1000 * (int64_t)SEC, .reasons = reasons};
-}
-
-static void test_sums(void **state)
-{
-	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
-	const struct drop_row *const *rows;
-	size_t active;
-
-	(void)state;
-	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 100), 0);
-	add(t, 1, NO_SOCKET, 5);
-	add(t, 2, NO_SOCKET, 7);
-	add(t, 1, NO_SOCKET, 1);
-	add(t, 1, NETFILTER_DROP, 6);
-	assert_int_equal(drop_table_sort(t, &rows, &active), 3);
-	assert_int_equal(active, 3);
-	assert_int_equal(rows[0]->packets, 7);
-	assert_int_equal(rows[1]->packets + rows[2]->packets, 12);
-	drop_table_next(t);
-	add(t, 1, NO_SOCKET, 2);
-	assert_int_equal(drop_table_sort(t, &rows, &active), 3);
-	assert_int_equal(active, 1);
-	assert_int_equal(rows[0]->packets, 2);
-	assert_int_equal(rows[0]->octets, 200);
-	assert_int_equal(rows[0]->total_packets, 8);
-	assert_int_equal(rows[0]->total_octets, 800);
-	assert_int_equal(rows[1]->total_packets, 7); /* quiet ones by their total */
-	assert_int_equal(rows[2]->total_packets, 6);
-	assert_int_equal(drop_table_total(t), 21);
-}
-
-/* The span of time is that of all deltas since the last time. */
-static void test_times(void **state)
-{
-	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
-	const struct flow_key key = key_of(1, NO_SOCKET);
-	struct flow_record record = {.packets = 1, .first_ns = 50, .last_ns = 60, .tos = 8};
-	const struct drop_row *const *rows;
-	size_t active;
-
-	(void)state;
-	assert_int_equal(drop_table_new(&t, DROPS_BY_REASON, 10), 0);
-	drop_table_add(t, &key, &record);
-	record = (struct flow_record){.packets = 1, .first_ns = 40, .last_ns = 55, .tos = 4};
-	drop_table_add(t, &key, &record);
-	drop_table_sort(t, &rows, &active);
-	assert_int_equal(rows[0]->first_ns, 40);
-	assert_int_equal(rows[0]->last_ns, 60);
-	assert_int_equal(rows[0]->tos, 8);
-	drop_table_next(t);
-	record = (struct flow_record){.packets = 1, .first_ns = 70, .last_ns = 80};
-	drop_table_add(t, &key, &record);
-	assert_int_equal(rows[0]->first_ns, 70);
-	assert_int_equal(rows[0]->last_ns, 80);
-}
-
-static void test_by(void **state)
-{
-	static const size_t expected[] = {
-		[DROPS_BY_FLOW] = 5, [DROPS_BY_REASON] = 2, [DROPS_BY_INTERFACE] = 4};
-	const struct flow_record record = {.packets = 1};
-	const struct drop_row *const *rows;
-	struct flow_key keys[5];
-	size_t active;
-
-	(void)state;
-	for (uint16_t i = 0; i < 5; i++)
-		keys[i] = key_of(i, NO_SOCKET);
-	keys[2].ifindex = 3;
-	keys[3].kind |= FLOW_EGRESS;
-	keys[4].drop_reason = NETFILTER_DROP;
-	for (size_t by = 0; by < ARRAY_SIZE(expected); by++) {
-		_cleanup_(drop_table_freep) struct drop_table *t = NULL;
-
-		assert_int_equal(drop_table_new(&t, (enum drops_by)by, 10), 0);
-		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-			drop_table_add(t, &keys[i], &record);
-		assert_int_equal(drop_table_sort(t, &rows, &active), expected[by]);
-		assert_int_equal(drop_table_total(t), 5);
-	}
-}
-
-/* More than fits: quiet rows make room, and what is in no row is in the others, to the packet. */
-static void test_bounded(void **state)
-{
-	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
-	const struct drop_row *const *rows;
-	uint64_t sum;
-	size_t active;
-
-	(void)state;
-	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 64), 0);
-	for (uint16_t flow = 0; flow < 100; flow++)
-		add(t, flow, NO_SOCKET, 2);
-	assert_int_equal(drop_table_sort(t, &rows, &active), 64);
-	assert_int_equal(drop_table_others(t)->packets, 72);
-	assert_int_equal(drop_table_others(t)->octets, 7200);
-	drop_table_next(t); /* all had packets: none has to go */
-	assert_int_equal(drop_table_others(t)->packets, 0);
-	for (uint16_t flow = 0; flow < 10; flow++)
-		add(t, flow, NO_SOCKET, 1);
-	assert_int_equal(drop_table_sort(t, &rows, &active), 64);
-	drop_table_next(t);
-	for (uint16_t flow = 0; flow < 30; flow++)
-		add(t, flow, NO_SOCKET, 1);
-	assert_int_equal(drop_table_sort(t, &rows, &active), 30);
-	assert_int_equal(active, 30);
-	sum = drop_table_others(t)->total_packets;
-	assert_int_equal(sum, 72 + 54 * 2);
-	for (size_t i = 0; i < active; i++) {
-		sum += rows[i]->total_packets;
-		assert_int_equal(rows[i]->packets, 1);
-	}
-	assert_int_equal(sum, 240);
-	assert_int_equal(drop_table_total(t), 240);
 }
 
 static void print_lines(struct drop_table *t, enum drops_by by)
@@ -244,9 +102,9 @@ static void test_lines(void **state)
 	key.kind |= FLOW_IPV6 | FLOW_EGRESS;
 	key.ifindex = 999999;
 	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 2), 0);
-	add(t, 1, NO_SOCKET, 1234567);
+	add_drops(t, 1, NO_SOCKET, 1234567);
 	drop_table_add(t, &key, &record);
-	add(t, 2, NO_SOCKET, 11);
+	add_drops(t, 2, NO_SOCKET, 11);
 	print_lines(t, DROPS_BY_FLOW);
 	assert_non_null(strstr(output.text, "TIME     PROTO SOURCE "));
 	assert_non_null(
@@ -308,7 +166,7 @@ static void test_json(void **state)
 	for (int by = DROPS_BY_FLOW; by <= DROPS_BY_INTERFACE; by++) {
 		drop_table_freep(&t);
 		assert_int_equal(drop_table_new(&t, (enum drops_by)by, 1), 0);
-		add(t, 1, NO_SOCKET, 5);
+		add_drops(t, 1, NO_SOCKET, 5);
 		drop_table_sort(t, &rows, &active);
 		object = print_json((enum drops_by)by, rows[0]);
 		expect_number(object, "droppedPacketDeltaCount", 5);
@@ -329,7 +187,7 @@ static void test_json(void **state)
 		assert_null(json_object_get(object, "interfaceName"));
 		json_decref(object);
 	}
-	add(t, 1, NETFILTER_DROP, 7);
+	add_drops(t, 1, NETFILTER_DROP, 7);
 	object = print_json(DROPS_BY_FLOW, drop_table_others(t));
 	assert_true(json_is_true(json_object_get(object, "others")));
 	expect_number(object, "droppedPacketDeltaCount", 7);
@@ -393,7 +251,7 @@ static void test_table(void **state)
 	(void)state;
 	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 128), 0);
 	for (uint16_t flow = 0; flow < 130; flow++)
-		add(t, flow, flow % 2 ? NO_SOCKET : UNKNOWN, 1000u + flow);
+		add_drops(t, flow, flow % 2 ? NO_SOCKET : UNKNOWN, 1000u + flow);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		for (int by = DROPS_BY_FLOW; by <= DROPS_BY_INTERFACE; by++) {
 			print_table(t, (enum drops_by)by, sizes[i], i % 2);
@@ -445,39 +303,6 @@ static void test_lists(void **state)
 	assert_false(excluded[OTHERHOST]);
 }
 
-static void test_match(void **state)
-{
-	struct drop_match match = {0};
-	struct flow_key key = key_of(1, NO_SOCKET);
-
-	(void)state;
-	assert_true(drop_match(&match, &key));
-	match.port = 53;
-	assert_true(drop_match(&match, &key));
-	match.port = 40000;
-	assert_true(drop_match(&match, &key));
-	match.port = 54;
-	assert_false(drop_match(&match, &key));
-	key.protocol = 1;
-	key.dst_port = htons(54);
-	assert_false(drop_match(&match, &key)); /* of ICMP that is no port */
-	match.port = 0;
-	assert_int_equal(value_prefix("192.0.2.0/24", &match.address), 0);
-	assert_true(drop_match(&match, &key));
-	assert_int_equal(value_prefix("10.0.0.1", &match.address), 0);
-	assert_true(drop_match(&match, &key));
-	assert_int_equal(value_prefix("10.0.0.2/31", &match.address), 0);
-	assert_false(drop_match(&match, &key));
-	assert_int_equal(value_prefix("10.0.0.1/0", &match.address), 0);
-	assert_true(drop_match(&match, &key));
-	assert_int_equal(value_prefix("::/0", &match.address), 0);
-	assert_false(drop_match(&match, &key));
-	key.kind |= FLOW_IPV6;
-	assert_true(drop_match(&match, &key));
-	assert_int_equal(value_prefix("a00:3::/30", &match.address), 0); /* begins as 10.0.0.1 */
-	assert_true(drop_match(&match, &key));
-}
-
 static void test_summary(void **state)
 {
 	static struct ledger_reasons counts;
@@ -513,12 +338,9 @@ static void test_summary(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sums),	cmocka_unit_test(test_times),
-		cmocka_unit_test(test_by),	cmocka_unit_test(test_bounded),
-		cmocka_unit_test(test_lines),	cmocka_unit_test(test_json),
-		cmocka_unit_test(test_table),	cmocka_unit_test(test_interface_name),
-		cmocka_unit_test(test_match),	cmocka_unit_test(test_lists),
-		cmocka_unit_test(test_summary),
+		cmocka_unit_test(test_lines), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_table), cmocka_unit_test(test_interface_name),
+		cmocka_unit_test(test_lists), cmocka_unit_test(test_summary),
 	};
 
 	setenv("TZ", "UTC", 1);
