@@ -9,6 +9,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#define DST_NOREF    1UL    /* in a packet's reference to its route */
 #define HEADER_UNSET 0xffff /* a header's offset that nobody has set */
 
 /* What is read of the kernel's structures, whose real layout is put in at load (CO-RE). */
@@ -39,8 +40,13 @@ struct sock {
 	struct sock_common __sk_common;
 };
 
+struct dst_entry {
+	struct net_device *dev;
+};
+
 struct sk_buff {
 	struct net_device *dev;
+	unsigned long _skb_refdst; /* the route, and a flag */
 	struct sock *sk;
 	unsigned int len;
 	unsigned int data_len;
@@ -96,6 +102,16 @@ struct {
 	__type(value, struct drop_count);
 } drop_counts SEC(".maps");
 
+/* A packet that was made here gets its device late, after the firewall; its route has it before. */
+static __always_inline void drop_route(struct drop *d, const struct sk_buff *skb)
+{
+	struct dst_entry *dst = (void *)(skb->_skb_refdst & ~DST_NOREF);
+	struct net_device *dev = BPF_CORE_READ(dst, dev);
+
+	d->ifindex = BPF_CORE_READ(dev, ifindex);
+	d->namespace = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+}
+
 /*
  * An skb in a UDP socket's queue has other things in the place of its device; reading from what is no
  * address gives 0.  Of such a packet the interface by which it came is known, and the namespace if the
@@ -109,6 +125,8 @@ static __always_inline void drop_place(struct drop *d, struct sk_buff *skb, stru
 
 	d->ifindex = dev ? dev->ifindex : 0;
 	d->namespace = dev ? dev->nd_net.net->ns.inum : 0;
+	if (!dev && !arrived)
+		drop_route(d, skb);
 	if (!d->namespace && sk)
 		d->namespace = sk->__sk_common.skc_net.net->ns.inum;
 	if (!d->namespace && rx_sk)
