@@ -30,29 +30,32 @@ IP_HEADER = {4: 20, 6: 40}
 IP6_FRAGMENT = 44
 RULES = '''
 table inet drops { chain input { type filter hook input priority 0; }; chain output { type filter hook output priority 0; }; }
-table netdev drops { chain ingress { type filter hook ingress device n0 priority 0; }; }
+table netdev drops { chain ingress { type filter hook ingress device n0 priority 0; };
+  chain egress { type filter hook egress device n1 priority 0; }; }
 '''
 
 
 class Drop(NamedTuple):
+    """place: side and interface, such as 'in n0'"""
     key: Key
     reason: str
+    place: str
+    inner_vlan: int
 
     def __str__(self):
-        return f'{self.key} {self.reason}'
+        return f'{self.key}/{self.inner_vlan} {self.place} {self.reason}'
 
 
 class Amounts(dict):
     """{Drop: [packets, octets]}"""
 
-    def add(self, key, reason, packets, octets):
-        amount = self.setdefault(Drop(key, reason), [0, 0])
+    def add(self, key, reason, packets, octets, place='in n0', inner_vlan=0):
+        self.add_drop(Drop(key, reason, place, inner_vlan), packets, octets)
+
+    def add_drop(self, drop, packets, octets):
+        amount = self.setdefault(drop, [0, 0])
         amount[0] += packets
         amount[1] += octets
-
-    def merge(self, other):
-        for drop, amount in other.items():
-            self.add(drop.key, drop.reason, *amount)
 
     def packets(self):
         return sum(packets for packets, _ in self.values())
@@ -76,13 +79,13 @@ def packed(host):
     return ipaddress.ip_address(host).packed
 
 
-def ip(source, destination, protocol, payload, ttl=64, fragment=0, flaw=0):
+def ip(source, destination, protocol, payload, ttl=64, fragment=0, number=77, flaw=0):
     """An IP packet; flaw: added to the header's checksum; fragment: flags and offset of IPv4"""
     if ':' in source:
         head = struct.pack('!IHBB', 6 << 28, len(payload), protocol, ttl)
         return head + packed(source) + packed(destination) + payload
     addresses = packed(source) + packed(destination)
-    head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(payload), 77, fragment, ttl, protocol, 0) + addresses
+    head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(payload), number, fragment, ttl, protocol, 0) + addresses
     return head[:10] + struct.pack('!H', (internet_sum(head) + flaw) & 0xffff) + head[12:] + payload
 
 
@@ -103,22 +106,31 @@ def udp(source, destination, ports, size=32, flaw=0, **options):
     return ip(source, destination, UDP, datagram(source, destination, ports, size, flaw), **options)
 
 
-def tcp(source, destination, ports, flags, flaw=0):
-    plain = struct.pack('!HHIIBBHHH', *ports, 1000, 0, 0x50, flags, 1000, 0, 0)
+def tcp(source, destination, ports, flags, numbers=(1000, 0), flaw=0):
+    """numbers: sequence and acknowledgment"""
+    plain = struct.pack('!HHIIBBHHH', *ports, *numbers, 0x50, flags, 1000, 0, 0)
     return ip(source, destination, TCP, with_sum(source, destination, TCP, plain, 16, flaw))
 
 
-def fragments(source, destination, ports, size, pieces):
+def fragments(source, destination, ports, size, pieces, number=77):
     """A datagram cut into pieces of equal size, a multiple of 8 octets but for the last"""
     whole = datagram(source, destination, ports, size)
     step = (len(whole) // pieces + 7) // 8 * 8
     for at in range(0, len(whole), step):
         part, more = whole[at:at + step], at + step < len(whole)
         if ':' in source:
-            head = struct.pack('!BBHI', UDP, 0, at | more, 77)
+            head = struct.pack('!BBHI', UDP, 0, at | more, number)
             yield ip(source, destination, IP6_FRAGMENT, head + part)
         else:
-            yield ip(source, destination, UDP, part, fragment=more << 13 | at >> 3)
+            yield ip(source, destination, UDP, part, fragment=more << 13 | at >> 3, number=number)
+
+
+def tcp_number(sock, version, port, flags):
+    """Sequence number of the next segment to that port that has these flags and no other"""
+    while True:
+        header = sock.recv(2048)[IP_HEADER[version]:]
+        if len(header) >= 20 and header[2:4] == struct.pack('!H', port) and header[13] == flags:
+            return int.from_bytes(header[4:8], 'big')
 
 
 def key(protocol, source, destination, ports, vlan=0):
@@ -134,29 +146,43 @@ class Net:
         box.address(('node', 'n1', NODE_FAR.values()), ('far', 'f0', FAR.values()))
         # Nobody but the test sends in the node: it looks for no neighbours, and answers with no errors.
         for role in 'peer', 'far':
-            box.run(role, 'nft', 'add table inet quiet; add chain inet quiet out { type filter hook output priority 0; '
-                    'policy drop; }')
+            box.run(role, 'nft', 'add table inet quiet; add chain inet quiet out { type filter hook output priority 0; }; '
+                    'add rule inet quiet out meta l4proto != udp drop')
         box.run('node', 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1',
                 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.n0.rp_filter=0')
         box.run('node', 'nft', RULES)
         for role, name in ('peer', 'p0'), ('far', 'f0'):
             box.run(role, 'ethtool', '-K', name, 'gro', 'off')
-        self.mac = {name: box.link(role, name)['address'] for role, name in (('peer', 'p0'), ('node', 'n0'))}
-        with box.entered('peer'):
-            self.wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self.wire.bind(('p0', 0))
+        self.mac = {name: box.link(role, name)['address'] for role, name in
+                    (('peer', 'p0'), ('node', 'n0'), ('node', 'n1'), ('far', 'f0'))}
+        self.wires = {}
+        for role, name in ('peer', 'p0'), ('node', 'n1'):
+            with box.entered(role):
+                self.wires[name] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self.wires[name].bind((name, 0))
 
     def close(self):
-        self.wire.close()
+        for wire in self.wires.values():
+            wire.close()
 
-    def send_frame(self, tags, ethertype, payload, destination=None):
-        """tags: [(ethertype, VLAN id), ...]"""
-        head = bytes.fromhex(((destination or self.mac['n0']) + self.mac['p0']).replace(':', ''))
+    def send_frame(self, ethertype, payload, tags=(), ends=('p0', 'n0')):
+        """tags: [(ethertype, VLAN id), ...]; ends: interfaces, of which the first sends"""
+        head = bytes.fromhex((self.mac[ends[1]] + self.mac[ends[0]]).replace(':', ''))
         head += b''.join(struct.pack('!HH', *tag) for tag in tags)
-        self.wire.send(head + struct.pack('!H', ethertype) + payload)
+        self.wires[ends[0]].send(head + struct.pack('!H', ethertype) + payload)
 
-    def send(self, packet, tags=(), **options):
-        self.send_frame(tags, ETHERTYPE[packet[0] >> 4], packet, **options)
+    def send(self, packet, tags=(), ends=('p0', 'n0')):
+        self.send_frame(ETHERTYPE[packet[0] >> 4], packet, tags, ends)
+
+    @contextlib.contextmanager
+    def heard(self):
+        """A socket for the packets that p0 gets from now on"""
+        with self.box.entered('peer'):
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+        with sock:
+            sock.bind(('p0', 3))
+            sock.settimeout(10)
+            yield sock
 
     def nft(self, *words):
         return self.box.run('node', 'nft', *words)
@@ -175,6 +201,14 @@ class Net:
             yield lambda: tuple(map(sum, zip(*self.rules(family), strict=True)))
         finally:
             self.nft(f'flush chain {family} drops {chain}')
+
+    def interfaces(self):
+        """Names of the node's interfaces by index"""
+        return {link['ifindex']: link['ifname'] for link in json.loads(self.box.ip('node', '-j', 'link', 'show'))}
+
+    def queue_drops(self):
+        """What the queue in front of n1 has dropped."""
+        return json.loads(self.box.ip_tc('node', '-s', '-j', 'qdisc', 'show', 'dev', 'n1'))[0]['drops']
 
     def counters(self):
         return json.loads(self.box.run('node', 'nstat', '-asz', '-j'))['kernel']
@@ -201,8 +235,14 @@ def network():
             net.close()
 
 
-def record_of(row):
-    """(Drop, packets, octets)"""
+def place_of(row, names):
+    side = 'out' if row['flowDirection'] else 'in'
+    index = row['egressInterface' if row['flowDirection'] else 'ingressInterface']
+    return f'{side} {names[index]}' if index else side
+
+
+def record_of(row, names):
+    """(Drop, packets, octets); names: of interfaces, by index"""
     version = row['ipVersion']
     ports = row['sourceTransportPort'], row['destinationTransportPort']
     if (version, row['protocolIdentifier']) in collect.ICMP_PROTOCOLS:
@@ -210,17 +250,24 @@ def record_of(row):
     vlan = collect.one_vlan(row, row['vlanId'], row['postVlanId'])
     it = key(row['protocolIdentifier'], *(collect.address(row[f'{side}IPv{version}Address'])
                                           for side in ('source', 'destination')), ports, vlan)
-    return Drop(it, row['dropReasonName']), row['droppedPacketDeltaCount'], row['droppedOctetDeltaCount']
+    drop = Drop(it, row['dropReasonName'], place_of(row, names), row['dot1qCustomerVlanId'])
+    return drop, row['droppedPacketDeltaCount'], row['droppedOctetDeltaCount']
+
+
+def programs_of(text, pid):
+    """Names of a process's programs for tracepoints, of what `bpftool -j prog show` says"""
+    return [program['name'] for program in json.loads(text) if program['type'] == 'tracing' and
+            any(owner['pid'] == pid for owner in program.get('pids', ()))]
 
 
 def rows_of(path):
     return [row for row in collect.read_json(path) if 'droppedPacketDeltaCount' in row]
 
 
-def amounts_of(rows):
+def amounts_of(rows, names):
     amounts = Amounts()
-    for drop, packets, octets in map(record_of, rows):
-        amounts.add(*drop, packets, octets)
+    for row in rows:
+        amounts.add_drop(*record_of(row, names))
     return amounts
 
 
@@ -234,14 +281,17 @@ def differences(expected, got):
 
 
 class Meter:
-    """The exporter in the node; with Meter(net) as meter: ...; meter.stop() gives its ledger, meter.rows its records."""
+    """The exporter in the node; with Meter(net) as meter: ...
 
-    def __init__(self, net, *options, drops='on'):
+    stop() gives its ledger; `rows` are its records of drops then, and `amounts` what they sum up to.
+    """
+
+    def __init__(self, net, *options, drops='on', prefix=()):
         self.scratch = scratch()
         self.path = f'{self.scratch.name}/drops.json'
         self.daemon = program.Daemon(net.box, 'node', '--interface', 'n0', '--collector', f'json://{self.path}', *options,
-                                     drops=drops)
-        self.rows = []
+                                     drops=drops, prefix=prefix)
+        self.net, self.rows, self.amounts = net, [], Amounts()
 
     def __enter__(self):
         self.daemon.__enter__()
@@ -254,4 +304,5 @@ class Meter:
     def stop(self):
         ledger = self.daemon.stop()
         self.rows = rows_of(self.path)
+        self.amounts = amounts_of(self.rows, self.net.interfaces())
         return ledger

@@ -1,19 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Packets that the kernel drops, on purpose: each kind with its known number and reason, by flow."""
+import contextlib
 import functools
 import socket
+import struct
+import time
 
 import drops
 import program
 import tap
 import traffic
-from drops import FAR, IP_HEADER, NODE, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
-from sandbox import wait_until
+from drops import FAR, IP_HEADER, NODE, NODE_FAR, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
+from sandbox import command, wait_until
 from tap import check, check_equal
 
 COUNT = 7
 PORTS = 4000, 9  # where nobody listens
+FIN, SYN, ACK = 0x01, 0x02, 0x10
+SETTLE_SECONDS = 0.2  # for what is on its way
 
 
 def size_of(version, payload):
@@ -122,28 +127,261 @@ def full_socket(net):
     return expected
 
 
+def full_queue(net):
+    """A queue with room for a few packets that lets hardly one out."""
+    expected, sent, ports = Amounts(), 40, (4003, 901)
+    net.box.ip_tc('node', 'qdisc', 'replace', 'dev', 'n1', 'root', 'tbf', 'rate', '8kbit', 'burst', '1600', 'limit', '6000')
+    for version in VERSIONS:
+        before = net.queue_drops()
+        traffic.udp(net.box, 'node', (NODE_FAR[version], ports[0]), (FAR[version], ports[1]), sent, bytes(1000))
+        lost = net.queue_drops() - before
+        check(0 < lost <= sent, f'{lost} of {sent} were lost')
+        expected.add(key(UDP, NODE_FAR[version], FAR[version], ports), 'QDISC_DROP', lost,
+                     lost * size_of(version, 1000), 'out n1')
+    return expected
+
+
+def full_backlog(net):
+    """Three connections fill the queue of those that nobody has accepted; one gets stuck in its handshake.
+
+    The kernel frees a SYN that it refuses as if it had been delivered: that is no drop to it, but for its counter.
+    """
+    expected, port = Amounts(), 902
+    for version in VERSIONS:
+        ends = PEER[version], NODE[version]
+        with traffic.bound(net.box, 'node', socket.SOCK_STREAM, NODE[version], port) as listener, net.heard() as wire:
+            listener.listen(2)
+            acks = {}
+            for source in 4005, 4100, 4101, 4102:
+                net.send(drops.tcp(*ends, (source, port), SYN))
+                number = drops.tcp_number(wire, version, source, SYN | ACK) + 1
+                acks[source] = drops.tcp(*ends, (source, port), ACK, (1001, number))
+                if source != 4005:
+                    net.send(acks[source])
+            with net.counted(2 * COUNT, 'TcpExtListenDrops'):
+                for i in range(COUNT):
+                    net.send(acks[4005])
+                    net.send(drops.tcp(*ends, (5000 + i, port), SYN))
+        expected.add(key(TCP, *ends, (4005, port)), 'TCP_LISTEN_OVERFLOW', COUNT, COUNT * (IP_HEADER[version] + 20))
+    return expected
+
+
+def fragments(net):
+    """Put together and then dropped, dropped one by one, and never complete."""
+    expected, size = Amounts(), 3000
+    net.box.run('node', 'sysctl', '-qw', 'net.ipv4.ipfrag_time=1', 'net.ipv6.ip6frag_time=1')
+    for version in VERSIONS:
+        ends = PEER[version], NODE[version]
+        for _ in range(COUNT):
+            for fragment in drops.fragments(*ends, PORTS, size, 3):
+                net.send(fragment)
+        expected.add(key(UDP, *ends, PORTS), 'NO_SOCKET', COUNT, COUNT * size_of(version, size))
+    with net.rule('netdev', 'ingress', 'meta l4proto udp') as dropped:
+        for version in VERSIONS:
+            ends = PEER[version], NODE[version]
+            first, *others = drops.fragments(*ends, (4007, 9), size, 3)
+            for fragment in first, *others:
+                net.send(fragment)
+            expected.add(key(UDP, *ends, (4007, 9)), 'NETFILTER_DROP', 1, len(first))
+            expected.add(key(UDP, *ends, (0, 0)), 'NETFILTER_DROP', 2, sum(map(len, others)))
+        wait_until(lambda: dropped()[0] >= 6, 10, f'the rule to drop the fragments {dropped()}')
+    with net.counted(COUNT, 'IpReasmFails'), net.counted(COUNT, 'Ip6ReasmFails'):
+        for version in VERSIONS:
+            ends = PEER[version], NODE[version]
+            for i in range(COUNT):
+                first, *_ = drops.fragments(*ends, (4008, 9), size, 3, number=100 + i)
+                net.send(first)
+                expected.add(key(UDP, *ends, (4008, 9)), 'FRAG_REASM_TIMEOUT', 1, len(first))
+    return expected
+
+
+def tagged(net):
+    """A tag beside the bytes, a second one in them, and the only one in them, of what leaves."""
+    expected, double, leaving = Amounts(), (4009, 9), (4010, 9)
+    with net.rule('netdev', 'ingress', 'vlan id 7') as dropped:
+        for version in VERSIONS:
+            ends = PEER[version], NODE[version]
+            for _ in range(COUNT):
+                net.send(drops.udp(*ends, PORTS), [(0x8100, 7)])
+                net.send(drops.udp(*ends, double), [(0x8100, 7), (0x8100, 8)])
+            octets = COUNT * size_of(version, 32)
+            expected.add(key(UDP, *ends, PORTS, 7), 'NETFILTER_DROP', COUNT, octets)
+            expected.add(key(UDP, *ends, double, 7), 'NETFILTER_DROP', COUNT, octets, inner_vlan=8)
+        wait_until(lambda: dropped()[0] >= 4 * COUNT, 10, f'the rule to drop all {dropped()}')
+    with net.rule('netdev', 'egress', 'vlan id 9') as dropped:
+        for version in VERSIONS:
+            ends = NODE_FAR[version], FAR[version]
+            for _ in range(COUNT):
+                with contextlib.suppress(OSError):  # the sender is told
+                    net.send(drops.udp(*ends, leaving), [(0x8100, 9)], ('n1', 'f0'))
+            expected.add(key(UDP, *ends, leaving, 9), 'NETFILTER_DROP', COUNT, COUNT * size_of(version, 32), 'out n1')
+        check_equal('packets of the rule', dropped()[0], 2 * COUNT)
+    return expected
+
+
+def super_packets(net):
+    """Of what is sent here and of what arrives whole, one drop of the kernel's is that of many packets."""
+    expected, segment, segments = Amounts(), 1000, 6
+    payload = bytes(segment * (segments - 1) + 100)
+    for role, chain, place, source, destination, ports in (
+            ('node', 'output', 'out n1', NODE_FAR, FAR, (4011, 903)), ('peer', 'input', 'in n0', PEER, NODE, (4012, 904))):
+        with net.rule('inet', chain, f'udp dport {ports[1]}') as dropped:
+            for version in VERSIONS:
+                for _ in range(COUNT):
+                    # Of what is dropped before it leaves, the sender is told.
+                    with contextlib.suppress(PermissionError):
+                        traffic.udp_gso(net.box, role, (source[version], ports[0]), (destination[version], ports[1]),
+                                        segment, payload)
+                expected.add(key(UDP, source[version], destination[version], ports), 'NETFILTER_DROP', segments * COUNT,
+                             COUNT * (len(payload) + segments * size_of(version, 0)), place)
+            wait_until(lambda: dropped()[0] >= 2 * COUNT, 10, f'the rule to drop all {dropped()}')
+            whole = sum(COUNT * (size_of(version, len(payload))) for version in VERSIONS)
+            check_equal('packets and octets of the rule', dropped(), (2 * COUNT, whole))
+    return expected
+
+
+def last_fin(net):
+    """Connections that this side closes first: the other's FIN comes to a socket that nobody has, and then to none."""
+    expected = Amounts()
+    for version in VERSIONS:
+        for near, last, reason in (4013, [FIN | ACK], 'QUEUE_PURGE'), (4014, [ACK, FIN | ACK], 'NOT_SPECIFIED'):
+            ends, ports = (PEER[version], NODE[version]), (905, near)
+            with net.heard() as wire, \
+                    traffic.bound(net.box, 'node', socket.SOCK_STREAM, NODE[version], near) as sock:
+                sock.setblocking(False)
+                sock.connect_ex((PEER[version], ports[0]))
+                number = drops.tcp_number(wire, version, ports[0], SYN)
+                net.send(drops.tcp(*ends, ports, SYN | ACK, (1000, number + 1)))
+                drops.tcp_number(wire, version, ports[0], ACK)
+            for flags in last:
+                net.send(drops.tcp(*ends, ports, flags, (1001, number + 2)))
+            expected.add(key(TCP, *ends, ports), reason, 1, IP_HEADER[version] + 20)
+    time.sleep(SETTLE_SECONDS)
+    return expected
+
+
+def unread(net):
+    """What a program has not read when it closes its socket."""
+    expected, ports = Amounts(), (4014, 906)
+    for version in VERSIONS:
+        ends = PEER[version], NODE[version]
+        with traffic.bound(net.box, 'node', socket.SOCK_DGRAM, NODE[version], ports[1]) as sock:
+            sock.settimeout(10)
+            for _ in range(COUNT + 1):
+                net.send(drops.udp(*ends, ports))
+            sock.recv(1)
+            time.sleep(SETTLE_SECONDS)
+        expected.add(key(UDP, *ends, ports), 'NOT_SPECIFIED', COUNT, COUNT * size_of(version, 32))
+    return expected
+
+
+def packets_of(amounts):
+    return {name: amount['packets'] for name, amount in amounts.items()}
+
+
 def test_kind(net, make):
-    with drops.Meter(net) as meter:
+    with drops.Meter(net, '--drops-exclude', 'CONSUMED') as meter:  # nothing is left out
         expected = make(net)
         ledger = meter.stop()['drops']
-    lines = drops.differences(expected, drops.amounts_of(meter.rows))
+    lines = drops.differences(expected, meter.amounts)
     check(not lines, 'records differ from what was dropped:', *lines)
-    check_equal('reasons of the ledger', {name: count['packets'] for name, count in ledger['reasons'].items()},
+    check_equal('reasons of the ledger', packets_of(ledger['reasons']),
                 expected.reasons())
     check_equal('missed', ledger['missed'], 0)
+
+
+def test_no_flow(net):
+    """What has no IP header that can be read is in the totals, and in no record."""
+    with drops.Meter(net) as meter:
+        with traffic.bound(net.box, 'node', socket.SOCK_STREAM, NODE[4], 4016) as sock, net.heard() as wire:
+            # A segment for which there is no route any more has no IP header yet; its RST neither.
+            sock.setblocking(False)
+            sock.connect_ex((PEER[4], 907))
+            number = drops.tcp_number(wire, 4, 907, SYN)
+            net.send(drops.tcp(PEER[4], NODE[4], (907, 4016), SYN | ACK, (1000, number + 1)))
+            drops.tcp_number(wire, 4, 907, ACK)
+            net.box.ip('node', 'route', 'add', 'unreachable', PEER[4])
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            with net.counted(2, 'IpOutNoRoutes'):
+                sock.send(bytes(100))
+                sock.close()
+            net.box.ip('node', 'route', 'delete', 'unreachable', PEER[4])
+        for _ in range(COUNT):
+            net.send_frame(0x88b5, bytes(50))
+            for version in VERSIONS:
+                net.send_frame(drops.ETHERTYPE[version], drops.udp(PEER[version], NODE[version], PORTS)[:10])
+        time.sleep(SETTLE_SECONDS)
+        ledger = meter.stop()['drops']
+    check_equal('records', meter.rows, [])
+    check_equal('accounted', ledger['accounted'], {'packets': 0, 'octets': 0})
+    check_equal('why', packets_of(ledger['ignored']),
+                {'no_header': 2, 'other_ethertype': COUNT, 'ipv4_short': COUNT, 'ipv6_short': COUNT})
+    check_equal('reasons', packets_of(ledger['reasons']),
+                {'IP_OUTNOROUTES': 2, 'UNHANDLED_PROTO': COUNT, 'IP_INHDR': 2 * COUNT})
+
+
+def test_benign(net):
+    """Of a VLAN that is not here (the kernel forgets its tag): counted, and recorded when asked for."""
+    for options, port, reason in ((), 9, 'NO_SOCKET'), (('--drops-include', 'OTHERHOST'), 10, 'OTHERHOST'):
+        expected = Amounts()
+        with drops.Meter(net, *options) as meter:
+            for version in VERSIONS:
+                ends = PEER[version], NODE[version]
+                for _ in range(COUNT):
+                    net.send(drops.udp(*ends, (4000, 9)))
+                    net.send(drops.udp(*ends, (4000, 10)), [(0x8100, 12)])
+                expected.add(key(UDP, *ends, (4000, port)), reason, COUNT, COUNT * size_of(version, 32))
+            time.sleep(SETTLE_SECONDS)
+            ledger = meter.stop()['drops']
+        lines = drops.differences(expected, meter.amounts)
+        check(not lines, f'{options}: records differ from what was dropped:', *lines)
+        check_equal('excluded', ledger['ignored']['excluded']['packets'], 2 * COUNT)
+        check_equal('reasons', packets_of(ledger['reasons']), {'OTHERHOST': 2 * COUNT, 'NO_SOCKET': 2 * COUNT})
+
+
+def test_off(net):
+    """Nothing is loaded for drops, none is recorded, and the ledger has no word of them."""
+    with drops.Meter(net, drops='off') as meter:
+        closed_port(net)
+        text = command('bpftool', '-j', 'prog', 'show')
+        check_equal('programs that trace', drops.programs_of(text, meter.daemon.process.pid), [])
+        check('drops' not in meter.stop(), 'there are drops in the ledger')
+    check_equal('records', meter.rows, [])
+
+
+def test_no_btf(net):
+    """Where the kernel says nothing of its types: flows alone, and a warning; none, if drops are asked for."""
+    with drops.Meter(net, drops='auto', prefix=WITHOUT_BTF) as meter:
+        closed_port(net)
+        ledger = meter.stop()
+        check('drops are not recorded: the kernel gives no BTF' in meter.daemon.stderr(), 'it does not say why')
+    check('drops' not in ledger, 'there are drops in the ledger')
+    check_equal('records of drops', meter.rows, [])
+    check(ledger['accounted']['packets'] >= 2 * COUNT, f'flows have no more than {ledger["accounted"]}')
+    status, _, stderr = program.run('run', '--interface', 'n0', '--drops', 'on', prefix=net.box.inside('node', *WITHOUT_BTF))
+    check_equal('exit status', status, 1)
+    check('cannot trace drops: the kernel gives no BTF (CONFIG_DEBUG_INFO_BTF=y' in stderr, stderr)
 
 
 KINDS = {
     'closed port': closed_port, 'firewall': firewall, 'hop limit': hop_limit, 'no route': no_route,
     'bad checksums': checksums, 'reverse path': reverse_path, 'full socket': full_socket,
+    'full queue': full_queue, 'full backlog': full_backlog, 'fragments': fragments, 'VLANs': tagged,
+    'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread,
 }
+
+OTHERS = {
+    'no flow': test_no_flow, 'benign drops': test_benign, 'switched off': test_off, "without the kernel's BTF": test_no_btf,
+}
+WITHOUT_BTF = 'unshare', '--mount', 'sh', '-c', 'mount --bind /dev/null /sys/kernel/btf/vmlinux && exec "$0" "$@"'
 
 
 def main():
     tap.require('ip', 'nft', 'nstat', 'tc', 'ethtool')
     program.binary()
     with drops.network() as net:
-        tap.main([(name, functools.partial(test_kind, net, make)) for name, make in KINDS.items()])
+        tap.main([(name, functools.partial(test_kind, net, make)) for name, make in KINDS.items()] + [
+            (name, functools.partial(test, net)) for name, test in OTHERS.items()])
 
 
 if __name__ == '__main__':
