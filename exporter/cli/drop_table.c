@@ -11,7 +11,7 @@ struct drop_table {
 	uint32_t size, count;
 	uint32_t *buckets; /* `size` of them: the first row of each */
 	struct drop_row *rows;
-	const struct drop_row **order;
+	struct drop_row **order;
 	struct drop_row others;
 	uint64_t total; /* packets */
 };
@@ -118,16 +118,21 @@ static int compare_rows(const void *a, const void *b)
 	return memcmp(&x->key, &y->key, sizeof(x->key)); /* equal ones do not jump about */
 }
 
+static void sort(struct drop_table *t)
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		t->order[i] = &t->rows[i];
+	qsort(t->order, t->count, sizeof(*t->order), compare_rows);
+}
+
 size_t drop_table_sort(struct drop_table *t, const struct drop_row *const **ret, size_t *ret_active)
 {
 	size_t active = 0;
 
-	for (uint32_t i = 0; i < t->count; i++) {
-		t->order[i] = &t->rows[i];
-		active += t->rows[i].packets != 0;
-	}
-	qsort(t->order, t->count, sizeof(*t->order), compare_rows);
-	*ret = t->order;
+	sort(t);
+	while (active < t->count && t->order[active]->packets)
+		active++;
+	*ret = (const struct drop_row *const *)t->order;
 	*ret_active = active;
 	return t->count;
 }
@@ -142,17 +147,21 @@ uint64_t drop_table_total(const struct drop_table *t)
 	return t->total;
 }
 
-static void forget_quiet(struct drop_table *t)
+/* So that in a flood of flows new ones find room, and the busiest stay. */
+static void forget_half(struct drop_table *t)
 {
 	uint32_t kept = 0, *bucket;
 
+	sort(t);
+	for (uint32_t i = t->size / 2; i < t->count; i++) {
+		t->others.total_packets += t->order[i]->total_packets;
+		t->others.total_octets += t->order[i]->total_octets;
+		t->order[i]->total_packets = 0; /* no row that stays has 0 */
+	}
 	empty_buckets(t);
 	for (uint32_t i = 0; i < t->count; i++) {
-		if (!t->rows[i].packets) {
-			t->others.total_packets += t->rows[i].total_packets;
-			t->others.total_octets += t->rows[i].total_octets;
+		if (!t->rows[i].total_packets)
 			continue;
-		}
 		bucket = find_bucket(t, &t->rows[i].key);
 		t->rows[kept] = t->rows[i];
 		t->rows[kept].next = *bucket;
@@ -164,7 +173,7 @@ static void forget_quiet(struct drop_table *t)
 void drop_table_next(struct drop_table *t)
 {
 	if (t->count > t->size / 4 * 3)
-		forget_quiet(t);
+		forget_half(t);
 	for (uint32_t i = 0; i < t->count; i++)
 		t->rows[i].packets = t->rows[i].octets = 0;
 	t->others.packets = t->others.octets = 0;

@@ -45,5 +45,5 @@ const struct drop_row *drop_table_others(const struct drop_table *table);
 /* All that was added. */
 uint64_t drop_table_total(const struct drop_table *table);
 
-/* Begins to count anew.  When the table is getting full, rows that had no packets go to the others. */
+/* Begins to count anew.  When the table is getting full, the less busy half of its rows goes to the others. */
 void drop_table_next(struct drop_table *table);

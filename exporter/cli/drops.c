@@ -117,7 +117,7 @@ static void show(struct tracer *t, uint64_t now_ns)
 
 	if (!file)
 		return;
-	if (size.rows && !t->options.json)
+	if (size.rows)
 		print_table(t, file, &view, size);
 	else
 		print_lines(t, file, &view);
@@ -168,7 +168,7 @@ static int make_loop(struct tracer *t)
 		error = loop_add_timer(t->loop, on_end, t, &t->end);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the event loop");
-	error = screen_new(&t->screen, STDOUT_FILENO);
+	error = screen_new(&t->screen, STDOUT_FILENO, !t->options.json);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot write to standard output");
 	error = loop_add_fd(t->loop, screen_fd(t->screen), 0, on_end, t, &t->reader);

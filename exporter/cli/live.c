@@ -32,7 +32,7 @@ int live_new(struct live **ret, int fd, uint64_t now_ns)
 
 	if (!live)
 		return -ENOMEM;
-	r = screen_new(&live->screen, fd);
+	r = screen_new(&live->screen, fd, true);
 	if (r < 0)
 		return r;
 	live->shown_ns = now_ns;

@@ -40,7 +40,7 @@ static int reopen(int fd, bool *ret_own)
 	return own >= 0 ? own : fd;
 }
 
-int screen_new(struct screen **ret, int fd)
+int screen_new(struct screen **ret, int fd, bool in_place)
 {
 	_cleanup_(freep) struct screen *screen = calloc(1, sizeof(*screen));
 
@@ -49,7 +49,7 @@ int screen_new(struct screen **ret, int fd)
 	screen->fd = reopen(fd, &screen->own_fd);
 	if (screen->fd < 0)
 		return screen->fd;
-	screen->terminal = isatty(fd);
+	screen->terminal = in_place && isatty(fd);
 	*ret = TAKE_PTR(screen);
 	return 0;
 }

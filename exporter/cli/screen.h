@@ -10,12 +10,12 @@
 struct screen;
 
 struct screen_size {
-	unsigned int rows; /* 0: no terminal */
+	unsigned int rows; /* 0: text behind text */
 	unsigned int columns;
 };
 
-/* Shows on `fd`, which stays the caller's.  -ENOMEM, -errno. */
-int screen_new(struct screen **ret, int fd);
+/* Shows on `fd`, which stays the caller's; `in_place` if that is a terminal.  -ENOMEM, -errno. */
+int screen_new(struct screen **ret, int fd, bool in_place);
 struct screen *screen_free(struct screen *screen);
 DEFINE_CLEANUP(struct screen *, screen_free)
 

@@ -270,6 +270,10 @@ static void test_table(void **state)
 		strstr(output.text, "\nNO_SOCKET: Nothing listens on the address and port;"));
 	assert_non_null(strstr(output.text, "nstat\n    UdpNoPorts\n"));
 	assert_null(strstr(output.text, " in  "));
+	/* but rows come first */
+	print_table(t, DROPS_BY_FLOW, (struct screen_size){9, 80}, 0);
+	assert_non_null(strstr(output.text, " NO_SOCKET\n"));
+	assert_null(strstr(output.text, "NO_SOCKET: "));
 	print_table(t, DROPS_BY_FLOW, sizes[2], 0);
 	assert_non_null(strstr(output.text, " in  -         NO_SOCKET\n"));
 	print_table(t, DROPS_BY_FLOW, sizes[3], 0);
@@ -299,6 +303,8 @@ static void test_lists(void **state)
 	assert_true(excluded[OTHERHOST]);
 	drop_filter_make(reasons, "NO_SOCKET", NULL, excluded);
 	assert_true(excluded[OTHERHOST]);
+	drop_filter_make(reasons, "benign", NULL, excluded);
+	assert_false(excluded[OTHERHOST]);
 	drop_filter_make(reasons, NULL, "policy", excluded);
 	assert_false(excluded[OTHERHOST]);
 }
