@@ -27,6 +27,7 @@ def measure(build, quick):
     tools, binary = build / 'tests' / 'bench', build / 'flowtally'
     steps = {'programs': lambda: rates.programs(tools, quick), 'stages': lambda: rates.stages(tools, quick),
              'drops': lambda: rates.drops(tools, quick), 'block': lambda: rates.block(tools, quick),
+             'encode': lambda: rates.encode(tools, quick),
              'peers': lambda: peers.compare(tools, binary, quick), 'flood': lambda: peers.flood(tools, binary, quick),
              'memory': lambda: peers.memory(tools, binary, quick), 'idle': lambda: peers.idle(binary, quick),
              'bulk': lambda: bulk.measure(tools, binary, quick)}

@@ -74,6 +74,18 @@ def drops(tools, quick):
     return rows
 
 
+def encode(tools, quick):
+    """ns per record, from the flow to memory, a file or a socket."""
+    rounds, records = (3, 40000) if quick else (9, 100000)
+    with Space('load') as space:
+        runs = objects(space.run('load', tools / 'bench-encode', rounds, records))
+    rows = {}
+    for run in runs:
+        rows.setdefault((run['profile'], run['protocol'], run['subject']), []).append(run['ns'])
+    return [{'profile': profile, 'protocol': protocol, 'subject': subject, 'ns': spread(values)}
+            for (profile, protocol, subject), values in rows.items()]
+
+
 def block(tools, quick):
     """The longest time for which the loop is held while a million flows end at once."""
     with Space('load') as space:

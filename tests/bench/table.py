@@ -55,6 +55,15 @@ def drops(rows):
                                                 if row['tracer'].startswith('flowtally') else ''))
 
 
+def encode(rows):
+    yield ''
+    yield 'ns of CPU per record, from the flow to where it goes (median of rounds; quartiles)'
+    for row in rows:
+        ns = row['ns']
+        yield (f'    {row["profile"]:<10} {row["protocol"]:<10} {row["subject"]:<24} '
+               f'{ns["median"]:8.1f} [{ns["low"]:.1f} .. {ns["high"]:.1f}]   {1e3 / ns["median"]:.2f} M records/s')
+
+
 def others(result):
     flood, idle = result['flood'], result['idle']
     yield ''
@@ -86,6 +95,7 @@ def table(result):
     yield f'{result["command"]}, {result["seconds"]:.0f} s'
     yield from programs(result['programs'])
     yield from stages(result['stages'])
+    yield from encode(result['encode'])
     yield from peers(result['peers'])
     yield from drops(result['drops'])
     yield from others(result)
