@@ -28,6 +28,7 @@
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
+#include "exporter/meter/ifstats.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a collector that takes nothing. */
@@ -46,6 +47,7 @@ struct run {
 	struct datapath *datapath;
 	struct drain *drain;
 	struct drops *drops; /* NULL: not traced */
+	struct ifstats ifstats;
 	struct hooks *hooks;
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
@@ -53,6 +55,7 @@ struct run {
 static void run_clear(struct run *r)
 {
 	hooks_freep(&r->hooks);
+	ifstats_clear(&r->ifstats);
 	drops_freep(&r->drops);
 	drain_freep(&r->drain);
 	datapath_freep(&r->datapath);
@@ -100,7 +103,7 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 {
-	struct ledger ledger = {.exports = r->exports};
+	struct ledger ledger = {.exports = r->exports, .ifstats = &r->ifstats};
 	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
 	if (error < 0)
@@ -370,6 +373,7 @@ static int attach(struct run *r)
 	const struct hooks_options hooks = {
 		.datapath = r->datapath,
 		.loop = r->loop,
+		.ifstats = &r->ifstats,
 		.interfaces = o->interfaces,
 		.interface_count = o->interface_count,
 		.ingress = o->ingress,
@@ -433,6 +437,7 @@ static void finish(struct run *r)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
 	hooks_freep(&r->hooks);
+	ifstats_read(&r->ifstats); /* failing that, what is some seconds old stays */
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);

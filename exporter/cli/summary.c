@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/cli/summary.h"
 #include "exporter/log.h"
+#include "exporter/observe/interfaces.h"
 
 static void print_text(const struct ledger *ledger)
 {
@@ -16,10 +17,25 @@ static void print_text(const struct ledger *ledger)
 	log_notice("%s", text);
 }
 
+static void print_interface(const struct ifstats_interface *interface)
+{
+	_cleanup_(freep) char *text = NULL;
+	_cleanup_(fclosep) FILE *file = NULL;
+	size_t size;
+
+	file = open_memstream(&text, &size);
+	if (!file || !interface_print_text(interface, file))
+		return;
+	fflush(file);
+	log_notice("%s", text);
+}
+
 void summary_print(const struct ledger *ledger, enum summary_form form)
 {
 	if (form == SUMMARY_TEXT) {
 		print_text(ledger);
+		for (size_t i = 0; ledger->ifstats && i < ledger->ifstats->count; i++)
+			print_interface(&ledger->ifstats->interfaces[i]);
 	} else if (form == SUMMARY_JSON) {
 		ledger_print_json(ledger, stderr);
 		fputc('\n', stderr);

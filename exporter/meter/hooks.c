@@ -9,6 +9,7 @@
 #include "exporter/loop.h"
 #include "exporter/meter/hook.h"
 #include "exporter/meter/hooks.h"
+#include "exporter/meter/ifstats.h"
 #include "exporter/meter/netdev.h"
 
 /* How often what failed is tried again, and what is attached is looked after. */
@@ -254,8 +255,10 @@ static int attach_egress(const struct hooks *h, struct interface *i)
 	return 0;
 }
 
-static void interface_detach(struct interface *i)
+static void interface_detach(const struct hooks *h, struct interface *i)
 {
+	if (i->view.attached)
+		ifstats_detach(h->options.ifstats, i->view.ifindex);
 	hook_detach(&i->ingress);
 	hook_detach(&i->egress);
 	i->view.ingress = i->view.egress = HOOK_NONE;
@@ -276,7 +279,7 @@ static void interface_attach(const struct hooks *h, struct interface *i, const s
 		return;
 	}
 	if (attach_ingress(h, i, dev, list) < 0 || attach_egress(h, i) < 0) {
-		interface_detach(i);
+		interface_detach(h, i);
 		return;
 	}
 	if (i->lost)
@@ -284,6 +287,8 @@ static void interface_attach(const struct hooks *h, struct interface *i, const s
 			    i->name);
 	i->lost = false;
 	i->view.attached = true;
+	ifstats_attach(h->options.ifstats, i->name,
+		       dev->ifindex); /* without memory: without them */
 	i->failure[0] = '\0';
 	if (h->options.ingress == HOOK_MODE_OFF)
 		log_info("interface '%s': ingress off, egress %s", i->name,
@@ -293,22 +298,6 @@ static void interface_attach(const struct hooks *h, struct interface *i, const s
 			 hook_kind_name(i->view.ingress), i->reason,
 			 h->options.egress == HOOK_MODE_OFF ? "off"
 							    : hook_kind_name(i->view.egress));
-}
-
-static const struct netdev *netdev_find_index(const struct netdev_list *list, uint32_t ifindex)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (list->devices[i].ifindex == ifindex)
-			return &list->devices[i];
-	return NULL;
-}
-
-static const struct netdev *netdev_find(const struct netdev_list *list, const char *name)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (!strcmp(list->devices[i].name, name))
-			return &list->devices[i];
-	return netdev_find_index(list, if_nametoindex(name)); /* knows alternative names */
 }
 
 /* Detaches what is no longer where it was: the interface is gone or another one, or somebody detached a hook. */
@@ -323,7 +312,7 @@ static void interface_check(const struct hooks *h, struct interface *i, const st
 		i->lost = true;
 	else
 		return;
-	interface_detach(i);
+	interface_detach(h, i);
 }
 
 static int add_matching(struct hooks *h, const struct netdev_list *list)
@@ -357,7 +346,7 @@ static void follow_renames(struct hooks *h, const struct netdev_list *list)
 {
 	for (size_t n = 0; n < h->count; n++) {
 		struct interface *i = h->interfaces[n];
-		const struct netdev *dev = netdev_find_index(list, i->view.ifindex);
+		const struct netdev *dev = netdev_list_find_index(list, i->view.ifindex);
 
 		if (i->named || !i->view.attached || !dev || !strcmp(dev->name, i->name) ||
 		    !matches_glob(h, dev->name) || interface_find(h, dev->name))
@@ -374,7 +363,7 @@ static void remove_gone(struct hooks *h, const struct netdev_list *list)
 
 	for (size_t n = h->count; n-- > 0;) {
 		i = h->interfaces[n];
-		dev = netdev_find(list, i->name);
+		dev = netdev_list_find(list, i->name);
 		interface_check(h, i, dev);
 		if (dev)
 			continue;
@@ -393,6 +382,7 @@ static int sync_interfaces(struct hooks *h)
 {
 	_cleanup_(netdev_list_clear) struct netdev_list list = {0};
 	const struct netdev *dev;
+	bool attached = false;
 	int r = netdev_list_get(&list);
 
 	if (r == 0) {
@@ -403,10 +393,14 @@ static int sync_interfaces(struct hooks *h)
 		return log_errno(LOG_ERR, r, "cannot list the interfaces");
 	remove_gone(h, &list);
 	for (size_t n = 0; n < h->count; n++) {
-		dev = netdev_find(&list, h->interfaces[n]->name);
-		if (dev && !h->interfaces[n]->view.attached)
-			interface_attach(h, h->interfaces[n], dev, &list);
+		dev = netdev_list_find(&list, h->interfaces[n]->name);
+		if (!dev || h->interfaces[n]->view.attached)
+			continue;
+		interface_attach(h, h->interfaces[n], dev, &list);
+		attached |= h->interfaces[n]->view.attached;
 	}
+	if (attached)
+		ifstats_read(h->options.ifstats); /* where they begin; failing that, at the next */
 	return 0;
 }
 
@@ -421,7 +415,10 @@ static int on_monitor(void *userdata, _unused_ uint32_t events)
 
 static int on_timer(void *userdata, _unused_ uint32_t events)
 {
-	sync_interfaces(userdata);
+	struct hooks *h = userdata;
+
+	sync_interfaces(h);
+	ifstats_read(h->options.ifstats); /* what will be known of those that go */
 	return 0;
 }
 

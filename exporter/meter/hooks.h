@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
 
+struct ifstats;
 struct loop;
 struct hooks;
 
@@ -21,6 +22,8 @@ enum hook_mode {
 struct hooks_options {
 	struct datapath *datapath;
 	struct loop *loop;
+	struct ifstats *
+		ifstats; /* told of what is attached and detached, and read now and then; must stay */
 	const char *const *interfaces; /* names and globs (fnmatch(3)); must stay */
 	size_t interface_count;
 	enum hook_mode ingress;
@@ -52,7 +55,7 @@ int hooks_new(struct hooks **ret, const struct hooks_options *options);
 /* Looks at once for interfaces and hooks that came or went.  -errno (logged) when they cannot be listed. */
 int hooks_rescan(struct hooks *hooks);
 
-/* Detaches everything. */
+/* Detaches everything; to `ifstats` it all stays attached, for a last ifstats_read(). */
 struct hooks *hooks_free(struct hooks *hooks);
 DEFINE_CLEANUP(struct hooks *, hooks_free)
 

@@ -72,8 +72,7 @@ static void mnl_socket_closep(struct mnl_socket **socket)
 		mnl_socket_close(*socket);
 }
 
-/* Sends the request, a dump, and gives every message of the answer to `callback`. */
-static int dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
+int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
 {
 	_cleanup_(mnl_socket_closep) struct mnl_socket *socket =
 		mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
@@ -107,7 +106,7 @@ int netdev_list_get(struct netdev_list *ret)
 	request->nlmsg_type = RTM_GETLINK;
 	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
 	info->ifi_family = AF_UNSPEC;
-	r = dump(request, link_message, &list);
+	r = netdev_dump(request, link_message, &list);
 	if (r < 0)
 		return r;
 	*ret = list;
@@ -119,6 +118,22 @@ void netdev_list_clear(struct netdev_list *list)
 {
 	free(list->devices);
 	*list = (struct netdev_list){0};
+}
+
+const struct netdev *netdev_list_find_index(const struct netdev_list *list, uint32_t ifindex)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->devices[i].ifindex == ifindex)
+			return &list->devices[i];
+	return NULL;
+}
+
+const struct netdev *netdev_list_find(const struct netdev_list *list, const char *name)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (!strcmp(list->devices[i].name, name))
+			return &list->devices[i];
+	return netdev_list_find_index(list, if_nametoindex(name)); /* knows alternative names */
 }
 
 int netdev_monitor_open(void)
@@ -236,7 +251,7 @@ int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority,
 	tc->tcm_ifindex = (int)ifindex;
 	tc->tcm_parent = parent;
 	tc->tcm_info = TC_H_MAKE((uint32_t)priority << 16, htons(ETH_P_ALL));
-	r = dump(request, filter_message, &search);
+	r = netdev_dump(request, filter_message, &search);
 	if (r < 0)
 		return r;
 	return search.found ? 0 : -ENOENT;

@@ -2,6 +2,7 @@
 #pragma once
 /* What the kernel says of network interfaces: rtnetlink and ethtool, in the caller's network namespace. */
 #include <net/if.h>
+#include <libmnl/libmnl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/util.h"
@@ -24,6 +25,13 @@ struct netdev_list {
 /* All interfaces.  -errno of netlink. */
 int netdev_list_get(struct netdev_list *ret);
 void netdev_list_clear(struct netdev_list *list);
+
+/* NULL: not in it.  By a name that may be an alternative one. */
+const struct netdev *netdev_list_find(const struct netdev_list *list, const char *name);
+const struct netdev *netdev_list_find_index(const struct netdev_list *list, uint32_t ifindex);
+
+/* Sends the request, a dump, and gives every message of the answer to `callback`.  -errno. */
+int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
 
 /* A socket that is readable when interfaces come, go or change; netdev_monitor_clear() empties it. */
 int netdev_monitor_open(void);

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 #include "exporter/meter/drops.h"
+#include "exporter/observe/interfaces.h"
 #include "exporter/observe/ledger.h"
 
 static const struct {
@@ -473,6 +474,8 @@ int ledger_print_json(const struct ledger *l, FILE *file)
 	json_object_set_new(root, "directions", json_directions(l));
 	if (l->drops_traced)
 		json_object_set_new(root, "drops", json_drops(l));
+	if (l->ifstats)
+		json_object_set_new(root, "interfaces", interfaces_json(l->ifstats));
 	json_object_set_new(root, "collectors", json_collectors(l));
 	json_object_set_new(root, "balanced", json_boolean(ledger_balanced(l)));
 	json_dumpf(root, file, JSON_COMPACT);

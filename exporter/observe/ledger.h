@@ -21,6 +21,7 @@
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drain.h"
 #include "exporter/meter/drop_reason.h"
+#include "exporter/meter/ifstats.h"
 #include "xdp/flow.h"
 
 struct ledger_amount {
@@ -51,6 +52,7 @@ struct ledger {
 	const struct ledger_reasons *drop_reasons; /* NULL: not known */
 	struct drop_reasons *drop_names;	   /* for those */
 	struct exports *exports;		   /* NULL: no collectors */
+	const struct ifstats *ifstats;		   /* beside all that; NULL: no interfaces */
 };
 
 /* Reads what kernel and drain know; `final`: what is still in a bank cannot be read any more. */
