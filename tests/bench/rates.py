@@ -56,7 +56,7 @@ def programs(tools, quick):
 
 def drops(tools, quick):
     """ns per dropped packet, less those of the same path with an empty program on the tracepoint."""
-    rounds, packets = (5, 200000) if quick else (15, 500000)
+    rounds, packets = (5, 200000) if quick else (15, 200000)
     with Space('load') as space:
         space.generator('load')
         runs = objects(space.run('load', tools / 'bench-drops', SENDER, RECEIVER, SINK, rounds, packets))
@@ -76,7 +76,7 @@ def drops(tools, quick):
 
 def encode(tools, quick):
     """ns per record, from the flow to memory, a file or a socket."""
-    rounds, records = (3, 40000) if quick else (9, 100000)
+    rounds, records = (3, 40000) if quick else (9, 40000)
     with Space('load') as space:
         runs = objects(space.run('load', tools / 'bench-encode', rounds, records))
     rows = {}
