@@ -115,8 +115,9 @@ static int log_load_error(int error)
 			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, "
 			"run as root or grant them");
 	if (error == -ENOMEM)
-		return log_errno(LOG_ERR, error,
-				 "cannot load the BPF programs: choose a smaller --bank-entries");
+		return log_errno(
+			LOG_ERR, error,
+			"cannot load the BPF programs: choose a smaller --bank-entries or --drop-entries");
 	return log_errno(LOG_ERR, error,
 			 "cannot load the BPF programs (--verbose shows the kernel's reasons)");
 }

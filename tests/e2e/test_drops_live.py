@@ -221,6 +221,17 @@ def test_broken_pipe(box):
         check_equal('seen', summary(drops.stderr())[0].get('NO_SOCKET', (0,))[0], 4)
 
 
+def test_broken_pipe_before(box):
+    """Also if nothing has been shown yet."""
+    reader, writer = os.pipe()
+    with Drops(box, '--interval', '60s', stdout=writer) as drops:
+        os.close(writer)
+        send(box, 9001, 4)
+        os.close(reader)
+        check_equal('lines', drops.ended(5), [])
+        check_equal('seen', summary(drops.stderr())[0].get('NO_SOCKET', (0,))[0], 4)
+
+
 def test_full_disk(box):
     with open('/dev/full', 'wb') as full:
         done = subprocess.run(words_of(box, '--for', '1s'), stdin=subprocess.DEVNULL, stdout=full, check=False, timeout=20,
@@ -357,6 +368,7 @@ def main():
             ('network namespaces', functools.partial(test_namespaces, box)),
             ('--for', functools.partial(test_for, box)),
             ('broken pipe', functools.partial(test_broken_pipe, box)),
+            ('broken pipe before the first line', functools.partial(test_broken_pipe_before, box)),
             ('full disk', functools.partial(test_full_disk, box)),
             ('slow reader', functools.partial(test_slow_reader, box)),
             ('terminal', functools.partial(test_terminal, box)),

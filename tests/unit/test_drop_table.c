@@ -116,13 +116,37 @@ static void test_bounded(void **state)
 	assert_int_equal(drop_table_sort(t, &rows, &active), 43); /* 50 has been there */
 	assert_int_equal(active, 12);
 	assert_int_equal(rows[0]->total_packets, 8);
-	drop_table_next(t); /* there is room */
+	drop_table_next(t);			   /* there is room */
+	for (uint16_t flow = 0; flow < 31; flow++) /* have stayed */
+		add_drops(t, flow, NO_SOCKET, 1);
 	assert_int_equal(drop_table_sort(t, &rows, &active), 43);
+	assert_int_equal(active, 31);
 	sum = drop_table_others(t)->total_packets;
 	for (size_t i = 0; i < 43; i++)
 		sum += rows[i]->total_packets;
-	assert_int_equal(sum, 217);
-	assert_int_equal(drop_table_total(t), 217);
+	assert_int_equal(sum, 248);
+	assert_int_equal(drop_table_total(t), 248);
+}
+
+/* The busiest stays, whether anybody has looked or not. */
+static void test_unseen(void **state)
+{
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct drop_row *const *rows;
+	size_t active;
+
+	(void)state;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 64), 0);
+	for (uint16_t flow = 0; flow < 64; flow++)
+		add_drops(t, flow, NO_SOCKET, 1u + flow);
+	drop_table_next(t);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 32);
+	assert_int_equal(rows[0]->total_packets, 64);
+	assert_int_equal(rows[31]->total_packets, 33);
+	for (uint16_t flow = 32; flow < 64; flow++)
+		add_drops(t, flow, NO_SOCKET, 1);
+	assert_int_equal(drop_table_sort(t, &rows, &active), 32);
+	assert_int_equal(rows[0]->total_packets, 65);
 }
 
 static void test_match(void **state)
@@ -163,7 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sums),  cmocka_unit_test(test_times),
 		cmocka_unit_test(test_by),    cmocka_unit_test(test_bounded),
-		cmocka_unit_test(test_match),
+		cmocka_unit_test(test_match), cmocka_unit_test(test_unseen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
