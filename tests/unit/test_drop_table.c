@@ -133,6 +133,7 @@ static void test_unseen(void **state)
 {
 	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
 	const struct drop_row *const *rows;
+	uint64_t sum = 0;
 	size_t active;
 
 	(void)state;
@@ -146,7 +147,9 @@ static void test_unseen(void **state)
 	for (uint16_t flow = 32; flow < 64; flow++)
 		add_drops(t, flow, NO_SOCKET, 1);
 	assert_int_equal(drop_table_sort(t, &rows, &active), 32);
-	assert_int_equal(rows[0]->total_packets, 65);
+	for (size_t i = 0; i < 32; i++)
+		sum += rows[i]->total_packets;
+	assert_int_equal(sum, (33 + 64) * 32 / 2 + 32);
 }
 
 static void test_match(void **state)
