@@ -382,7 +382,6 @@ static int sync_interfaces(struct hooks *h)
 {
 	_cleanup_(netdev_list_clear) struct netdev_list list = {0};
 	const struct netdev *dev;
-	bool attached = false;
 	int r = netdev_list_get(&list);
 
 	if (r == 0) {
@@ -394,13 +393,10 @@ static int sync_interfaces(struct hooks *h)
 	remove_gone(h, &list);
 	for (size_t n = 0; n < h->count; n++) {
 		dev = netdev_list_find(&list, h->interfaces[n]->name);
-		if (!dev || h->interfaces[n]->view.attached)
-			continue;
-		interface_attach(h, h->interfaces[n], dev, &list);
-		attached |= h->interfaces[n]->view.attached;
+		if (dev && !h->interfaces[n]->view.attached)
+			interface_attach(h, h->interfaces[n], dev, &list);
 	}
-	if (attached)
-		ifstats_read(h->options.ifstats); /* where they begin; failing that, at the next */
+	ifstats_settle(h->options.ifstats); /* failing that, with the next sample */
 	return 0;
 }
 

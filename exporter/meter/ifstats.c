@@ -214,7 +214,9 @@ int ifstats_attach(struct ifstats *s, const char *name, uint32_t ifindex)
 		snprintf(i->name, sizeof(i->name), "%s", name);
 	}
 	i->attached = true;
-	i->sampled = false;
+	i->sampled &= i->leaving; /* away for so short a time that it goes on */
+	i->leaving = false;
+	s->due = true;
 	return 0;
 }
 
@@ -224,8 +226,9 @@ void ifstats_detach(struct ifstats *s, uint32_t ifindex)
 
 	if (!i || !i->attached)
 		return;
-	ifstats_read(s); /* failing that, what was known stays */
 	i->attached = false;
+	i->leaving = true;
+	s->due = true;
 }
 
 static int on_link(const struct nlmsghdr *message, void *data)
@@ -282,8 +285,16 @@ int ifstats_read(struct ifstats *s)
 		return r;
 	for (size_t n = 0; n < samples.count; n++) {
 		i = find(s, samples.all[n].ifindex);
-		if (i && i->attached)
+		if (i && (i->attached || i->leaving))
 			ifstats_account(i, &samples.all[n]);
 	}
+	for (size_t n = 0; n < s->count; n++)
+		s->interfaces[n].leaving = false;
+	s->due = false;
 	return 0;
+}
+
+int ifstats_settle(struct ifstats *s)
+{
+	return s->due ? ifstats_read(s) : 0;
 }
