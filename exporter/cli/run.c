@@ -172,11 +172,19 @@ static void set_clock(const struct run *r)
 			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
 }
 
-/* In slices, so that sockets and the drain never wait for a million flows that end at once. */
+/* How long a pass waits for a queue to empty: what leaves meanwhile is less than a slice. */
+#define ROOM_WAIT_NS (10 * NSEC_PER_MSEC)
+
+/*
+ * In slices, so that sockets and the drain never wait for a million flows that end at once, and no
+ * faster than the collectors get them, so that the flows wait in the cache and do not overflow a queue.
+ */
 static int expire_slice(void *userdata, _unused_ uint32_t events)
 {
 	struct run *r = userdata;
 
+	if (!exports_have_room(r->exports))
+		return loop_set_timer(r->expiry, ROOM_WAIT_NS, 0);
 	set_clock(r);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use] &&

@@ -85,6 +85,7 @@ struct collector {
 	uint64_t progress_ns; /* last time at which a record had left the queue, while draining */
 	uint64_t progress_records; /* that had left it by then */
 	bool stalled;		   /* waiting did not help, and no record has left since */
+	bool paced;		   /* what is queued waits for nothing but the pace of UDP */
 };
 
 /* Whether the loop runs, so that what is not urgent may wait for it. */

@@ -409,6 +409,24 @@ void exports_flow(void *userdata, const struct flow *flow)
 			exports->collectors[i]->ops->flow(exports->collectors[i], flow);
 }
 
+static bool nearly_full(const struct collector *c)
+{
+	return c->queue && c->queue->count > c->queue->slots / 4 * 3;
+}
+
+bool exports_have_room(struct exports *exports)
+{
+	for (unsigned int i = 0; i < exports->count; i++) {
+		struct collector *c = exports->collectors[i];
+
+		if (nearly_full(c) && !c->paced)
+			c->ops->flush(c); /* it may not have begun */
+		if (nearly_full(c) && c->paced)
+			return false;
+	}
+	return true;
+}
+
 void exports_flush(struct exports *exports)
 {
 	for (unsigned int i = 0; i < exports->stream_count; i++)

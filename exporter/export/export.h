@@ -128,6 +128,12 @@ void exports_set_blocking(struct exports *exports);
 /* Encodes the record for every collector.  A flow_sink. */
 void exports_flow(void *exports, const struct flow *flow);
 
+/*
+ * Whether a pass that exports many records may go on.  False while a queue is nearly full that empties
+ * at the pace of UDP, as fast as any: a collector that takes less, or nothing, never holds the rest.
+ */
+bool exports_have_room(struct exports *exports);
+
 /* Hands messages that are not full to the transports too: called at the end of each expiry pass. */
 void exports_flush(struct exports *exports);
 

@@ -325,6 +325,7 @@ void udp_sender_step(struct udp_sender *s, uint64_t now_ns, struct collector_ste
 		ret->wait_ns = s->credit_ns < CREDIT_NS ? PACE_NS : udp_schedule_wait(s, now_ns);
 	}
 	ret->busy = s->queue.count;
+	s->c->paced = r == 0 && s->queue.count && !refuses(s) && s->debt_ns < PACE_NS;
 }
 
 int udp_sender_init(struct udp_sender *s, struct collector *c, uint32_t rate)
@@ -351,6 +352,7 @@ void udp_sender_close(struct udp_sender *s)
 	closep(&s->fd);
 	s->fd = -1;
 	s->broken = false;
+	s->c->paced = false;
 }
 
 void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns)

@@ -180,6 +180,40 @@ static void test_queue_full(void **state)
 	stop();
 }
 
+/* Who waits for room loses nothing at the pace of UDP, and waits for no collector that takes less. */
+static void test_room(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	unsigned int waits = 0;
+	char url[100];
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.queue_messages = 512}, loop);
+	add_udp("127.0.0.1", s.port);
+	add_udp("flows.onion", 4739);
+	snprintf(url, sizeof(url), "ipfix://127.0.0.1:%u?rate=100", s.port);
+	assert_int_equal(exports_add(exports, url), 0);
+	run_for(loop, 20);
+	for (unsigned int slices = 0; slices < 20; slices++) {
+		for (; !exports_have_room(exports) && waits < 300; waits++)
+			run_for(loop, 10);
+		give_messages(64);
+	}
+	assert_in_range(waits, 5, 299);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 0);
+	for (unsigned int i = 1; i < 3; i++)
+		assert_in_range(exports_stats(exports, i)->lost[EXPORT_LOSS_QUEUE_FULL].records, 1,
+				20 * 64 * 16);
+	run_for(loop, 300);
+	assert_int_equal(stats()->exported.records, 20 * 64 * 16);
+	assert_true(exports_have_room(exports));
+	stop();
+	sink_close(&s);
+}
+
 /* Without a loop nothing is lost for lack of room, however small the queue. */
 static void test_blocking(void **state)
 {
@@ -404,7 +438,8 @@ int main(void)
 		TEST(test_schedule),	   TEST(test_interval),	    TEST(test_pace),
 		TEST(test_queue_full),	   TEST(test_blocking),	    TEST(test_stalled),
 		TEST(test_stalled_drains), TEST(test_unresolvable), TEST(test_eagain),
-		TEST(test_send_error),	   TEST(test_reconnect),    TEST(test_options),
+		TEST(test_room),	   TEST(test_send_error),   TEST(test_reconnect),
+		TEST(test_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
