@@ -147,7 +147,7 @@ static __always_inline int drop_vlan(const struct sk_buff *skb, __u16 *ret_vlan)
 	if (bpf_core_field_exists(skb->vlan_all))
 		tagged = skb->vlan_all != 0;
 	else if (bpf_core_field_exists(old->vlan_present))
-		tagged = BPF_CORE_READ_BITFIELD(old, vlan_present);
+		tagged = BPF_CORE_READ_BITFIELD_PROBED(old, vlan_present);
 	else
 		tagged = 0;
 	*ret_vlan = skb->vlan_tci & 0x0fff;
