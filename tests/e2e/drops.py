@@ -264,6 +264,15 @@ def rows_of(path):
     return [row for row in collect.read_json(path) if 'droppedPacketDeltaCount' in row]
 
 
+def packets_of(amounts):
+    return {name: amount['packets'] for name, amount in amounts.items()}
+
+
+def is_ours(row):
+    source = row['sourceIPv4Address' if row['ipVersion'] == 4 else 'sourceIPv6Address']
+    return source.startswith(('10.81.', 'fd81:'))
+
+
 def amounts_of(rows, names):
     amounts = Amounts()
     for row in rows:
@@ -283,7 +292,9 @@ def differences(expected, got):
 class Meter:
     """The exporter in the node; with Meter(net) as meter: ...
 
-    stop() gives its ledger; `rows` are its records of drops then, and `amounts` what they sum up to.
+    stop() gives its ledger; `amounts` is then what the records of drops sum up to, and `reasons`
+    are the ledger's packets by reason.  What another namespace's UDP socket has not read when it is closed is left out:
+    the kernel does not tell where that was.
     """
 
     def __init__(self, net, *options, drops='on', prefix=()):
@@ -291,7 +302,7 @@ class Meter:
         self.path = f'{self.scratch.name}/drops.json'
         self.daemon = program.Daemon(net.box, 'node', '--interface', 'n0', '--collector', f'json://{self.path}', *options,
                                      drops=drops, prefix=prefix)
-        self.net, self.rows, self.amounts = net, [], Amounts()
+        self.net, self.amounts, self.reasons = net, Amounts(), {}
 
     def __enter__(self):
         self.daemon.__enter__()
@@ -303,6 +314,12 @@ class Meter:
 
     def stop(self):
         ledger = self.daemon.stop()
-        self.rows = rows_of(self.path)
-        self.amounts = amounts_of(self.rows, self.net.interfaces())
+        rows = rows_of(self.path)
+        if 'drops' in ledger:
+            self.reasons = packets_of(ledger['drops']['reasons'])
+            for row in rows:
+                if not is_ours(row):
+                    self.reasons[row['dropReasonName']] -= row['droppedPacketDeltaCount']
+        self.amounts = amounts_of(filter(is_ours, rows), self.net.interfaces())
+        self.reasons = {name: packets for name, packets in self.reasons.items() if packets}
         return ledger

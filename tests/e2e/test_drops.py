@@ -275,18 +275,13 @@ def unread(net):
     return expected
 
 
-def packets_of(amounts):
-    return {name: amount['packets'] for name, amount in amounts.items()}
-
-
 def test_kind(net, make):
     with drops.Meter(net, '--drops-exclude', 'CONSUMED') as meter:  # nothing is left out
         expected = make(net)
         ledger = meter.stop()['drops']
     lines = drops.differences(expected, meter.amounts)
     check(not lines, 'records differ from what was dropped:', *lines)
-    check_equal('reasons of the ledger', packets_of(ledger['reasons']),
-                expected.reasons())
+    check_equal('reasons of the ledger', meter.reasons, expected.reasons())
     check_equal('missed', ledger['missed'], 0)
 
 
@@ -312,11 +307,10 @@ def test_no_flow(net):
                 net.send_frame(drops.ETHERTYPE[version], drops.udp(PEER[version], NODE[version], PORTS)[:10])
         time.sleep(SETTLE_SECONDS)
         ledger = meter.stop()['drops']
-    check_equal('records', meter.rows, [])
-    check_equal('accounted', ledger['accounted'], {'packets': 0, 'octets': 0})
-    check_equal('why', packets_of(ledger['ignored']),
+    check_equal('records', meter.amounts, {})
+    check_equal('why', drops.packets_of(ledger['ignored']),
                 {'no_header': 2, 'other_ethertype': COUNT, 'ipv4_short': COUNT, 'ipv6_short': COUNT})
-    check_equal('reasons', packets_of(ledger['reasons']),
+    check_equal('reasons', meter.reasons,
                 {'IP_OUTNOROUTES': 2, 'UNHANDLED_PROTO': COUNT, 'IP_INHDR': 2 * COUNT})
 
 
@@ -336,7 +330,7 @@ def test_benign(net):
         lines = drops.differences(expected, meter.amounts)
         check(not lines, f'{options}: records differ from what was dropped:', *lines)
         check_equal('excluded', ledger['ignored']['excluded']['packets'], 2 * COUNT)
-        check_equal('reasons', packets_of(ledger['reasons']), {'OTHERHOST': 2 * COUNT, 'NO_SOCKET': 2 * COUNT})
+        check_equal('reasons', meter.reasons, {'OTHERHOST': 2 * COUNT, 'NO_SOCKET': 2 * COUNT})
 
 
 def test_off(net):
@@ -346,7 +340,7 @@ def test_off(net):
         text = command('bpftool', '-j', 'prog', 'show')
         check_equal('programs that trace', drops.programs_of(text, meter.daemon.process.pid), [])
         check('drops' not in meter.stop(), 'there are drops in the ledger')
-    check_equal('records', meter.rows, [])
+    check_equal('records', meter.amounts, {})
 
 
 def test_no_btf(net):
@@ -356,7 +350,7 @@ def test_no_btf(net):
         ledger = meter.stop()
         check('drops are not recorded: the kernel gives no BTF' in meter.daemon.stderr(), 'it does not say why')
     check('drops' not in ledger, 'there are drops in the ledger')
-    check_equal('records of drops', meter.rows, [])
+    check_equal('records of drops', meter.amounts, {})
     check(ledger['accounted']['packets'] >= 2 * COUNT, f'flows have no more than {ledger["accounted"]}')
     status, _, stderr = program.run('run', '--interface', 'n0', '--drops', 'on', prefix=net.box.inside('node', *WITHOUT_BTF))
     check_equal('exit status', status, 1)
