@@ -102,6 +102,16 @@ struct {
 	__type(value, struct drop_count);
 } drop_counts SEC(".maps");
 
+/* Inodes of namespaces begin below PROC_DYNAMIC_FIRST (include/linux/proc_ns.h): what is less is none. */
+#define NAMESPACE_MIN 0xefffff00
+
+static __always_inline __u32 namespace_of(const struct net *net)
+{
+	__u32 inode = net->ns.inum;
+
+	return inode >= NAMESPACE_MIN ? inode : 0;
+}
+
 /* A packet that was made here gets its device late, after the firewall; its route has it before. */
 static __always_inline void drop_route(struct drop *d, const struct sk_buff *skb)
 {
@@ -113,9 +123,9 @@ static __always_inline void drop_route(struct drop *d, const struct sk_buff *skb
 }
 
 /*
- * An skb in a UDP socket's queue has other things in the place of its device; reading from what is no
- * address gives 0.  Of such a packet the interface by which it came is known, and the namespace if the
- * kernel tells the socket.
+ * An skb in a socket's queue, or one that waits for its other fragments, has other things in the place of its
+ * device, be they no address, of which 0 is read, or one of something else, in which no namespace is found.
+ * Of such a packet the index of the interface by which it came is known, which without a namespace means nothing.
  */
 static __always_inline void drop_place(struct drop *d, struct sk_buff *skb, struct sock *rx_sk)
 {
@@ -123,19 +133,19 @@ static __always_inline void drop_place(struct drop *d, struct sk_buff *skb, stru
 	__u32 arrived = skb->skb_iif;
 	struct sock *sk = skb->sk;
 
-	d->ifindex = dev ? dev->ifindex : 0;
-	d->namespace = dev ? dev->nd_net.net->ns.inum : 0;
+	d->namespace = dev ? namespace_of(dev->nd_net.net) : 0;
+	d->ifindex = d->namespace ? dev->ifindex : 0;
 	if (!dev && !arrived)
 		drop_route(d, skb);
 	if (!d->namespace && sk)
-		d->namespace = sk->__sk_common.skc_net.net->ns.inum;
+		d->namespace = namespace_of(sk->__sk_common.skc_net.net);
 	if (!d->namespace && rx_sk)
-		d->namespace = rx_sk->__sk_common.skc_net.net->ns.inum;
+		d->namespace = namespace_of(rx_sk->__sk_common.skc_net.net);
 	/* made here, or on its way out by another interface */
 	d->kind = FLOW_DROP;
 	if (!arrived || (d->ifindex && d->ifindex != arrived))
 		d->kind |= FLOW_EGRESS;
-	if (!d->ifindex)
+	if (!d->ifindex && d->namespace)
 		d->ifindex = arrived;
 }
 
@@ -264,6 +274,33 @@ int flowtally_drop(__u64 *ctx)
 		count_unrecorded(d->ifindex, POINT_DROP, reason, d->segments, d->octets);
 		count_drop(d->reason, d->segments, d->octets);
 	}
+	return 0;
+}
+
+/* By interface; rare, so that the CPUs share a counter. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} xdp_exceptions SEC(".maps");
+
+SEC("?tp_btf/xdp_exception")
+int flowtally_xdp_exception(__u64 *ctx)
+{
+	struct net_device *dev = (void *)ctx[0];
+	__u32 ifindex = dev->ifindex;
+	__u64 *count, zero = 0;
+
+	if (config.drop_namespace && dev->nd_net.net->ns.inum != config.drop_namespace)
+		return 0;
+	count = bpf_map_lookup_elem(&xdp_exceptions, &ifindex);
+	if (!count) {
+		bpf_map_update_elem(&xdp_exceptions, &ifindex, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&xdp_exceptions, &ifindex);
+	}
+	if (count)
+		__sync_fetch_and_add(count, 1);
 	return 0;
 }
 

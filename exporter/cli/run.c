@@ -445,6 +445,9 @@ static void finish(struct run *r)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
 	hooks_freep(&r->hooks);
+	for (size_t i = 0; i < r->ifstats.count; i++)
+		r->ifstats.interfaces[i].counters[IFSTAT_xdp_exceptions] =
+			drops_xdp_exceptions(r->datapath, r->ifstats.interfaces[i].ifindex);
 	ifstats_read(&r->ifstats); /* failing that, what is some seconds old stays */
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */

@@ -65,6 +65,7 @@ const char *datapath_program_name(enum datapath_program program)
 		[PROGRAM_TC_EGRESS_BARE] = "flowtally_tc_l3",
 		[PROGRAM_TC_INGRESS_BARE] = "flowtally_tc_i3",
 		[PROGRAM_DROP] = "flowtally_drop",
+		[PROGRAM_XDP_EXCEPTION] = "flowtally_xdp_exception",
 	};
 
 	return names[program];
@@ -79,6 +80,7 @@ static struct bpf_program *program_get(const struct datapath *d, enum datapath_p
 		[PROGRAM_TC_EGRESS_BARE] = d->skel->progs.flowtally_tc_l3,
 		[PROGRAM_TC_INGRESS_BARE] = d->skel->progs.flowtally_tc_i3,
 		[PROGRAM_DROP] = d->skel->progs.flowtally_drop,
+		[PROGRAM_XDP_EXCEPTION] = d->skel->progs.flowtally_xdp_exception,
 	};
 
 	return programs[program];
@@ -100,6 +102,16 @@ int datapath_stub_fd(const struct datapath *d, enum datapath_program program)
 	};
 
 	return bpf_program__fd(stubs[program]);
+}
+
+int datapath_map_fd(const struct datapath *d, enum datapath_map map)
+{
+	const struct bpf_map *const maps[] = {
+		[MAP_DROP_COUNTS] = d->skel->maps.drop_counts,
+		[MAP_XDP_EXCEPTIONS] = d->skel->maps.xdp_exceptions,
+	};
+
+	return bpf_map__fd(maps[map]);
 }
 
 const struct kernel_features *datapath_features(const struct datapath *d)
@@ -160,6 +172,7 @@ static int configure_drops(struct datapath *d, const struct datapath_options *op
 		memcpy(config->drop_excluded, options->drop_excluded,
 		       sizeof(config->drop_excluded));
 	bpf_program__set_autoload(d->skel->progs.flowtally_drop, true);
+	bpf_program__set_autoload(d->skel->progs.flowtally_xdp_exception, kernel->xdp_exception);
 	return size_banks(d, BANK_DROPS, options->drop_entries);
 }
 
@@ -167,7 +180,8 @@ static int leave_drops(struct datapath *d)
 {
 	return size_banks(d, BANK_DROPS, 0)
 		       ?: bpf_map__set_autocreate(d->skel->maps.drops, false)
-		       ?: bpf_map__set_autocreate(d->skel->maps.drop_counts, false);
+		       ?: bpf_map__set_autocreate(d->skel->maps.drop_counts, false)
+		       ?: bpf_map__set_autocreate(d->skel->maps.xdp_exceptions, false);
 }
 
 static int configure_flows(struct datapath *d, uint32_t entries)
@@ -469,29 +483,6 @@ int datapath_unrecorded(const struct datapath *d, datapath_visit visit, void *us
 		if (sum.packets)
 			visit(userdata, &key, &sum);
 		previous = &key;
-	}
-	return 0;
-}
-
-int datapath_drop_counts(const struct datapath *d, datapath_drop_visit visit, void *userdata)
-{
-	_cleanup_(freep) struct drop_count *counts = calloc((size_t)d->cpus, sizeof(*counts));
-	struct drop_count sum;
-	int r;
-
-	if (!counts)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < DROP_REASON_MAX && d->uses & 1u << BANK_DROPS; i++) {
-		r = bpf_map_lookup_elem(bpf_map__fd(d->skel->maps.drop_counts), &i, counts);
-		if (r < 0)
-			return r;
-		sum = (struct drop_count){0};
-		for (int cpu = 0; cpu < d->cpus; cpu++) {
-			sum.packets += counts[cpu].packets;
-			sum.octets += counts[cpu].octets;
-		}
-		if (sum.packets)
-			visit(userdata, (uint16_t)i, &sum);
 	}
 	return 0;
 }

@@ -17,7 +17,8 @@ enum datapath_program {
 	PROGRAM_TC_EGRESS_BARE, /* link layers without a header */
 	PROGRAM_TC_INGRESS_BARE,
 	_PROGRAM_HOOK_MAX,
-	PROGRAM_DROP = _PROGRAM_HOOK_MAX, /* a tracepoint's: drops.h attaches it */
+	PROGRAM_DROP = _PROGRAM_HOOK_MAX, /* tracepoints': drops.h attaches them */
+	PROGRAM_XDP_EXCEPTION,
 	_PROGRAM_MAX,
 };
 
@@ -55,6 +56,13 @@ struct datapath *datapath_free(struct datapath *datapath);
 DEFINE_CLEANUP(struct datapath *, datapath_free)
 
 const struct kernel_features *datapath_features(const struct datapath *datapath);
+/* Maps that others read; -1 where drops are not traced. */
+enum datapath_map {
+	MAP_DROP_COUNTS,
+	MAP_XDP_EXCEPTIONS,
+};
+
+int datapath_map_fd(const struct datapath *datapath, enum datapath_map map);
 int datapath_program_fd(const struct datapath *datapath, enum datapath_program program);
 
 /* For clsact: a stub that calls the program for as long as this process lives.  Not for PROGRAM_XDP. */
@@ -98,9 +106,3 @@ int datapath_counts(const struct datapath *datapath, enum flow_point point, stru
 typedef void (*datapath_visit)(void *userdata, const struct reason_key *key,
 			       const struct reason_count *count);
 int datapath_unrecorded(const struct datapath *datapath, datapath_visit visit, void *userdata);
-
-/* Calls `visit` for each reason for which packets were dropped, summed over the CPUs. */
-typedef void (*datapath_drop_visit)(void *userdata, uint16_t reason,
-				    const struct drop_count *count);
-int datapath_drop_counts(const struct datapath *datapath, datapath_drop_visit visit,
-			 void *userdata);

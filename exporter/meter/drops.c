@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 struct drops {
 	int link;
+	int exceptions; /* the link of the other tracepoint; -1 where the kernel does not have it */
 };
 
 /* Arguments of the tracepoint, of which BTF has a typedef of a function; 0: there is no such. */
@@ -64,6 +66,8 @@ int drops_probe(struct drops_kernel *ret, const char **ret_why)
 		return -EOPNOTSUPP;
 	}
 	arguments = count_arguments(btf);
+	kernel.xdp_exception =
+		btf__find_by_name_kind(btf, "btf_trace_xdp_exception", BTF_KIND_TYPEDEF) >= 0;
 	btf__free(btf);
 	if (arguments < 3) {
 		*ret_why = "the kernel gives no reasons for drops (Linux 5.17 and newer do)";
@@ -81,19 +85,58 @@ int drops_new(struct drops **ret, const struct datapath *datapath)
 
 	if (!d)
 		return -ENOMEM;
+	d->exceptions = -1;
 	d->link = bpf_raw_tracepoint_open(NULL, datapath_program_fd(datapath, PROGRAM_DROP));
 	if (d->link < 0)
 		return d->link;
+	d->exceptions =
+		bpf_raw_tracepoint_open(NULL, datapath_program_fd(datapath, PROGRAM_XDP_EXCEPTION));
 	*ret = TAKE_PTR(d);
 	return 0;
 }
 
 struct drops *drops_free(struct drops *d)
 {
-	if (d)
+	if (d) {
 		closep(&d->link);
+		closep(&d->exceptions);
+	}
 	free(d);
 	return NULL;
+}
+
+int drops_counts(const struct datapath *datapath, drops_visit visit, void *userdata)
+{
+	int fd = datapath_map_fd(datapath, MAP_DROP_COUNTS), cpus = libbpf_num_possible_cpus(), r;
+	_cleanup_(freep) struct drop_count *counts = NULL;
+	struct drop_count sum;
+
+	if (fd < 0 || cpus < 0)
+		return fd < 0 ? 0 : cpus;
+	counts = calloc((size_t)cpus, sizeof(*counts));
+	if (!counts)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < DROP_REASON_MAX; i++) {
+		r = bpf_map_lookup_elem(fd, &i, counts);
+		if (r < 0)
+			return r;
+		sum = (struct drop_count){0};
+		for (int cpu = 0; cpu < cpus; cpu++) {
+			sum.packets += counts[cpu].packets;
+			sum.octets += counts[cpu].octets;
+		}
+		if (sum.packets)
+			visit(userdata, (uint16_t)i, &sum);
+	}
+	return 0;
+}
+
+uint64_t drops_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex)
+{
+	int fd = datapath_map_fd(datapath, MAP_XDP_EXCEPTIONS);
+	uint64_t count;
+
+	return fd >= 0 && bpf_map_lookup_elem(fd, &ifindex, &count) == 0 ? count : 0;
 }
 
 int drops_missed(const struct datapath *datapath, uint64_t *ret)

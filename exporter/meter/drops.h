@@ -7,12 +7,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/util.h"
+#include "xdp/flow.h"
 
 struct datapath;
 struct drops;
 
 /* What the tracer is told of the kernel it runs on. */
 struct drops_kernel {
+	bool xdp_exception;	/* there is such a tracepoint */
 	bool socket;		/* the tracepoint also gives the receiving socket (6.11) */
 	uint32_t own_namespace; /* inode of the network namespace of this process; 0: unknown */
 	/* Code of skb_release_data(); 0 where /proc/kallsyms is closed (CAP_SYSLOG opens it). */
@@ -32,6 +34,16 @@ int drops_new(struct drops **ret, const struct datapath *datapath);
 /* Detaches. */
 struct drops *drops_free(struct drops *drops);
 DEFINE_CLEANUP(struct drops *, drops_free)
+
+/* Calls `visit` for each reason for which packets were dropped since load, summed over the CPUs.  -errno. */
+typedef void (*drops_visit)(void *userdata, uint16_t reason, const struct drop_count *count);
+int drops_counts(const struct datapath *datapath, drops_visit visit, void *userdata);
+
+/*
+ * Frames that XDP programs of this namespace's interface lost since load: aborted, or a failed redirect or
+ * transmission (tracepoint xdp:xdp_exception), anybody's programs.  0 where drops are not traced.
+ */
+uint64_t drops_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex);
 
 /*
  * Drops of which the program saw nothing, since load: one that happens on a CPU while the program is busy

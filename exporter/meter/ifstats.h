@@ -13,7 +13,8 @@ struct nlmsghdr;
 
 /*
  * Fields of struct rtnl_link_stats64 by their names (linux/if_link.h), each a loss but for the packets, and the drops
- * of the root and of the ingress or clsact qdisc (struct gnet_stats_queue, linux/gen_stats.h).
+ * of the root and of the ingress or clsact qdisc (struct gnet_stats_queue, linux/gen_stats.h).  xdp_exceptions are what
+ * their reader puts in (drops.h).
  */
 #define IFSTATS_LINK(X) \
 	X(rx_packets, false) \
@@ -27,7 +28,8 @@ struct nlmsghdr;
 #define IFSTATS(X) \
 	IFSTATS_LINK(X) \
 	X(qdisc_drops, true) \
-	X(ingress_qdisc_drops, true)
+	X(ingress_qdisc_drops, true) \
+	X(xdp_exceptions, true)
 
 enum ifstat {
 #define X(name, loss) IFSTAT_##name,

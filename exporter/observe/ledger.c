@@ -97,7 +97,7 @@ static void add_drop_reason(void *userdata, uint16_t reason, const struct drop_c
 
 int ledger_read_reasons(struct ledger_reasons *ret, const struct datapath *datapath)
 {
-	return datapath_drop_counts(datapath, add_drop_reason, ret);
+	return drops_counts(datapath, add_drop_reason, ret);
 }
 
 static void add(struct ledger_amount *sum, uint64_t packets, uint64_t octets)

@@ -5,12 +5,14 @@ import contextlib
 import json
 import re
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 import program
 import tap
 import traffic
-from sandbox import Sandbox, wait_until
+from sandbox import Sandbox, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER, AWAY = '10.83.0.1', '10.83.0.2', '10.83.1.2'
@@ -169,6 +171,22 @@ def test_removed():
             ledger = daemon.stop()
     check(first > 0 and second > 0, f'no drops: {first} {second}')
     check_equal('qdisc_drops', interface(ledger, 'm0')['qdisc_drops'], first + second)
+
+
+def test_xdp_exceptions():
+    """Frames that somebody's XDP program aborts are in no other counter, and in no hook of ours."""
+    source = '__attribute__((section("xdp"), used)) int abort_all(void *ctx) { return 0; }'
+    with network() as box, scratch() as directory:
+        program_object = Path(directory) / 'abort.o'
+        subprocess.run(['clang-14', '-target', 'bpf', '-O2', '-x', 'c', '-', '-c', '-o', program_object], input=source,
+                       text=True, check=True)
+        with program.Daemon(box, 'meter', '--interface', 'm0', drops='on') as daemon:
+            box.ip('meter', 'link', 'set', 'dev', 'm0', 'xdp', 'obj', program_object, 'sec', 'xdp')
+            send_frames(box, 7, UNKNOWN, bytes(60))
+            time.sleep(0.5)
+            ledger = daemon.stop()
+    check_equal('seen', ledger['directions']['ingress']['seen'], 0)
+    check_equal('xdp_exceptions', interface(ledger, 'm0')['xdp_exceptions'], 7)
 
 
 def test_text():
