@@ -271,7 +271,7 @@ def unread(net):
                 net.send(drops.udp(*ends, ports))
             sock.recv(1)
             time.sleep(SETTLE_SECONDS)
-        expected.add(key(UDP, *ends, ports), 'NOT_SPECIFIED', COUNT, COUNT * size_of(version, 32))
+        expected.add(key(UDP, *ends, ports), 'NOT_SPECIFIED', COUNT, COUNT * size_of(version, 32), place='in')
     return expected
 
 
