@@ -102,48 +102,69 @@ struct {
 	__type(value, struct drop_count);
 } drop_counts SEC(".maps");
 
-/* Inodes of namespaces begin below PROC_DYNAMIC_FIRST (include/linux/proc_ns.h): what is less is none. */
+/* Inodes of namespaces lie from below PROC_DYNAMIC_FIRST (include/linux/proc_ns.h) on; what is beyond is half a pointer. */
 #define NAMESPACE_MIN 0xefffff00
+#define NAMESPACE_MAX 0xfff00000
 
-static __always_inline __u32 namespace_of(const struct net *net)
+/*
+ * Only the skb itself may be read directly.  What hangs on it need not be what its type says, and some kernels
+ * trust that type: then a plain load would take the machine down where a helper's reads 0.
+ */
+static __always_inline __u32 namespace_of(struct net *net)
 {
-	__u32 inode = net->ns.inum;
+	__u32 inode = BPF_CORE_READ(net, ns.inum);
 
-	return inode >= NAMESPACE_MIN ? inode : 0;
+	return inode >= NAMESPACE_MIN && inode < NAMESPACE_MAX ? inode : 0;
 }
 
-/* A packet that was made here gets its device late, after the firewall; its route has it before. */
-static __always_inline void drop_route(struct drop *d, const struct sk_buff *skb)
+static __always_inline __u32 namespace_of_socket(struct sock *sk)
 {
-	struct dst_entry *dst = (void *)(skb->_skb_refdst & ~DST_NOREF);
-	struct net_device *dev = BPF_CORE_READ(dst, dev);
-
-	d->ifindex = BPF_CORE_READ(dev, ifindex);
-	d->namespace = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	return sk ? namespace_of(BPF_CORE_READ(sk, __sk_common.skc_net.net)) : 0;
 }
 
 /*
  * An skb in a socket's queue, or one that waits for its other fragments, has other things in the place of its
- * device, be they no address, of which 0 is read, or one of something else, in which no namespace is found.
- * Of such a packet the index of the interface by which it came is known, which without a namespace means nothing.
+ * device: it is believed where a namespace is found behind it, and not another one than the receiver's.  A packet
+ * that was made here gets its device late, after the firewall; its route has it before.
  */
+static __always_inline struct net_device *drop_device(struct drop *d, const struct sk_buff *skb)
+{
+	struct dst_entry *dst = (void *)(skb->_skb_refdst & ~DST_NOREF);
+	struct net_device *dev = skb->dev;
+	__u32 namespace;
+
+	if (!dev && !skb->skb_iif)
+		dev = BPF_CORE_READ(dst, dev);
+	namespace = namespace_of(BPF_CORE_READ(dev, nd_net.net));
+	if (!namespace || (d->namespace && d->namespace != namespace))
+		return NULL;
+	d->namespace = namespace;
+	return dev;
+}
+
+/* The link layer's header has been taken off: what is on its way out has none yet, or begins with it. */
+static __always_inline int drop_has_arrived(const struct sk_buff *skb)
+{
+	__u32 mac = skb->mac_header;
+
+	return skb->skb_iif ||
+	       (mac != 0 && mac != HEADER_UNSET && skb->data - skb->head > (long)mac);
+}
+
 static __always_inline void drop_place(struct drop *d, struct sk_buff *skb, struct sock *rx_sk)
 {
-	struct net_device *dev = skb->dev;
 	__u32 arrived = skb->skb_iif;
-	struct sock *sk = skb->sk;
+	struct net_device *dev;
 
-	d->namespace = dev ? namespace_of(dev->nd_net.net) : 0;
-	d->ifindex = d->namespace ? dev->ifindex : 0;
-	if (!dev && !arrived)
-		drop_route(d, skb);
-	if (!d->namespace && sk)
-		d->namespace = namespace_of(sk->__sk_common.skc_net.net);
-	if (!d->namespace && rx_sk)
-		d->namespace = namespace_of(rx_sk->__sk_common.skc_net.net);
+	d->namespace = namespace_of_socket(rx_sk);
+	dev = drop_device(d, skb);
+	if (!d->namespace)
+		d->namespace =
+			namespace_of_socket(skb->sk); /* the sender's, be it from another one */
+	d->ifindex = dev ? BPF_CORE_READ(dev, ifindex) : 0;
 	/* made here, or on its way out by another interface */
 	d->kind = FLOW_DROP;
-	if (!arrived || (d->ifindex && d->ifindex != arrived))
+	if (!drop_has_arrived(skb) || (arrived && d->ifindex && d->ifindex != arrived))
 		d->kind |= FLOW_EGRESS;
 	if (!d->ifindex && d->namespace)
 		d->ifindex = arrived;
@@ -237,11 +258,13 @@ static __always_inline void account_drop(struct drop *d, struct packet *p, struc
 
 /*
  * The kernel reports the members of a packet's fragment list too, as drops without a reason, be the packet
- * delivered or dropped, which has been reported by itself.
+ * delivered or dropped, which has been reported by itself.  Before 6.3 the function that walks the list does.
  */
-static __always_inline int drop_is_part(__u64 location)
+static __always_inline int drop_is_part(__u64 location, __u32 reason)
 {
-	return location - config.release_start < config.release_size;
+	return location - config.release.start < config.release.size ||
+	       (reason == config.not_specified &&
+		location - config.release_list.start < config.release_list.size);
 }
 
 SEC("?tp_btf/kfree_skb")
@@ -255,7 +278,7 @@ int flowtally_drop(__u64 *ctx)
 	int reason = REASON_EXCLUDED;
 	struct packet p;
 
-	if (!count || !d || drop_is_part(ctx[1]))
+	if (!count || !d || drop_is_part(ctx[1], ctx[2]))
 		return 0;
 	drop_place(d, skb, rx_sk);
 	if (config.drop_namespace && d->namespace && d->namespace != config.drop_namespace) {

@@ -182,6 +182,12 @@ struct drop_count {
 	__u64 octets; /* IP layer; of the excluded and of those without a flow all that is in memory */
 };
 
+/* Where a function of the kernel is; 0, 0: unknown. */
+struct code_range {
+	__u64 start;
+	__u64 size; /* octets */
+};
+
 /*
  * Set before load, constant afterwards.  A bank holds `entries`; an LRU map starts to evict when each
  * CPU's private list has taken its share of free nodes, so inserts stop at `limit`, below that point.
@@ -189,13 +195,15 @@ struct drop_count {
 struct datapath_config {
 	__u32 limit[_BANK_USE_MAX];	 /* inserts per bank and interval before refusing */
 	__u32 high_water[_BANK_USE_MAX]; /* inserts at which userspace is woken for an early swap */
-	__u64 release_start; /* where skb_release_data() is, which frees the parts of a packet; 0: unknown */
-	__u64 release_size;   /* octets */
+	struct code_range release;	 /* skb_release_data(), which frees the parts of a packet */
+	struct code_range
+		release_list; /* kfree_skb_list_reason(), which it calls for its fragment list */
+	__u32 not_specified;  /* the kernel's code for a drop without a reason */
 	__u32 drop_namespace; /* inode of the exporter's own network namespace; 0: unknown */
 	__u8 drop_everywhere; /* drops of other namespaces count too */
 	__u8 drop_socket;     /* the kernel tells the receiving socket of a drop (6.11) */
 	__u8 xdp_frags;	      /* the XDP program is loaded for multi-buffer frames */
-	__u8 spare[5];
+	__u8 spare;
 	__u8 drop_excluded[DROP_REASON_MAX]; /* by drop_reason_pack(): counted, but not recorded */
 };
 

@@ -7,6 +7,24 @@
 
 #define WORD_MAX 64
 
+/* What has no name is of class other. */
+static void mark_class(struct drop_reasons *names, enum drop_class class, uint8_t *marks,
+		       uint8_t mark)
+{
+	bool named[DROP_REASON_MAX] = {false};
+
+	for (unsigned int i = 0; i < drop_reasons_count(names); i++) {
+		uint16_t packed = drop_reason_pack(drop_reasons_at(names, i)->code);
+
+		named[packed] = true;
+		if (drop_reasons_at(names, i)->class == class)
+			marks[packed] = mark;
+	}
+	for (unsigned int i = 0; class == DROP_OTHER && i < DROP_REASON_MAX; i++)
+		if (!named[i])
+			marks[i] = mark;
+}
+
 /* All of a class, or one reason; a name that other kernels have matches nothing here. */
 static int mark_word(struct drop_reasons *names, const char *word, uint8_t *marks, uint8_t mark)
 {
@@ -14,9 +32,7 @@ static int mark_word(struct drop_reasons *names, const char *word, uint8_t *mark
 	enum drop_class class;
 
 	if (drop_class_parse(&class, word) == 0) {
-		for (unsigned int i = 0; i < drop_reasons_count(names); i++)
-			if (drop_reasons_at(names, i)->class == class)
-				marks[drop_reason_pack(drop_reasons_at(names, i)->code)] = mark;
+		mark_class(names, class, marks, mark);
 		return 0;
 	}
 	if (!reason)

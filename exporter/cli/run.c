@@ -312,10 +312,10 @@ static int make_cache(struct run *r, enum bank_use use)
 	int error = cache_new(&r->caches[use], &options);
 
 	if (error < 0)
-		return log_errno(
-			LOG_ERR, error,
-			"cannot make a cache of %u flows, choose a smaller --cache-entries",
-			options.entries);
+		return log_errno(LOG_ERR, error,
+				 "cannot make a cache of %u flows, choose a smaller --%s",
+				 options.entries,
+				 use == BANK_DROPS ? "drop-entries" : "cache-entries");
 	return 0;
 }
 
@@ -446,8 +446,9 @@ static void finish(struct run *r)
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
 	hooks_freep(&r->hooks);
 	for (size_t i = 0; i < r->ifstats.count; i++)
-		r->ifstats.interfaces[i].counters[IFSTAT_xdp_exceptions] =
-			drops_xdp_exceptions(r->datapath, r->ifstats.interfaces[i].ifindex);
+		if (r->ifstats.interfaces[i].ifindex)
+			r->ifstats.interfaces[i].counters[IFSTAT_xdp_exceptions] =
+				drops_xdp_exceptions(r->datapath, r->ifstats.interfaces[i].ifindex);
 	ifstats_read(&r->ifstats); /* failing that, what is some seconds old stays */
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */

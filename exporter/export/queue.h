@@ -80,6 +80,12 @@ static inline bool queue_has_room(const struct queue *q)
 	return q->count + q->reserved < q->slots;
 }
 
+/* Likewise, for records that are to leave half of it to others. */
+static inline bool queue_has_share(const struct queue *q)
+{
+	return q->count + q->reserved < q->slots / 2;
+}
+
 void queue_push(struct queue *q, struct message *m);
 
 /* The i-th oldest, i < count. */

@@ -45,14 +45,20 @@ void stream_done(struct stream *s)
 	pool_done(&s->pool);
 }
 
+/* A storm of drops leaves half of each queue to flows. */
+static bool has_room(const struct collector *c, enum flow_family family)
+{
+	return family >= _FAMILY_FLOW_MAX ? queue_has_share(c->queue) : queue_has_room(c->queue);
+}
+
 /* With a place for it at each member that has room; NULL when none has. */
-static struct message *open_message(struct stream *s, const struct flow_template *template)
+static struct message *open_message(struct stream *s, enum flow_family family)
 {
 	struct message *m;
 	uint32_t members = 0;
 
 	for (unsigned int i = 0; i < s->count; i++)
-		if (queue_has_room(s->members[i]->queue))
+		if (has_room(s->members[i], family))
 			members |= 1u << i;
 	if (!members)
 		return NULL;
@@ -62,7 +68,7 @@ static struct message *open_message(struct stream *s, const struct flow_template
 	for (unsigned int i = 0; i < s->count; i++)
 		s->members[i]->queue->reserved += members >> i & 1;
 	m->members = members;
-	m->template = template;
+	m->template = &s->profile->templates[family];
 	m->base_ms = s->base_ms;
 	return m;
 }
@@ -126,7 +132,7 @@ static struct message *find_message(struct stream *s, const struct flow *flow, i
 		m = NULL;
 	}
 	if (!m)
-		m = s->open[family] = open_message(s, &s->profile->templates[family]);
+		m = s->open[family] = open_message(s, family);
 	return m;
 }
 
@@ -157,7 +163,7 @@ bool stream_has_room(const struct stream *s, unsigned int member, const struct f
 {
 	const struct message *m = s->open[flow_family(flow)];
 
-	return m ? m->members >> member & 1 : queue_has_room(s->members[member]->queue);
+	return m ? m->members >> member & 1 : has_room(s->members[member], flow_family(flow));
 }
 
 void stream_flush(struct stream *s)

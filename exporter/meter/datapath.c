@@ -165,8 +165,12 @@ static int configure_drops(struct datapath *d, const struct datapath_options *op
 
 	config->drop_socket = kernel->socket;
 	config->drop_namespace = kernel->own_namespace;
-	config->release_start = kernel->release_start;
-	config->release_size = kernel->release_size;
+	config->release = kernel->release;
+	config->release_list = kernel->release_list;
+	config->not_specified = kernel->not_specified;
+	if (!kernel->release.size)
+		log_info("/proc/kallsyms is closed (CAP_SYSLOG opens it): parts of reassembled "
+			 "packets show as drops, NOT_SPECIFIED");
 	config->drop_everywhere = options->drops_everywhere;
 	if (options->drop_excluded)
 		memcpy(config->drop_excluded, options->drop_excluded,

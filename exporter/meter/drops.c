@@ -35,24 +35,47 @@ static uint32_t own_namespace(void)
 	return stat("/proc/self/ns/net", &st) == 0 ? (uint32_t)st.st_ino : 0;
 }
 
-/* A compiler may have put ".isra.0" or the like behind the name.  Symbols of the kernel come by address. */
-static void find_release(struct drops_kernel *k)
+/* The function itself, or what a compiler made of it (".isra.0"), but not the part it has put aside. */
+static bool is_function(const char *symbol, const char *name)
 {
+	size_t length = strlen(name);
+
+	return !strncmp(symbol, name, length) &&
+	       (!symbol[length] || (symbol[length] == '.' && !strstr(symbol, ".cold")));
+}
+
+/* Symbols of the kernel come by address, so that the next one is where a function ends. */
+static void find_code(struct drops_kernel *k)
+{
+	const char *const names[] = {"skb_release_data", "kfree_skb_list_reason"};
+	struct code_range *const ranges[] = {&k->release, &k->release_list};
 	_cleanup_(fclosep) FILE *file = fopen("/proc/kallsyms", "re");
 	unsigned long long address;
-	char line[512], name[256];
+	char line[512], symbol[256];
 
 	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%llx %*c %255[^ .\t\n]", &address, name) != 2 || !address)
+		if (sscanf(line, "%llx %*c %255s", &address, symbol) != 2 || !address)
 			continue;
-		if (k->release_start && address > k->release_start) {
-			k->release_size = address - k->release_start;
-			return;
+		for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+			if (ranges[i]->start && !ranges[i]->size && address > ranges[i]->start)
+				ranges[i]->size = address - ranges[i]->start;
+			if (!ranges[i]->start && is_function(symbol, names[i]))
+				ranges[i]->start = address;
 		}
-		if (!strcmp(name, "skb_release_data"))
-			k->release_start = address;
 	}
-	k->release_start = 0;
+}
+
+static uint32_t find_not_specified(const struct btf *btf)
+{
+	int id = btf__find_by_name_kind(btf, "skb_drop_reason", BTF_KIND_ENUM);
+	const struct btf_type *type = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+	const struct btf_enum *e = type ? btf_enum(type) : NULL;
+
+	for (unsigned int i = 0; type && i < btf_vlen(type); i++)
+		if (!strcmp(btf__name_by_offset(btf, e[i].name_off),
+			    "SKB_DROP_REASON_NOT_SPECIFIED"))
+			return (uint32_t)e[i].val;
+	return UINT32_MAX;
 }
 
 int drops_probe(struct drops_kernel *ret, const char **ret_why)
@@ -66,6 +89,7 @@ int drops_probe(struct drops_kernel *ret, const char **ret_why)
 		return -EOPNOTSUPP;
 	}
 	arguments = count_arguments(btf);
+	kernel.not_specified = find_not_specified(btf);
 	kernel.xdp_exception =
 		btf__find_by_name_kind(btf, "btf_trace_xdp_exception", BTF_KIND_TYPEDEF) >= 0;
 	btf__free(btf);
@@ -74,7 +98,7 @@ int drops_probe(struct drops_kernel *ret, const char **ret_why)
 		return -EOPNOTSUPP;
 	}
 	kernel.socket = arguments >= 4;
-	find_release(&kernel);
+	find_code(&kernel);
 	*ret = kernel;
 	return 0;
 }

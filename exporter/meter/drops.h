@@ -17,9 +17,10 @@ struct drops_kernel {
 	bool xdp_exception;	/* there is such a tracepoint */
 	bool socket;		/* the tracepoint also gives the receiving socket (6.11) */
 	uint32_t own_namespace; /* inode of the network namespace of this process; 0: unknown */
-	/* Code of skb_release_data(); 0 where /proc/kallsyms is closed (CAP_SYSLOG opens it). */
-	uint64_t release_start;
-	uint64_t release_size;
+	/* See struct datapath_config; unknown where /proc/kallsyms is closed (CAP_SYSLOG opens it). */
+	struct code_range release;
+	struct code_range release_list;
+	uint32_t not_specified;
 };
 
 /*

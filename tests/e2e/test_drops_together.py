@@ -456,7 +456,7 @@ def test_wrong_words():
 
 
 def test_privileges():
-    """Without CAP_PERFMON flows are metered all the same, unless drops are asked for."""
+    """Without CAP_PERFMON nothing can be loaded, and the error says so."""
     prefix = ('setpriv', '--bounding-set', '-perfmon,-sys_admin', '--inh-caps', '-perfmon,-sys_admin')
     with Sandbox('router') as box:
         box.ip('router', 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'd1')
