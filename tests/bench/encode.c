@@ -185,7 +185,7 @@ static int export_all(const char *const urls[2], const char *profile, uint32_t r
 static int to_udp(const char *scheme, const char *profile, unsigned int members, uint32_t records,
 		  uint64_t *ret_ns)
 {
-	struct receiver receivers[2];
+	struct receiver receivers[2] = {0};
 	char urls[2][64];
 	const char *list[2] = {urls[0], members > 1 ? urls[1] : NULL};
 	int r = 0;
@@ -210,7 +210,7 @@ static int to_socket(const struct flow_template *t, uint32_t records, uint64_t *
 	struct iovec part = {data, 20 + each * t->length[PROTOCOL_IPFIX]};
 	struct mmsghdr messages[64] = {0};
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct receiver receiver;
+	struct receiver receiver = {0};
 	uint64_t start;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), r = receiver_open(&receiver);
 
@@ -312,7 +312,7 @@ static int run_protocol(const struct profile *profile, unsigned int which, unsig
 			unsigned int round, uint32_t records)
 {
 	const char *scheme = schemes[protocol], *name = profile_names[which];
-	uint64_t ns;
+	uint64_t ns = 0;
 	int r = 0;
 
 	for (unsigned int members = 1; members <= 2 && r == 0; members++) {
@@ -332,7 +332,7 @@ static int run_profile(unsigned int which, unsigned int round, uint32_t records)
 {
 	const char *urls[2] = {"file:///dev/null", NULL}, *name = profile_names[which];
 	struct profile *profile;
-	uint64_t ns;
+	uint64_t ns = 0;
 	int r = profile_new(&profile, profiles[which], ENTERPRISE_DEFAULT, false, NULL);
 
 	for (unsigned int p = 0; p < ARRAY_SIZE(protocols) && r == 0; p++)
