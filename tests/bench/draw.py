@@ -88,7 +88,7 @@ def bars(title, unit_y, label_x, groups, parts):
                         f'height="{place(base) - top:.1f}" fill="{color}"/>')
             base += max(value, 0)
         body.append(text(x, place(base) - 6, note, size=12))
-        body.append(text(x, HEIGHT - BOTTOM + 18, name, size=12))
+        body.append(text(x, HEIGHT - BOTTOM + 18, name, size=10))
     for number, (part, color) in enumerate(zip(parts, COLORS)):
         y = TOP + 12 + 20 * number
         body.append(f'<rect x="{WIDTH - RIGHT + 16}" y="{y - 8}" width="16" height="12" fill="{color}"/>')
@@ -124,9 +124,9 @@ def pictures(result):
     if maps:
         drawn['maps.svg'] = curves('Types of map: ns per packet, XDP, alone', 'flows', 'ns per packet', maps)
     for load in dict.fromkeys(row['load'] for row in result.get('peers', [])):
-        groups = {row['name']: (f'{row["accounted_share"]:.1%} counted', [row['path_seconds'], row['daemon_seconds']])
+        groups = {row['name']: (f'{row["accounted_share"]:.1%}', [row['path_seconds'], row['daemon_seconds']])
                   for row in result['peers'] if row['load'] == load and row['name'] != 'none'}
-        title = f'CPU seconds for a million packets, {load}'
+        title = f'CPU seconds for a million packets, {load}; above: packets counted'
         drawn[f'peers-{load.split()[0]}.svg'] = bars(title, 'CPU seconds', 'exporter', groups,
                                                      ['on the path', 'in the exporter'])
     return drawn
