@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include "exporter/log.h"
 #include "exporter/loop.h"
+#include "exporter/meter/drop_reason.h"
 #include "tests/unit/exporting.h"
 
 static void drain_to(const char *listen_at, const char *host)
@@ -177,6 +178,31 @@ static void test_queue_full(void **state)
 	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 4 * 16);
 	give(100);
 	assert_int_equal(stats()->queued.records, 16 * 16);
+	stop();
+}
+
+/* However many drops come, half of the queue is for flows. */
+static void test_queue_share(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	const struct flow drop = {.key.kind = FLOW_DROP,
+				  .record = {.packets = 1, .octets = 60},
+				  .drop = &drop_reason_texts[0]};
+
+	(void)state;
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.queue_messages = 16, .drops = true}, loop);
+	add_udp("127.0.0.1", closed_port());
+	for (unsigned int i = 0; i < 16 * 12; i++) { /* 12 fill a message */
+		given.records++;
+		given.packets += drop.record.packets;
+		given.octets += drop.record.octets;
+		exports_flow(exports, &drop);
+	}
+	assert_int_equal(stats()->queued.records, 8 * 12);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 8 * 12);
+	give_messages(9);
+	assert_int_equal(stats()->queued.records, 8 * 12 + 8 * 16);
 	stop();
 }
 
@@ -439,7 +465,7 @@ int main(void)
 		TEST(test_queue_full),	   TEST(test_blocking),	    TEST(test_stalled),
 		TEST(test_stalled_drains), TEST(test_unresolvable), TEST(test_eagain),
 		TEST(test_room),	   TEST(test_send_error),   TEST(test_reconnect),
-		TEST(test_options),
+		TEST(test_options),	   TEST(test_queue_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
