@@ -42,28 +42,6 @@ static void print_reasons(FILE *file, const struct ledger *ledger, const uint64_
 	}
 }
 
-/* " + ignored 12 (excluded 10, arp 2)" */
-static void print_unrecorded(FILE *file, const struct ledger *ledger, bool refused)
-{
-	const struct reason_count *counts = ledger->reasons[POINT_DROP];
-	const char *separator = " (";
-	uint64_t sum = 0;
-
-	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
-		if (flow_reason_refused((enum flow_reason)i) == refused)
-			sum += counts[i].packets;
-	fprintf(file, " + %s %" PRIu64, refused ? "refused" : "ignored", sum);
-	for (int i = REASON_NONE + 1; sum && i < _REASON_MAX; i++) {
-		if (flow_reason_refused((enum flow_reason)i) != refused || !counts[i].packets)
-			continue;
-		fprintf(file, "%s%s %" PRIu64, separator, flow_reason_name((enum flow_reason)i),
-			(uint64_t)counts[i].packets);
-		separator = ", ";
-	}
-	if (sum)
-		fprintf(file, ")");
-}
-
 void drop_print_summary(FILE *file, const struct ledger *ledger, const uint64_t *shown)
 {
 	const struct ledger_side *side = &ledger->sides[BANK_DROPS];
@@ -75,8 +53,7 @@ void drop_print_summary(FILE *file, const struct ledger *ledger, const uint64_t 
 	fprintf(file, "drops: %sseen %" PRIu64 " packets = accounted %" PRIu64,
 		ledger_balanced(ledger) ? "" : "THE LEDGER DOES NOT BALANCE; ",
 		ledger->seen[POINT_DROP], ledger->accounted[POINT_DROP].packets);
-	print_unrecorded(file, ledger, false);
-	print_unrecorded(file, ledger, true);
+	ledger_print_unrecorded(ledger, BANK_DROPS, file);
 	fprintf(file,
 		"; shown %" PRIu64 ", evicted %" PRIu64 ", drain_error %" PRIu64
 		"; drops missed %" PRIu64 "\n",

@@ -265,6 +265,12 @@ static void print_class(const struct ledger *l, enum bank_use use, bool refused,
 		fprintf(file, ")");
 }
 
+void ledger_print_unrecorded(const struct ledger *l, enum bank_use use, FILE *file)
+{
+	print_class(l, use, false, file);
+	print_class(l, use, true, file);
+}
+
 static uint64_t collector_lost(const struct collector_stats *c)
 {
 	uint64_t lost = 0;
@@ -308,8 +314,7 @@ static void print_side(const struct ledger *l, enum bank_use use, FILE *file)
 	const struct ledger_side *side = &l->sides[use];
 
 	fprintf(file, "seen %" PRIu64 " packets = accounted %" PRIu64, seen(l, use), all.packets);
-	print_class(l, use, false, file);
-	print_class(l, use, true, file);
+	ledger_print_unrecorded(l, use, file);
 	fprintf(file,
 		"; accounted (%" PRIu64 " octets) = in records %" PRIu64 " + cache %" PRIu64
 		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64,

@@ -76,6 +76,9 @@ uint64_t ledger_lost(const struct ledger *ledger);
 /* Both identities hold, and the one of each collector. */
 bool ledger_balanced(const struct ledger *ledger);
 
+/* " + ignored 12 (arp 10, llc 2) + refused 0", of flows or of drops. */
+void ledger_print_unrecorded(const struct ledger *ledger, enum bank_use use, FILE *file);
+
 /* One readable line, without the newline. */
 void ledger_print_text(const struct ledger *ledger, FILE *file);
 
