@@ -38,6 +38,8 @@ RULES = '''table inet drops {
 table netdev tags {
   chain first { type filter hook ingress device "r0" priority 0; vlan id 7 drop; }
 }'''
+# Whether the machine has it mounted or not; nobody else sees it.
+WITH_TRACEFS = 'mount -t tracefs tracefs /sys/kernel/tracing; exec bpftrace -e "$1"'
 TRACE = '''tracepoint:skb:kfree_skb {
   $skb = (struct sk_buff *)args->skbaddr;
   if ($skb->dev->nd_net.net->ns.inum == NAMESPACE) { @[args->reason] = count(); }
@@ -185,7 +187,8 @@ class Tracer:
         self.output = Path(directory) / 'bpftrace'
         script = TRACE.replace('NAMESPACE', str(namespace_of(box)))
         with open(self.output, 'wb') as file:
-            self.process = subprocess.Popen(['bpftrace', '-e', script], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            self.process = subprocess.Popen(['unshare', '--mount', 'sh', '-c', WITH_TRACEFS, 'sh', script],
+                                            stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         wait_until(lambda: 'ready' in self.text() or self.process.poll() is not None, 60, 'bpftrace')
 
     def text(self):
