@@ -68,8 +68,8 @@ class Limits(Tree):
 
     def test_files(self):
         top = '/* SPDX-License-Identifier: Apache-2.0 */\n'
-        self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 499), 0)
-        self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 500), 1)
+        self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 799), 0)
+        self.assertEqual(self.found('exporter/a.c', top + 'int a;\n' * 800), 1)
         self.assertEqual(self.found('exporter/a.c', top + '\t' * 16 + 'a\n'), 1)
 
     def test_functions(self):
