@@ -133,10 +133,9 @@ static void say_tc_error(bool tcx, const char *what, int r, char *ret, size_t si
 		snprintf(ret, size,
 			 "%s: another flowtally has its clsact filter there: stop it first", what);
 	else if (r == -EEXIST && !tcx)
-		snprintf(
-			ret, size,
-			"%s: a foreign clsact filter is at priority 2 handle 0xf10a: remove it",
-			what);
+		snprintf(ret, size,
+			 "%s: a foreign clsact filter is at priority 2 handle 0xf10a: remove it",
+			 what);
 	else if (r == -EPERM || r == -EACCES)
 		snprintf(ret, size, "%s: %s: CAP_NET_ADMIN is needed", what, strerror(-r));
 	else
@@ -151,8 +150,7 @@ static int attach_tc(struct interface *i, struct interface_context *c,
 {
 	const char *what = direction == DIRECTION_INGRESS ? "ingress TC" : "egress TC";
 	struct hook *hook = direction == DIRECTION_INGRESS ? &i->ingress : &i->egress;
-	enum hook_kind *kind =
-		direction == DIRECTION_INGRESS ? &i->view.ingress : &i->view.egress;
+	enum hook_kind *kind = direction == DIRECTION_INGRESS ? &i->view.ingress : &i->view.egress;
 	int r = hook_attach_tc(hook, c->datapath, i->view.ifindex, direction, i->bare);
 
 	if (r < 0) {
