@@ -101,6 +101,11 @@ struct parse_extension {
 	__be16 fragment;
 } PARSE_HEADER;
 
+struct parse_option {
+	__u8 type;
+	__u8 length; /* of what follows; an option of type 0 is one octet, without it */
+} PARSE_HEADER;
+
 struct parse_jumbo {
 	__u8 next;
 	__u8 length;
@@ -109,14 +114,12 @@ struct parse_jumbo {
 	__be32 payload;
 } PARSE_HEADER;
 
+/* As far as its flags: a capture may end behind them. */
 struct parse_tcp {
 	__be32 src_dst; /* both ports */
 	__be32 sequence;
 	__be32 ack;
 	__be16 offset_flags;
-	__be16 window;
-	__be16 checksum;
-	__be16 urgent;
 } PARSE_HEADER;
 
 struct parse_ports {
@@ -182,6 +185,7 @@ DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
 DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
 DEFINE_PARSE_TAKE(ipv6, struct parse_ipv6)
 DEFINE_PARSE_TAKE(extension, struct parse_extension)
+DEFINE_PARSE_TAKE(option, struct parse_option)
 DEFINE_PARSE_TAKE(jumbo, struct parse_jumbo)
 DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
 DEFINE_PARSE_TAKE(ports, struct parse_ports)

@@ -33,7 +33,7 @@ struct replay {
 	uint64_t expired_ns; /* time of the last expiry pass */
 	unsigned int waiting;
 	bool progress;
-	int64_t size;	      /* of the file; 0: unknown */
+	uint64_t size;	      /* of the file; 0: unknown */
 	uint64_t progress_ns; /* when it was last shown, or the start */
 	bool progress_shown;
 };
@@ -110,13 +110,13 @@ static void add_packet(struct replay *r, const struct capture_packet *packet)
 static void show_progress(struct replay *r)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC), packets = r->ledger.seen[POINT_INGRESS];
-	int64_t position = capture_position(r->capture);
+	uint64_t position = capture_position(r->capture);
 
 	if (now - r->progress_ns < PROGRESS_STEP_NS)
 		return;
 	r->progress_ns = now;
 	r->progress_shown = true;
-	if (r->size > 0 && position >= 0)
+	if (r->size)
 		fprintf(stderr, "\r\033[K%s: %d %%, %llu packets", r->options.file,
 			(int)(MIN(position, r->size) * 100 / r->size), (unsigned long long)packets);
 	else
@@ -152,7 +152,7 @@ static int open_capture(struct replay *r)
 	if (!stream)
 		return log_errno(LOG_ERR, errno, "cannot read '%s'", path);
 	if (fstat(fileno(stream), &status) == 0 && S_ISREG(status.st_mode))
-		r->size = status.st_size;
+		r->size = (uint64_t)status.st_size;
 	r->progress = isatty(STDERR_FILENO) && !r->options.quiet;
 	r->progress_ns = clock_ns(CLOCK_MONOTONIC);
 	error = capture_open(&r->capture, stream, text);
@@ -222,26 +222,29 @@ static void finish(struct replay *r)
 	summary_print(&r->ledger, r->options.summary);
 }
 
-/* Why not all of the capture was read. */
-static void report_capture(const struct replay *r, int error)
+/* Why not all of the capture was read; whether there is a reason. */
+static bool report_capture(const struct replay *r, int error)
 {
 	unsigned long long packets = r->ledger.seen[POINT_INGRESS];
+	const struct capture_unknown unknown = capture_unknown(r->capture);
 	const char *why = capture_error(r->capture);
 
-	if (error == -ENOTSUP)
-		log_error(
-			"cannot read '%s' beyond %llu packets: %s, and libpcap takes captures of one "
-			"kind only; `editcap -F pcap` makes the lengths one, and CAPTURES in "
-			"flowtally(8) says how to split it by interface",
-			r->options.file, packets, why);
-	else
+	if (error == -EBADMSG)
 		log_error("'%s' is damaged after %llu packets: %s", r->options.file, packets, why);
+	else if (error < 0)
+		log_error("cannot read '%s' beyond %llu packets: %s", r->options.file, packets, why);
+	if (unknown.packets)
+		log_error("%llu packets of '%s' are in no flow: link layer %s (%d) is not understood",
+			  (unsigned long long)unknown.packets, r->options.file,
+			  capture_link_name(unknown.link), unknown.link);
+	return error < 0 || unknown.packets;
 }
 
 int replay_main(int argc, char **argv)
 {
 	_cleanup_(replay_clear) struct replay r = {0};
 	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
+	bool failed;
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
@@ -250,10 +253,9 @@ int replay_main(int argc, char **argv)
 	catch_signals();
 	error = read_packets(&r);
 	finish(&r);
-	if (error < 0)
-		report_capture(&r, error);
+	failed = report_capture(&r, error);
 	if (interrupted)
 		log_warning("interrupted after %llu packets",
 			    (unsigned long long)r.ledger.seen[POINT_INGRESS]);
-	return check_lost(&r) < 0 || error < 0 || interrupted ? 1 : 0;
+	return check_lost(&r) < 0 || failed || interrupted ? 1 : 0;
 }
