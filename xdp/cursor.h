@@ -114,9 +114,19 @@ struct parse_jumbo {
 	__be32 payload;
 } PARSE_HEADER;
 
-/* As far as its flags: a capture may end behind them. */
 struct parse_tcp {
 	__be32 src_dst; /* both ports */
+	__be32 sequence;
+	__be32 ack;
+	__be16 offset_flags;
+	__be16 window;
+	__be16 checksum;
+	__be16 urgent;
+} PARSE_HEADER;
+
+/* The beginning of it, flags included: a capture may end there. */
+struct parse_tcp_start {
+	__be32 src_dst;
 	__be32 sequence;
 	__be32 ack;
 	__be16 offset_flags;
@@ -188,5 +198,6 @@ DEFINE_PARSE_TAKE(extension, struct parse_extension)
 DEFINE_PARSE_TAKE(option, struct parse_option)
 DEFINE_PARSE_TAKE(jumbo, struct parse_jumbo)
 DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
+DEFINE_PARSE_TAKE(tcp_start, struct parse_tcp_start)
 DEFINE_PARSE_TAKE(ports, struct parse_ports)
 DEFINE_PARSE_TAKE(icmp, struct parse_icmp)

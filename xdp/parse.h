@@ -12,7 +12,6 @@
 #define PARSE_EXTENSION_MAX 8 /* IPv6 extension headers followed */
 #define PARSE_EXTENSION_MIN 8 /* octets of the shortest one */
 #define PARSE_OPTION_JUMBO  0xc2 /* RFC 2675 */
-#define PARSE_TCP_MIN	    20 /* octets of a TCP header without options */
 
 /* What the hook knows of the frame beside its bytes. */
 struct frame {
@@ -90,18 +89,33 @@ static __always_inline int parse_ports(struct cursor *c, struct packet *p, int h
 	return REASON_NONE;
 }
 
-/* A capture that ends between ports and flags is good for the flow, without flags. */
+static __always_inline void parse_tcp_flags(struct packet *p, __be16 offset_flags)
+{
+	p->tcp_flags = bpf_ntohs(offset_flags) & 0x0fff;
+	p->l4_header = (bpf_ntohs(offset_flags) >> 12) * 4;
+}
+
+/* Ports are enough for the flow; flags are taken where the capture holds them. */
+static __always_inline int parse_captured_tcp(struct cursor *c, struct packet *p)
+{
+	struct cursor ahead = *c;
+	struct parse_tcp_start *start;
+
+	if (parse_take_tcp_start(&ahead, &start) == 0)
+		parse_tcp_flags(p, start->offset_flags);
+	return parse_ports(c, p, sizeof(struct parse_ports));
+}
+
 static __always_inline int parse_tcp(struct cursor *c, const struct frame *f, struct packet *p)
 {
 	struct parse_tcp *tcp;
 
-	if (parse_room(p) < PARSE_TCP_MIN)
+	if (parse_room(p) < (int)sizeof(*tcp))
 		return REASON_TRANSPORT_SHORT;
 	if (parse_take_tcp(c, &tcp) < 0)
-		return parse_captured(f) ? parse_ports(c, p, PARSE_TCP_MIN) : REASON_OUT_OF_REACH;
+		return parse_captured(f) ? parse_captured_tcp(c, p) : REASON_OUT_OF_REACH;
 	__builtin_memcpy(&p->key.src_port, &tcp->src_dst, 4);
-	p->tcp_flags = bpf_ntohs(tcp->offset_flags) & 0x0fff;
-	p->l4_header = (bpf_ntohs(tcp->offset_flags) >> 12) * 4;
+	parse_tcp_flags(p, tcp->offset_flags);
 	return REASON_NONE;
 }
 
@@ -474,7 +488,8 @@ static __always_inline int parse_bare(struct cursor *c, const struct frame *f, s
 	__u32 start = 0;
 	int r;
 
-	PARSE_OPAQUE(start); /* of a constant the compiler makes ways of its own through the parser */
+	PARSE_OPAQUE(
+		start); /* of a constant the compiler makes ways of its own through the parser */
 	p->l3_offset = start;
 	r = parse_vlans(c, f, p, &ethertype);
 	if (r != REASON_NONE)

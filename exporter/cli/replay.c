@@ -232,11 +232,13 @@ static bool report_capture(const struct replay *r, int error)
 	if (error == -EBADMSG)
 		log_error("'%s' is damaged after %llu packets: %s", r->options.file, packets, why);
 	else if (error < 0)
-		log_error("cannot read '%s' beyond %llu packets: %s", r->options.file, packets, why);
+		log_error("cannot read '%s' beyond %llu packets: %s", r->options.file, packets,
+			  why);
 	if (unknown.packets)
-		log_error("%llu packets of '%s' are in no flow: link layer %s (%d) is not understood",
-			  (unsigned long long)unknown.packets, r->options.file,
-			  capture_link_name(unknown.link), unknown.link);
+		log_error(
+			"%llu packets of '%s' are in no flow: link layer %s (%d) is not understood",
+			(unsigned long long)unknown.packets, r->options.file,
+			capture_link_name(unknown.link), unknown.link);
 	return error < 0 || unknown.packets;
 }
 

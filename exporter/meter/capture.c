@@ -154,10 +154,10 @@ static uint16_t loopback_ethertype(const uint8_t *bytes)
 /* Passes over a link-layer header that is not Ethernet's; -1 when the frame ends inside it. */
 static int take_link(int link, struct capture_frame *f, struct packet *packet, uint16_t *ret)
 {
-	uint32_t header = link == LINK_SLL			 ? SLL_HEADER
-			  : link == LINK_SLL2		 ? SLL2_HEADER
+	uint32_t header = link == LINK_SLL			   ? SLL_HEADER
+			  : link == LINK_SLL2			   ? SLL2_HEADER
 			  : link == LINK_NULL || link == LINK_LOOP ? NULL_HEADER
-								 : 0;
+								   : 0;
 	const uint8_t *bytes = f->bytes;
 
 	if (f->held < MAX(header, 1))

@@ -7,12 +7,12 @@
 #include "exporter/meter/capture_file.h"
 #include "exporter/meter/capture_input.h"
 
-#define SECONDS_MAX    9000000000ll /* the year 2255: what 64 bits of ns can hold */
-#define PCAP_HEADER    24	    /* of the file */
-#define PCAP_RECORD    16	    /* in front of each packet */
-#define PCAP_LINK_MASK 0xffff	    /* above it the length of a frame check sequence */
-#define INTERFACES_MAX 65536	    /* of a section */
-#define BLOCK_MIN      12	    /* type and length, and the length again at the end */
+#define SECONDS_MAX	9000000000ll /* the year 2255: what 64 bits of ns can hold */
+#define PCAP_HEADER	24	     /* of the file */
+#define PCAP_RECORD	16	     /* in front of each packet */
+#define PCAP_LINK_MASK	0xffff	     /* above it the length of a frame check sequence */
+#define INTERFACES_MAX	65536	     /* of a section */
+#define BLOCK_MIN	12	     /* type and length, and the length again at the end */
 #define OPTION_TSRESOL	9
 #define OPTION_TSOFFSET 14
 
@@ -38,8 +38,8 @@ struct interface {
 struct capture_file {
 	struct capture_input *input;
 	bool pcapng;
-	bool big;	   /* order of octets, of the section */
-	bool old;	   /* pcap before 2.4: the two lengths of a packet may be the other way round */
+	bool big; /* order of octets, of the section */
+	bool old; /* pcap before 2.4: the two lengths of a packet may be the other way round */
 	uint32_t trailing; /* pcap: octets behind the usual 16 in front of each packet */
 	uint32_t left;	   /* pcapng: octets of the block's body not read yet */
 	struct interface *interfaces;
@@ -193,8 +193,8 @@ static int open_pcap(struct capture_file *file, const struct magic *magic, uint8
 	if (r < 0)
 		return r;
 	if (load16(file, header + 4) != 2)
-		return fail(file, "pcap of version %d.%d, but 2.4 is needed", load16(file, header + 4),
-			    load16(file, header + 6));
+		return fail(file, "pcap of version %d.%d, but 2.4 is needed",
+			    load16(file, header + 4), load16(file, header + 6));
 	file->old = load16(file, header + 6) < 4;
 	file->trailing = magic->trailing;
 	return set_interface(file,
@@ -355,8 +355,8 @@ static int take_full_packet(struct capture_file *file, bool old, struct capture_
 	if (held > CAPTURE_OCTETS_MAX)
 		return fail(file, "a packet of %u octets, more than any has", held);
 	file->left -= held;
-	file->time_ns = time_ns(interface,
-				(uint64_t)load32(file, b + 4) << 32 | load32(file, b + 8));
+	file->time_ns =
+		time_ns(interface, (uint64_t)load32(file, b + 4) << 32 | load32(file, b + 8));
 	return take_packet(file, interface, held, load32(file, b + 16), ret);
 }
 
@@ -450,8 +450,10 @@ static int begin(struct capture_file *file)
 	int r;
 
 	if (compression)
-		return fail(file, "it is compressed with %s, of which gzip alone is read: unpack it first",
-			    compression);
+		return fail(
+			file,
+			"it is compressed with %s, of which gzip alone is read: unpack it first",
+			compression);
 	r = take(file, b, 4, "the file's header");
 	if (r < 0)
 		return r;

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include "exporter/util.h"
 
-#define CAPTURE_FILE_HELD  32768	/* octets of a packet that are kept: more than any headers */
-#define CAPTURE_FILE_ERROR 200		/* length of a message */
-#define CAPTURE_OCTETS_MAX (1u << 20)	/* of a packet in a capture; BIG TCP has 512 KiB */
+#define CAPTURE_FILE_HELD  32768      /* octets of a packet that are kept: more than any headers */
+#define CAPTURE_FILE_ERROR 200	      /* length of a message */
+#define CAPTURE_OCTETS_MAX (1u << 20) /* of a packet in a capture; BIG TCP has 512 KiB */
 
 struct capture_file;
 

@@ -6,8 +6,8 @@
 #include "exporter/meter/capture_input.h"
 
 #define MAGIC_MAX    6
-#define PACKED_SIZE  8192  /* read at a time: a pipe is waited on for so much */
-#define WINDOW_SIZE  65536 /* unpacked at a time */
+#define PACKED_SIZE  8192      /* read at a time: a pipe is waited on for so much */
+#define WINDOW_SIZE  65536     /* unpacked at a time */
 #define WINDOW_GZIP  (15 + 16) /* zlib: the largest window, and a gzip header in front */
 #define GZIP_MAGIC_0 0x1f
 #define GZIP_MAGIC_1 0x8b
@@ -31,14 +31,10 @@ static const struct {
 	uint8_t size;
 	uint8_t magic[MAGIC_MAX];
 } compressions[] = {
-	{"zstd", 4, {0x28, 0xb5, 0x2f, 0xfd}},
-	{"xz", 6, {0xfd, '7', 'z', 'X', 'Z', 0}},
-	{"bzip2", 3, {'B', 'Z', 'h'}},
-	{"lz4", 4, {0x04, 0x22, 0x4d, 0x18}},
-	{"lzip", 4, {'L', 'Z', 'I', 'P'}},
-	{"compress", 2, {0x1f, 0x9d}},
-	{"zip", 4, {'P', 'K', 3, 4}},
-	{"7z", 6, {'7', 'z', 0xbc, 0xaf, 0x27, 0x1c}},
+	{"zstd", 4, {0x28, 0xb5, 0x2f, 0xfd}}, {"xz", 6, {0xfd, '7', 'z', 'X', 'Z', 0}},
+	{"bzip2", 3, {'B', 'Z', 'h'}},	       {"lz4", 4, {0x04, 0x22, 0x4d, 0x18}},
+	{"lzip", 4, {'L', 'Z', 'I', 'P'}},     {"compress", 2, {0x1f, 0x9d}},
+	{"zip", 4, {'P', 'K', 3, 4}},	       {"7z", 6, {'7', 'z', 0xbc, 0xaf, 0x27, 0x1c}},
 };
 
 /* Octets from the stream; fewer at its end.  -errno. */
