@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `flowtally replay`: a capture through parser, cache and encoders, by the capture's own clock.  Its
- * time is the greatest timestamp so far; packets behind it are merged all the same.
+ * `flowtally replay`: a capture through parser, cache and encoders, by a clock made of the capture's
+ * times.  A packet waits for the next, whose time tells what to think of this one's.
  */
 #include <errno.h>
 #include <signal.h>
@@ -15,6 +15,7 @@
 #include "exporter/log.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/capture.h"
+#include "exporter/meter/capture_clock.h"
 #include "exporter/observe/ledger.h"
 
 #define EXPIRE_STEP_NS	 (10 * NSEC_PER_MSEC)  /* of the capture's time */
@@ -22,6 +23,7 @@
 #define PROGRESS_PACKETS 4096		       /* between two looks at the clock */
 #define DRAIN_RECORDS	 1024		       /* given to the collectors between two drains */
 #define DRAIN_NS	 (5 * NSEC_PER_SEC)    /* without progress */
+#define SEED		 1		       /* any will do: two runs give the same records */
 
 struct replay {
 	struct run_options options;
@@ -29,8 +31,8 @@ struct replay {
 	struct exports *exports;
 	struct cache *cache;
 	struct ledger ledger;
-	uint64_t time_ns;    /* of the capture */
-	uint64_t expired_ns; /* time of the last expiry pass */
+	struct capture_clock clock;
+	uint64_t expired_ns; /* its time at the last expiry pass */
 	unsigned int waiting;
 	bool progress;
 	uint64_t size;	      /* of the file; 0: unknown */
@@ -81,28 +83,30 @@ static void drain_some(struct replay *r)
 	r->waiting = 0;
 }
 
-static void expire(struct replay *r, uint64_t time_ns)
+static void expire(struct replay *r)
 {
-	r->time_ns = MAX(r->time_ns, time_ns);
-	if (r->time_ns - r->expired_ns < EXPIRE_STEP_NS)
+	if (r->clock.now_ns - r->expired_ns < EXPIRE_STEP_NS)
 		return;
-	cache_expire(r->cache, r->time_ns);
-	r->expired_ns = r->time_ns;
+	cache_expire(r->cache, r->clock.now_ns);
+	r->expired_ns = r->clock.now_ns;
 }
 
-static void add_packet(struct replay *r, const struct capture_packet *packet)
+/* `next` is the packet behind it; NULL: there is none. */
+static void add_packet(struct replay *r, const struct capture_packet *packet,
+		       const struct capture_packet *next)
 {
 	struct ledger *l = &r->ledger;
 
 	l->seen[POINT_INGRESS]++;
-	expire(r, packet->time_ns);
+	capture_clock_tick(&r->clock, packet->time_ns, next ? &next->time_ns : NULL);
+	expire(r);
 	if (packet->reason != REASON_NONE) {
 		l->reasons[POINT_INGRESS][packet->reason].packets++;
 		l->reasons[POINT_INGRESS][packet->reason].octets += packet->octets;
 	} else {
 		l->accounted[POINT_INGRESS].packets += packet->record.packets;
 		l->accounted[POINT_INGRESS].octets += packet->record.octets;
-		cache_merge(r->cache, &packet->key, &packet->record);
+		cache_merge_at(r->cache, &packet->key, &packet->record, r->clock.now_ns);
 	}
 	drain_some(r);
 }
@@ -127,15 +131,18 @@ static void show_progress(struct replay *r)
 /* 0, or -errno of capture_next(). */
 static int read_packets(struct replay *r)
 {
-	struct capture_packet packet;
+	struct capture_packet packets[2];
 	uint64_t count = 0;
 	int error = 0;
 
-	while (!interrupted && (error = capture_next(r->capture, &packet)) > 0) {
-		add_packet(r, &packet);
-		if (r->progress && ++count % PROGRESS_PACKETS == 0)
+	while (!interrupted && (error = capture_next(r->capture, &packets[count % 2])) > 0) {
+		if (count++)
+			add_packet(r, &packets[count % 2], &packets[(count - 1) % 2]);
+		if (r->progress && count % PROGRESS_PACKETS == 0)
 			show_progress(r);
 	}
+	if (count)
+		add_packet(r, &packets[(count - 1) % 2], NULL);
 	if (r->progress_shown)
 		fprintf(stderr, "\r\033[K");
 	return interrupted ? 0 : error;
@@ -179,6 +186,7 @@ static int make_cache(struct replay *r)
 		.idle_ns = r->options.idle_ns,
 		.active_ns = r->options.active_ns,
 		.linger_ns = r->options.linger_ns,
+		.seed = SEED,
 		.sink = on_flow,
 		.userdata = r,
 	};
