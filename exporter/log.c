@@ -258,7 +258,7 @@ void log_text(const char *text, size_t size)
 }
 
 /* By a single write(), so that lines of two processes do not mix. */
-static void log_line(int level, const char *text, int error)
+static void log_line(int level, const char *text, int error, bool always)
 {
 	_cleanup_(freep) char *line = NULL;
 	char small[NO_MEMORY_MAX];
@@ -271,7 +271,7 @@ static void log_line(int level, const char *text, int error)
 		put_line(file, level, text, error);
 		whole = !ferror(file);
 		if (fclose(file) == 0 && whole) {
-			put(line, size, false);
+			put(line, size, always);
 			return;
 		}
 	}
@@ -281,10 +281,11 @@ static void log_line(int level, const char *text, int error)
 	put_line(file, level, text, error);
 	size = MIN((size_t)MAX(ftell(file), 0), sizeof(small));
 	fclose(file);
-	put(small, size, false);
+	put(small, size, always);
 }
 
-_printf_(3, 0) static void log_va(int level, int error, const char *format, va_list args)
+_printf_(4, 0) static void log_va(int level, int error, bool always, const char *format,
+				   va_list args)
 {
 	_cleanup_(freep) char *text = NULL;
 
@@ -292,10 +293,10 @@ _printf_(3, 0) static void log_va(int level, int error, const char *format, va_l
 		return;
 	if (vasprintf(&text, format, args) < 0) {
 		text = NULL;
-		log_line(level, format, error); /* no memory */
+		log_line(level, format, error, always); /* no memory */
 		return;
 	}
-	log_line(level, text, error);
+	log_line(level, text, error, always);
 }
 
 void log_message(int level, const char *format, ...)
@@ -303,7 +304,16 @@ void log_message(int level, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	log_va(level, 0, format, args);
+	log_va(level, 0, false, format, args);
+	va_end(args);
+}
+
+void log_always(int level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_va(level, 0, true, format, args);
 	va_end(args);
 }
 
@@ -312,7 +322,7 @@ int log_errno(int level, int error, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	log_va(level, abs(error), format, args);
+	log_va(level, abs(error), false, format, args);
 	va_end(args);
 	return -abs(error);
 }

@@ -27,7 +27,8 @@ void log_never_wait(void);
  */
 bool log_flush(int timeout_ms);
 
-/* As it is, without limit of length: for the ledger.  It waits like a message and is never left out. */
+/* For the ledger: waits like any message, and is never left out.  log_text(): as it is. */
+void log_always(int level, const char *format, ...) _printf_(2, 3);
 void log_text(const char *text, size_t size);
 
 /* Logs the message, ": " and strerror(|error|); returns -|error|, so that `return log_errno(...)` reads well. */

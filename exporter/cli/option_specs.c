@@ -124,6 +124,8 @@ const struct option_spec option_specs[] = {
 	  NULL, OPTION_ADDRESS, BOTH, FIELD(source), 0, 0, NULL },
 	{ "dscp", "N", "differentiated services code point of datagrams to UDP collectors",
 	  "0", OPTION_NUMBER32, BOTH, FIELD(dscp), 0, 63, NULL },
+	{ "stop-timeout", "TIME", "time for the end, from the signal on; what is not sent by then is counted as unsent",
+	  "30s", OPTION_DURATION, ALL, FIELD(stop_timeout_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
 	{ "summary", "FORM", "final ledger on standard error: text, json or off",
 	  "text", OPTION_WORD, ALL, FIELD(summary), 0, 0, summary_words },
 	{ "live", NULL, "show the busiest flows on standard output",

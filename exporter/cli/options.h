@@ -56,6 +56,7 @@ struct run_options {
 	uint64_t drain_ns;
 	uint32_t bank_entries;
 	uint32_t cache_entries;
+	uint64_t stop_timeout_ns;
 	uint32_t domain; /* never 0 */
 	uint16_t message_max;
 	uint64_t template_interval_ns;
