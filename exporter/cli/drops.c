@@ -196,6 +196,7 @@ static int prepare(struct tracer *t, const uint8_t *excluded)
 	const struct datapath_options datapath = {
 		.drop_entries = o->drop_entries,
 		.drops = DROPS_ON,
+		.drops_budget = o->drops_budget,
 		.drops_everywhere = o->drops_everywhere,
 		.drop_excluded = excluded,
 	};

@@ -42,6 +42,7 @@ struct run_options {
 	const char *drops_exclude;
 	unsigned int drops_everywhere;
 	uint32_t drop_entries;
+	uint32_t drops_budget; /* 0: none */
 	enum drops_by by;
 	uint64_t interval_ns;
 	uint64_t for_ns;	     /* 0: until a signal */

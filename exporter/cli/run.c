@@ -286,6 +286,7 @@ static int open_datapath(struct run *r, const uint8_t *drop_excluded)
 		.bank_entries = o->bank_entries,
 		.drop_entries = o->drop_entries,
 		.drops = o->drops,
+		.drops_budget = o->drops_budget,
 		.drops_everywhere = o->drops_everywhere,
 		.drop_excluded = drop_excluded,
 		.mask = o->mask,
