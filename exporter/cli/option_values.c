@@ -63,6 +63,21 @@ static int set_number(struct run_options *o, const struct option_spec *spec, con
 	return 0;
 }
 
+static int set_limit(struct run_options *o, const struct option_spec *spec, const char *text)
+{
+	uint64_t value;
+
+	if (!strcmp(text, "off")) {
+		*(uint32_t *)field(o, spec) = 0;
+		return 0;
+	}
+	if (value_number(text, &value) < 0 || value > spec->max)
+		return refuse("--%s '%s': it can be a number up to %llu, or off", spec->name, text,
+			      (unsigned long long)spec->max);
+	*(uint32_t *)field(o, spec) = (uint32_t)value;
+	return 0;
+}
+
 /* "auto, xdp, tc or off" */
 static void print_words(char *text, size_t size, const struct option_word *words)
 {
@@ -185,6 +200,8 @@ int option_value_set(struct run_options *o, const struct option_spec *spec, cons
 	case OPTION_NUMBER32:
 	case OPTION_NUMBER16:
 		return set_number(o, spec, text);
+	case OPTION_LIMIT:
+		return set_limit(o, spec, text);
 	case OPTION_WORD:
 		return set_word(o, spec, text);
 	case OPTION_DROPS:

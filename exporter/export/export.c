@@ -15,6 +15,7 @@
 #define OPTIONS_NS	  (300 * NSEC_PER_SEC)
 #define STATISTICS_NS	  (60 * NSEC_PER_SEC)
 #define BLOCK_TIMEOUT_NS  (1 * NSEC_PER_SEC)
+#define DEADLINE_STEP_NS  (100 * NSEC_PER_MSEC) /* between two looks at the deadline */
 
 /* A stream and what it is made by: collectors that ask for the same share it. */
 struct exports_stream {
@@ -310,6 +311,13 @@ void exports_set_blocking(struct exports *exports)
 	exports->context.blocking = true;
 }
 
+void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const void *userdata),
+			  const void *userdata)
+{
+	exports->context.deadline_ns = deadline_ns;
+	exports->context.deadline_userdata = userdata;
+}
+
 /* Records that were in the queue and are not any more. */
 static uint64_t records_gone(const struct collector *c)
 {
@@ -334,17 +342,19 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
 
 /*
  * Steps these collectors until nothing is queued, or what is queued has not moved for timeout_ns.  Those
- * that are stalled already have one step to show that they are not any more.
+ * that are stalled already have one step to show that they are not any more.  The deadline ends it, which may become
+ * known meanwhile.
  */
 static void drain(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
 {
+	const struct export_context *context = count ? collectors[0]->context : NULL;
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
 	for (unsigned int i = 0; i < count; i++)
 		collectors[i]->progress_ns = start_ns;
 	for (bool first = true;; first = false) {
 		struct pollfd fds[EXPORT_COLLECTORS_MAX];
-		uint64_t wait_ns = timeout_ns;
+		uint64_t wait_ns = MIN(timeout_ns, DEADLINE_STEP_NS);
 		struct collector_step step;
 		unsigned int busy = 0;
 
@@ -361,7 +371,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 			wait_ns = MIN(wait_ns,
 				      MIN(step.wait_ns, c->progress_ns + timeout_ns - now_ns));
 		}
-		if (!busy)
+		if (!busy || context_overdue(context))
 			return;
 		ppoll(fds, busy,
 		      &(struct timespec){.tv_sec = (time_t)(wait_ns / NSEC_PER_SEC),
@@ -372,7 +382,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 
 static void make_room(struct collector *c)
 {
-	if (c->stalled && records_gone(c) == c->progress_records)
+	if ((c->stalled && records_gone(c) == c->progress_records) || context_overdue(c->context))
 		return;
 	drain(&c, 1, BLOCK_TIMEOUT_NS);
 }
