@@ -6,6 +6,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <linux/errqueue.h>
+#include <linux/filter.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
 #include "exporter/export/udp.h"
 #include "exporter/util.h"
 
@@ -27,6 +30,33 @@ static int bind_source(int fd, sa_family_t family, const char *source)
 	return 0;
 }
 
+void udp_address(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+
+	*ret = (struct in6_addr){0};
+	*ret_scope = 0;
+	if (address->sa_family == AF_INET6) {
+		*ret = v6->sin6_addr;
+		*ret_scope = v6->sin6_scope_id;
+	} else if (address->sa_family == AF_INET) {
+		ret->s6_addr[10] = ret->s6_addr[11] = 0xff;
+		memcpy(&ret->s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
+	}
+}
+
+/* Nobody reads what arrives, and it must not take the room of what ICMP says. */
+static int drop_arrivals(int fd)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = {.len = 1, .filter = &nothing};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
+		return -errno;
+	return 0;
+}
+
 /* ICMP errors are told, and nothing is fragmented: the path's MTU is for us to follow. */
 static int set_options(int fd, sa_family_t family, uint8_t dscp)
 {
@@ -39,7 +69,7 @@ static int set_options(int fd, sa_family_t family, uint8_t dscp)
 		       sizeof(discover)) < 0 ||
 	    (dscp && setsockopt(fd, level, ipv6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof(tos)) < 0))
 		return -errno;
-	return 0;
+	return drop_arrivals(fd);
 }
 
 int udp_connect(const struct sockaddr *address, size_t length, const char *source, uint8_t dscp)
@@ -77,21 +107,40 @@ int udp_payload_max(int fd)
 	return MAX(mtu - (ipv6 ? HEADERS_IPV6 : HEADERS_IPV4), 0);
 }
 
-/* errno of an ICMP error among the control messages, 0 when it is none. */
-static int icmp_error(struct msghdr *message)
+/* Of a destination that is unreachable, this is no verdict on a port or by a filter. */
+static bool names_host(const struct sock_extended_err *e)
+{
+	if (e->ee_origin == SO_EE_ORIGIN_ICMP)
+		return e->ee_type == ICMP_DEST_UNREACH &&
+		       (e->ee_code == ICMP_NET_UNREACH || e->ee_code == ICMP_HOST_UNREACH);
+	return e->ee_type == ICMPV6_DEST_UNREACH &&
+	       (e->ee_code == ICMPV6_NOROUTE || e->ee_code == ICMPV6_ADDR_UNREACH);
+}
+
+/* Reads an ICMP error from the control messages; false when there is none. */
+static bool icmp_error(struct msghdr *message, struct udp_answer *ret)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
 		bool ipv4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
 		bool ipv6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
-		struct sock_extended_err error;
+		struct {
+			struct sock_extended_err error;
+			struct sockaddr_in6 from;
+		} e = {0};
+		uint32_t scope;
 
 		if (!ipv4 && !ipv6)
 			continue;
-		memcpy(&error, CMSG_DATA(c), sizeof(error));
-		if (error.ee_origin == SO_EE_ORIGIN_ICMP || error.ee_origin == SO_EE_ORIGIN_ICMP6)
-			return (int)error.ee_errno;
+		memcpy(&e, CMSG_DATA(c), MIN(c->cmsg_len - CMSG_LEN(0), sizeof(e)));
+		if (e.error.ee_origin != SO_EE_ORIGIN_ICMP &&
+		    e.error.ee_origin != SO_EE_ORIGIN_ICMP6)
+			continue;
+		udp_address((struct sockaddr *)&e.from, &ret->from, &scope);
+		ret->about_host = names_host(&e.error);
+		ret->error = (int)e.error.ee_errno;
+		return true;
 	}
-	return 0;
+	return false;
 }
 
 /* An ICMP error for which the socket's error queue had no room; unread it would end epoll_wait() for ever. */
@@ -123,7 +172,7 @@ bool udp_next_answer(int fd, struct udp_answer *ret)
 		if (n < 0)
 			return left_error(fd, ret);
 		answer.quoted = (size_t)n;
-		answer.error = icmp_error(&message);
+		(void)icmp_error(&message, &answer);
 	}
 	*ret = answer;
 	return true;

@@ -50,6 +50,18 @@ static int watch_socket(struct udp_collector *u)
 	return loop_add_fd(u->c.context->loop, u->sender.fd, 0, ready, u, &u->socket_source);
 }
 
+static void open_session(struct udp_collector *u, int fd, const struct sockaddr *to,
+			 uint64_t now_ns)
+{
+	struct in6_addr address;
+	uint32_t scope;
+
+	udp_address(to, &address, &scope);
+	udp_sender_open(&u->sender, fd,
+			udp_host_get(u->c.context->hosts, EXPORT_HOSTS_MAX, &address, scope),
+			now_ns);
+}
+
 /* Takes the first address that can be connected to; -errno of the last one when none can. */
 static int connect_any(struct udp_collector *u, const struct ares_addrinfo *addresses,
 		       uint64_t now_ns)
@@ -62,7 +74,7 @@ static int connect_any(struct udp_collector *u, const struct ares_addrinfo *addr
 		if (r < 0)
 			continue;
 		u->socket_source = loop_source_free(u->socket_source);
-		udp_sender_open(&u->sender, r, now_ns);
+		open_session(u, r, node->ai_addr, now_ns);
 		memcpy(&u->peer, node->ai_addr, MIN(node->ai_addrlen, sizeof(u->peer)));
 		return watch_socket(u);
 	}
