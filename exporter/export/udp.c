@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <netinet/in.h>
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <linux/errqueue.h>
 #include <linux/filter.h>
-#include <linux/icmp.h>
-#include <linux/icmpv6.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip_icmp.h>
+#include "exporter/export/address.h"
 #include "exporter/export/udp.h"
 #include "exporter/util.h"
 
 #define HEADERS_IPV4 28 /* octets: IP and UDP */
 #define HEADERS_IPV6 48
 
-/* -EADDRNOTAVAIL when it is of the other family. */
-static int bind_source(int fd, sa_family_t family, const char *source)
+/* -EADDRNOTAVAIL when it is of the other family, -ENODEV when its interface is not there. */
+static int bind_source(int fd, sa_family_t family, const struct ip_address *source)
 {
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-	struct sockaddr_in v4 = {.sin_family = AF_INET};
-	bool ipv6 = family == AF_INET6;
+	struct sockaddr_storage address;
+	socklen_t length;
+	int r;
 
-	if (inet_pton(family, source, ipv6 ? (void *)&v6.sin6_addr : &v4.sin_addr) != 1)
+	if (source->family != family)
 		return -EADDRNOTAVAIL;
-	if (bind(fd, ipv6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
-		 ipv6 ? sizeof(v6) : sizeof(v4)) < 0)
+	r = address_locate(source, 0, &address, &length);
+	if (r < 0)
+		return r;
+	if (bind(fd, (struct sockaddr *)&address, length) < 0)
 		return -errno;
 	return 0;
 }
@@ -44,6 +46,24 @@ void udp_address(const struct sockaddr *address, struct in6_addr *ret, uint32_t 
 		ret->s6_addr[10] = ret->s6_addr[11] = 0xff;
 		memcpy(&ret->s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
 	}
+}
+
+int udp_usable(struct sockaddr *address, socklen_t *length)
+{
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+
+	if (address->sa_family != AF_INET6)
+		return 0;
+	if (address_needs_scope(&v6->sin6_addr) && !v6->sin6_scope_id)
+		return -EINVAL;
+	if (!IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		return 0;
+	v4.sin_port = v6->sin6_port;
+	memcpy(&v4.sin_addr, &v6->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
+	memcpy(address, &v4, sizeof(v4));
+	*length = sizeof(v4);
+	return 0;
 }
 
 /* Nobody reads what arrives, and it must not take the room of what ICMP says. */
@@ -72,7 +92,8 @@ static int set_options(int fd, sa_family_t family, uint8_t dscp)
 	return drop_arrivals(fd);
 }
 
-int udp_connect(const struct sockaddr *address, size_t length, const char *source, uint8_t dscp)
+int udp_connect(const struct sockaddr *address, size_t length, const struct ip_address *source,
+		uint8_t dscp)
 {
 	sa_family_t family = address->sa_family;
 	_cleanup_(closep) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -113,8 +134,8 @@ static bool names_host(const struct sock_extended_err *e)
 	if (e->ee_origin == SO_EE_ORIGIN_ICMP)
 		return e->ee_type == ICMP_DEST_UNREACH &&
 		       (e->ee_code == ICMP_NET_UNREACH || e->ee_code == ICMP_HOST_UNREACH);
-	return e->ee_type == ICMPV6_DEST_UNREACH &&
-	       (e->ee_code == ICMPV6_NOROUTE || e->ee_code == ICMPV6_ADDR_UNREACH);
+	return e->ee_type == ICMP6_DST_UNREACH &&
+	       (e->ee_code == ICMP6_DST_UNREACH_NOROUTE || e->ee_code == ICMP6_DST_UNREACH_ADDR);
 }
 
 /* Reads an ICMP error from the control messages; false when there is none. */

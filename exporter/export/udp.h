@@ -23,10 +23,19 @@ struct udp_answer {
 void udp_address(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope);
 
 /*
+ * Makes an address that a name has one that can be connected to: a mapped one becomes IPv4.  -EINVAL when it
+ * has no meaning without an interface, which a name cannot say.
+ */
+int udp_usable(struct sockaddr *address, socklen_t *length);
+
+struct ip_address;
+
+/*
  * The socket, or -errno.  `source` is an address to send from, or NULL; dscp is 0 to 63.  What arrives at it
  * is dropped.
  */
-int udp_connect(const struct sockaddr *address, size_t length, const char *source, uint8_t dscp);
+int udp_connect(const struct sockaddr *address, size_t length, const struct ip_address *source,
+		uint8_t dscp);
 
 /* Octets of the largest payload that the path is known to take, or -errno. */
 int udp_payload_max(int fd);

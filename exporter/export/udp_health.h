@@ -23,8 +23,8 @@ struct udp_host {
 	struct in6_addr address; /* IPv4: mapped */
 	uint32_t scope;
 	unsigned int users;
-	uint64_t free_ns;     /* no other collector is probed before */
-	uint64_t lost_ns;     /* when an error last said that the host cannot be reached; 0: never */
+	uint64_t free_ns; /* no other collector is probed before */
+	uint64_t lost_ns; /* when an error last said that the host cannot be reached; 0: never */
 	uint64_t lost_sent_ns; /* when the message was sent that it answers */
 	int lost_error;
 };
@@ -39,13 +39,13 @@ struct udp_health {
 	struct udp_host *host; /* NULL: there never was a socket */
 	enum udp_phase phase;
 	uint64_t since_ns; /* up and trial: their beginning; dead: the first probe that is not answered */
-	uint64_t next_ns;  /* dead: no probe before */
+	uint64_t next_ns; /* dead: no probe before */
 	uint64_t backoff_ns;
 	unsigned int silent;   /* dead: probes in a row without answer */
 	unsigned int relapses; /* times that it was found dead again, soon after it was up */
 	unsigned int tried;    /* trial: messages sent */
 	bool was_dead;
-	bool unreachable;  /* the last error was about a host, not a port: the next may take seconds */
+	bool unreachable; /* the last error was about a host, not a port: the next may take seconds */
 	uint64_t error_ns; /* when the last error was read */
 };
 
