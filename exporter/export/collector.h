@@ -8,6 +8,10 @@
 struct profile;
 struct queue;
 struct stream;
+struct udp_host;
+
+/* One more, for the host to which a collector moves. */
+#define EXPORT_HOSTS_MAX (EXPORT_COLLECTORS_MAX + 1)
 
 /* Packets that are in no flow, and when that first and last happened, ms since 1970. */
 struct export_unmetered {
@@ -29,6 +33,7 @@ struct export_context {
 	struct export_interface *interfaces;
 	unsigned int interface_count;
 	struct export_unmetered unmetered;
+	struct udp_host *hosts; /* of UDP collectors, EXPORT_HOSTS_MAX */
 };
 
 /* What a collector waits for after a step. */

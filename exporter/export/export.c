@@ -6,6 +6,7 @@
 #include <xxhash.h>
 #include "exporter/export/control.h"
 #include "exporter/export/stream.h"
+#include "exporter/export/udp_health.h"
 #include "exporter/log.h"
 
 #define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */
@@ -100,7 +101,10 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	}
 	exports->context = (struct export_context){
 		.options = o, .loop = loop, .offline = !loop, .blocking = !loop};
-	r = profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL);
+	exports->context.hosts = calloc(EXPORT_HOSTS_MAX, sizeof(*exports->context.hosts));
+	r = exports->context.hosts
+		    ? profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL)
+		    : -ENOMEM;
 	if (r < 0) {
 		exports_free(exports);
 		return r;
@@ -137,6 +141,7 @@ struct exports *exports_free(struct exports *exports)
 	ares_library_cleanup();
 	profile_free(exports->profile);
 	free(exports->context.interfaces);
+	free(exports->context.hosts);
 	free(exports);
 	return NULL;
 }

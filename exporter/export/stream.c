@@ -45,7 +45,6 @@ void stream_done(struct stream *s)
 	pool_done(&s->pool);
 }
 
-/* A storm of drops leaves half of each queue to flows. */
 static bool has_room(const struct collector *c, enum flow_family family)
 {
 	return family >= _FAMILY_FLOW_MAX ? queue_has_share(c->queue) : queue_has_room(c->queue);
@@ -65,9 +64,11 @@ static struct message *open_message(struct stream *s, enum flow_family family)
 	m = pool_take(&s->pool);
 	if (!m)
 		return NULL;
-	for (unsigned int i = 0; i < s->count; i++)
-		s->members[i]->queue->reserved += members >> i & 1;
 	m->members = members;
+	m->drops = family >= _FAMILY_FLOW_MAX;
+	for (unsigned int i = 0; i < s->count; i++)
+		if (members >> i & 1)
+			queue_reserve(s->members[i]->queue, m);
 	m->template = &s->profile->templates[family];
 	m->base_ms = s->base_ms;
 	return m;
@@ -153,7 +154,7 @@ void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 	m->amounts[m->records++] =
 		(struct message_amount){flow->record.packets, flow->record.octets};
 	m->length += length;
-	m->newest_ns = MAX(m->newest_ns, flow->record.last_ns + (uint64_t)clock_ns);
+	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
 	if (s->protocol->header + SET_HEADER + m->length + length + s->protocol->align - 1 >
 	    s->message_max)
 		close_message(s, flow_family(flow));
