@@ -24,6 +24,9 @@ class Near(int):
     def __eq__(self, other):
         return isinstance(other, int) and abs(int(self) - int(other)) <= self.slack
 
+    def __ne__(self, other):
+        return not self == other
+
     def __hash__(self):
         return 0
 

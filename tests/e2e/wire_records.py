@@ -12,10 +12,10 @@ from sandbox import command
 
 RECEIVE_BUFFER = 1 << 24
 SO_RCVBUFFORCE = 33
-MS_HEX = {'abstimestart', 'abstimeend'}
 UPTIME = {'timestart', 'timeend'}
 ENTERPRISE = re.compile(r'\((?P<name>[^)]*)\) Type (?P<number>\d+): Value \(hex bytes\): (?P<octets>[0-9a-f ]*)')
 DOCUMENTATION = 'Example Enterprise Number for Documentation Use'  # tshark's word for 32473
+PARTS_OF_STATUS = 'cflow.forwarding_status_'
 ADDRESSES = {'srcaddr', 'dstaddr', 'srcaddrv6', 'dstaddrv6', 'srcmac', 'dstmac'}
 TEXTS = {'if_name', 'if_descr', 'information_element_name'}
 
@@ -71,7 +71,7 @@ def value_of(field, boot_ms):
         return (f'own {found["number"]}' if enterprise == OWN else f'{enterprise} {found["number"]}'), octets
     if name in ADDRESSES or name in TEXTS:
         return name, shown.rstrip('\0')
-    number = int(field.get('value'), 16)
+    number = int(field.get('unmaskedvalue') or field.get('value'), 16)
     return name, boot_ms + number if name in UPTIME else number
 
 
@@ -81,7 +81,7 @@ def record_of(flow, boot_ms):
         name = field.get('name')
         if not name.startswith('cflow.') or field.get('size') == '0' or 'value' not in field.attrib:
             continue
-        if name.startswith(('cflow.tcpflags.', 'cflow.string_len', 'cflow.padding')) or 'unmaskedvalue' in field.attrib:
+        if name.startswith(('cflow.tcpflags.', 'cflow.string_len', 'cflow.padding')) or name.startswith(PARTS_OF_STATUS):
             continue  # parts of another field
         name, value = value_of(field, boot_ms)
         if name.startswith('icmp_ipv') and name.endswith(('_type', '_code')):  # tshark shows the two octets one by one
