@@ -19,7 +19,7 @@ import sys, ipfix.ie
 ipfix.ie.use_iana_default()
 for name in sys.argv[1:]:
     element = ipfix.ie.for_spec(name)
-    print(name, element.num, element.type.name, element.length, sep='\\t')
+    print(name, element.num, element.length, sep='\\t')
 '''
 
 
@@ -129,6 +129,45 @@ TEMPLATES = {
 }
 
 
+# Options by template id: scopes, and elements with their octets; RFC 7011 4.1 to 4.4, 5476 6.5.2, 5610 3.9.  NetFlow v9 has
+# the system, an interface or a template as scope (RFC 3954, 6.1), which strict.py gives as the elements they stand for.
+SYSTEM, METERING, EXPORTING = ('observationDomainId', 4), ('meteringProcessId', 4), ('exportingProcessId', 4)
+EXPORTED = [('exportedMessageTotalCount', 8), ('exportedFlowRecordTotalCount', 8), ('exportedOctetTotalCount', 8)]
+IGNORED = [('ignoredPacketTotalCount', 8), ('ignoredOctetTotalCount', 8)]
+NOT_SENT = [('notSentFlowTotalCount', 8), ('notSentPacketTotalCount', 8), ('notSentOctetTotalCount', 8)]
+TIMES = [('observationTimeMilliseconds', 8)] * 2
+INTERFACE = [('ingressInterface', 4), ('interfaceName', 16), ('interfaceDescription', 64)]
+FLOW_KEYS = [('templateId', 2), ('flowKeyIndicator', 8)]
+VARIABLE = 65535
+OPTIONS = {
+    513: (1, [SYSTEM, ('samplingInterval', 4)]),
+    512: (1, [('selectorId', 8), ('selectorAlgorithm', 2), ('samplingPacketInterval', 4), ('samplingPacketSpace', 4)]),
+    514: (1, [SYSTEM, *INTERFACE]),
+    515: (2, [SYSTEM, METERING, *EXPORTED]),
+    516: (2, [SYSTEM, METERING, *IGNORED, *TIMES]),
+    517: (1, [EXPORTING, *NOT_SENT, *TIMES]),
+    519: (1, FLOW_KEYS),
+    520: (2, [('privateEnterpriseNumber', 4), ('informationElementId', 2), ('informationElementDataType', 1),
+              ('informationElementSemantics', 1), ('informationElementUnits', 2), ('informationElementName', VARIABLE)]),
+}
+V9_OPTIONS = {
+    513: OPTIONS[513],
+    514: (1, INTERFACE),
+    515: (1, [SYSTEM, *EXPORTED]),
+    516: (1, [SYSTEM, *IGNORED]),
+    517: (1, [SYSTEM, *NOT_SENT]),
+    519: (1, FLOW_KEYS),
+}
+
+
+def options_of(v9):
+    """{template id: (fields as the decoder has them, scopes)}"""
+    options = V9_OPTIONS if v9 else OPTIONS
+    numbers = registry(sorted({name for _, fields in options.values() for name, _ in fields}))
+    return {template: (tuple((IANA, numbers[name][0], octets) for name, octets in fields), scopes)
+            for template, (scopes, fields) in options.items()}
+
+
 def symbols_of(names, version):
     """What is in the template of that IP version."""
     found = (names | {f'SRC_IPV{version}', f'DST_IPV{version}'}) - {'ICMP'}
@@ -150,14 +189,18 @@ def check_covered():
     check_equal('rows that no template has here', sorted(rows.keys() - used), [])
 
 
+def registry(names):
+    """{name: (number, octets)} by python-ipfix, of IANA's elements"""
+    text = subprocess.run(['/usr/bin/python3', '-c', PYTHON_REGISTRY, *names], check=True, capture_output=True, text=True).stdout
+    return {name: (int(number), int(octets)) for name, number, octets in (line.split('\t') for line in text.splitlines())}
+
+
 def check_registry():
     """IANA's elements have the numbers and lengths of python-ipfix's registry."""
-    names = sorted({e.name for e in ELEMENTS.values() if e.enterprise == IANA})
-    text = subprocess.run(['/usr/bin/python3', '-c', PYTHON_REGISTRY, *names], check=True, capture_output=True, text=True).stdout
-    registry = {name: (int(number), int(octets)) for name, number, _, octets in (line.split('\t') for line in text.splitlines())}
+    known = registry(sorted({e.name for e in ELEMENTS.values() if e.enterprise == IANA}))
     for symbol, element in ELEMENTS.items():
         if element.enterprise == IANA:
-            number, octets = registry[element.name]
+            number, octets = known[element.name]
             check_equal(f'number of {element.name}', element.number, number)
             check(element.octets == octets or (symbol in REDUCED and element.octets < octets),
                   f'{element.name}: {element.octets} octets, but its type has {octets}')

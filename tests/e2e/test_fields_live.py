@@ -188,6 +188,15 @@ def of_template(live, name, scheme, number):
     return found
 
 
+def test_layouts(live, scheme):
+    """Elements of options, their lengths and scopes; 520 is of what elements the records have, if they are not IANA's."""
+    decoder = strict.Decoder()
+    for port, payload in live.inboxes['extended', scheme].datagrams:
+        decoder.feed(port, 0, payload)
+    layouts = {template: (layout.fields, layout.scopes) for (_, template), layout in decoder.layouts.items() if layout.scopes}
+    check_equal('templates of options', sorted(layouts.items()), sorted(elements.options_of(scheme == 'netflow9').items()))
+
+
 def test_interfaces(live, scheme):
     fields = [record.fields for record in of_template(live, 'default', scheme, 514)]
     index = {'ipfix': 'inputint', 'netflow9': 'scope_interface'}[scheme]
@@ -261,7 +270,7 @@ def main():
         ('no value is 0 everywhere', live(test_not_zero)),
         ('types of elements', live(test_types)),
         *((f'{test.__name__[5:]}, {scheme}', live(test, scheme)) for scheme in SCHEMES
-          for test in (test_interfaces, test_sampling, test_statistics, test_ignored)),
+          for test in (test_layouts, test_interfaces, test_sampling, test_statistics, test_ignored)),
     ])
 
 
