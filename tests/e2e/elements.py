@@ -5,10 +5,10 @@ Numbers, types and lengths are those of IANA's registry for IPFIX and of RFC 395
 tshark shows the field.  Nothing here comes from the exporter's own table, and a row of it that is not here is a failure.
 """
 import re
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from sandbox import command
 from tap import check, check_equal
 
 TABLE = Path(__file__).resolve().parents[2] / 'exporter/export/fields.def'
@@ -191,7 +191,7 @@ def check_covered():
 
 def registry(names):
     """{name: (number, octets)} by python-ipfix, of IANA's elements"""
-    text = subprocess.run(['/usr/bin/python3', '-c', PYTHON_REGISTRY, *names], check=True, capture_output=True, text=True).stdout
+    text = command('/usr/bin/python3', '-c', PYTHON_REGISTRY, *names)
     return {name: (int(number), int(octets)) for name, number, octets in (line.split('\t') for line in text.splitlines())}
 
 

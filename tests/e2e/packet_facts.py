@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from sandbox import command
 
-FIELDS = ('frame.time_epoch', 'frame.len', 'eth.src', 'eth.dst', 'frame.protocols', 'ieee8021ad.id', 'vlan.id', 'eth.padding', 'ip.version', 'ip.src', 'ip.dst', 'ip.proto',
-          'ip.len', 'ip.ttl', 'ip.dsfield', 'ip.dsfield.dscp', 'ipv6.src', 'ipv6.dst', 'ipv6.nxt', 'ipv6.plen', 'ipv6.hlim',
-          'ipv6.tclass', 'ipv6.tclass.dscp', 'ipv6.flow', 'tcp.srcport', 'tcp.dstport', 'tcp.flags', 'udp.srcport', 'udp.dstport',
-          'icmp.type', 'icmp.code', 'icmpv6.type', 'icmpv6.code')
+FIELDS = ('frame.time_epoch', 'frame.len', 'eth.src', 'eth.dst', 'frame.protocols', 'ieee8021ad.id', 'vlan.id',
+          'eth.padding', 'ip.version', 'ip.src', 'ip.dst', 'ip.proto', 'ip.len', 'ip.ttl', 'ip.dsfield', 'ip.dsfield.dscp',
+          'ipv6.src', 'ipv6.dst', 'ipv6.nxt', 'ipv6.plen', 'ipv6.hlim', 'ipv6.tclass', 'ipv6.tclass.dscp', 'ipv6.flow',
+          'tcp.srcport', 'tcp.dstport', 'tcp.flags', 'udp.srcport', 'udp.dstport', 'icmp.type', 'icmp.code', 'icmpv6.type',
+          'icmpv6.code')
 IPV6_HEADER = 40
 PADDING = 'eth.padding'
 
@@ -76,12 +77,13 @@ def packet_of(row):
     icmp = integer(either('icmp.type', 'icmpv6.type')) * 256 + integer(either('icmp.code', 'icmpv6.code'))
     padding = len(row[PADDING].replace(':', '')) // 2
     return Packet(
-        int(seconds) * 1000 + int(fraction[:3]), version, *(str(ipaddress.ip_address(either(f'ip.{end}', f'ipv6.{end}')))
-                                                           for end in ('src', 'dst')),
+        int(seconds) * 1000 + int(fraction[:3]), version,
+        *(str(ipaddress.ip_address(either(f'ip.{end}', f'ipv6.{end}'))) for end in ('src', 'dst')),
         integer(either('ip.proto', 'ipv6.nxt')), ports, icmp, vlans_of(row), (row['eth.src'], row['eth.dst']),
         integer(either('ip.dsfield', 'ipv6.tclass')), integer(either('ip.dsfield.dscp', 'ipv6.tclass.dscp')),
         integer(either('ip.ttl', 'ipv6.hlim')), integer(row['ipv6.flow']), integer(row['tcp.flags']),
-        integer(row['ip.len']) if version == 4 else integer(row['ipv6.plen']) + IPV6_HEADER, integer(row['frame.len']) - padding)
+        integer(row['ip.len']) if version == 4 else integer(row['ipv6.plen']) + IPV6_HEADER,
+        integer(row['frame.len']) - padding)
 
 
 def packets_of(path):

@@ -23,13 +23,13 @@ KEEP_PREFIX = 'ipv6.'
 OPTIONS = ('ip.defragment:FALSE', 'ipv6.defragment:FALSE', 'tcp.desegment_tcp_streams:FALSE', 'ip.check_checksum:FALSE',
            'tcp.analyze_sequence_numbers:FALSE', 'ip.tso_support:FALSE', 'ip.decode_tos_as_diffserv:TRUE', 'eth.padding:never')
 FIELDS = ('frame.number', 'frame.len', 'frame.cap_len', 'frame.protocols', 'eth.src', 'eth.dst', 'eth.type', 'eth.len',
-          'ieee8021ad.id', 'ieee8021ad.svid',
-          'ieee8021ad.cvid', 'vlan.id', 'vlan.etype', 'vlan.len', 'pppoe.version', 'pppoe.type', 'pppoe.code', 'pppoe.payload_length',
-          'ppp.protocol', 'ip.version', 'ip.hdr_len', 'ip.len', 'ip.frag_offset', 'ip.flags.mf', 'ip.proto', 'ip.src', 'ip.dst',
-          'ip.ttl', 'ip.dsfield', 'ipv6.version', 'ipv6.plen', 'ipv6.nxt', 'ipv6.hlim', 'ipv6.tclass', 'ipv6.flow', 'ipv6.src',
-          'ipv6.dst', 'ipv6.hopopts.nxt', 'ipv6.hopopts.len_oct', 'ipv6.opt.jumbo', 'ipv6.routing.nxt', 'ipv6.routing.len_oct',
-          'ipv6.dstopts.nxt', 'ipv6.dstopts.len_oct', 'ipv6.fraghdr.nxt', 'ipv6.fraghdr.offset', 'ipv6.fraghdr.more',
-          'ah.next_header', 'ah.length', 'tcp.srcport', 'tcp.dstport', 'tcp.flags', 'udp.srcport', 'udp.dstport', 'sctp.srcport',
+          'ieee8021ad.id', 'ieee8021ad.svid', 'ieee8021ad.cvid', 'vlan.id', 'vlan.etype', 'vlan.len', 'pppoe.version',
+          'pppoe.type', 'pppoe.code', 'pppoe.payload_length', 'ppp.protocol', 'ip.version', 'ip.hdr_len', 'ip.len',
+          'ip.frag_offset', 'ip.flags.mf', 'ip.proto', 'ip.src', 'ip.dst', 'ip.ttl', 'ip.dsfield', 'ipv6.version',
+          'ipv6.plen', 'ipv6.nxt', 'ipv6.hlim', 'ipv6.tclass', 'ipv6.flow', 'ipv6.src', 'ipv6.dst', 'ipv6.hopopts.nxt',
+          'ipv6.hopopts.len_oct', 'ipv6.opt.jumbo', 'ipv6.routing.nxt', 'ipv6.routing.len_oct', 'ipv6.dstopts.nxt',
+          'ipv6.dstopts.len_oct', 'ipv6.fraghdr.nxt', 'ipv6.fraghdr.offset', 'ipv6.fraghdr.more', 'ah.next_header',
+          'ah.length', 'tcp.srcport', 'tcp.dstport', 'tcp.flags', 'udp.srcport', 'udp.dstport', 'sctp.srcport',
           'sctp.dstport', 'dccp.srcport', 'dccp.dstport', 'icmp.type', 'icmp.code', 'icmpv6.type', 'icmpv6.code')
 HEX = {'ip.version', 'ip.hdr_len'}
 ETHERNET, TAG, PPPOE = 14, 4, 8
@@ -97,7 +97,8 @@ def link_of(frame):
                 return 'link_short'
             octets += TAG
             two = layer == 'ieee8021ad' and not frame.has('ieee8021ad.id')  # which tshark shows as one layer
-            vlans += [frame.take(f'ieee8021ad.{name}') for name in ('svid', 'cvid')] if two else [frame.take(f'{layer}.id')]
+            names = ('ieee8021ad.svid', 'ieee8021ad.cvid') if two else (f'{layer}.id',)
+            vlans += [frame.take(name) for name in names]
             octets += two * TAG
         elif layer not in ('eth', 'ethertype'):
             return layer, octets, vlans
@@ -131,9 +132,9 @@ def judge_ipv4(frame, room):
     if octets < header or octets > room:
         return 'ipv4_length'
     offset, more = frame.number('ip.frag_offset'), frame.number('ip.flags.mf')
-    return {'version': 4, 'source': frame.text('ip.src'), 'destination': frame.text('ip.dst'), 'protocol': frame.number('ip.proto'),
-            'TTL': frame.number('ip.ttl'), 'TOS': frame.number('ip.dsfield'), 'flow label': 0, 'octets': octets,
-            'left': octets - header, 'fragment': offset > 0 or more, 'later': offset > 0}
+    return {'version': 4, 'source': frame.text('ip.src'), 'destination': frame.text('ip.dst'),
+            'protocol': frame.number('ip.proto'), 'TTL': frame.number('ip.ttl'), 'TOS': frame.number('ip.dsfield'),
+            'flow label': 0, 'octets': octets, 'left': octets - header, 'fragment': offset > 0 or more, 'later': offset > 0}
 
 
 def walk(frame, octets):
