@@ -25,6 +25,7 @@ UDP, TCP, ICMP = 17, 6, 1
 # Sender, IP version, ports, datagrams, octets of payload.
 DATAGRAMS = [('meter', 4, (4001, 5001), 100, 100), ('meter', 6, (4002, 5002), 70, 1200), ('peer', 4, (4003, 5003), 200, 18),
              ('peer', 6, (4004, 5004), 50, 300)]
+BURST = 8
 PIECES, LARGE = 10, 4000  # datagrams in three fragments each
 CLOSED, CLOSED_COUNT, CLOSED_SIZE = (4007, 9), 7, 40
 TO_PEER, TO_METER = 600000, 400000  # octets over TCP
@@ -36,16 +37,17 @@ def ends(sender, ip_version, ports=(0, 0), protocol=UDP):
 
 
 def send_datagrams(box, sender, ip_version, ports, count, size):
+    """A few at a time, which the receiver takes before more come: its buffer is small."""
     key = ends(sender, ip_version, ports)
     receiver = 'peer' if sender == 'meter' else 'meter'
-    with traffic.bound(box, receiver, socket.SOCK_DGRAM, key.destination, ports[1]) as sink:
-        with traffic.bound(box, sender, socket.SOCK_DGRAM, key.source, ports[0]) as sock:
-            for i in range(count):
+    with traffic.bound(box, receiver, socket.SOCK_DGRAM, key.destination, ports[1]) as sink, \
+            traffic.bound(box, sender, socket.SOCK_DGRAM, key.source, ports[0]) as sock:
+        for at in range(0, count, BURST):
+            burst = min(BURST, count - at)
+            for _ in range(burst):
                 sock.sendto(bytes(size), (key.destination, ports[1]))
-                if i % 8 == 7:
-                    time.sleep(0.002)
-        for _ in range(count):
-            check(len(sink.recv(65536)) == size, 'a datagram of another size came')
+            for _ in range(burst):
+                check(len(sink.recv(65536)) == size, 'a datagram of another size came')
 
 
 def send_all(box):
