@@ -89,6 +89,7 @@ static void add_packet(struct replay *r, const struct capture_packet *packet,
 
 	l->seen[POINT_INGRESS]++;
 	capture_clock_tick(&r->clock, packet->time_ns, next ? &next->time_ns : NULL);
+	exports_set_time(r->exports, packet->time_ns);
 	expire(r);
 	if (packet->reason != REASON_NONE) {
 		l->reasons[POINT_INGRESS][packet->reason].packets++;
@@ -167,6 +168,7 @@ static int open_collectors(struct replay *r)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
 	exports_set_clock(r->exports, 0);
 	exports_set_deadline(r->exports, stop_deadline_ns, r->stop);
+	exports_set_time(r->exports, 0);
 	return collectors_add(r->exports, &r->options);
 }
 

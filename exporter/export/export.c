@@ -306,6 +306,12 @@ void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t oc
 	u->octets = octets;
 }
 
+void exports_set_time(struct exports *exports, uint64_t time_ns)
+{
+	exports->context.timed = true;
+	exports->context.time_ms = time_ns / NSEC_PER_MSEC;
+}
+
 void exports_set_clock(struct exports *exports, int64_t offset_ns)
 {
 	exports->context.clock_ns = offset_ns;
