@@ -33,9 +33,9 @@ TARGETS = {
 }
 TESTS = {
     'fields': [('test_fields', ['tests/e2e/test_fields.py', '{build}/flowtally']),
-               ('test_fields_live', ['tests/e2e/test_fields_live.py', '{build}/flowtally']),
                ('unit ipfix', ['{build}/tests/test_ipfix']), ('unit netflow9', ['{build}/tests/test_netflow9']),
-               ('unit profile', ['{build}/tests/test_profile'])],
+               ('unit profile', ['{build}/tests/test_profile']),
+               ('test_fields_live', ['tests/e2e/test_fields_live.py', '{build}/flowtally'])],
     'parse': [('test_parse_judge', ['tests/e2e/test_parse_judge.py', '{build}/tests/e2e/parse_frames']),
               ('unit parse', ['{build}/tests/test_parse'])],
 }
@@ -88,7 +88,7 @@ OPERATORS = {'<': '<=', '>': '>=', '<=': '<', '>=': '>', '==': '!=', '!=': '==',
 WORDS = {'src': 'dst', 'dst': 'src', 'bpf_ntohs': '', 'bpf_ntohl': '', 'bpf_htons': '', 'outer_vlan': 'inner_vlan',
          'type': 'code', 'code': 'type', 'tos': 'ttl', 'ttl': 'tos'}
 TOKEN = re.compile(r'0x[0-9a-f]+|\b\d+(?!\w)|(?<= )(?:<<|>>|<=|>=|==|!=|&&|\|\||\+=|\|=|[<>+\-|&])(?= )|\b[a-z]\w*\b')
-COMMENT = re.compile(r'/\*.*?\*/|"[^"]*"|^#.*$', re.S | re.M)
+COMMENT = re.compile(r'/\*.*?\*/|"[^"]*"|^#[^\n]*', re.S | re.M)
 
 
 def changed_token(token, choose):
