@@ -2,16 +2,15 @@
 /*
  * What the parser makes of each frame, one line each, for a judge that has another parser (test_parse_judge.py).
  *
- *   parse_frames captures JOINED CAPTURE...   frames of captures, which are written to the capture JOINED
- *   parse_frames table JOINED                 the rows of tests/packets.h, likewise
- *   parse_frames cut JOINED                   each of them as a frame that ends after each of its octets
+ *   parse_frames captures FILE...   frames of captures
+ *   parse_frames table FILE         the rows of tests/packets.h, which are written to the capture FILE
+ *   parse_frames cut FILE           each of them as a frame that ends after each of its octets, likewise
  *
  * What a hook knows of a row beside its bytes is put into the frame that is written: a tag, an Ethernet header.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
-#include <pcap/pcap.h>
 #include "exporter/meter/capture.h"
 #include "exporter/observe/ledger.h"
 #include "tests/packets.h"
@@ -64,27 +63,32 @@ static void need(bool ok, const char *what, const char *name)
 	exit(1);
 }
 
-static void read_capture(pcap_dumper_t *joined, const char *path)
+static void read_capture(const char *path)
 {
 	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-	char error[CAPTURE_ERROR_MAX] = "", pcap_error[PCAP_ERRBUF_SIZE] = "";
-	pcap_t *raw = pcap_open_offline(path, pcap_error);
 	_cleanup_(capture_closep) struct capture *capture = NULL;
+	char error[CAPTURE_ERROR_MAX] = "";
+	FILE *stream = fopen(path, "re");
 	struct capture_packet packet;
-	struct pcap_pkthdr *header;
 	unsigned int number = 0;
-	const uint8_t *bytes;
 
-	need(raw, pcap_error, path);
-	need(pcap_datalink(raw) == DLT_EN10MB, "not of Ethernet", path);
-	need(capture_open(&capture, fopen(path, "re"), error) == 0, error, path);
-	while (pcap_next_ex(raw, &header, &bytes) == 1) {
-		need(capture_next(capture, &packet) == 1, "ends early", path);
-		header->ts = (struct timeval){0};
-		pcap_dump((u_char *)joined, header, bytes);
+	need(stream, "cannot be read", path);
+	need(capture_open(&capture, stream, error) == 0, error, path);
+	while (capture_next(capture, &packet) == 1)
 		print_frame(name, ++number, &packet);
-	}
-	pcap_close(raw);
+}
+
+static void write_words(FILE *file, const uint32_t *words, size_t count)
+{
+	need(fwrite(words, sizeof(*words), count, file) == count, "cannot write", "the capture");
+}
+
+static void write_frame(FILE *file, const uint8_t *frame, unsigned int octets)
+{
+	const uint32_t head[] = {0, 0, octets, octets};
+
+	write_words(file, head, 4);
+	need(fwrite(frame, 1, octets, file) == octets, "cannot write", "the capture");
 }
 
 /* The row's first octets as a frame of Ethernet; returns how many there are. */
@@ -109,7 +113,7 @@ static unsigned int whole_frame(const struct test_packet *t, unsigned int octets
 	return used + octets - head;
 }
 
-static void parse_row(pcap_dumper_t *joined, const struct test_packet *t, unsigned int octets)
+static void parse_row(FILE *file, const struct test_packet *t, unsigned int octets)
 {
 	const struct frame f = {.octets = octets,
 				.ethertype = t->ethertype,
@@ -117,7 +121,6 @@ static void parse_row(pcap_dumper_t *joined, const struct test_packet *t, unsign
 				.vlan_tagged = t->vlan_tagged};
 	uint8_t frame[FRAME_MAX], *copy = malloc(octets ? octets : 1);
 	struct cursor c = {.pos = copy, .end = copy + octets};
-	struct pcap_pkthdr header = {0};
 	struct capture_packet out = {0};
 	struct packet p = {0};
 	struct tally tally;
@@ -133,31 +136,37 @@ static void parse_row(pcap_dumper_t *joined, const struct test_packet *t, unsign
 		out.key = p.key;
 	}
 	free(copy);
-	header.len = header.caplen = whole_frame(t, octets, frame);
-	pcap_dump((u_char *)joined, &header, frame);
+	write_frame(file, frame, whole_frame(t, octets, frame));
 	print_frame(t->name, octets, &out);
 }
 
-int main(int argc, char **argv)
+static void parse_rows(FILE *file, bool cut)
 {
-	pcap_t *dead = pcap_open_dead(DLT_EN10MB, 262144);
-	pcap_dumper_t *joined = argc > 2 ? pcap_dump_open(dead, argv[2]) : NULL;
+	/* pcap 2.4, of Ethernet */
+	const uint32_t head[] = {0xa1b2c3d4, 4 << 16 | 2, 0, 0, FRAME_MAX, 1};
 
-	need(joined, "captures|table|cut JOINED [CAPTURE]...", "usage");
-	for (int i = 3; i < argc; i++)
-		read_capture(joined, argv[i]);
-	for (size_t i = 0; argc == 3 && i < TEST_PACKETS; i++) {
+	need(file, "cannot be written", "the capture");
+	write_words(file, head, 6);
+	for (size_t i = 0; i < TEST_PACKETS; i++) {
 		const struct test_packet *t = &test_packets[i];
-		bool cut = !strcmp(argv[1], "cut");
 
 		/* A tag that is put in comes behind the addresses. */
 		for (unsigned int octets = t->vlan_tagged ? 12 : 0; cut && octets < t->size;
 		     octets++)
-			parse_row(joined, t, octets);
+			parse_row(file, t, octets);
 		if (!cut)
-			parse_row(joined, t, t->size);
+			parse_row(file, t, t->size);
 	}
-	pcap_dump_close(joined);
-	pcap_close(dead);
+	need(fclose(file) == 0, "cannot write", "the capture");
+}
+
+int main(int argc, char **argv)
+{
+	need(argc > 2, "captures|table|cut FILE...", "usage");
+	if (strcmp(argv[1], "captures") != 0)
+		parse_rows(fopen(argv[2], "we"), !strcmp(argv[1], "cut"));
+	else
+		for (int i = 2; i < argc; i++)
+			read_capture(argv[i]);
 	return 0;
 }

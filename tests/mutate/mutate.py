@@ -33,9 +33,9 @@ TARGETS = {
 }
 TESTS = {
     'fields': [('test_fields', ['tests/e2e/test_fields.py', '{build}/flowtally']),
-               ('test_fields_live', ['tests/e2e/test_fields_live.py', '{build}/flowtally']),
                ('unit ipfix', ['{build}/tests/test_ipfix']), ('unit netflow9', ['{build}/tests/test_netflow9']),
-               ('unit profile', ['{build}/tests/test_profile'])],
+               ('unit profile', ['{build}/tests/test_profile']),
+               ('test_fields_live', ['tests/e2e/test_fields_live.py', '{build}/flowtally'])],
     'parse': [('test_parse_judge', ['tests/e2e/test_parse_judge.py', '{build}/tests/e2e/parse_frames']),
               ('unit parse', ['{build}/tests/test_parse'])],
 }
@@ -60,7 +60,8 @@ def change_row(text, choose):
     }
     changes = {'id + 1': (ID, str(int(row[ID]) + 1)), 'id of its neighbour': (ID, neighbour[ID])}
     if row[V9_TYPE] != '0':
-        changes |= {'v9 type + 1': (V9_TYPE, str(int(row[V9_TYPE]) + 1)), 'v9 type of its neighbour': (V9_TYPE, neighbour[V9_TYPE])}
+        changes['v9 type + 1'] = V9_TYPE, str(int(row[V9_TYPE]) + 1)
+        changes['v9 type of its neighbour'] = V9_TYPE, neighbour[V9_TYPE]
     changes |= {f'another {name}': (group, other(choose, values[group], row[group]))
                 for name, group in (('role', ROLE), ('semantics', SEMANTICS), ('units', UNITS))}
     if row[TYPE].startswith('U'):
@@ -87,7 +88,7 @@ OPERATORS = {'<': '<=', '>': '>=', '<=': '<', '>=': '>', '==': '!=', '!=': '==',
 WORDS = {'src': 'dst', 'dst': 'src', 'bpf_ntohs': '', 'bpf_ntohl': '', 'bpf_htons': '', 'outer_vlan': 'inner_vlan',
          'type': 'code', 'code': 'type', 'tos': 'ttl', 'ttl': 'tos'}
 TOKEN = re.compile(r'0x[0-9a-f]+|\b\d+(?!\w)|(?<= )(?:<<|>>|<=|>=|==|!=|&&|\|\||\+=|\|=|[<>+\-|&])(?= )|\b[a-z]\w*\b')
-COMMENT = re.compile(r'/\*.*?\*/|"[^"]*"|^#.*$', re.S | re.M)
+COMMENT = re.compile(r'/\*.*?\*/|"[^"]*"|^#[^\n]*', re.S | re.M)
 
 
 def changed_token(token, choose):
@@ -120,19 +121,21 @@ class Tree:
 
     def __init__(self, folder, kind):
         self.folder, self.build, self.kind = Path(folder), Path(folder) / 'build', kind
-        names = subprocess.run(['git', '-C', ROOT, 'ls-files', '-co', '--exclude-standard', '-z'], check=True, capture_output=True,
-                               text=True).stdout
-        for name in filter(None, names.split('\0')):
+        listed = subprocess.run(['git', '-C', ROOT, 'ls-files', '-co', '--exclude-standard', '-z'], check=True,
+                                capture_output=True, text=True).stdout
+        for name in filter(None, listed.split('\0')):
             to = self.folder / name
             if (ROOT / name).is_file() and not (to.exists() and to.read_bytes() == (ROOT / name).read_bytes()):
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, to)
         if not (self.build / 'build.ninja').exists():
-            subprocess.run(['/usr/bin/meson', 'setup', '-Dtests=enabled', self.build, self.folder], check=True, capture_output=True)
+            subprocess.run(['/usr/bin/meson', 'setup', '-Dtests=enabled', '-Doptimization=0', self.build, self.folder],
+                           check=True, capture_output=True)
 
     def make(self):
         """Does it still compile?"""
-        return subprocess.run(['ninja', '-C', self.build, *TARGETS[self.kind]], capture_output=True, check=False).returncode == 0
+        done = subprocess.run(['ninja', '-C', self.build, *TARGETS[self.kind]], capture_output=True, check=False)
+        return done.returncode == 0
 
     def seen_by(self):
         """The first test that fails; None: no test."""
@@ -141,7 +144,8 @@ class Tree:
         for name, words in TESTS[self.kind]:
             words = [word.format(build=self.build) for word in words]
             try:
-                done = subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, check=False, timeout=TEST_SECONDS)
+                done = subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, check=False,
+                                      timeout=TEST_SECONDS)
             except subprocess.TimeoutExpired:
                 return f'{name} (does not end)'
             if done.returncode != 0:
@@ -171,8 +175,9 @@ def main():
     choose = random.Random(options.seed).choice
     with tempfile.TemporaryDirectory(prefix='flowtally-mutate-') as temporary:
         tree = Tree(options.scratch or temporary, options.kind)
-        if not tree.make() or (seen := tree.seen_by()):
-            sys.exit(f'without a change: {seen if tree.make() else "does not compile"}')
+        seen = tree.seen_by() if tree.make() else 'the compiler'
+        if seen:
+            sys.exit(f'seen without a change, by {seen}')
         survived = 0
         for number in range(1, options.count + 1):
             start = time.monotonic()
