@@ -50,8 +50,8 @@ static int parse_ipv6(const char *text, const char *percent, struct ip_address *
 	bool needs = address_needs_scope(&a->address);
 
 	if (percent && !needs)
-		return wrong(why,
-			     "'%.80s' has an interface, which only link-local addresses have", text);
+		return wrong(why, "'%.80s' has an interface, which only link-local addresses have",
+			     text);
 	if (!percent && needs)
 		return wrong(why,
 			     "'%s' is there on each link: name the interface, as in '%s%%eth0'",

@@ -11,7 +11,7 @@
 #define ADDRESS_WHY_MAX	 200
 
 struct ip_address {
-	sa_family_t family;	 /* AF_INET also of an IPv4 address that is mapped, ::ffff:192.0.2.1 */
+	sa_family_t family; /* AF_INET also of an IPv4 address that is mapped, ::ffff:192.0.2.1 */
 	struct in6_addr address; /* IPv4: in the first 4 octets */
 	char scope[IF_NAMESIZE]; /* an interface by name or index; empty: none */
 };

@@ -312,9 +312,41 @@ void exports_set_time(struct exports *exports, uint64_t time_ns)
 	exports->context.time_ms = time_ns / NSEC_PER_MSEC;
 }
 
+static void move_time(uint64_t *time_ms, int64_t ms)
+{
+	if (*time_ms)
+		*time_ms += (uint64_t)ms;
+}
+
+/* The wall clock was wrong when these times were noted: by how much is known now. */
+static void move_clock(struct exports *exports, int64_t ms)
+{
+	struct export_unmetered *u = &exports->context.unmetered;
+
+	log_info("the wall clock has been set by %lld s: times that wait to be exported follow",
+		 (long long)(ms / 1000));
+	for (unsigned int i = 0; i < exports->stream_count; i++)
+		stream_move_clock(&exports->streams[i]->stream, ms);
+	for (unsigned int i = 0; i < exports->share_count; i++)
+		stream_move_clock(&exports->shares[i]->stream, ms);
+	for (unsigned int i = 0; i < exports->count; i++) {
+		move_time(&exports->collectors[i]->first_loss_ms, ms);
+		move_time(&exports->collectors[i]->last_loss_ms, ms);
+	}
+	move_time(&u->first_ms, ms);
+	move_time(&u->last_ms, ms);
+}
+
 void exports_set_clock(struct exports *exports, int64_t offset_ns)
 {
-	exports->context.clock_ns = offset_ns;
+	struct export_context *context = &exports->context;
+	int64_t wall_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME));
+	int64_t moved_ms = (wall_ns - context->wall_ns) / (int64_t)NSEC_PER_MSEC;
+
+	if (!context->offline && context->wall_ns && (uint64_t)llabs(moved_ms) > SESSION_BRIDGE_MS)
+		move_clock(exports, moved_ms);
+	context->wall_ns = wall_ns;
+	context->clock_ns = offset_ns;
 }
 
 void exports_set_blocking(struct exports *exports)

@@ -27,6 +27,7 @@ struct message {
 	uint32_t references; /* queues that hold it */
 	uint16_t length;     /* octets written */
 	uint16_t records;
+	bool moved; /* while stream_move_clock() is at work */
 	bool drops; /* the records are drops, which take half of a queue at most */
 };
 

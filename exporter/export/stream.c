@@ -174,3 +174,52 @@ void stream_flush(struct stream *s)
 			close_message(s, (enum flow_family)family);
 	}
 }
+
+/* In IPFIX times are those of the wall clock; in NetFlow v9 the base alone is. */
+static void move_message(struct message *m, const struct protocol *protocol, int64_t ms)
+{
+	const struct flow_template *t = m->template;
+	uint16_t record = t->length[protocol->id];
+
+	m->base_ms += (uint64_t)ms;
+	m->newest_ns += (uint64_t)ms * NSEC_PER_MSEC;
+	if (protocol->id != PROTOCOL_IPFIX)
+		return;
+	for (uint8_t *at = m->data; at < m->data + m->length; at += record) {
+		uint8_t *value = at;
+
+		for (unsigned int i = 0; i < t->count; i++) {
+			const struct field *field = &flow_fields[t->fields[i]];
+
+			if (field->type == FIELD_TYPE_MSEC)
+				wire_store(value, wire_load(value, 8) + (uint64_t)ms, 8);
+			value += field->length;
+		}
+	}
+}
+
+void stream_move_clock(struct stream *s, int64_t ms)
+{
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
+		if (!s->open[family])
+			continue;
+		move_message(s->open[family], s->protocol, ms);
+		s->open[family]->moved = true;
+	}
+	stream_flush(s);
+	s->base_ms += (uint64_t)ms;
+	for (unsigned int turn = 0; turn < 2; turn++) {
+		for (unsigned int i = 0; i < s->count; i++) {
+			struct queue *q = s->members[i]->queue;
+
+			for (uint32_t j = 0; j < q->count; j++) {
+				struct message *m = queue_at(q, j)->message;
+
+				/* Several queues may hold it. */
+				if (!turn && !m->moved)
+					move_message(m, s->protocol, ms);
+				m->moved = !turn;
+			}
+		}
+	}
+}

@@ -167,6 +167,24 @@ static void open_socket(struct udp_collector *u, uint64_t now_ns)
 	u->resolved_ns = now_ns;
 }
 
+/*
+ * Export times of a session never go back (RFC 7011 5.1 has collectors tell by them how old a template is,
+ * and the uptime of RFC 3954 follows from them).  A session over UDP is its pair of ports: a new socket
+ * begins one, with templates, and sequence numbers from 0.
+ */
+static void renew_session(struct udp_collector *u, uint64_t now_ns)
+{
+	struct session *session = &u->c.session;
+
+	if (u->c.context->offline || !session_stale(session, collector_wall_ms(&u->c, 0)))
+		return;
+	log_info("collector %s: the wall clock was set back, a new session begins", u->c.stats.url);
+	session->export_time = 0;
+	if (connect_to(u, u->to, u->to_length, now_ns) < 0)
+		u->c.stats
+			.errors++; /* the socket there is takes messages, or its failure is found then */
+}
+
 static void wait_for_resolver(struct udp_collector *u, uint64_t now_ns, struct collector_step *ret)
 {
 	*ret = (struct collector_step){
@@ -188,6 +206,7 @@ static void udp_step(struct collector *c, uint64_t now_ns, struct collector_step
 		return;
 	}
 	look_up_again(u, now_ns);
+	renew_session(u, now_ns);
 	udp_sender_step(&u->sender, now_ns, ret);
 	if (u->sender.broken) { /* a new socket takes the address and the route there are by then */
 		u->socket_source = loop_source_free(u->socket_source);

@@ -190,6 +190,16 @@ static void take(struct sink *s, const uint8_t *m, size_t length)
 	s->longest = MAX(s->longest, (uint16_t)length);
 }
 
+/* Another port is another session, of which nothing is known yet. */
+static void begin_session(struct sink *s, uint16_t peer)
+{
+	if (s->peer && s->peer != peer) {
+		s->sequence = s->statistics = s->export_time = 0;
+		s->known_count = 0;
+	}
+	s->peer = peer;
+}
+
 void sink_read(struct sink *s)
 {
 	struct sockaddr_in6 from = {0};
@@ -198,7 +208,7 @@ void sink_read(struct sink *s)
 
 	while ((n = recvfrom(s->fd, s->bytes + s->used, SINK_BYTES - s->used, 0,
 			     (struct sockaddr *)&from, &length)) >= 20) {
-		s->peer = ntohs(from.sin6_port);
+		begin_session(s, ntohs(from.sin6_port));
 		take(s, s->bytes + s->used, (size_t)n);
 		s->used += (size_t)n;
 		s->at[s->count] = s->used;
