@@ -105,7 +105,7 @@ DEFINE_CLEANUP(struct exports *, exports_free)
  */
 int exports_add(struct exports *exports, const char *url);
 
-/* Record times plus this are ns since 1970: CLOCK_REALTIME - CLOCK_MONOTONIC live, 0 in replay. */
+/* Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay. */
 void exports_set_clock(struct exports *exports, int64_t offset_ns);
 
 /*
