@@ -299,8 +299,7 @@ static bool end_screen(struct tracer *t)
 
 	if (deadline_ns <= now_ns)
 		return false;
-	return screen_end(t->screen,
-			  (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
+	return screen_end(t->screen, (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
 }
 
 /* All that was seen is shown, and what was not is counted. */

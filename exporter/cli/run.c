@@ -197,9 +197,8 @@ static void watch_clock(struct run *r)
 {
 	kernel_clock_init(&r->clock);
 	if (r->clock.ahead_ns)
-		log_info(
-			"in a time namespace: its monotonic clock is %.3f s ahead of the kernel's",
-			(double)r->clock.ahead_ns / NSEC_PER_SEC);
+		log_info("in a time namespace: its monotonic clock is %.3f s ahead of the kernel's",
+			 (double)r->clock.ahead_ns / NSEC_PER_SEC);
 	r->clock_fd = kernel_clock_fd();
 	if (r->clock_fd >= 0)
 		(void)loop_add_fd(r->loop, r->clock_fd, EPOLLIN, on_clock, r, &r->clock_source);
@@ -323,8 +322,8 @@ static int make_loop(struct run *r)
 	if (error < 0)
 		return error;
 	r->terminals = find_terminals();
-	return loop_add_fd(r->loop, stop_fd(r->stop), EPOLLIN, on_stop, r, &r->stop_source) ?:
-	       loop_add_signal(r->loop, SIGHUP, on_hangup, r);
+	return loop_add_fd(r->loop, stop_fd(r->stop), EPOLLIN, on_stop, r, &r->stop_source)
+		       ?: loop_add_signal(r->loop, SIGHUP, on_hangup, r);
 }
 
 static int open_datapath(struct run *r, const uint8_t *drop_excluded)

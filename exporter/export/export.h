@@ -55,7 +55,7 @@ enum export_loss {
 	EXPORT_LOSS_QUEUE_FULL, /* the collector's queue was full */
 	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write just that */
 	EXPORT_LOSS_REFUSED,	/* sent, and answered by an ICMP error such as port unreachable */
-	EXPORT_LOSS_UNSENT,	/* still queued when the exporter stopped, or no room after its deadline */
+	EXPORT_LOSS_UNSENT, /* still queued when the exporter stopped, or no room after its deadline */
 	_EXPORT_LOSS_MAX,
 };
 

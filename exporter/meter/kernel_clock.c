@@ -27,7 +27,7 @@ int64_t kernel_clock_choose(const int64_t *measured_ns, int64_t listed_ns)
 	if (*measured_ns - listed_ns < (int64_t)AGREE_NS &&
 	    listed_ns - *measured_ns < (int64_t)AGREE_NS)
 		return listed_ns;
-	if (*measured_ns < (int64_t)AGREE_NS && *measured_ns > -(int64_t)AGREE_NS)
+	if (*measured_ns<(int64_t)AGREE_NS && * measured_ns> - (int64_t)AGREE_NS)
 		return 0;
 	return *measured_ns;
 }

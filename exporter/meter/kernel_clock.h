@@ -28,7 +28,7 @@ struct kernel_clock {
 	int64_t differ_ns; /* CLOCK_BOOTTIME less CLOCK_MONOTONIC, when last looked at */
 	uint64_t slept_ns; /* since kernel_clock_init() */
 	struct kernel_clock_sleep {
-		uint64_t at_ns;	   /* by the kernel's clock, which stood still */
+		uint64_t at_ns;	    /* by the kernel's clock, which stood still */
 		uint64_t before_ns; /* slept_ns before it */
 	} sleeps[KERNEL_CLOCK_SLEEPS];
 	unsigned int count;	/* of sleeps ever */

@@ -73,7 +73,8 @@ static void test_sleeps(void **state)
 static void test_sleeps_in_namespace(void **state)
 {
 	(void)state;
-	check_sleeps((struct machine){.kernel_ns = 100 * SEC, .ahead_ns = DAY, .boot_ahead_ns = 3 * DAY});
+	check_sleeps((
+		struct machine){.kernel_ns = 100 * SEC, .ahead_ns = DAY, .boot_ahead_ns = 3 * DAY});
 	check_sleeps((struct machine){
 		.kernel_ns = 2 * 24 * HOUR, .ahead_ns = -DAY, .boot_ahead_ns = -DAY / 2});
 }
@@ -145,7 +146,8 @@ static void test_choose(void **state)
 	assert_int_equal(kernel_clock_choose(NULL, listed), listed);
 	assert_int_equal(kernel_clock_choose(&near, listed), listed); /* exact */
 	assert_int_equal(kernel_clock_choose(&zero, 0), 0);
-	assert_int_equal(kernel_clock_choose(&zero, listed), 0); /* of children, not of this process */
+	assert_int_equal(kernel_clock_choose(&zero, listed),
+			 0); /* of children, not of this process */
 	assert_int_equal(kernel_clock_choose(&other, listed), other);
 }
 
@@ -168,8 +170,8 @@ static void test_here(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sleeps), cmocka_unit_test(test_sleeps_in_namespace),
-		cmocka_unit_test(test_jitter), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_sleeps),	  cmocka_unit_test(test_sleeps_in_namespace),
+		cmocka_unit_test(test_jitter),	  cmocka_unit_test(test_many),
 		cmocka_unit_test(test_monotonic), cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_here),
 	};
