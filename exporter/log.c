@@ -60,20 +60,20 @@ static void put_line(FILE *file, int level, const char *text, int error)
 /* --- Writing, which never waits once log_never_wait() has been called. */
 
 /* Messages that wait for the reader of stderr, octets at most; what log_text() was given comes on top. */
-#define QUEUE_MAX    (64u * 1024)
-#define PATIENCE_MS  1000
-#define COUNT_MAX    128
+#define QUEUE_MAX     (64u * 1024)
+#define PATIENCE_MS   1000
+#define COUNT_MAX     128
 #define NO_MEMORY_MAX 512
 
 static struct {
 	pthread_mutex_t lock;
-	bool impatient;		  /* nothing may wait */
-	bool gave_up;		  /* waiting did not help, and nothing has been taken since */
-	int own;		  /* a description of our own, O_NONBLOCK; -1: none */
-	dev_t device;		  /* of which file that is */
+	bool impatient; /* nothing may wait */
+	bool gave_up;	/* waiting did not help, and nothing has been taken since */
+	int own;	/* a description of our own, O_NONBLOCK; -1: none */
+	dev_t device;	/* of which file that is */
 	ino_t inode;
-	char *queue;		  /* what the reader has not taken yet */
-	size_t queued, size;	  /* octets in it, and its size */
+	char *queue;		   /* what the reader has not taken yet */
+	size_t queued, size;	   /* octets in it, and its size */
 	unsigned long long unsaid; /* messages for which there was no room */
 } output = {.lock = PTHREAD_MUTEX_INITIALIZER, .own = -1};
 
@@ -95,7 +95,8 @@ static int own_description(const struct stat *status)
 /* poll(2) says that a pipe has room for PIPE_BUF octets; RWF_NOWAIT (pipes: Linux 6.4) keeps that true. */
 static ssize_t write_inherited(const char *data, size_t size)
 {
-	const struct iovec vector = {.iov_base = (void *)data, .iov_len = MIN(size, (size_t)PIPE_BUF)};
+	const struct iovec vector = {.iov_base = (void *)data,
+				     .iov_len = MIN(size, (size_t)PIPE_BUF)};
 	struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
 	ssize_t n;
 
@@ -184,8 +185,7 @@ static void write_waiting(void)
 	write_queue();
 	if (output.queued || !output.unsaid)
 		return;
-	snprintf(text, sizeof(text),
-		 "%llu messages are missing here: standard error took no more",
+	snprintf(text, sizeof(text), "%llu messages are missing here: standard error took no more",
 		 output.unsaid);
 	length = snprintf(line, sizeof(line), "%s%s\n", journal ? "<4>" : "flowtally: ", text);
 	if (enqueue(line, (size_t)length))
@@ -285,7 +285,7 @@ static void log_line(int level, const char *text, int error, bool always)
 }
 
 _printf_(4, 0) static void log_va(int level, int error, bool always, const char *format,
-				   va_list args)
+				  va_list args)
 {
 	_cleanup_(freep) char *text = NULL;
 

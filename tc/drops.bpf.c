@@ -9,9 +9,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#define DST_NOREF    1UL    /* in a packet's reference to its route */
+#define DST_NOREF     1UL /* in a packet's reference to its route */
 #define DROP_BURST_NS (1000000000ULL)
-#define HEADER_UNSET 0xffff /* a header's offset that nobody has set */
+#define HEADER_UNSET  0xffff /* a header's offset that nobody has set */
 
 /* What is read of the kernel's structures, whose real layout is put in at load (CO-RE). */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

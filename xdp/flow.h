@@ -201,7 +201,7 @@ struct datapath_config {
 	struct code_range
 		release_list; /* kfree_skb_list_reason(), which it calls for its fragment list */
 	__u32 not_specified;  /* the kernel's code for a drop without a reason */
-	__u32 drop_cost_ns;   /* a CPU records one drop by flow in that time on average; 0: as many as there are */
+	__u32 drop_cost_ns; /* a CPU records one drop by flow in that time on average; 0: as many as there are */
 	__u32 drop_namespace; /* inode of the exporter's own network namespace; 0: unknown */
 	__u8 drop_everywhere; /* drops of other namespaces count too */
 	__u8 drop_socket;     /* the kernel tells the receiving socket of a drop (6.11) */

@@ -21,6 +21,7 @@
 #include "exporter/meter/drain.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/drops.h"
+#include "exporter/meter/kernel_clock.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a reader that takes nothing. */
@@ -30,6 +31,7 @@ struct tracer {
 	struct run_options options;
 	struct stop *stop;
 	struct loop_source *stop_source;
+	struct kernel_clock clock;
 	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
 	bool tracing;		/* under it: what the ledger is read from is there */
 	bool printed;		/* likewise */
@@ -126,7 +128,7 @@ static void show(struct tracer *t, uint64_t now_ns)
 	const struct drop_view view = {
 		.by = t->options.by,
 		.seconds = (double)MAX(now_ns - t->shown_ns, NSEC_PER_MSEC) / NSEC_PER_SEC,
-		.clock_offset_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)),
+		.clock_offset_ns = kernel_clock_offset_ns(&t->clock),
 		.reasons = t->names,
 	};
 	FILE *file = screen_begin(t->screen);
@@ -149,13 +151,17 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct tracer *t = userdata;
 	const struct drop_match match = {.address = t->options.address, .port = t->options.port};
 
+	kernel_clock_look(&t->clock);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		const struct flow_key *key = &batch->keys[i];
+		struct flow_record record = batch->records[i];
 
 		if (!drop_match(&match, key))
 			continue;
-		drop_table_add(t->table, key, &batch->records[i]);
-		t->shown[key->drop_reason] += batch->records[i].packets;
+		record.first_ns = kernel_clock_told_ns(&t->clock, record.first_ns);
+		record.last_ns = kernel_clock_told_ns(&t->clock, record.last_ns);
+		drop_table_add(t->table, key, &record);
+		t->shown[key->drop_reason] += record.packets;
 	}
 	log_flush(0);
 	/* a bank that filled early is no reason to show something early; a timer may come a little early */
@@ -220,11 +226,13 @@ static int prepare(struct tracer *t, const uint8_t *excluded)
 		return error;
 	options.datapath = t->datapath;
 	options.loop = t->loop;
+	options.clock = &t->clock;
+	kernel_clock_init(&t->clock);
 	error = drain_new(&t->drain, &options);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot start the drain thread");
 	set_tracing(t, true);
-	t->shown_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	t->shown_ns = kernel_clock_coarse_ns(&t->clock);
 	if (stop_begun(t->stop)) /* before it was ready */
 		return 0;
 	error = drops_new(&t->drops, t->datapath);
@@ -291,8 +299,7 @@ static bool end_screen(struct tracer *t)
 
 	if (deadline_ns <= now_ns)
 		return false;
-	return screen_end(t->screen,
-			  (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
+	return screen_end(t->screen, (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
 }
 
 /* All that was seen is shown, and what was not is counted. */
@@ -305,7 +312,7 @@ static int finish(struct tracer *t)
 	t->finishing = true;
 	drain_finish(t->drain);
 	if (end_screen(t))
-		show(t, clock_ns(CLOCK_MONOTONIC));
+		show(t, kernel_clock_now_ns(&t->clock));
 	end_screen(t);
 	pthread_mutex_lock(&t->ending);
 	print_ledger(t, true);

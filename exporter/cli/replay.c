@@ -274,7 +274,8 @@ static bool report_capture(const struct replay *r, int error)
 int replay_main(int argc, char **argv)
 {
 	_cleanup_(replay_clear) struct replay r = {.ending = PTHREAD_MUTEX_INITIALIZER};
-	struct stop_options stop = {.hangup = true, .interrupt = true, .overdue = on_overdue, .userdata = &r};
+	struct stop_options stop = {
+		.hangup = true, .interrupt = true, .overdue = on_overdue, .userdata = &r};
 	bool whole;
 	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
 

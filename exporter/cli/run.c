@@ -31,6 +31,7 @@
 #include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/kernel_clock.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a collector that takes nothing. */
@@ -41,6 +42,9 @@ struct run {
 	struct stop *stop;
 	struct loop *loop;
 	struct loop_source *stop_source;
+	struct kernel_clock clock;
+	int clock_fd; /* tells of sleeps; -1: none */
+	struct loop_source *clock_source;
 	const char *untold; /* what the service manager has not taken yet; NULL: nothing */
 	struct exports *exports;
 	struct live *live;		     /* NULL without --live */
@@ -80,6 +84,8 @@ static void run_clear(struct run *r)
 		cache_freep(&r->caches[use]);
 	live_freep(&r->live);
 	exports_freep(&r->exports);
+	loop_source_freep(&r->clock_source);
+	closep(&r->clock_fd);
 	loop_source_freep(&r->stop_source);
 	loop_freep(&r->loop);
 	stop_freep(&r->stop);
@@ -167,11 +173,52 @@ static void refresh_live(struct run *r, uint64_t now_ns)
 	live_refresh(r->live, &totals);
 }
 
-/* Times are monotonic up to here, so that a step of the wall clock changes no duration. */
-static void set_clock(const struct run *r)
+/* Times are the kernel's up to here, so that a step of the wall clock changes no duration. */
+static void set_clock(struct run *r)
 {
-	exports_set_clock(r->exports,
-			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
+	kernel_clock_look(&r->clock);
+	exports_set_clock(r->exports, kernel_clock_offset_ns(&r->clock));
+}
+
+/* The machine has slept, or the wall clock been set. */
+static int on_clock(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	kernel_clock_look(&r->clock);
+	if (kernel_clock_rearm(r->clock_fd) < 0)
+		r->clock_source = loop_source_free(r->clock_source);
+	return 0;
+}
+
+/* Without its descriptor sleeps are noticed at the next drain. */
+static void watch_clock(struct run *r)
+{
+	kernel_clock_init(&r->clock);
+	if (r->clock.ahead_ns)
+		log_info("in a time namespace: its monotonic clock is %.3f s ahead of the kernel's",
+			 (double)r->clock.ahead_ns / NSEC_PER_SEC);
+	r->clock_fd = kernel_clock_fd();
+	if (r->clock_fd >= 0)
+		(void)loop_add_fd(r->loop, r->clock_fd, EPOLLIN, on_clock, r, &r->clock_source);
+}
+
+/* A flow that has ended, with the kernel's times. */
+static struct flow tell_times(const struct run *r, const struct flow *flow)
+{
+	struct flow told = *flow;
+
+	told.record.first_ns = kernel_clock_told_ns(&r->clock, flow->record.first_ns);
+	told.record.last_ns = kernel_clock_told_ns(&r->clock, flow->record.last_ns);
+	return told;
+}
+
+static void on_flow(void *userdata, const struct flow *flow)
+{
+	struct run *r = userdata;
+	const struct flow told = tell_times(r, flow);
+
+	exports_flow(r->exports, &told);
 }
 
 /* How long a pass waits for a queue to empty: what leaves meanwhile is less than a slice. */
@@ -274,8 +321,8 @@ static int make_loop(struct run *r)
 	if (error < 0)
 		return error;
 	r->terminals = find_terminals();
-	return loop_add_fd(r->loop, stop_fd(r->stop), EPOLLIN, on_stop, r, &r->stop_source) ?:
-	       loop_add_signal(r->loop, SIGHUP, on_hangup, r);
+	return loop_add_fd(r->loop, stop_fd(r->stop), EPOLLIN, on_stop, r, &r->stop_source)
+		       ?: loop_add_signal(r->loop, SIGHUP, on_hangup, r);
 }
 
 static int open_datapath(struct run *r, const uint8_t *drop_excluded)
@@ -297,7 +344,7 @@ static int open_datapath(struct run *r, const uint8_t *drop_excluded)
 static void on_drop(void *userdata, const struct flow *flow)
 {
 	struct run *r = userdata;
-	struct flow drop = *flow;
+	struct flow drop = tell_times(r, flow);
 
 	drop.drop = drop_reasons_get(r->drop_names, drop_reason_unpack(flow->key.drop_reason));
 	exports_flow(r->exports, &drop);
@@ -312,8 +359,8 @@ static int make_cache(struct run *r, enum bank_use use)
 		.active_ns = o->active_ns,
 		/* that a FIN was dropped is not the end */
 		.linger_ns = use == BANK_DROPS ? o->idle_ns : o->linger_ns,
-		.sink = use == BANK_DROPS ? on_drop : exports_flow,
-		.userdata = use == BANK_DROPS ? (void *)r : r->exports,
+		.sink = use == BANK_DROPS ? on_drop : on_flow,
+		.userdata = r,
 	};
 	int error = cache_new(&r->caches[use], &options);
 
@@ -337,6 +384,7 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = open_datapath(r, drop_excluded);
 	if (error < 0)
 		return error;
+	watch_clock(r);
 	export.drops = datapath_uses(r->datapath) >> BANK_DROPS & 1;
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
@@ -353,7 +401,7 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	if (error < 0)
 		return error;
 	if (o->live) {
-		error = live_new(&r->live, STDOUT_FILENO, clock_ns(CLOCK_MONOTONIC));
+		error = live_new(&r->live, STDOUT_FILENO, kernel_clock_now_ns(&r->clock));
 		if (error < 0)
 			return log_errno(LOG_ERR, error, "cannot make the live table");
 	}
@@ -431,6 +479,7 @@ static int attach(struct run *r)
 	const struct drain_options drain = {
 		.datapath = r->datapath,
 		.loop = r->loop,
+		.clock = &r->clock,
 		.interval_ns = o->drain_ns,
 		.callback = on_batch,
 		.userdata = r,
@@ -546,7 +595,7 @@ static int finish(struct run *r)
 
 int run_main(int argc, char **argv)
 {
-	_cleanup_(run_clear) struct run r = {.ending = PTHREAD_MUTEX_INITIALIZER};
+	_cleanup_(run_clear) struct run r = {.ending = PTHREAD_MUTEX_INITIALIZER, .clock_fd = -1};
 	struct stop_options stop = {.overdue = on_overdue, .userdata = &r};
 	uint8_t drop_excluded[DROP_REASON_MAX];
 	int error = run_options_parse(&r.options, VERB_RUN, argc, argv);

@@ -16,7 +16,7 @@
 struct screen {
 	int fd;
 	bool own_fd, terminal;
-	bool file_only; /* a file, which has room */
+	bool file_only;	    /* a file, which has room */
 	int error;	    /* -errno of the last write */
 	unsigned int drawn; /* lines below the cursor */
 	FILE *file;	    /* what is being drawn */

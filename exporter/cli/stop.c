@@ -16,17 +16,17 @@
 #define SAME_NS (200 * NSEC_PER_MSEC)
 
 #define INTERRUPT_MS 50
-#define FLUSH_MS 100 /* between two looks at the time */
+#define FLUSH_MS     100 /* between two looks at the time */
 
 struct stop {
 	struct stop_options options;
 	pthread_t thread;
 	pthread_t caller; /* of stop_new() */
 	bool running;
-	atomic_bool leaving; /* the thread is to return */
-	int signals; /* signalfd */
-	int begun;   /* eventfd: readable when the end has begun */
-	int wake;    /* eventfd: the thread is to look again */
+	atomic_bool leaving;	   /* the thread is to return */
+	int signals;		   /* signalfd */
+	int begun;		   /* eventfd: readable when the end has begun */
+	int wake;		   /* eventfd: the thread is to look again */
 	atomic_bool again;	   /* another signal came */
 	atomic_bool heard;	   /* the caller knows that the end has begun */
 	_Atomic uint64_t begun_ns; /* 0: not yet */

@@ -13,7 +13,7 @@ struct stop;
 
 struct stop_options {
 	uint64_t timeout_ns; /* from the first signal to the end of the process */
-	bool hangup;	     /* SIGHUP asks for the end too, unless it was ignored at the start (nohup) */
+	bool hangup; /* SIGHUP asks for the end too, unless it was ignored at the start (nohup) */
 	bool interrupt; /* the thread that calls stop_new() may be in a read(2): it fails with EINTR (by SIGUSR1) */
 	/*
 	 * Called in the thread, before it ends the process with status 1: the main thread has not come to

@@ -55,7 +55,7 @@ enum export_loss {
 	EXPORT_LOSS_QUEUE_FULL, /* the collector's queue was full */
 	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write just that */
 	EXPORT_LOSS_REFUSED,	/* sent, and answered by an ICMP error such as port unreachable */
-	EXPORT_LOSS_UNSENT,	/* still queued when the exporter stopped, or no room after its deadline */
+	EXPORT_LOSS_UNSENT, /* still queued when the exporter stopped, or no room after its deadline */
 	_EXPORT_LOSS_MAX,
 };
 
@@ -106,7 +106,7 @@ DEFINE_CLEANUP(struct exports *, exports_free)
 int exports_add(struct exports *exports, const char *url);
 
 /*
- * Record times plus this are ns since 1970: CLOCK_REALTIME - CLOCK_MONOTONIC live, 0 in replay.  Live, a wall
+ * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall
  * clock that has been set by more than some seconds since the last call moves the times of what waits too.
  */
 void exports_set_clock(struct exports *exports, int64_t offset_ns);

@@ -70,7 +70,8 @@ static unsigned int count_lines(unsigned int *ret_missing)
 	while ((line = strsep(&rest, "\n")) && *line) {
 		assert_int_equal(*ret_missing, 0);
 		if (strstr(line, "missing")) {
-			assert_int_equal(sscanf(line, "flowtally: %u messages are missing", ret_missing), 1);
+			assert_int_equal(
+				sscanf(line, "flowtally: %u messages are missing", ret_missing), 1);
 			continue;
 		}
 		assert_int_equal(sscanf(line, "flowtally: %u: x", &number), 1);

@@ -170,8 +170,8 @@ static void test_interrupt(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_timeout),	 cmocka_unit_test(test_again),
-		cmocka_unit_test(test_twice),	 cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_timeout),	  cmocka_unit_test(test_again),
+		cmocka_unit_test(test_twice),	  cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_interrupt),
 	};
 
