@@ -9,6 +9,7 @@
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drops.h"
+#include "exporter/meter/owner.h"
 #include "flowtally.skel.h"
 
 #ifndef BPF_F_XDP_HAS_FRAGS
@@ -22,6 +23,8 @@ struct datapath {
 	unsigned int uses;  /* a bit for each enum bank_use */
 	unsigned int woken; /* likewise: while the ring buffer is emptied */
 	int cpus;	    /* possible CPUs: what per-CPU maps hold */
+	int owner_fd;	    /* owner.h; -1: none */
+	uint32_t owner;
 };
 
 /* libbpf's own messages are the detail behind an error that is logged where it is handled. */
@@ -102,6 +105,11 @@ int datapath_stub_fd(const struct datapath *d, enum datapath_program program)
 	};
 
 	return bpf_program__fd(stubs[program]);
+}
+
+uint32_t datapath_owner(const struct datapath *d)
+{
+	return d->owner;
 }
 
 int datapath_map_fd(const struct datapath *d, enum datapath_map map)
@@ -336,6 +344,17 @@ static int check_entries(uint32_t entries)
 	return -EINVAL;
 }
 
+static void prepare_hooks(struct datapath *d)
+{
+	int r = 0;
+
+	features_probe_tcx(&d->features, datapath_program_fd(d, PROGRAM_TC_EGRESS));
+	if (!d->features.tcx)
+		r = owner_open(&d->owner_fd, &d->owner);
+	if (r < 0) /* clsact filters are refused then */
+		log_errno(LOG_WARNING, r, "cannot mark clsact filters as this exporter's");
+}
+
 int datapath_new(struct datapath **ret, const struct datapath_options *options)
 {
 	_cleanup_(datapath_freep) struct datapath *d = calloc(1, sizeof(*d));
@@ -343,6 +362,7 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 
 	if (!d)
 		return -ENOMEM;
+	d->owner_fd = -1;
 	libbpf_set_print(print_libbpf);
 	r = features_probe(&d->features, options->mask);
 	if (r == 0 && options->bank_entries)
@@ -355,7 +375,7 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 	if (r < 0)
 		return log_load_error(r);
 	if (d->uses & 1u << BANK_FLOWS)
-		features_probe_tcx(&d->features, datapath_program_fd(d, PROGRAM_TC_EGRESS));
+		prepare_hooks(d);
 	*ret = TAKE_PTR(d);
 	return 0;
 }
@@ -364,6 +384,7 @@ struct datapath *datapath_free(struct datapath *d)
 {
 	if (!d)
 		return NULL;
+	closep(&d->owner_fd);
 	ring_buffer__free(d->wakeups);
 	if (d->skel)
 		flowtally_bpf__destroy(d->skel);

@@ -169,23 +169,15 @@ static int attach_tc(const struct hooks *h, struct interface *i, struct hook *ho
 		     enum flow_direction direction)
 {
 	const char *what = direction == DIRECTION_INGRESS ? "ingress TC" : "egress TC";
+	char text[176];
 	int r = hook_attach_tc(hook, h->options.datapath, i->view.ifindex, direction, i->bare);
 
 	if (r == -ENODEV) /* went away while it was looked at: the next look will say so */
 		return r;
-	if (r == -EBUSY)
-		interface_failed(i, 0, what,
-				 "another flowtally has its clsact filter there: stop it first");
-	else if (r == -EEXIST && !datapath_features(h->options.datapath)->tcx)
-		interface_failed(
-			i, 0, what,
-			"a foreign clsact filter is at priority 2 handle 0xf10a: remove it");
-	else if (r == -EPERM || r == -EACCES)
-		interface_failed(i, r, what, "CAP_NET_ADMIN is needed");
-	else if (r < 0)
-		interface_failed(
-			i, r, what,
-			"the kernel refuses (is CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS there?)");
+	if (r < 0) {
+		hook_tc_error(r, text, sizeof(text));
+		interface_failed(i, 0, what, text);
+	}
 	return r;
 }
 

@@ -1,0 +1,257 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Where the hooks are put, what others put around them, and what the exporter says when they see nothing."""
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import program
+import tap
+import traffic
+from sandbox import DIES_WITH_TEST, Sandbox, command, wait_until
+from tap import check, check_equal
+
+METER, PEER = '10.84.0.1', '10.84.0.2'
+MASK = ['--mask', 'tcx']
+ATTACH_SECONDS = 15
+NOBODY = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']
+ACCEPT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
+
+
+@contextlib.contextmanager
+def network(*more):
+    """meter: m0 and, if they are named, further interfaces; each has a peer pN."""
+    with Sandbox('meter', 'peer') as box:
+        for number in (0, *more):
+            box.veth(('meter', f'm{number}'), ('peer', f'p{number}'))
+            box.address(('meter', f'm{number}', [METER.replace('.0.', f'.{number}.', 1)]),
+                        ('peer', f'p{number}', [PEER.replace('.0.', f'.{number}.', 1)]))
+        yield box
+
+
+def daemon(box, *options, interface='m0', **how):
+    return program.Daemon(box, 'meter', '--interface', interface, '--ingress', 'tc', *options, **how)
+
+
+def sent(box, count, port=1001):
+    """So many datagrams leave m0, none is answered."""
+    with traffic.bound(box, 'peer', 2, PEER, 9):
+        traffic.udp(box, 'meter', (METER, port), (PEER, 9), count)
+
+
+def received(box, count, port=1001):
+    """So many datagrams reach m0, none is answered."""
+    with traffic.bound(box, 'meter', 2, METER, 9):
+        traffic.udp(box, 'peer', (PEER, port), (METER, 9), count)
+
+
+def seen(ledger):
+    return {name: count['seen'] for name, count in ledger['directions'].items()}
+
+
+def lines_of(process, text):
+    return [line for line in process.stderr().splitlines() if text in line]
+
+
+def said(process, text, seconds=ATTACH_SECONDS):
+    return wait_until(lambda: lines_of(process, text), seconds, f'the words "{text}"\n{process.stderr()}')
+
+
+def filters(box, side, interface='m0'):
+    text = box.ip_tc('meter', 'filter', 'show', 'dev', interface, side)
+    return [line for line in text.splitlines() if ' handle ' in line]
+
+
+def ready_line(process):
+    return lines_of(process, 'ready')[0]
+
+
+# --- Whose the filter is.
+
+def test_second():
+    """A second instance is kept off as often as it tries, ends when it is told to, and takes over from a dead one."""
+    with network(1) as box, daemon(box, *MASK) as first:
+        with daemon(box, *MASK, '--interface', 'm1') as second:
+            held = 'another flowtally has its clsact filter there'
+            said(second, held)
+            check('metering 1 interface,' in ready_line(second), ready_line(second))
+            for number in range(15):
+                second.process.send_signal(signal.SIGHUP)
+                wait_until(lambda n=number: len(lines_of(second, 'SIGHUP')) > n, 5, f'SIGHUP {number}')
+            sent(box, 7)
+            received(box, 5)
+            check_equal('what the second saw of another interface', seen(second.stop()), {'ingress': 0, 'egress': 0})
+        with daemon(box, *MASK, '--interface', 'm1') as second:
+            first.kill()
+            said(second, "interface 'm0': ingress clsact")
+            sent(box, 3)
+            received(box, 4)
+            check_equal('seen after the take-over', seen(second.stop()), {'ingress': 4, 'egress': 3})
+        check_equal('filters at the end', filters(box, 'ingress') + filters(box, 'egress'), [])
+
+
+def unprivileged(box, source):
+    """Runs Python as nobody in the meter's namespace until the sandbox ends; it prints a line when it is ready."""
+    process = subprocess.Popen([*DIES_WITH_TEST, *box.inside('meter', *NOBODY, sys.executable, '-c', source)],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    box.processes.append(process)
+    check_equal('unprivileged', process.stdout.readline().strip(), 'ready')
+
+
+def owner_of(box):
+    """The port id that the filter of m0 names."""
+    lines = ''.join(filters(box, 'egress'))
+    match = re.search(r'flowtally_tc_s1:owner=([0-9a-f]{8})', lines)
+    check(match, f'no owner in {lines!r}')
+    return int(match[1], 16)
+
+
+def test_unprivileged():
+    """What anybody can make keeps nobody off: an abstract socket nobody serves, the netlink port id of a dead owner."""
+    listeners = '''
+import socket, time
+held = []
+for index in range(1, 40):
+    for direction in (0, 1):
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].bind(f'\\0flowtally/clsact/{index}/{direction}')
+        held[-1].listen(0)
+print('ready', flush=True)
+time.sleep(1000)
+'''
+    port = '''
+import socket, time
+sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2)
+sock.bind((%d, 0))
+print('ready', flush=True)
+time.sleep(1000)
+'''
+    with network() as box:
+        unprivileged(box, listeners)
+        with daemon(box, *MASK) as first:
+            sent(box, 3)
+            owner = owner_of(box)
+            first.kill()
+        unprivileged(box, port % owner)
+        with daemon(box, *MASK) as second:
+            check('metering 1 interface,' in ready_line(second), ready_line(second))
+            check(owner_of(box) != owner, 'the dead exporter\'s filter is still there')
+            sent(box, 4)
+            received(box, 6)
+            check_equal('seen', seen(second.stop()), {'ingress': 6, 'egress': 4})
+
+
+def test_unprivileged_owner():
+    """Nobody but CAP_NET_ADMIN makes an owner: the group is closed to others."""
+    with network() as box:
+        source = 'import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2).bind((77, 1 << 9))'
+        done = subprocess.run(box.inside('meter', *NOBODY, sys.executable, '-c', source), capture_output=True, text=True,
+                              check=False)
+        check(done.returncode and 'PermissionError' in done.stderr, done.stderr)
+
+
+# --- An ingress qdisc has no egress.
+
+def test_ingress_qdisc():
+    """The interface fails and says why; ingress alone is exact; with clsact in its place it is metered."""
+    with network(1) as box:
+        box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'ingress')
+        with daemon(box, *MASK, '--interface', 'm1') as process:
+            lines = said(process, "interface 'm0'")
+            check('`ingress` qdisc' in lines[0] and 'clsact' in lines[0] and '--egress off' in lines[0], *lines)
+            received(box, 5)
+            sent(box, 3)
+            check_equal('filters', filters(box, 'ingress'), [])
+            time.sleep(6)
+            check(not lines_of(process, 'somebody had detached'), process.stderr())
+            box.ip_tc('meter', 'qdisc', 'delete', 'dev', 'm0', 'ingress')
+            box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'clsact')
+            said(process, "interface 'm0': ingress clsact (as asked), egress clsact", 40)
+            received(box, 11)
+            sent(box, 13)
+            check_equal('seen', seen(process.stop()), {'ingress': 11, 'egress': 13})
+
+
+def test_ingress_qdisc_alone():
+    with network() as box:
+        box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'ingress')
+        with daemon(box, *MASK, '--egress', 'off') as process:
+            received(box, 5)
+            sent(box, 3)
+            check_equal('seen', seen(process.stop()), {'ingress': 5, 'egress': 0})
+        check_equal('filters', filters(box, 'ingress'), [])
+
+
+def test_ingress_qdisc_tcx():
+    """tcx has nothing to do with qdiscs."""
+    with network() as box:
+        box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'ingress')
+        with daemon(box) as process:
+            received(box, 5)
+            sent(box, 3)
+            check_equal('seen', seen(process.stop()), {'ingress': 5, 'egress': 3})
+
+
+def test_shared_block():
+    """Filters of a shared block are not one interface's; the other direction is."""
+    with network() as box:
+        box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'egress_block', '22', 'clsact')
+        status, _, stderr = program.run('run', '--interface', 'm0', *MASK, prefix=box.inside('meter'))
+        check(status == 1 and 'egress TC' in stderr and 'egress_block' in stderr, status, stderr)
+        with daemon(box, *MASK, '--egress', 'off') as process:
+            received(box, 5)
+            check_equal('seen', seen(process.stop()), {'ingress': 5, 'egress': 0})
+
+
+# --- The place.
+
+def accept(box, priority, *protocol, side='egress'):
+    box.ip_tc('meter', 'filter', 'add', 'dev', 'm0', side, *protocol, 'prio', str(priority), 'bpf', 'da', 'bytecode', ACCEPT)
+
+
+def test_in_front():
+    """A filter that was there first and accepts hides nothing where there is a place in front of it."""
+    for priority, protocol, expected in (1, 'all', 1), (2, 'all', 2), (2, 'ip', 1), (5, 'ip', 2):
+        with network() as box:
+            box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'clsact')
+            for side in 'ingress', 'egress':
+                accept(box, priority, 'protocol', protocol, side=side)
+            with daemon(box, *MASK) as process:
+                place = [re.search(r'pref (\d+)', line)[1] for line in filters(box, 'egress') if 'flowtally' in line]
+                check_equal(f'priority beside one of {priority} for {protocol}', place, [str(expected)])
+                sent(box, 6)
+                received(box, 4)
+                check_equal('seen', seen(process.stop()), {'ingress': 4, 'egress': 6})
+            left = filters(box, 'egress')
+            check(len(left) == 1 and 'flowtally' not in left[0], 'filters at the end', *left)
+
+
+def test_place_left():
+    """Others can put their filters at priority 1 while the exporter runs."""
+    with network() as box, daemon(box, *MASK) as process:
+        box.ip_tc('meter', 'filter', 'add', 'dev', 'm0', 'egress', 'protocol', 'ip', 'prio', '1', 'u32', 'match', 'u32', '0',
+                  '0', 'flowid', '1:1')
+        process.stop()
+
+
+def main():
+    tap.require('ip', 'tc', 'setpriv')
+    program.binary()
+    tap.main([
+        ('a second instance', test_second),
+        ('names that anybody can take', test_unprivileged),
+        ('who can be an owner', test_unprivileged_owner),
+        ('an ingress qdisc', test_ingress_qdisc),
+        ('an ingress qdisc, ingress alone', test_ingress_qdisc_alone),
+        ('an ingress qdisc, tcx', test_ingress_qdisc_tcx),
+        ('a shared block', test_shared_block),
+        ('filters that were there first', test_in_front),
+        ('priority 1 stays free', test_place_left),
+    ])
+
+
+if __name__ == '__main__':
+    main()
