@@ -29,6 +29,7 @@
 #include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/sight.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a collector that takes nothing. */
@@ -48,6 +49,7 @@ struct run {
 	struct drain *drain;
 	struct drops *drops; /* NULL: not traced */
 	struct ifstats ifstats;
+	struct sight *sight;
 	struct hooks *hooks;
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
@@ -55,6 +57,7 @@ struct run {
 static void run_clear(struct run *r)
 {
 	hooks_freep(&r->hooks);
+	sight_freep(&r->sight);
 	ifstats_clear(&r->ifstats);
 	drops_freep(&r->drops);
 	drain_freep(&r->drain);
@@ -103,7 +106,7 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 {
-	struct ledger ledger = {.exports = r->exports, .ifstats = &r->ifstats};
+	struct ledger ledger = {.exports = r->exports, .ifstats = &r->ifstats, .sight = r->sight};
 	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
 	if (error < 0)
@@ -198,12 +201,28 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+/* What the hooks saw up to this swap, against the kernel's newest counters. */
+static void look(struct run *r)
+{
+	const struct sight_sources sources = {
+		.datapath = r->datapath,
+		.hooks = r->hooks,
+		.ifstats = &r->ifstats,
+		.drained_ns = r->swaps_ns[BANK_FLOWS],
+	};
+
+	if (r->hooks) /* else nothing is attached yet, or any more */
+		sight_look(r->sight, &sources);
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
 	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
+	if (batch->use == BANK_FLOWS)
+		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		cache_merge(cache, &batch->keys[i], &batch->records[i]);
 		if (r->live && batch->use == BANK_FLOWS)
@@ -213,6 +232,7 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 		return;
 	r->swaps_ns[batch->use] = batch->swap_ns;
 	r->refresh |= batch->use == BANK_FLOWS;
+	look(r);
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
 
@@ -338,7 +358,7 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
-	error = make_cache(r, BANK_FLOWS);
+	error = make_cache(r, BANK_FLOWS) ?: sight_new(&r->sight);
 	if (error == 0 && export.drops)
 		error = make_cache(r, BANK_DROPS);
 	if (error == 0)
@@ -453,6 +473,7 @@ static void finish(struct run *r)
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
+	sight_settle(r->sight, r->datapath);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use]) {
 			cache_expire(r->caches[use], r->swaps_ns[use]);

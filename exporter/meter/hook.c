@@ -6,7 +6,6 @@
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hook.h"
 #include "exporter/meter/owner.h"
@@ -53,7 +52,7 @@ static int qdisc_fits(const struct tc_qdisc *qdisc, enum flow_direction directio
 }
 
 /* The owner that a filter of ours names, 0 where it names none; false: the filter is not ours. */
-static bool filter_is_ours(const struct tc_filter *filter, uint32_t *ret_owner)
+static bool filter_owner(const struct tc_filter *filter, uint32_t *ret_owner)
 {
 	uint32_t owner = 0;
 	const char *at;
@@ -68,6 +67,13 @@ static bool filter_is_ours(const struct tc_filter *filter, uint32_t *ret_owner)
 	return true;
 }
 
+bool hook_filter_is_ours(const struct tc_filter *filter)
+{
+	uint32_t owner;
+
+	return filter_owner(filter, &owner);
+}
+
 /* Takes away the stub that a dead exporter left behind; 1: there was one.  -EBUSY: its exporter is alive. */
 static int clsact_sweep(uint32_t ifindex, enum flow_direction direction,
 			const struct tc_filters *filters)
@@ -77,7 +83,7 @@ static int clsact_sweep(uint32_t ifindex, enum flow_direction direction,
 	int r;
 
 	for (size_t i = 0; i < filters->count; i++) {
-		if (!filter_is_ours(&filters->all[i], &owner))
+		if (!filter_owner(&filters->all[i], &owner))
 			continue;
 		r = owner ? owner_take(owner, &takeover) : 0;
 		if (r == 0)
@@ -259,65 +265,4 @@ bool hook_alive(const struct hook *hook)
 		return clsact_is_ours(hook);
 	return hook->fd >= 0 && bpf_obj_get_info_by_fd(hook->fd, &info, &size) == 0 &&
 	       info.xdp.ifindex == hook->ifindex;
-}
-
-/* BPF_PROG_QUERY's part of 6.6's union bpf_attr, which Debian 12's headers do not have. */
-struct tcx_query {
-	__u32 ifindex;
-	__u32 type;
-	__u32 query_flags;
-	__u32 attach_flags;
-	__aligned_u64 prog_ids;
-	__u32 count;
-	__u32 pad;
-	__aligned_u64 prog_attach_flags;
-	__aligned_u64 link_ids;
-	__aligned_u64 link_attach_flags;
-	__u64 revision;
-};
-
-static bool tcx_in_front(const struct hook *hook, char *ret, size_t size)
-{
-	__u32 programs[64], links[64];
-	struct bpf_link_info info = {0};
-	__u32 length = sizeof(info);
-	struct tcx_query query = {
-		.ifindex = hook->ifindex,
-		.type = hook->direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS
-							     : ATTACH_TCX_EGRESS,
-		.prog_ids = (__u64)(unsigned long)programs,
-		.link_ids = (__u64)(unsigned long)links,
-		.count = ARRAY_SIZE(programs),
-	};
-
-	if (bpf_obj_get_info_by_fd(hook->fd, &info, &length) < 0 ||
-	    syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0 || query.count == 0 ||
-	    links[0] == info.id)
-		return false;
-	snprintf(ret, size, "tcx program id %u", programs[0]);
-	return true;
-}
-
-static bool clsact_in_front(const struct hook *hook, char *ret, size_t size)
-{
-	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
-	const struct tc_filter *first = NULL;
-
-	if (tc_filters_get(hook->ifindex, hook->direction, &filters) < 0)
-		return false;
-	for (size_t i = 0; i < filters.count && !first; i++)
-		if (filters.all[i].handle)
-			first = &filters.all[i];
-	if (!first || first->prog_id == hook->prog_id)
-		return false;
-	snprintf(ret, size, "clsact filter %s%s%s at priority %u", first->kind,
-		 first->name[0] ? " " : "", first->name, first->priority);
-	return true;
-}
-
-bool hook_in_front(const struct hook *hook, char *ret, size_t size)
-{
-	if (hook->clsact)
-		return clsact_in_front(hook, ret, size);
-	return hook->fd >= 0 && tcx_in_front(hook, ret, size);
 }

@@ -10,6 +10,7 @@
 #include "xdp/flow.h"
 
 struct datapath;
+struct tc_filter;
 struct tc_filters;
 
 struct hook {
@@ -44,11 +45,8 @@ void hook_detach(struct hook *hook);
 /* Still in place: neither detached by others nor gone with its interface. */
 bool hook_alive(const struct hook *hook);
 
-/*
- * What packets meet before this TC hook, in words ("the clsact filter flower at priority 1"): it may keep them
- * from the hook.  False: nothing does, or it cannot be told.
- */
-bool hook_in_front(const struct hook *hook, char *ret, size_t size);
+/* A clsact filter of this or another flowtally, alive or dead. */
+bool hook_filter_is_ours(const struct tc_filter *filter);
 
 /* Where a clsact filter of ours sees the most and keeps nobody out; for tests. */
 uint16_t hook_clsact_priority(const struct tc_filters *filters);

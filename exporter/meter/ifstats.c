@@ -291,6 +291,7 @@ int ifstats_read(struct ifstats *s)
 	for (size_t n = 0; n < s->count; n++)
 		s->interfaces[n].leaving = false;
 	s->due = false;
+	s->read_ns = clock_ns(CLOCK_MONOTONIC);
 	return 0;
 }
 

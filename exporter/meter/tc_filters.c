@@ -105,8 +105,7 @@ int tc_qdisc_get(uint32_t ifindex, struct tc_qdisc *ret)
 {
 	char buffer[256];
 	/* without ECHO kernels before 6.8 answer nobody but who listens to RTNLGRP_TC */
-	struct nlmsghdr *request =
-		begin(buffer, RTM_GETQDISC, NLM_F_ECHO, ifindex, TC_H_INGRESS);
+	struct nlmsghdr *request = begin(buffer, RTM_GETQDISC, NLM_F_ECHO, ifindex, TC_H_INGRESS);
 	struct tc_qdisc qdisc = {0};
 	int r = talk(request, on_qdisc, &qdisc);
 

@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the hooks are put, what others put around them, and what the exporter says when they see nothing."""
 import contextlib
+import ctypes
+import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -11,13 +15,15 @@ import time
 import program
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, Sandbox, command, wait_until
+from sandbox import DIES_WITH_TEST, LIBC, Sandbox, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'
 MASK = ['--mask', 'tcx']
 ATTACH_SECONDS = 15
 NOBODY = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']
+SYS_BPF = 321 if os.uname().machine == 'x86_64' else 280
+BPF_PROG_LOAD, BPF_LINK_CREATE, BPF_PROG_TYPE_SCHED_CLS, BPF_TCX_EGRESS, BPF_F_BEFORE = 5, 28, 3, 47, 8
 ACCEPT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 
 
@@ -38,13 +44,13 @@ def daemon(box, *options, interface='m0', **how):
 
 def sent(box, count, port=1001):
     """So many datagrams leave m0, none is answered."""
-    with traffic.bound(box, 'peer', 2, PEER, 9):
+    with traffic.bound(box, 'peer', socket.SOCK_DGRAM, PEER, 9):
         traffic.udp(box, 'meter', (METER, port), (PEER, 9), count)
 
 
 def received(box, count, port=1001):
     """So many datagrams reach m0, none is answered."""
-    with traffic.bound(box, 'meter', 2, METER, 9):
+    with traffic.bound(box, 'meter', socket.SOCK_DGRAM, METER, 9):
         traffic.udp(box, 'peer', (PEER, port), (METER, 9), count)
 
 
@@ -237,6 +243,140 @@ def test_place_left():
         process.stop()
 
 
+# --- What is said of a hook that sees nothing.
+
+HIDDEN = 'its counters say'
+QUICK = ['--drain-interval', '1s']
+
+
+def bpf(number, layout, *values):
+    """bpf(2): its descriptor."""
+    attributes = ctypes.create_string_buffer(struct.pack(layout, *values), 128)
+    fd = LIBC.syscall(SYS_BPF, number, attributes, 128)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), f'bpf({number})')
+    return fd
+
+
+@contextlib.contextmanager
+def foreign_tcx(box, interface):
+    """Somebody's tcx program that accepts everything, before all others on egress; its id."""
+    code = struct.pack('=BBhi', 0xb7, 0, 0, 0) + struct.pack('=BBhi', 0x95, 0, 0, 0)  # r0 = TCX_PASS; exit
+    data, text = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b'GPL')
+    program_fd = bpf(BPF_PROG_LOAD, '=IIQQ', BPF_PROG_TYPE_SCHED_CLS, 2, ctypes.addressof(data), ctypes.addressof(text))
+    with box.entered('meter'):
+        index = socket.if_nametoindex(interface)
+        link = bpf(BPF_LINK_CREATE, '=IIII', program_fd, index, BPF_TCX_EGRESS, BPF_F_BEFORE)
+    try:
+        with open(f'/proc/self/fdinfo/{program_fd}', encoding='ascii') as info:
+            yield int(re.search(r'prog_id:\s*(\d+)', info.read())[1])
+    finally:
+        os.close(link)
+        os.close(program_fd)
+
+
+def busy(box, process, text, side='egress', seconds=40):
+    """Sends a packet each 100 ms until the exporter says that; returns how many, and the line."""
+    before = len(lines_of(process, text))
+    count, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        (sent if side == 'egress' else received)(box, 1)
+        count += 1
+        if len(lines_of(process, text)) > before:
+            return count, lines_of(process, text)[-1]
+        time.sleep(0.1)
+    raise tap.Failure(f'{count} packets, and "{text}" was never said\n{process.stderr()}')
+
+
+def hooks_of(ledger, interface='m0'):
+    return {one['name']: one['hooks'] for one in ledger['interfaces']}[interface]
+
+
+def check_hook(ledger, side, seen_packets, hidden, reason=''):
+    hook = hooks_of(ledger)[side]
+    check_equal(f'{side}: packets', hook['accounted'] + hook['unrecorded'], seen_packets)
+    check_equal(f'{side}: hidden', hook['hidden'], hidden)
+    check(reason in hook['reason'] and bool(reason) == bool(hook['reason']), f'reason: {hook["reason"]}')
+
+
+def test_hidden():
+    """A filter that comes in front and accepts is named, as is its end; the other direction is in order."""
+    with network() as box, daemon(box, *MASK, *QUICK) as process:
+        sent(box, 3)
+        accept(box, 1, 'protocol', 'ip')
+        _, line = busy(box, process, HIDDEN)
+        check("'m0'" in line and 'egress hook saw' in line and "'bpf" in line and 'priority 1' in line, line)
+        box.ip_tc('meter', 'filter', 'delete', 'dev', 'm0', 'egress', 'prio', '1')
+        after, _ = busy(box, process, 'the egress hook sees packets again')
+        received(box, 30)
+        time.sleep(12)
+        received(box, 5)
+        ledger = process.stop()
+        check_equal('warnings', len(lines_of(process, HIDDEN)), 1)
+        check(seen(ledger)['egress'] - 3 <= after + 3, f'seen {seen(ledger)}, sent afterwards {after}')
+        check_hook(ledger, 'egress', seen(ledger)['egress'], False)
+        check_hook(ledger, 'ingress', 35, False)
+
+
+def test_hidden_at_the_end():
+    """What is hidden stands in the ledger: redirected before the filter of ours is reached, as ifb shaping does."""
+    with network() as box:
+        box.ip('meter', 'link', 'add', 'ifb0', 'type', 'ifb')
+        box.ip('meter', 'link', 'set', 'ifb0', 'up')
+        box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'clsact')
+        box.ip_tc('meter', 'filter', 'add', 'dev', 'm0', 'ingress', 'protocol', 'ip', 'prio', '1', 'u32', 'match', 'u32', '0',
+                  '0', 'action', 'mirred', 'egress', 'redirect', 'dev', 'ifb0')
+        with daemon(box, *MASK, *QUICK) as process:
+            sent(box, 4)
+            _, line = busy(box, process, HIDDEN, 'ingress')
+            check('ingress hook saw 0' in line and 'u32' in line and 'priority 1' in line, line)
+            ledger = process.stop()
+        check_hook(ledger, 'ingress', 0, True, 'u32')
+        check_hook(ledger, 'egress', 4, False)
+
+
+def test_hidden_text():
+    """A run too short for a warning says it in its summary, and the reason that is known: none."""
+    with network() as box, daemon(box, *MASK, summary='text') as process:
+        accept(box, 1, 'protocol', 'all')
+        sent(box, 25)
+        process.process.terminate()
+        check_equal('exit status', process.process.wait(20), 0)
+        lines = lines_of(process, HIDDEN)
+        check(len(lines) == 1 and re.search(r"'m0'.*say 25 packets left.*egress hook saw 0", lines[0]), *lines)
+
+
+def test_hidden_tcx():
+    """A tcx program that comes in front is named."""
+    with network() as box, daemon(box, *QUICK) as process:
+        with foreign_tcx(box, 'm0') as number:
+            _, line = busy(box, process, HIDDEN)
+            check(f'tcx program id {number} ' in line and 'egress hook saw' in line, line)
+        busy(box, process, 'the egress hook sees packets again')
+        process.stop()
+
+
+def test_quiet():
+    """Nothing is said of few packets, of a direction that is off, or of a hook that sees a part of what a bypass leaves."""
+    with network() as box:
+        box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'clsact')
+        accept(box, 1, 'protocol', 'ip', side='ingress')
+        with daemon(box, *MASK, *QUICK) as process:
+            for _ in range(19):
+                received(box, 1)
+                time.sleep(1)
+            process.stop()
+            check(not lines_of(process, HIDDEN), process.stderr())
+        with daemon(box, *MASK, *QUICK, '--ingress', 'off') as process:
+            for _ in range(22):
+                received(box, 10)
+                sent(box, 10)
+                time.sleep(1)
+            ledger = process.stop()
+            check(not lines_of(process, HIDDEN), process.stderr())
+            check_equal('hooks', hooks_of(ledger)['ingress']['hook'], 'none')
+
+
 def main():
     tap.require('ip', 'tc', 'setpriv')
     program.binary()
@@ -250,6 +390,11 @@ def main():
         ('a shared block', test_shared_block),
         ('filters that were there first', test_in_front),
         ('priority 1 stays free', test_place_left),
+        ('hidden by a filter', test_hidden),
+        ('hidden by a redirect', test_hidden_at_the_end),
+        ('hidden, in the summary', test_hidden_text),
+        ('hidden by tcx', test_hidden_tcx),
+        ('quiet', test_quiet),
     ])
 
 
