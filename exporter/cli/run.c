@@ -358,7 +358,10 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
-	error = make_cache(r, BANK_FLOWS) ?: sight_new(&r->sight);
+	error = sight_new(&r->sight);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the counters of interfaces");
+	error = make_cache(r, BANK_FLOWS);
 	if (error == 0 && export.drops)
 		error = make_cache(r, BANK_DROPS);
 	if (error == 0)
@@ -464,6 +467,7 @@ static void finish(struct run *r)
 	if (r->live)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
+	look(r);
 	hooks_freep(&r->hooks);
 	for (size_t i = 0; i < r->ifstats.count; i++)
 		if (r->ifstats.interfaces[i].ifindex)

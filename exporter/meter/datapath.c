@@ -9,6 +9,7 @@
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drops.h"
+#include "exporter/meter/libbpf_log.h"
 #include "exporter/meter/owner.h"
 #include "flowtally.skel.h"
 
@@ -26,20 +27,6 @@ struct datapath {
 	int owner_fd;	    /* owner.h; -1: none */
 	uint32_t owner;
 };
-
-/* libbpf's own messages are the detail behind an error that is logged where it is handled. */
-_printf_(2, 0) static int print_libbpf(enum libbpf_print_level level, const char *format,
-				       va_list args)
-{
-	char text[4096];
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	vsnprintf(text, sizeof(text), format, args);
-	text[strcspn(text, "\n")] = '\0';
-	log_debug("%s", text);
-	return 0;
-}
 
 uint32_t datapath_entries_min(void)
 {
@@ -363,7 +350,7 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 	if (!d)
 		return -ENOMEM;
 	d->owner_fd = -1;
-	libbpf_set_print(print_libbpf);
+	libbpf_set_print(libbpf_log);
 	r = features_probe(&d->features, options->mask);
 	if (r == 0 && options->bank_entries)
 		r = check_entries(options->bank_entries);

@@ -54,8 +54,7 @@ enum sight_verdict sight_compare(struct sight_watch *w, const struct sight_sampl
 		.seen = sample->seen - w->begin.seen,
 		.ns = w->full_ns - w->begin.sampled_ns,
 	};
-	*w = (struct sight_watch){
-		.begun = true, .begin = *sample, .last_kernel = sample->kernel};
+	*w = (struct sight_watch){.begun = true, .begin = *sample, .last_kernel = sample->kernel};
 	if (window.seen > window.kernel / 10 && window.seen < window.kernel / 2)
 		return SIGHT_UNDECIDED;
 	*ret = window;
@@ -233,10 +232,11 @@ static void say_hidden(const char *name, enum flow_direction direction, struct s
 {
 	const bool arriving = direction == DIRECTION_INGRESS;
 
-	log_warning("interface '%s': its counters say %llu packets %s in the last %.0f s, the %s hook saw %llu: %s",
-		    name, (unsigned long long)window->kernel, arriving ? "arrived" : "left",
-		    (double)window->ns / NSEC_PER_SEC, arriving ? "ingress" : "egress",
-		    (unsigned long long)window->seen, side->reason);
+	log_warning(
+		"interface '%s': its counters say %llu packets %s in the last %.0f s, the %s hook saw %llu: %s",
+		name, (unsigned long long)window->kernel, arriving ? "arrived" : "left",
+		(double)window->ns / NSEC_PER_SEC, arriving ? "ingress" : "egress",
+		(unsigned long long)window->seen, side->reason);
 }
 
 static void look_at_side(struct look *look, struct sight_interface *i, const char *name,
@@ -258,8 +258,7 @@ static void look_at_side(struct look *look, struct sight_interface *i, const cha
 	found = find_obstacle(look, i, direction, reason, sizeof(reason));
 	if (verdict == SIGHT_FEW && !found)
 		return;
-	snprintf(side->reason, sizeof(side->reason), "%s",
-		 found ? reason : UNKNOWN);
+	snprintf(side->reason, sizeof(side->reason), "%s", found ? reason : UNKNOWN);
 	side->hidden = true;
 	say_hidden(name, direction, side, &window);
 }
@@ -295,11 +294,11 @@ void sight_look(struct sight *s, const struct sight_sources *sources)
 {
 	struct look look = {.sight = s, .sources = sources};
 
+	make_room(s, sources->ifstats);
+	note_hooks(s, sources->hooks);
 	if (sources->ifstats->read_ns == s->sampled_ns)
 		return;
 	s->sampled_ns = sources->ifstats->read_ns;
-	make_room(s, sources->ifstats);
-	note_hooks(s, sources->hooks);
 	sight_settle(s, sources->datapath);
 	for (size_t n = 0; n < sources->ifstats->count; n++)
 		look_at(&look, &sources->ifstats->interfaces[n]);

@@ -22,8 +22,8 @@ struct ifstats;
 
 /* One comparison: both counters, since any beginning. */
 struct sight_sample {
-	uint64_t kernel;     /* packets, by the kernel */
-	uint64_t seen;	     /* packets, by the hook */
+	uint64_t kernel; /* packets, by the kernel */
+	uint64_t seen;	 /* packets, by the hook */
 	uint64_t sampled_ns; /* CLOCK_MONOTONIC: all that the kernel counted until then is in `kernel` */
 	uint64_t drained_ns; /* likewise of `seen`: the last swap that has been merged */
 };
