@@ -86,7 +86,7 @@ static void notify(const char *state)
 	memcpy(address.sun_path, path, strlen(path));
 	if (*path == '@')
 		address.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); /* it may not be read */
 	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
 			     (socklen_t)length) < 0)
 		log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'", path);

@@ -15,7 +15,7 @@ import time
 import program
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, LIBC, Sandbox, wait_until
+from sandbox import DIES_WITH_TEST, LIBC, Sandbox, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'
@@ -157,6 +157,31 @@ def test_unprivileged_owner():
         done = subprocess.run(box.inside('meter', *NOBODY, sys.executable, '-c', source), capture_output=True, text=True,
                               check=False)
         check(done.returncode and 'PermissionError' in done.stderr, done.stderr)
+
+
+def test_service_manager():
+    """A service manager that reads nothing holds nothing up: not the start, not the end."""
+    with network() as box, scratch() as directory, contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as deaf:
+        path = f'{directory}/notify'
+        deaf.bind(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sender.sendto(b'x', path)
+        with daemon(box, prefix=['env', f'NOTIFY_SOCKET={path}']) as process:
+            said(process, 'cannot notify the service manager')
+            sent(box, 3)
+            check_equal('seen', seen(process.stop()), {'ingress': 0, 'egress': 3})
+
+
+def test_refused():
+    """A kernel that lacks what is needed is refused with the names of it; a masked feature stands for it."""
+    with network() as box:
+        status, _, stderr = program.run('run', '--interface', 'm0', '--mask', 'coarse-clock,fetch', prefix=box.inside('meter'))
+        check_equal('exit status', status, 1)
+        check(re.search(r'is too old: no bpf_ktime_get_coarse_ns\(\) \(Linux 5\.11\), no atomic operations .*\(Linux 5\.12\)$',
+                        stderr.strip()), stderr)
 
 
 # --- An ingress qdisc has no egress.
@@ -384,6 +409,8 @@ def main():
         ('a second instance', test_second),
         ('names that anybody can take', test_unprivileged),
         ('who can be an owner', test_unprivileged_owner),
+        ('a service manager that is deaf', test_service_manager),
+        ('a kernel that is refused', test_refused),
         ('an ingress qdisc', test_ingress_qdisc),
         ('an ingress qdisc, ingress alone', test_ingress_qdisc_alone),
         ('an ingress qdisc, tcx', test_ingress_qdisc_tcx),
