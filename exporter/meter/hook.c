@@ -105,6 +105,15 @@ static void clsact_sweep_any(uint32_t ifindex, enum flow_direction direction)
 		clsact_sweep(ifindex, direction, &filters);
 }
 
+/* 0: not known. */
+static uint32_t program_id(int prog)
+{
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(prog, &info, &size) < 0 ? 0 : info.id;
+}
+
 /* First in the chain: a program in front of ours that accepts or redirects would end it (cilium #41393). */
 static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_direction direction)
 {
@@ -115,7 +124,8 @@ static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_d
 	if (fd < 0)
 		return fd;
 	clsact_sweep_any(ifindex, direction);
-	*hook = (struct hook){.fd = fd, .ifindex = ifindex, .direction = direction};
+	*hook = (struct hook){
+		.fd = fd, .ifindex = ifindex, .direction = direction, .prog_id = program_id(prog)};
 	return 0;
 }
 

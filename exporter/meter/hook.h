@@ -18,8 +18,8 @@ struct hook {
 	bool clsact; /* attached as a filter */
 	uint32_t ifindex;
 	enum flow_direction direction;
-	uint32_t prog_id;  /* of the clsact filter */
-	uint16_t priority; /* likewise */
+	uint32_t prog_id;  /* of what is attached by TC */
+	uint16_t priority; /* of the clsact filter */
 };
 
 #define HOOK_INIT ((struct hook){.fd = -1})

@@ -12,5 +12,4 @@
 int libbpf_log(enum libbpf_print_level level, const char *format, va_list args);
 
 /* Gives the lines of a message to `put` one after the other; of those left out, a line with their number. */
-void libbpf_log_lines(char *message, void (*put)(void *userdata, const char *line),
-		      void *userdata);
+void libbpf_log_lines(char *message, void (*put)(void *userdata, const char *line), void *userdata);

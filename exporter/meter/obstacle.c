@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/meter/obstacle.h"
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include "exporter/meter/hook.h"
 #include "exporter/meter/tc_filters.h"
 
 /* From 6.6's <linux/bpf.h>, which Debian 12 does not have yet. */
@@ -27,41 +25,21 @@ struct tcx_query {
 	__u64 revision;
 };
 
-static uint32_t program_id(const struct datapath *datapath, enum datapath_program program)
-{
-	struct bpf_prog_info info = {0};
-	__u32 size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(datapath_program_fd(datapath, program), &info, &size) < 0)
-		return 0;
-	return info.id;
-}
-
-static bool tcx_is_ours(const struct obstacle_place *place, uint32_t id)
-{
-	bool arriving = place->direction == DIRECTION_INGRESS;
-
-	return id == program_id(place->datapath,
-				arriving ? PROGRAM_TC_INGRESS : PROGRAM_TC_EGRESS) ||
-	       id == program_id(place->datapath,
-				arriving ? PROGRAM_TC_INGRESS_BARE : PROGRAM_TC_EGRESS_BARE);
-}
-
 /* tcx comes before the filters of a qdisc. */
 static bool find_tcx(const struct obstacle_place *place, char *ret, size_t size)
 {
 	__u32 programs[64];
 	struct tcx_query query = {
-		.ifindex = place->ifindex,
-		.type = place->direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS
-							      : ATTACH_TCX_EGRESS,
+		.ifindex = place->hook->ifindex,
+		.type = place->hook->direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS
+								    : ATTACH_TCX_EGRESS,
 		.prog_ids = (__u64)(unsigned long)programs,
 		.count = ARRAY_SIZE(programs),
 	};
 
 	/* ENOSPC: there are more than fit, and the first ones are here */
 	if ((syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0 && errno != ENOSPC) ||
-	    query.count == 0 || tcx_is_ours(place, programs[0]))
+	    query.count == 0 || programs[0] == place->hook->prog_id)
 		return false;
 	snprintf(ret, size, "tcx program id %u is in front of the hook", programs[0]);
 	return true;
@@ -71,7 +49,7 @@ static bool find_filter(const struct obstacle_place *place, char *ret, size_t si
 {
 	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
 
-	if (tc_filters_get(place->ifindex, place->direction, &filters) < 0)
+	if (tc_filters_get(place->hook->ifindex, place->hook->direction, &filters) < 0)
 		return false;
 	for (size_t i = 0; i < filters.count; i++) {
 		const struct tc_filter *filter = &filters.all[i];
@@ -105,13 +83,14 @@ bool obstacle_find(const struct obstacle_place *place, char *ret, size_t size)
 		snprintf(ret, size, "%s", text);
 		return true;
 	}
-	if (place->hook == HOOK_XDP)
+	if (place->kind == HOOK_XDP || place->kind == HOOK_NONE)
 		return false;
-	if (place->direction == DIRECTION_INGRESS && place->device && place->device->xdp_prog) {
+	if (place->hook->direction == DIRECTION_INGRESS && place->device &&
+	    place->device->xdp_prog) {
 		snprintf(ret, size, "XDP program id %u is in front of the hook",
 			 place->device->xdp_prog);
 		return true;
 	}
 	return find_tcx(place, ret, size) ||
-	       (place->hook == HOOK_CLSACT && find_filter(place, ret, size));
+	       (place->kind == HOOK_CLSACT && find_filter(place, ret, size));
 }

@@ -4,8 +4,6 @@
 #include <string.h>
 #include "exporter/log.h"
 #include "exporter/meter/ifstats.h"
-#include "exporter/meter/netdev.h"
-#include "exporter/meter/obstacle.h"
 
 /* Slots at the start, a power of two.  An entry is found within a slot or two while a half is free. */
 #define SLOTS_MIN 256
@@ -20,14 +18,6 @@ struct sight {
 	uint64_t sampled_ns;			  /* of the newest sample that was looked at */
 	uint64_t unplaced[_DIRECTION_MAX];	  /* unrecorded, of interfaces that are not known */
 	uint64_t unplaced_before[_DIRECTION_MAX]; /* the same at the last look */
-};
-
-/* What one look needs, once for all interfaces. */
-struct look {
-	struct sight *sight;
-	const struct sight_sources *sources;
-	struct netdev_list devices;
-	bool listed; /* `devices` has been read, or that failed */
 };
 
 enum sight_verdict sight_compare(struct sight_watch *w, const struct sight_sample *sample,
@@ -202,29 +192,15 @@ static void note_hooks(struct sight *s, const struct hooks *hooks)
 	struct sight_interface *i;
 
 	for (size_t n = 0; (view = hooks_get(hooks, n)); n++) {
-		i = view->attached ? get_slot(s, view->ifindex) : NULL;
+		i = hooks_interface_meters(view) ? get_slot(s, view->ifindex) : NULL;
 		if (!i)
 			continue;
 		i->sides[DIRECTION_INGRESS].hook = view->ingress;
 		i->sides[DIRECTION_EGRESS].hook = view->egress;
+		for (int side = 0; side < _DIRECTION_MAX; side++)
+			memcpy(i->sides[side].obstacle, view->obstacles[side],
+			       sizeof(view->obstacles[side]));
 	}
-}
-
-static bool find_obstacle(struct look *look, const struct sight_interface *i,
-			  enum flow_direction direction, char *ret, size_t size)
-{
-	struct obstacle_place place = {
-		.datapath = look->sources->datapath,
-		.ifindex = i->ifindex,
-		.direction = direction,
-		.hook = i->sides[direction].hook,
-	};
-
-	if (!look->listed)
-		netdev_list_get(&look->devices); /* failing that, nothing is known of the device */
-	look->listed = true;
-	place.device = netdev_list_find_index(&look->devices, i->ifindex);
-	return obstacle_find(&place, ret, size);
 }
 
 static void say_hidden(const char *name, enum flow_direction direction, struct sight_side *side,
@@ -239,37 +215,32 @@ static void say_hidden(const char *name, enum flow_direction direction, struct s
 		(unsigned long long)window->seen, side->reason);
 }
 
-static void look_at_side(struct look *look, struct sight_interface *i, const char *name,
-			 enum flow_direction direction, const struct sight_sample *sample)
+static void look_at_side(struct sight_side *side, const char *name, enum flow_direction direction,
+			 const struct sight_sample *sample)
 {
-	struct sight_side *side = &i->sides[direction];
-	char reason[sizeof(side->reason)];
 	struct sight_window window;
 	enum sight_verdict verdict = sight_compare(&side->watch, sample, &window);
-	bool found = false;
 
 	if (side->hidden && verdict == SIGHT_SEES) {
 		side->hidden = false;
 		log_notice("interface '%s': the %s hook sees packets again", name,
 			   direction == DIRECTION_INGRESS ? "ingress" : "egress");
 	}
-	if (side->hidden || (verdict != SIGHT_NONE && verdict != SIGHT_FEW))
+	/* a few without a reason: others may send past the hooks what they like */
+	if (side->hidden || (verdict != SIGHT_NONE && (verdict != SIGHT_FEW || !side->obstacle[0])))
 		return;
-	found = find_obstacle(look, i, direction, reason, sizeof(reason));
-	if (verdict == SIGHT_FEW && !found)
-		return;
-	snprintf(side->reason, sizeof(side->reason), "%s", found ? reason : UNKNOWN);
+	snprintf(side->reason, sizeof(side->reason), "%s",
+		 side->obstacle[0] ? side->obstacle : UNKNOWN);
 	side->hidden = true;
 	say_hidden(name, direction, side, &window);
 }
 
-static void look_at(struct look *look, const struct ifstats_interface *stats)
+static void look_at(struct sight *s, const struct ifstats_interface *stats, uint64_t drained_ns)
 {
 	static const enum ifstat counters[_DIRECTION_MAX] = {
 		[DIRECTION_INGRESS] = IFSTAT_rx_packets,
 		[DIRECTION_EGRESS] = IFSTAT_tx_packets,
 	};
-	struct sight *s = look->sight;
 	struct sight_interface *i = get_slot(s, stats->ifindex);
 
 	for (int n = 0; i && n < _DIRECTION_MAX; n++) {
@@ -278,7 +249,7 @@ static void look_at(struct look *look, const struct ifstats_interface *stats)
 			.kernel = stats->counters[counters[n]],
 			.seen = side->accounted + side->unrecorded,
 			.sampled_ns = s->sampled_ns,
-			.drained_ns = look->sources->drained_ns,
+			.drained_ns = drained_ns,
 		};
 
 		/* what has no place may have been seen here */
@@ -286,22 +257,21 @@ static void look_at(struct look *look, const struct ifstats_interface *stats)
 		    s->unplaced[n] != s->unplaced_before[n])
 			side->watch.begun = false;
 		else
-			look_at_side(look, i, stats->name, (enum flow_direction)n, &sample);
+			look_at_side(side, stats->name, (enum flow_direction)n, &sample);
 	}
 }
 
 void sight_look(struct sight *s, const struct sight_sources *sources)
 {
-	struct look look = {.sight = s, .sources = sources};
+	const struct ifstats *stats = sources->ifstats;
 
-	make_room(s, sources->ifstats);
+	make_room(s, stats);
 	note_hooks(s, sources->hooks);
-	if (sources->ifstats->read_ns == s->sampled_ns)
+	if (stats->read_ns == s->sampled_ns)
 		return;
-	s->sampled_ns = sources->ifstats->read_ns;
+	s->sampled_ns = stats->read_ns;
 	sight_settle(s, sources->datapath);
-	for (size_t n = 0; n < sources->ifstats->count; n++)
-		look_at(&look, &sources->ifstats->interfaces[n]);
+	for (size_t n = 0; n < stats->count; n++)
+		look_at(s, &stats->interfaces[n], sources->drained_ns);
 	memcpy(s->unplaced_before, s->unplaced, sizeof(s->unplaced));
-	netdev_list_clear(&look.devices);
 }

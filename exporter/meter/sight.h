@@ -62,7 +62,8 @@ struct sight_side {
 	uint64_t accounted;  /* packets in flows */
 	uint64_t unrecorded; /* packets ignored and refused */
 	bool hidden;	     /* the kernel counts packets that the hook does not see */
-	char reason[128];    /* likely, of the last time; before that that none is known */
+	char obstacle[HOOKS_OBSTACLE_MAX]; /* at the last look; empty: none */
+	char reason[HOOKS_OBSTACLE_MAX]; /* likely, of the last time; before that that none is known */
 	struct sight_watch watch;
 };
 

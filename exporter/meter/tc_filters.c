@@ -187,14 +187,21 @@ static int on_filter(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
+static void restart_filters(void *userdata)
+{
+	struct tc_filters *filters = userdata;
+
+	filters->count = 0;
+}
+
 int tc_filters_get(uint32_t ifindex, enum flow_direction direction, struct tc_filters *ret)
 {
 	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
 	char buffer[256];
 	struct nlmsghdr *request = begin(buffer, RTM_GETTFILTER, 0, ifindex, parent_of(direction));
-	int r = netdev_dump(request, on_filter, &filters);
+	int r = netdev_dump(request, on_filter, restart_filters, &filters);
 
-	if (r < 0)
+	if (r < 0 && r != -EINTR) /* what changed all the time is hardly this chain */
 		return r;
 	*ret = filters;
 	filters = (struct tc_filters){0};

@@ -17,7 +17,7 @@
 #include "exporter/meter/sight.h"
 #include "exporter/meter/tc_filters.h"
 
-#define SECONDS(n) ((n) * NSEC_PER_SEC)
+#define SECONDS(n) ((n)*NSEC_PER_SEC)
 
 /* A sample each 5 s; both counters since the start. */
 struct step {
@@ -45,15 +45,16 @@ static enum sight_verdict last_verdict(const struct step *steps, size_t count,
 }
 
 #define VERDICT(window, ...) \
-	last_verdict((struct step[]){__VA_ARGS__}, \
-		     ARRAY_SIZE(((struct step[]){__VA_ARGS__})), window)
+	last_verdict((struct step[]){__VA_ARGS__}, ARRAY_SIZE(((struct step[]){__VA_ARGS__})), \
+		     window)
 
 static void test_none(_unused_ void **state)
 {
 	struct sight_window window;
 
 	/* what was counted before the first sample is nobody's */
-	assert_int_equal(VERDICT(&window, {1000, 50, 0}, {1010, 50, 5}, {1020, 50, 10}), SIGHT_NONE);
+	assert_int_equal(VERDICT(&window, {1000, 50, 0}, {1010, 50, 5}, {1020, 50, 10}),
+			 SIGHT_NONE);
 	assert_int_equal(window.kernel, 20);
 	assert_int_equal(window.seen, 0);
 	assert_int_equal(window.ns, SECONDS(10));
@@ -77,7 +78,8 @@ static void test_few_packets(_unused_ void **state)
 	struct sight_window window;
 
 	/* 19 packets, however long it takes */
-	assert_int_equal(VERDICT(&window, {0, 0, 0}, {10, 0, 5}, {19, 0, 10}, {19, 0, 15}, {19, 0, 20}),
+	assert_int_equal(VERDICT(&window, {0, 0, 0}, {10, 0, 5}, {19, 0, 10}, {19, 0, 15},
+				 {19, 0, 20}),
 			 SIGHT_UNDECIDED);
 	/* any number in one sample */
 	assert_int_equal(VERDICT(&window, {0, 0, 0}, {900, 0, 5}, {900, 0, 10}, {900, 0, 15}),
@@ -219,8 +221,10 @@ static void test_priority(_unused_ void **state)
 		{{filter(1, "flower", ETH_P_ALL)}, 1, 2},
 		{{filter(1, "flower", ETH_P_ALL), filter(1, "flower", ETH_P_ALL)}, 2, 2},
 		{{filter(1, "matchall", ETH_P_ALL), filter(2, "u32", ETH_P_IP)}, 2, 3},
-		{{filter(1, "u32", ETH_P_ALL), filter(2, "u32", ETH_P_IP), filter(2, "u32", ETH_P_IP),
-		  filter(3, "bpf", ETH_P_ALL)}, 4, 3},
+		{{filter(1, "u32", ETH_P_ALL), filter(2, "u32", ETH_P_IP),
+		  filter(2, "u32", ETH_P_IP), filter(3, "bpf", ETH_P_ALL)},
+		 4,
+		 3},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
