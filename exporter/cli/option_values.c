@@ -113,7 +113,7 @@ static int set_word(struct run_options *o, const struct option_spec *spec, const
 
 static int set_mask(struct run_options *o, const struct option_spec *spec, const char *text)
 {
-	char words[64];
+	char words[96];
 	int r = 0;
 
 	*(const char **)field(o, spec) = text;

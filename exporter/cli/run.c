@@ -32,6 +32,7 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/meter/sight.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a collector that takes nothing. */
@@ -56,6 +57,7 @@ struct run {
 	struct datapath *datapath;
 	struct drain *drain;
 	struct drops *drops; /* NULL: not traced */
+	struct sight *sight;
 	struct hooks *hooks;
 	int hooks_error;	/* of the first attempt on all interfaces */
 	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
@@ -75,6 +77,7 @@ static void run_clear(struct run *r)
 {
 	set_metering(r, false);
 	hooks_freep(&r->hooks);
+	sight_freep(&r->sight);
 	drops_freep(&r->drops);
 	drain_freep(&r->drain);
 	datapath_freep(&r->datapath);
@@ -111,7 +114,8 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 {
-	struct ledger ledger = {.exports = r->exports, .ifstats = hooks_ifstats(r->hooks)};
+	struct ledger ledger = {
+		.exports = r->exports, .ifstats = hooks_ifstats(r->hooks), .sight = r->sight};
 	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
 	if (error < 0)
@@ -247,12 +251,28 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+/* What the hooks saw up to this swap, against the kernel's newest counters. */
+static void look(struct run *r)
+{
+	const struct sight_sources sources = {
+		.datapath = r->datapath,
+		.hooks = r->hooks,
+		.ifstats = hooks_ifstats(r->hooks),
+		.drained_ns = r->swaps_ns[BANK_FLOWS],
+	};
+
+	if (sources.ifstats) /* else nothing is attached yet */
+		sight_look(r->sight, &sources);
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
 	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
+	if (batch->use == BANK_FLOWS)
+		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		cache_merge(cache, &batch->keys[i], &batch->records[i]);
 		if (r->live && batch->use == BANK_FLOWS)
@@ -265,6 +285,7 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 		notify(r, r->untold);
 	r->swaps_ns[batch->use] = batch->swap_ns;
 	r->refresh |= batch->use == BANK_FLOWS;
+	look(r);
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
 
@@ -393,6 +414,9 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
+	error = sight_new(&r->sight);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the counters of interfaces");
 	error = make_cache(r, BANK_FLOWS);
 	if (error == 0 && export.drops)
 		error = make_cache(r, BANK_DROPS);
@@ -534,6 +558,7 @@ static void detach(struct run *r)
 
 	if (!r->hooks) /* the end began before they were made */
 		return;
+	look(r);
 	hooks_stop(r->hooks);
 	loop_run(r->loop); /* until on_detached() */
 	stats = hooks_ifstats(r->hooks);
@@ -580,6 +605,7 @@ static int finish(struct run *r)
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
+	sight_settle(r->sight, r->datapath);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use]) {
 			cache_expire(r->caches[use], r->swaps_ns[use]);

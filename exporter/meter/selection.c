@@ -355,8 +355,7 @@ const struct target *selection_target(const struct selection *s, uint32_t ifinde
 bool selection_has_vlan(const struct selection *s, uint32_t ifindex)
 {
 	for (size_t i = 0; i < s->device_count; i++)
-		if (s->devices[i]->dev.link == ifindex &&
-		    !strcmp(s->devices[i]->dev.kind, "vlan"))
+		if (s->devices[i]->dev.link == ifindex && !strcmp(s->devices[i]->dev.kind, "vlan"))
 			return true;
 	return false;
 }
