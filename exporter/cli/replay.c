@@ -126,7 +126,8 @@ static int read_packets(struct replay *r)
 	uint64_t count = 0;
 	int error = 0;
 
-	while (!stop_begun(r->stop) && (error = capture_next(r->capture, &packets[count % 2])) > 0) {
+	while (!stop_begun(r->stop) &&
+	       (error = capture_next(r->capture, &packets[count % 2])) > 0) {
 		if (count++)
 			add_packet(r, &packets[count % 2], &packets[(count - 1) % 2]);
 		if (r->progress && count % PROGRESS_PACKETS == 0)
