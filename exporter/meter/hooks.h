@@ -54,6 +54,8 @@ enum hook_kind {
 #define HOOKS_NAME_MAX	 128 /* an alternative name may be as long */
 #define HOOKS_REASON_MAX 384
 
+#define HOOKS_OBSTACLE_MAX 128
+
 struct hooks_interface {
 	char name[HOOKS_NAME_MAX]; /* by which it is metered, maybe an alternative one */
 	char device[IFNAMSIZ];	   /* its own */
@@ -62,6 +64,8 @@ struct hooks_interface {
 	enum hook_kind egress;
 	bool attached; /* all hooks that are wanted are there; what is there meters in any case */
 	char reason[HOOKS_REASON_MAX]; /* attached: why this ingress hook; else why one is missing */
+	/* What may keep packets from a hook that is there (obstacle.h); empty: nothing is known to. */
+	char obstacles[_DIRECTION_MAX][HOOKS_OBSTACLE_MAX];
 };
 
 /* Starts the thread, which begins to attach to every interface that matches and logs each decision.  -errno, logged. */

@@ -159,7 +159,7 @@ void ifstats_account(struct ifstats_interface *i, const struct ifstats_sample *s
 
 int ifstats_copy(struct ifstats *ret, const struct ifstats *s)
 {
-	struct ifstats copy = {.count = s->count};
+	struct ifstats copy = {.count = s->count, .read_ns = s->read_ns};
 
 	copy.interfaces = calloc(MAX(s->count, 1u), sizeof(*copy.interfaces));
 	if (!copy.interfaces)
@@ -360,5 +360,6 @@ int ifstats_read(struct ifstats *s)
 		if (sample)
 			ifstats_account(&s->interfaces[n], sample);
 	}
+	s->read_ns = clock_ns(CLOCK_MONOTONIC);
 	return 0;
 }

@@ -67,6 +67,7 @@ struct ifstats_interface {
 struct ifstats {
 	struct ifstats_interface *interfaces;
 	size_t count;
+	uint64_t read_ns; /* CLOCK_MONOTONIC of the last sample; 0: there was none */
 };
 
 /* How many interfaces that are gone are kept apart; older ones are one entry, ifindex 0 and name "gone". */

@@ -7,6 +7,7 @@
 #include "exporter/log.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/interface.h"
+#include "exporter/meter/obstacle.h"
 
 const char *hook_kind_name(enum hook_kind kind)
 {
@@ -125,24 +126,12 @@ static void say_xdp_error(const struct netdev *dev, int r, char *ret, size_t siz
 		snprintf(ret, size, "%s: %s: %s", what, strerror(-r), other);
 }
 
-static void say_tc_error(bool tcx, const char *what, int r, char *ret, size_t size)
+static void say_tc_error(const char *what, int r, char *ret, size_t size)
 {
-	if (shortage(r))
-		snprintf(ret, size, "%s: %s", what, shortage(r));
-	else if (r == -EBUSY)
-		snprintf(ret, size,
-			 "%s: another flowtally has its clsact filter there: stop it first", what);
-	else if (r == -EEXIST && !tcx)
-		snprintf(ret, size,
-			 "%s: a foreign clsact filter is at priority 2 handle 0xf10a: remove it",
-			 what);
-	else if (r == -EPERM || r == -EACCES)
-		snprintf(ret, size, "%s: %s: CAP_NET_ADMIN is needed", what, strerror(-r));
-	else
-		snprintf(
-			ret, size,
-			"%s: %s: the kernel refuses (is CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS there?)",
-			what, strerror(-r));
+	char text[HOOKS_REASON_MAX / 2 - 16];
+
+	hook_tc_error(r, text, sizeof(text));
+	snprintf(ret, size, "%s: %s", what, shortage(r) ? shortage(r) : text);
 }
 
 static int attach_tc(struct interface *i, struct interface_context *c,
@@ -154,7 +143,7 @@ static int attach_tc(struct interface *i, struct interface_context *c,
 	int r = hook_attach_tc(hook, c->datapath, i->view.ifindex, direction, i->bare);
 
 	if (r < 0) {
-		say_tc_error(datapath_features(c->datapath)->tcx, what, r, text, size);
+		say_tc_error(what, r, text, size);
 		return r;
 	}
 	c->descriptors.hooks += hook->fd >= 0;
@@ -269,6 +258,18 @@ static bool descriptors_suffice(struct interface *i, const struct interface_cont
 	return !i->short_of_descriptors;
 }
 
+static void look_around(struct interface *i, const struct interface_context *c)
+{
+	const struct netdev *device = selection_device(c->selection, i->view.ifindex);
+	const struct obstacle_place places[_DIRECTION_MAX] = {
+		[DIRECTION_INGRESS] = {&i->ingress, i->view.ingress, device},
+		[DIRECTION_EGRESS] = {&i->egress, i->view.egress, device},
+	};
+
+	for (int n = 0; n < _DIRECTION_MAX; n++)
+		obstacle_find(&places[n], i->view.obstacles[n], sizeof(i->view.obstacles[n]));
+}
+
 void interface_attach(struct interface *i, struct interface_context *c, const struct netdev *dev,
 		      uint64_t now_ns)
 {
@@ -322,6 +323,7 @@ bool interface_check(struct interface *i, struct interface_context *c, uint64_t 
 	bool ingress_gone = i->view.ingress != HOOK_NONE && !hook_alive(&i->ingress);
 	bool egress_gone = i->view.egress != HOOK_NONE && !hook_alive(&i->egress);
 
+	look_around(i, c);
 	if (!ingress_gone && !egress_gone)
 		return !i->view.attached && backoff_due(&i->retry, now_ns);
 	i->lost = true;

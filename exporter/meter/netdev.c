@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <net/if.h> /* before the kernel's own version of it */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/ethtool.h>
 #include <linux/if_arp.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/pkt_cls.h>
-#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <string.h>
@@ -275,61 +271,4 @@ bool netdev_strips_vlan(const char *name)
 	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
 
 	return ethtool(name, &flags) == 0 && (flags.data & ETH_FLAG_RXVLAN);
-}
-
-struct filter_search {
-	uint32_t handle;
-	bool found;
-	char *name;
-	size_t size;
-};
-
-static int filter_message(const struct nlmsghdr *message, void *data)
-{
-	const struct tcmsg *tc = mnl_nlmsg_get_payload(message);
-	struct filter_search *search = data;
-	const struct nlattr *attr, *option;
-
-	if (message->nlmsg_type != RTM_NEWTFILTER || tc->tcm_handle != search->handle)
-		return MNL_CB_OK;
-	mnl_attr_for_each(attr, message, sizeof(*tc))
-	{
-		if (mnl_attr_get_type(attr) != TCA_OPTIONS)
-			continue;
-		mnl_attr_for_each_nested(option,
-					 attr) if (mnl_attr_get_type(option) == TCA_BPF_NAME)
-		{
-			snprintf(search->name, search->size, "%s", mnl_attr_get_str(option));
-			search->found = true;
-		}
-	}
-	return MNL_CB_OK;
-}
-
-static void restart_search(void *userdata)
-{
-	struct filter_search *search = userdata;
-
-	search->found = false;
-}
-
-int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
-			   char *ret, size_t size)
-{
-	struct filter_search search = {.handle = handle, .name = ret, .size = size};
-	char buffer[256];
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-	struct tcmsg *tc;
-	int r;
-
-	request->nlmsg_type = RTM_GETTFILTER;
-	tc = mnl_nlmsg_put_extra_header(request, sizeof(*tc));
-	tc->tcm_family = AF_UNSPEC;
-	tc->tcm_ifindex = (int)ifindex;
-	tc->tcm_parent = parent;
-	tc->tcm_info = TC_H_MAKE((uint32_t)priority << 16, htons(ETH_P_ALL));
-	r = netdev_dump(request, filter_message, restart_search, &search);
-	if (r < 0 && (r != -EINTR || !search.found)) /* what changed was not the filter */
-		return r;
-	return search.found ? 0 : -ENOENT;
 }

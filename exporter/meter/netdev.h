@@ -72,7 +72,3 @@ int netdev_driver(const char *name, char *ret, size_t size);
 
 /* The NIC takes VLAN tags out of received frames (rx-vlan-offload). */
 bool netdev_strips_vlan(const char *name);
-
-/* The name of the bpf filter with that parent, priority and handle; -ENOENT where there is none. */
-int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
-			   char *ret, size_t size);

@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The wall clock is stepped by an hour, forward and back, while flows go on and are exported.
+"""Clocks that do not go on evenly: steps of the wall clock, sleeps of the machine, time namespaces.
 
-It is stepped for the exporter alone, by clock_shim.c; the capture has the true time.
+The wall clock is stepped by an hour, forward and back, while flows go on and are exported; it is stepped for the
+exporter alone, by clock_shim.c, and the capture has the true time.  So are sleeps: wall clock and CLOCK_BOOTTIME go ahead.
 """
 import functools
+import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -117,11 +120,89 @@ def judge(capture, ledger, changes):
     check_export_times(decoder.messages(), offsets)
 
 
+def sleep_machine(path, seconds):
+    """Asleep so long in all, since the start."""
+    new = Path(f'{path}.new')
+    new.write_text(f'{seconds} {seconds}\n', encoding='ascii')
+    new.rename(path)
+
+
+def json_flows(path):
+    """{source port: (start, end), s since 1970}, by what the exporter takes for the time"""
+    rows = [json.loads(line) for line in Path(path).read_text(encoding='ascii').splitlines()]
+    return {row['sourceTransportPort']: (row['flowStartMilliseconds'] / 1000, row['flowEndMilliseconds'] / 1000)
+            for row in rows if row.get('destinationTransportPort') == 9}
+
+
+def check_time(what, got, expected):
+    check(abs(got - expected) < SLACK_SECONDS, f'{what}: {got - expected:.3f} s off')
+
+
+def test_sleep():
+    """Flows from before a sleep, across it and after it, twice; each end of them is told as it was on the wall."""
+    with Bench() as bench:
+        path, offset = (f'{bench.directory.name}/{name}' for name in ('flows.json', 'offset'))
+        sleep_machine(offset, 0)
+        environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={offset}']
+        sent = {}
+
+        def send(port, slept):
+            traffic.udp(bench.box, 'peer', (PEER, port), (METER, 9), 1)
+            sent.setdefault(port, []).append(time.time() + slept)
+
+        with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9), \
+                program.Daemon(bench.box, 'meter', '--interface', 'm0', '--drain-interval', '500ms', '--idle-timeout', '20s',
+                               '--collector', f'json://{path}', prefix=environment) as daemon:
+            send(20000, 0)
+            send(20001, 0)
+            time.sleep(1.5)
+            sleep_machine(offset, HOUR)
+            time.sleep(1.5)  # until that is noticed: the shim does not wake
+            send(20001, HOUR)
+            send(20002, HOUR)
+            time.sleep(1.5)
+            sleep_machine(offset, 3 * HOUR)
+            time.sleep(1.5)
+            send(20001, 3 * HOUR)
+            send(20002, 3 * HOUR)
+            send(20003, 3 * HOUR)
+            time.sleep(1)
+            daemon.stop()
+        flows = json_flows(path)
+        check_equal('flows', sorted(flows), sorted(sent))
+        for port, times in sent.items():
+            check_time(f'start of flow {port}', flows[port][0], times[0])
+            check_time(f'end of flow {port}', flows[port][1], times[-1])
+
+
+def test_namespace(verb):
+    """Its monotonic clock is a day ahead, and the boot clock two."""
+    prefix = ['unshare', '--time', '--monotonic', '100000', '--boottime', '200000']
+    with Bench() as bench:
+        path = f'{bench.directory.name}/flows.json'
+        idle = '60s' if verb == 'forced' else '2s'
+        with program.Daemon(bench.box, 'meter', '--interface', 'm0', '--drain-interval', '500ms', '--idle-timeout', idle,
+                            '--collector', f'json://{path}', prefix=prefix) as daemon:
+            sent = []
+            with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9):
+                for _ in range(4):  # one flow, of which no part is idle long enough
+                    traffic.udp(bench.box, 'peer', (PEER, 20000), (METER, 9), 1)
+                    sent.append(time.time())
+                    time.sleep(0.6)
+            ledger = daemon.stop()
+        check_equal('records', ledger['collectors'][0]['given']['records'], 1)
+        start, end = json_flows(path)[20000]
+        check_time('start', start, sent[0])
+        check_time('end', end, sent[-1])
+
+
 def main():
-    tap.require('ip', 'ethtool', 'dumpcap', 'tshark')
+    tap.require('ip', 'ethtool', 'dumpcap', 'tshark', 'unshare')
     program.binary()
     tap.main([(f'{scheme}: steps of the wall clock', functools.partial(test_steps, scheme))
-              for scheme in ('ipfix', 'netflow9')])
+              for scheme in ('ipfix', 'netflow9')] +
+             [('sleeps of the machine', test_sleep), ('a time namespace', functools.partial(test_namespace, 'forced')),
+              ('idle timeouts in a time namespace', functools.partial(test_namespace, 'idle'))])
 
 
 if __name__ == '__main__':
