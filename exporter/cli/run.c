@@ -560,7 +560,8 @@ static void detach(struct run *r)
 		return;
 	look(r);
 	hooks_stop(r->hooks);
-	loop_run(r->loop); /* until on_detached() */
+	r->stop_source = loop_source_free(r->stop_source); /* readable from the first signal on */
+	loop_run(r->loop);				   /* until on_detached() */
 	stats = hooks_ifstats(r->hooks);
 	for (size_t i = 0; stats && i < stats->count; i++)
 		if (stats->interfaces[i].ifindex)

@@ -15,6 +15,7 @@
 #define ATTACH_TCX_INGRESS 46
 #define ATTACH_TCX_EGRESS  47
 #define ATTACH_BEFORE	   (1U << 3)
+#define TCX_NEXT	   (-1)
 
 /*
  * Not 1 where that can be: a priority has one kind of filter and one protocol, so that others could not put theirs
@@ -263,6 +264,28 @@ void hook_detach(struct hook *hook)
 		tc_filter_delete(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE);
 	closep(&hook->fd);
 	*hook = HOOK_INIT;
+}
+
+int hook_load_idle(const struct datapath *datapath)
+{
+	const struct bpf_insn next[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = TCX_NEXT},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+
+	if (!datapath_features(datapath)->tcx)
+		return -EOPNOTSUPP;
+	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "flowtally_idle", "GPL", next,
+			     ARRAY_SIZE(next), NULL);
+}
+
+void hook_silence(struct hook *hook, int idle)
+{
+	bool tcx = hook->fd >= 0 && hook->prog_id && !hook->clsact;
+
+	/* By replacement there is no grace period to wait for (tcx_link_update(), kernel/bpf/tcx.c). */
+	if (!tcx || idle < 0 || bpf_link_update(hook->fd, idle, NULL) < 0)
+		hook_detach(hook);
 }
 
 /* A detached link says ifindex 0, whoever did it; XDP and tcx links have it at the same place. */

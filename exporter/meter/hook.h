@@ -42,6 +42,17 @@ void hook_tc_error(int error, char *ret, size_t size);
 /* NULL-safe in the sense of fd -1; leaves HOOK_INIT. */
 void hook_detach(struct hook *hook);
 
+/*
+ * A program that does nothing, for hook_silence(); to be closed.  -errno, also where TC hooks are not tcx.
+ */
+int hook_load_idle(const struct datapath *datapath);
+
+/*
+ * Makes a hook do nothing from now on, but for packets that it has begun with: it is detached, or, where that would
+ * take the kernel 10 to 30 ms (tcx), gets the idle program (-1: there is none) and is still to be detached.
+ */
+void hook_silence(struct hook *hook, int idle);
+
 /* Still in place: neither detached by others nor gone with its interface. */
 bool hook_alive(const struct hook *hook);
 

@@ -54,6 +54,7 @@ struct hooks {
 	int told;			 /* eventfd: `next` is there */
 	_Atomic(struct snapshot *) next; /* taken by exchange, by either: whoever has it frees it */
 	atomic_bool stop;
+	atomic_bool leave;
 	atomic_bool rescan;
 
 	/* The thread's. */
@@ -62,6 +63,7 @@ struct hooks {
 	struct ifstats ifstats;
 	int monitor;
 	int timer;
+	int idle; /* program for hooks that are to do nothing; -1: none */
 	unsigned int tick;
 	bool list_due;
 	bool tried;
@@ -462,11 +464,19 @@ static void wait_and_handle(struct hooks *h)
 		on_rescan(h);
 }
 
+/*
+ * At once nothing is counted any more; then comes what takes long.  What is left when the process ends is detached
+ * by the kernel, which takes as long.
+ */
 static void detach_all(struct hooks *h)
 {
 	const struct target *t;
 
 	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
+		if (t->data)
+			interface_silence(t->data, &h->context, h->idle);
+	tell(h, true);
+	for (size_t n = 0; (t = selection_get(h->selection, n)) && !atomic_load(&h->leave); n++)
 		if (t->data)
 			interface_detach(t->data, &h->context);
 }
@@ -493,7 +503,6 @@ static void *hooks_thread(void *userdata)
 			tell(h, false);
 	}
 	detach_all(h);
-	tell(h, true);
 	return NULL;
 }
 
@@ -538,6 +547,7 @@ int hooks_new(struct hooks **ret, const struct hooks_options *options)
 		return log_errno(LOG_ERR, ENOMEM, "cannot watch the interfaces");
 	h->options = *options;
 	h->monitor = h->timer = h->wake = h->told = -1;
+	h->idle = hook_load_idle(options->datapath);
 	r = selection_new(&h->selection, options->interfaces, options->interface_count, &events, h)
 		    ?: open_fds(h);
 	if (r < 0)
@@ -577,6 +587,7 @@ struct hooks *hooks_free(struct hooks *h)
 	if (!h)
 		return NULL;
 	if (h->running) {
+		atomic_store(&h->leave, true);
 		hooks_stop(h);
 		pthread_join(h->thread, NULL);
 	}
@@ -589,6 +600,7 @@ struct hooks *hooks_free(struct hooks *h)
 	snapshot_free(h->next);
 	closep(&h->monitor);
 	closep(&h->timer);
+	closep(&h->idle);
 	closep(&h->wake);
 	closep(&h->told);
 	free(h);

@@ -39,7 +39,7 @@ struct hooks_options {
 	 * interfaces cannot be listed.  Not called after hooks_stop().
 	 */
 	void (*tried)(void *userdata, int result);
-	/* In the loop's thread, after hooks_stop(), when nothing is attached any more. */
+	/* In the loop's thread, after hooks_stop(), when no hook counts packets any more. */
 	void (*detached)(void *userdata);
 	void *userdata;
 };
@@ -76,11 +76,15 @@ void hooks_rescan(struct hooks *hooks);
 
 /*
  * Detaches everything, without waiting for it: the loop goes on, so that what is still counted is drained; detached()
- * says when it is done.  What the thread is doing for one interface it ends first.
+ * says when no packet is counted any more, which takes milliseconds, after what the thread is doing for one
+ * interface.  tcx links do nothing from then on, and are detached one by one.
  */
 void hooks_stop(struct hooks *hooks);
 
-/* Waits for the thread, which detaches everything if hooks_stop() was not called before. */
+/*
+ * Waits until no hook counts packets any more.  Links that are not detached by then are so at the end of the process: for
+ * a thousand tcx links the kernel takes 10 to 30 s.
+ */
 struct hooks *hooks_free(struct hooks *hooks);
 DEFINE_CLEANUP(struct hooks *, hooks_free)
 

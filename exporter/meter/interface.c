@@ -318,6 +318,30 @@ void interface_detach(struct interface *i, struct interface_context *c)
 	i->view.attached = i->short_of_descriptors = false;
 }
 
+static void silence_hook(struct hook *hook, enum hook_kind *kind, struct interface_context *c,
+			 int idle)
+{
+	bool open = hook->fd >= 0;
+
+	if (*kind == HOOK_NONE)
+		return;
+	hook_silence(hook, idle);
+	if (*kind == HOOK_TCX && hook->fd >= 0)
+		return;
+	c->descriptors.hooks -= open;
+	*kind = HOOK_NONE;
+}
+
+void interface_silence(struct interface *i, struct interface_context *c, int idle)
+{
+	bool metered = interface_meters(i);
+
+	silence_hook(&i->ingress, &i->view.ingress, c, idle);
+	silence_hook(&i->egress, &i->view.egress, c, idle);
+	if (metered)
+		ifstats_detach(c->ifstats, i->view.ifindex);
+}
+
 bool interface_check(struct interface *i, struct interface_context *c, uint64_t now_ns)
 {
 	bool ingress_gone = i->view.ingress != HOOK_NONE && !hook_alive(&i->ingress);

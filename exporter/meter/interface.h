@@ -47,6 +47,9 @@ void interface_attach(struct interface *i, struct interface_context *context,
 /* Drops hooks that others detached.  True: there were some, or something is due to be tried again. */
 bool interface_check(struct interface *i, struct interface_context *context, uint64_t now_ns);
 
+/* The hooks do nothing from now on; they are still to be detached. */
+void interface_silence(struct interface *i, struct interface_context *context, int idle);
+
 void interface_detach(struct interface *i, struct interface_context *context);
 
 /* Logs once why an interface has no hooks, and puts that into its view. */
