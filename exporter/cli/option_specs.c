@@ -41,9 +41,8 @@ static const struct option_word summary_words[] = {
 	{NULL, 0},
 };
 static const struct option_word mask_words[] = {
-	{"tcx", 0},
-	{"xdp-frags", 0},
-	{NULL, 0},
+	{"tcx", 0},	 {"xdp-frags", 0},    {"batch", 0}, {"ringbuf", 0},
+	{"xdp-link", 0}, {"coarse-clock", 0}, {"fetch", 0}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct run_options, name)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
 #include <string.h>
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/option_values.h"
+#include "exporter/export/address.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
@@ -114,7 +113,7 @@ static int set_word(struct run_options *o, const struct option_spec *spec, const
 
 static int set_mask(struct run_options *o, const struct option_spec *spec, const char *text)
 {
-	char words[64];
+	char words[96];
 	int r = 0;
 
 	*(const char **)field(o, spec) = text;
@@ -166,10 +165,11 @@ static int set_template(struct run_options *o, const struct option_spec *spec, c
 
 static int set_address(struct run_options *o, const struct option_spec *spec, const char *text)
 {
-	struct in6_addr address;
+	char why[ADDRESS_WHY_MAX];
+	struct ip_address address;
 
-	if (inet_pton(AF_INET, text, &address) != 1 && inet_pton(AF_INET6, text, &address) != 1)
-		return refuse("--%s '%s': not an address", spec->name, text);
+	if (address_parse(text, &address, why) < 0)
+		return refuse("--%s: %s", spec->name, why);
 	*(const char **)field(o, spec) = text;
 	return 0;
 }

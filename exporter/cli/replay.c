@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `flowtally replay`: a capture through parser, cache and encoders, by the capture's own clock.  Its
- * time is the greatest timestamp so far; packets behind it are merged all the same.
+ * `flowtally replay`: a capture through parser, cache and encoders, by a clock made of the capture's
+ * times.  A packet waits for the next, whose time tells what to think of this one's.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,6 +16,7 @@
 #include "exporter/log.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/capture.h"
+#include "exporter/meter/capture_clock.h"
 #include "exporter/observe/ledger.h"
 
 #define EXPIRE_STEP_NS	 (10 * NSEC_PER_MSEC)  /* of the capture's time */
@@ -23,6 +24,7 @@
 #define PROGRESS_PACKETS 4096		       /* between two looks at the clock */
 #define DRAIN_RECORDS	 1024		       /* given to the collectors between two drains */
 #define DRAIN_NS	 (5 * NSEC_PER_SEC)    /* without progress */
+#define SEED		 1		       /* any will do: two runs give the same records */
 
 struct replay {
 	struct run_options options;
@@ -33,11 +35,11 @@ struct replay {
 	struct exports *exports;
 	struct cache *cache;
 	struct ledger ledger;
-	uint64_t time_ns;    /* of the capture */
-	uint64_t expired_ns; /* time of the last expiry pass */
+	struct capture_clock clock;
+	uint64_t expired_ns; /* its time at the last expiry pass */
 	unsigned int waiting;
 	bool progress;
-	int64_t size;	      /* of the file; 0: unknown */
+	uint64_t size;	      /* of the file; 0: unknown */
 	uint64_t progress_ns; /* when it was last shown, or the start */
 	bool progress_shown;
 };
@@ -71,28 +73,31 @@ static void drain_some(struct replay *r)
 	r->waiting = 0;
 }
 
-static void expire(struct replay *r, uint64_t time_ns)
+static void expire(struct replay *r)
 {
-	r->time_ns = MAX(r->time_ns, time_ns);
-	if (r->time_ns - r->expired_ns < EXPIRE_STEP_NS)
+	if (r->clock.now_ns - r->expired_ns < EXPIRE_STEP_NS)
 		return;
-	cache_expire(r->cache, r->time_ns);
-	r->expired_ns = r->time_ns;
+	cache_expire(r->cache, r->clock.now_ns);
+	r->expired_ns = r->clock.now_ns;
 }
 
-static void add_packet(struct replay *r, const struct capture_packet *packet)
+/* `next` is the packet behind it; NULL: there is none. */
+static void add_packet(struct replay *r, const struct capture_packet *packet,
+		       const struct capture_packet *next)
 {
 	struct ledger *l = &r->ledger;
 
 	l->seen[POINT_INGRESS]++;
-	expire(r, packet->time_ns);
+	capture_clock_tick(&r->clock, packet->time_ns, next ? &next->time_ns : NULL);
+	exports_set_time(r->exports, packet->time_ns);
+	expire(r);
 	if (packet->reason != REASON_NONE) {
 		l->reasons[POINT_INGRESS][packet->reason].packets++;
 		l->reasons[POINT_INGRESS][packet->reason].octets += packet->octets;
 	} else {
 		l->accounted[POINT_INGRESS].packets += packet->record.packets;
 		l->accounted[POINT_INGRESS].octets += packet->record.octets;
-		cache_merge(r->cache, &packet->key, &packet->record);
+		cache_merge_at(r->cache, &packet->key, &packet->record, r->clock.now_ns);
 	}
 	drain_some(r);
 }
@@ -100,13 +105,13 @@ static void add_packet(struct replay *r, const struct capture_packet *packet)
 static void show_progress(struct replay *r)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC), packets = r->ledger.seen[POINT_INGRESS];
-	int64_t position = capture_position(r->capture);
+	uint64_t position = capture_position(r->capture);
 
 	if (now - r->progress_ns < PROGRESS_STEP_NS)
 		return;
 	r->progress_ns = now;
 	r->progress_shown = true;
-	if (r->size > 0 && position >= 0)
+	if (r->size)
 		fprintf(stderr, "\r\033[K%s: %d %%, %llu packets", r->options.file,
 			(int)(MIN(position, r->size) * 100 / r->size), (unsigned long long)packets);
 	else
@@ -117,15 +122,19 @@ static void show_progress(struct replay *r)
 /* 0, or -errno of capture_next(). */
 static int read_packets(struct replay *r)
 {
-	struct capture_packet packet;
+	struct capture_packet packets[2];
 	uint64_t count = 0;
 	int error = 0;
 
-	while (!stop_begun(r->stop) && (error = capture_next(r->capture, &packet)) > 0) {
-		add_packet(r, &packet);
-		if (r->progress && ++count % PROGRESS_PACKETS == 0)
+	while (!stop_begun(r->stop) &&
+	       (error = capture_next(r->capture, &packets[count % 2])) > 0) {
+		if (count++)
+			add_packet(r, &packets[count % 2], &packets[(count - 1) % 2]);
+		if (r->progress && count % PROGRESS_PACKETS == 0)
 			show_progress(r);
 	}
+	if (count)
+		add_packet(r, &packets[(count - 1) % 2], NULL);
 	if (r->progress_shown)
 		fprintf(stderr, "\r\033[K");
 	return stop_begun(r->stop) ? 0 : error;
@@ -142,7 +151,7 @@ static int open_capture(struct replay *r)
 	if (!stream)
 		return log_errno(LOG_ERR, errno, "cannot read '%s'", path);
 	if (fstat(fileno(stream), &status) == 0 && S_ISREG(status.st_mode))
-		r->size = status.st_size;
+		r->size = (uint64_t)status.st_size;
 	r->progress = isatty(STDERR_FILENO) && !r->options.quiet;
 	r->progress_ns = clock_ns(CLOCK_MONOTONIC);
 	error = capture_open(&r->capture, stream, text);
@@ -160,6 +169,7 @@ static int open_collectors(struct replay *r)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
 	exports_set_clock(r->exports, 0);
 	exports_set_deadline(r->exports, stop_deadline_ns, r->stop);
+	exports_set_time(r->exports, 0);
 	return collectors_add(r->exports, &r->options);
 }
 
@@ -170,6 +180,7 @@ static int make_cache(struct replay *r)
 		.idle_ns = r->options.idle_ns,
 		.active_ns = r->options.active_ns,
 		.linger_ns = r->options.linger_ns,
+		.seed = SEED,
 		.sink = on_flow,
 		.userdata = r,
 	};
@@ -241,20 +252,24 @@ static int finish(struct replay *r)
 	return error;
 }
 
-/* Why not all of the capture was read. */
-static void report_capture(const struct replay *r, int error)
+/* Why not all of the capture was read; whether there is a reason. */
+static bool report_capture(const struct replay *r, int error)
 {
 	unsigned long long packets = r->ledger.seen[POINT_INGRESS];
+	const struct capture_unknown unknown = capture_unknown(r->capture);
 	const char *why = capture_error(r->capture);
 
-	if (error == -ENOTSUP)
-		log_error(
-			"cannot read '%s' beyond %llu packets: %s, and libpcap takes captures of one "
-			"kind only; `editcap -F pcap` makes the lengths one, and CAPTURES in "
-			"flowtally(8) says how to split it by interface",
-			r->options.file, packets, why);
-	else
+	if (error == -EBADMSG)
 		log_error("'%s' is damaged after %llu packets: %s", r->options.file, packets, why);
+	else if (error < 0)
+		log_error("cannot read '%s' beyond %llu packets: %s", r->options.file, packets,
+			  why);
+	if (unknown.packets)
+		log_error(
+			"%llu packets of '%s' are in no flow: link layer %s (%d) is not understood",
+			(unsigned long long)unknown.packets, r->options.file,
+			capture_link_name(unknown.link), unknown.link);
+	return error < 0 || unknown.packets;
 }
 
 int replay_main(int argc, char **argv)
@@ -276,8 +291,7 @@ int replay_main(int argc, char **argv)
 	error = read_packets(&r);
 	whole = error == 0 && !stop_begun(r.stop);
 	finish(&r);
-	if (error < 0)
-		report_capture(&r, error);
+	whole &= !report_capture(&r, error);
 	if (stop_begun(r.stop))
 		log_warning("interrupted after %llu packets",
 			    (unsigned long long)r.ledger.seen[POINT_INGRESS]);

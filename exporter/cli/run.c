@@ -32,6 +32,7 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/meter/sight.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a collector that takes nothing. */
@@ -56,8 +57,9 @@ struct run {
 	struct datapath *datapath;
 	struct drain *drain;
 	struct drops *drops; /* NULL: not traced */
-	struct ifstats ifstats;
+	struct sight *sight;
 	struct hooks *hooks;
+	int hooks_error;	/* of the first attempt on all interfaces */
 	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
 	bool metering;		/* under it: what the ledger is read from is there */
 	bool printed;		/* likewise */
@@ -75,7 +77,7 @@ static void run_clear(struct run *r)
 {
 	set_metering(r, false);
 	hooks_freep(&r->hooks);
-	ifstats_clear(&r->ifstats);
+	sight_freep(&r->sight);
 	drops_freep(&r->drops);
 	drain_freep(&r->drain);
 	datapath_freep(&r->datapath);
@@ -105,14 +107,15 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 	ret[0] = '\0';
 	for (size_t i = 0; r->hooks && (interface = hooks_get(r->hooks, i)) && length < size; i++)
-		if (interface->attached)
+		if (hooks_interface_meters(interface))
 			length += (size_t)snprintf(ret + length, size - length, "%s%s",
 						   length ? ", " : "", interface->name);
 }
 
 static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 {
-	struct ledger ledger = {.exports = r->exports, .ifstats = &r->ifstats};
+	struct ledger ledger = {
+		.exports = r->exports, .ifstats = hooks_ifstats(r->hooks), .sight = r->sight};
 	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
 	if (error < 0)
@@ -127,10 +130,10 @@ static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 static void describe_interface(const struct hooks_interface *from, struct export_interface *ret)
 {
 	*ret = (struct export_interface){.ifindex = from->ifindex};
-	snprintf(ret->name, sizeof(ret->name), "%s", from->name);
+	snprintf(ret->name, sizeof(ret->name), "%s", from->device);
 	/* With the name in it, since nfdump shows the description in its place. */
 	snprintf(ret->description, sizeof(ret->description), "%s: ingress %s, egress %s",
-		 from->name, hook_kind_name(from->ingress), hook_kind_name(from->egress));
+		 from->device, hook_kind_name(from->ingress), hook_kind_name(from->egress));
 }
 
 /* What collectors are told beside flows: interfaces, and packets that are in no record. */
@@ -154,7 +157,7 @@ static int tell_collectors(struct run *r)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < all; i++) {
 		interface = hooks_get(r->hooks, i);
-		if (interface->attached)
+		if (hooks_interface_meters(interface))
 			describe_interface(interface, &interfaces[count++]);
 	}
 	return exports_set_interfaces(r->exports, interfaces, count);
@@ -248,12 +251,28 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+/* What the hooks saw up to this swap, against the kernel's newest counters. */
+static void look(struct run *r)
+{
+	const struct sight_sources sources = {
+		.datapath = r->datapath,
+		.hooks = r->hooks,
+		.ifstats = hooks_ifstats(r->hooks),
+		.drained_ns = r->swaps_ns[BANK_FLOWS],
+	};
+
+	if (sources.ifstats) /* else nothing is attached yet */
+		sight_look(r->sight, &sources);
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
 	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
+	if (batch->use == BANK_FLOWS)
+		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		cache_merge(cache, &batch->keys[i], &batch->records[i]);
 		if (r->live && batch->use == BANK_FLOWS)
@@ -266,6 +285,7 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 		notify(r, r->untold);
 	r->swaps_ns[batch->use] = batch->swap_ns;
 	r->refresh |= batch->use == BANK_FLOWS;
+	look(r);
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
 
@@ -394,6 +414,9 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
+	error = sight_new(&r->sight);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the counters of interfaces");
 	error = make_cache(r, BANK_FLOWS);
 	if (error == 0 && export.drops)
 		error = make_cache(r, BANK_DROPS);
@@ -424,6 +447,56 @@ static int attach_drops(struct run *r)
 	return 0;
 }
 
+static void announce(struct run *r)
+{
+	const struct hooks_interface *interface;
+	size_t attached = 0, partly = 0;
+
+	for (size_t i = 0; (interface = hooks_get(r->hooks, i)); i++) {
+		attached += interface->attached;
+		partly += !interface->attached && hooks_interface_meters(interface);
+	}
+	log_info(
+		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
+		r->options.bank_entries, (double)datapath_memory(r->options.bank_entries) / 1e6,
+		r->options.cache_entries, (double)cache_memory(r->options.cache_entries) / 1e6);
+	if (r->drops)
+		log_info(
+			"drops are recorded: two banks and a cache of %u dropped flows take %.1f MB and %.1f MB",
+			r->options.drop_entries,
+			(double)datapath_memory(r->options.drop_entries) / 1e6,
+			(double)cache_memory(r->options.drop_entries) / 1e6);
+	if (partly)
+		log_warning("%zu more interface%s metered in one direction of two", partly,
+			    partly == 1 ? " is" : "s are");
+	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
+		   "banks drained every %g s",
+		   attached, attached == 1 ? "" : "s", r->options.domain,
+		   (double)r->options.idle_ns / NSEC_PER_SEC,
+		   (double)r->options.active_ns / NSEC_PER_SEC,
+		   (double)r->options.drain_ns / NSEC_PER_SEC);
+	notify(r, "READY=1");
+}
+
+/* Every interface has been tried; none of them attached is the end. */
+static void on_tried(void *userdata, int result)
+{
+	struct run *r = userdata;
+
+	r->hooks_error = result;
+	if (result < 0)
+		loop_stop(r->loop);
+	else
+		announce(r);
+}
+
+static void on_detached(void *userdata)
+{
+	struct run *r = userdata;
+
+	loop_stop(r->loop);
+}
+
 static int attach(struct run *r)
 {
 	const struct run_options *o = &r->options;
@@ -438,11 +511,13 @@ static int attach(struct run *r)
 	const struct hooks_options hooks = {
 		.datapath = r->datapath,
 		.loop = r->loop,
-		.ifstats = &r->ifstats,
 		.interfaces = o->interfaces,
 		.interface_count = o->interface_count,
 		.ingress = o->ingress,
 		.egress = o->egress,
+		.tried = on_tried,
+		.detached = on_detached,
+		.userdata = r,
 	};
 	int error = drain_new(&r->drain, &drain);
 
@@ -452,32 +527,6 @@ static int attach(struct run *r)
 	if (stop_begun(r->stop)) /* before it was ready */
 		return 0;
 	return attach_drops(r) ?: hooks_new(&r->hooks, &hooks);
-}
-
-static void announce(struct run *r)
-{
-	const struct hooks_interface *interface;
-	size_t attached = 0;
-
-	for (size_t i = 0; (interface = hooks_get(r->hooks, i)); i++)
-		attached += interface->attached;
-	log_info(
-		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
-		r->options.bank_entries, (double)datapath_memory(r->options.bank_entries) / 1e6,
-		r->options.cache_entries, (double)cache_memory(r->options.cache_entries) / 1e6);
-	if (r->drops)
-		log_info(
-			"drops are recorded: two banks and a cache of %u dropped flows take %.1f MB and %.1f MB",
-			r->options.drop_entries,
-			(double)datapath_memory(r->options.drop_entries) / 1e6,
-			(double)cache_memory(r->options.drop_entries) / 1e6);
-	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
-		   "banks drained every %g s",
-		   attached, attached == 1 ? "" : "s", r->options.domain,
-		   (double)r->options.idle_ns / NSEC_PER_SEC,
-		   (double)r->options.active_ns / NSEC_PER_SEC,
-		   (double)r->options.drain_ns / NSEC_PER_SEC);
-	notify(r, "READY=1");
 }
 
 /* With the lock held; `final`: all has been done, and nothing else uses what is read. */
@@ -500,6 +549,23 @@ static void print_ledger(struct run *r, bool final)
 		log_errno(LOG_ERR, error, "cannot read the ledger");
 	else
 		summary_print(&ledger, r->options.summary);
+}
+
+/* What still sees packets meanwhile is drained as ever. */
+static void detach(struct run *r)
+{
+	struct ifstats *stats;
+
+	if (!r->hooks) /* the end began before they were made */
+		return;
+	look(r);
+	hooks_stop(r->hooks);
+	loop_run(r->loop); /* until on_detached() */
+	stats = hooks_ifstats(r->hooks);
+	for (size_t i = 0; stats && i < stats->count; i++)
+		if (stats->interfaces[i].ifindex)
+			stats->interfaces[i].counters[IFSTAT_xdp_exceptions] =
+				drops_xdp_exceptions(r->datapath, stats->interfaces[i].ifindex);
 }
 
 static void print_summary(struct run *r)
@@ -536,15 +602,11 @@ static int finish(struct run *r)
 	if (r->live)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
-	hooks_freep(&r->hooks);
-	for (size_t i = 0; i < r->ifstats.count; i++)
-		if (r->ifstats.interfaces[i].ifindex)
-			r->ifstats.interfaces[i].counters[IFSTAT_xdp_exceptions] =
-				drops_xdp_exceptions(r->datapath, r->ifstats.interfaces[i].ifindex);
-	ifstats_read(&r->ifstats); /* failing that, what is some seconds old stays */
+	detach(r);
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
+	sight_settle(r->sight, r->datapath);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use]) {
 			cache_expire(r->caches[use], r->swaps_ns[use]);
@@ -580,10 +642,10 @@ int run_main(int argc, char **argv)
 		return 1;
 	if (!r.options.collector_count && !r.options.live)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
-	if (r.hooks)
-		announce(&r);
 	log_never_wait();
 	error = loop_run(r.loop);
+	if (r.hooks_error < 0)
+		return 1; /* has been logged */
 	if (error < 0)
 		log_errno(LOG_ERR, error, "the event loop failed, stopping");
 	return finish(&r) < 0 || error < 0 ? 1 : 0;

@@ -13,7 +13,9 @@ void collector_init(struct collector *c, const struct collector_ops *ops,
 	c->stream = stream;
 	if (stream)
 		c->session = (struct session){.protocol = stream->protocol,
-					      .domain = context->options.domain};
+					      .domain = context->options.domain,
+					      .by_base = context->offline &&
+							 stream->protocol->id == PROTOCOL_NETFLOW9};
 }
 
 void collector_lose(struct collector *c, enum export_loss loss, const struct export_count *n)

@@ -105,8 +105,18 @@ DEFINE_CLEANUP(struct exports *, exports_free)
  */
 int exports_add(struct exports *exports, const char *url);
 
-/* Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay. */
+/*
+ * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall
+ * clock that has been set by more than some seconds since the last call moves the times of what waits too.
+ */
 void exports_set_clock(struct exports *exports, int64_t offset_ns);
+
+/*
+ * The time at which messages of files are exported, instead of the system's: the capture's in replay, ns
+ * since 1970, so that each run gives the same octets.  0: not known yet, there is to be another before the
+ * first flow.
+ */
+void exports_set_time(struct exports *exports, uint64_t time_ns);
 
 /*
  * The interfaces that are metered; collectors are told when they have changed.  Called as often as one

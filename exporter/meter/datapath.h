@@ -68,6 +68,8 @@ int datapath_program_fd(const struct datapath *datapath, enum datapath_program p
 
 /* For clsact: a stub that calls the program for as long as this process lives.  Not for PROGRAM_XDP. */
 int datapath_stub_fd(const struct datapath *datapath, enum datapath_program program);
+/* Whose those stubs are, by owner.h; 0 without clsact. */
+uint32_t datapath_owner(const struct datapath *datapath);
 const char *datapath_program_name(enum datapath_program program);
 
 /* Which banks there are: a bit for each enum bank_use. */

@@ -14,6 +14,7 @@ import program
 import strict
 import tap
 import traffic
+from sandbox import wait_until
 from sinks import METER, METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
 from tap import check, check_equal
 
@@ -21,6 +22,7 @@ NOWHERE = '198.51.100.1'  # no route leads there
 HEADERS = {4: 28, 6: 48}
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
 MINUTES_SECONDS = 240
+BACK_SECONDS = 30  # until a collector that was away is believed to be back
 PROFILES = ('minimal', 'default', 'extended', 'octetDeltaCount,packetDeltaCount,sourceTransportPort,destinationTransportPort',
             'packetDeltaCount,octetDeltaCount,destinationTransportPort,sourceTransportPort')
 
@@ -60,14 +62,14 @@ def test_restart(scheme):
             first = bench.sink(9995)
             started = time.time()
             bench.flows(20, 21000)
-            time.sleep(2)
+            wait_until(lambda: 'up again' in daemon.stderr(), BACK_SECONDS, 'the collector to be up again')
             first.kill()
             bench.flows(20, 22000)
             time.sleep(2)
             bench.sink(9995)
             back = time.time()
             bench.flows(20, 23000)
-            time.sleep(2)
+            time.sleep(BACK_SECONDS / 2)
             ledger = daemon.stop()
         capture.stop()
         collector = by_url(ledger)[url]

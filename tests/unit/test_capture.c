@@ -264,18 +264,12 @@ static void put_two_interfaces(uint32_t link, uint32_t snap_length)
 	put_block(6, packet, sizeof(packet));
 }
 
-/* Sound captures that libpcap does not read are told from damaged ones. */
+/* Each interface has its own link type and snap length. */
 static void test_two_kinds(void **state)
 {
 	static const struct {
 		uint32_t link, snap_length;
-		int error;
-		const char *text;
-	} cases[] = {
-		{LINK_ETHERNET, 100, 1, ""},
-		{LINK_RAW, 100, -ENOTSUP, "type 101 "},
-		{LINK_ETHERNET, 200, -ENOTSUP, "length 200 "},
-	};
+	} cases[] = {{LINK_ETHERNET, 100}, {LINK_RAW, 100}, {LINK_ETHERNET, 200}, {LINK_WIFI, 100}};
 	struct capture_packet packet = {0};
 	struct capture *capture;
 
@@ -283,11 +277,13 @@ static void test_two_kinds(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		put_two_interfaces(cases[i].link, cases[i].snap_length);
 		capture = open_file();
-		assert_int_equal(capture_next(capture, &packet), 1);
-		assert_int_equal(packet.reason, REASON_NONE);
-		assert_int_equal(packet.time_ns, (0x5b000ull << 32) * 1000); /* in us */
-		assert_int_equal(capture_next(capture, &packet), cases[i].error);
-		assert_non_null(strstr(capture_error(capture), cases[i].text));
+		for (unsigned int n = 0; n < 2; n++) {
+			assert_int_equal(capture_next(capture, &packet), 1);
+			assert_int_equal(packet.reason, REASON_NONE);
+			assert_int_equal(packet.time_ns, (0x5b000ull << 32) * 1000); /* in us */
+		}
+		assert_int_equal(capture_next(capture, &packet), 0);
+		assert_int_equal(capture_unknown(capture).packets, 0);
 		capture_close(capture);
 	}
 }

@@ -298,7 +298,8 @@ static void test_bad_values(void **state)
 	expect_error("run --interface e --ingress fast", "'fast'", "auto, xdp, tc or off");
 	expect_error("run --interface e --egress xdp", "'xdp'", "auto, tc or off");
 	expect_error("run --interface e --summary xml", "'xml'", "text, json or off");
-	expect_error("run --interface e --mask tcx,foo", "'foo'", "tcx or xdp-frags");
+	expect_error("run --interface e --mask tcx,foo", "'foo'",
+		     "tcx, xdp-frags, batch, ringbuf, xdp-link, coarse-clock or fetch");
 	expect_error("run --interface a/b", "'a/b'", "ip link");
 	expect_error("run --interface abcdefghijklmnop", "'abcdefghijklmnop'", "15 letters");
 	expect_error("run --interface e --collector gopher://x", "--collector 'gopher://x'", ": ");
