@@ -537,9 +537,10 @@ static void print_ledger(struct run *r, bool final)
 	int error = read_ledger(r, final, &ledger);
 
 	r->printed = true;
-	if (!final)
+	if (!final) { /* the main thread's, or that of the hooks */
 		ledger.ifstats = NULL;
-
+		ledger.sight = NULL;
+	}
 	if (error == 0 && ledger.drops_traced) {
 		ledger.drop_reasons = &reasons;
 		ledger.drop_names = r->drop_names;
@@ -597,6 +598,7 @@ static int finish(struct run *r)
 	int error;
 
 	stop_begin(r->stop); /* it may be by itself */
+	r->stop_source = loop_source_free(r->stop_source); /* stays readable, and has been heard */
 	notify(r, "STOPPING=1");
 	if (r->live)
 		live_end(r->live);
