@@ -45,10 +45,10 @@ def sll2(packet):
 
 
 def pcap(frames, link=ETHERNET, order='<', nano=False, snap=None):
-    """frames: (seconds since START, frame), held as far as `snap` octets."""
+    """frames: (seconds since START, frame), held as far as `snap` octets, of which each may have its own."""
     text = [struct.pack(order + 'IHHiIII', 0xa1b23c4d if nano else 0xa1b2c3d4, 2, 4, 0, 0, snap or 262144, link)]
-    for time, frame in frames:
-        held = frame[:snap]
+    for time, frame, *own in frames:
+        held = frame[:own[0] if own else snap]
         fraction = round(time % 1 * (1e9 if nano else 1e6))
         text += [struct.pack(order + 'IIII', START + int(time // 1), fraction, len(held), len(frame)), held]
     return b''.join(text)
