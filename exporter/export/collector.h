@@ -27,8 +27,9 @@ struct export_context {
 	int64_t clock_ns;  /* record times plus this are ns since 1970 */
 	struct loop *loop; /* NULL: driven by steps alone */
 	int64_t wall_ns; /* the wall clock minus a clock that nobody sets, when clock_ns was told */
-	bool offline;	 /* there never was a loop: records are as old as the capture */
-	bool blocking;	 /* the loop does not run (any more) */
+	unsigned int clock_moves; /* times that the wall clock was set */
+	bool offline;		  /* there never was a loop: records are as old as the capture */
+	bool blocking;		  /* the loop does not run (any more) */
 	struct export_interface *interfaces;
 	unsigned int interface_count;
 	struct export_unmetered unmetered;
