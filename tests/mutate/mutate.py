@@ -158,10 +158,13 @@ class Tree:
         return done.returncode == 0
 
 
-def attempt(tree, path, change, choose):
-    """(what was done, who has seen it)"""
+def attempt(tree, path, change, choose, done):
+    """(what was done, who has seen it); done: texts that were tried before"""
     text = path.read_text(encoding='utf-8')
     what, new = change(text, choose)
+    while new in done:
+        what, new = change(text, choose)
+    done.add(new)
     path.write_text(new, encoding='utf-8')
     try:
         return what, tree.seen_by() if tree.make() else 'the compiler'
@@ -183,10 +186,10 @@ def main():
         seen = tree.seen_by() if tree.make() else 'the compiler'
         if seen:
             sys.exit(f'seen without a change, by {seen}')
-        survived = 0
+        survived, done = 0, set()
         for number in range(1, options.count + 1):
             start = time.monotonic()
-            what, seen = attempt(tree, tree.folder / file, change, choose)
+            what, seen = attempt(tree, tree.folder / file, change, choose, done)
             survived += seen is None
             print(f'{number:3} {seen or "SURVIVED":22} {what}   [{time.monotonic() - start:.0f} s]', flush=True)
         print(f'{options.count - survived} of {options.count} changes of {file} were seen, {survived} were not')
