@@ -412,8 +412,11 @@ static __always_inline int parse_ethernet(struct cursor *c, const struct frame *
 static __always_inline int parse_bare(struct cursor *c, const struct frame *f, struct packet *p)
 {
 	__u16 ethertype = f->ethertype;
+	__u32 start = 0;
 	int r;
 
+	PARSE_OPAQUE(start); /* of a constant the compiler makes ways of its own through the parser */
+	p->l3_offset = start;
 	r = parse_vlans(c, f, p, &ethertype);
 	if (r != REASON_NONE)
 		return r;
