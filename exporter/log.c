@@ -60,7 +60,7 @@ static void put_line(FILE *file, int level, const char *text, int error)
 /* --- Writing, which never waits once log_never_wait() has been called. */
 
 /* Messages that wait for the reader of stderr, octets at most; what log_text() was given comes on top. */
-#define QUEUE_MAX     (64u * 1024)
+#define QUEUE_MAX     (256u * 1024)
 #define PATIENCE_MS   1000
 #define COUNT_MAX     128
 #define NO_MEMORY_MAX 512

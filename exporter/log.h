@@ -5,7 +5,7 @@
  * with the <priority> prefix of sd-daemon(3) instead of the name when stderr is the journal. A
  * failure is logged once, where it is handled; trouble on the data path is a counter.
  *
- * A reader that does not read never stops the exporter: messages wait for it in memory, 64 KiB of them,
+ * A reader that does not read never stops the exporter: messages wait for it in memory, 256 KiB of them,
  * and what does not fit is counted and told once there is room.  Any thread may log.
  */
 #include <stdbool.h>

@@ -85,7 +85,7 @@ const struct option_spec option_specs[] = {
 	  NULL, OPTION_FLAG, VERB_DROPS, FIELD(json), 0, 0, NULL },
 	{ "drop-entries", "N", "dropped flows of each of the two banks for them (16384, more with over 16 CPUs)",
 	  NULL, OPTION_NUMBER32, VERB_RUN | VERB_DROPS, FIELD(drop_entries), 4096, 1 << 24, NULL },
-	{ "drops-budget", "N", "drops a second that each CPU records by flow, at most; what is beyond is counted by reason alone; or off",
+	{ "drops-budget", "N", "drops a second that each CPU records by flow, the rest by reason alone; or off",
 	  "50000", OPTION_LIMIT, VERB_RUN | VERB_DROPS, FIELD(drops_budget), 1, 10000000, NULL },
 	{ "collector", "URL", "where records go: ipfix://, netflow9://, file:/// or json: (flowtally(8)); repeatable",
 	  NULL, OPTION_COLLECTOR, BOTH, 0, 0, 0, NULL },

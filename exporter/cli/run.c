@@ -271,6 +271,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
+	if (batch->use == BANK_FLOWS && hooks_ifstats(r->hooks))
+		sight_make_room(r->sight, hooks_ifstats(r->hooks));
 	if (batch->use == BANK_FLOWS)
 		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {
@@ -537,9 +539,10 @@ static void print_ledger(struct run *r, bool final)
 	int error = read_ledger(r, final, &ledger);
 
 	r->printed = true;
-	if (!final)
+	if (!final) { /* the main thread's, or that of the hooks */
 		ledger.ifstats = NULL;
-
+		ledger.sight = NULL;
+	}
 	if (error == 0 && ledger.drops_traced) {
 		ledger.drop_reasons = &reasons;
 		ledger.drop_names = r->drop_names;
@@ -598,6 +601,7 @@ static int finish(struct run *r)
 	int error;
 
 	stop_begin(r->stop); /* it may be by itself */
+	r->stop_source = loop_source_free(r->stop_source); /* stays readable, and has been heard */
 	notify(r, "STOPPING=1");
 	if (r->live)
 		live_end(r->live);

@@ -59,7 +59,7 @@ static int load_program(int map)
 {
 	const struct bpf_insn program[] = {
 		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ktime_get_ns},
-		{.code = BPF_LD | BPF_DW | BPF_IMM,
+		{.code = BPF_DW, /* | BPF_LD | BPF_IMM, which are 0 */
 		 .dst_reg = BPF_REG_1,
 		 .src_reg = BPF_PSEUDO_MAP_VALUE,
 		 .imm = map},
@@ -81,7 +81,7 @@ static int measure(int64_t *ret_ns)
 	_cleanup_(closep) int program = map < 0 ? map : load_program(map);
 	uint8_t packet[PACKET_OCTETS] = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = sizeof(packet));
-	uint64_t before_ns, kernel_ns, after_ns;
+	uint64_t before_ns, kernel_ns = 0, after_ns;
 	uint32_t zero = 0;
 	int r;
 

@@ -4,9 +4,9 @@
  * The clock that packets are stamped with in the kernel, and what it means.
  *
  * Kernel times are of the machine's monotonic clock (ktime_get_ns(), ktime_get_coarse_ns()).  This process
- * may be in a time namespace (time_namespaces(7)), where CLOCK_MONOTONIC is another: all that is compared with kernel times is to
- * be of this clock.  And it stands still while the machine sleeps: a time from before a sleep lies further back on the
- * wall than it says.
+ * may be in a time namespace (time_namespaces(7)), where CLOCK_MONOTONIC is another: all that is compared
+ * with kernel times is to be of this clock.  And it stands still while the machine sleeps: a time from
+ * before a sleep lies further back on the wall than it says.
  *
  * kernel_clock_now_ns() and kernel_clock_coarse_ns() may be called in any thread, the rest in one.
  */
@@ -35,7 +35,7 @@ struct kernel_clock {
 	unsigned int forgotten; /* of these */
 };
 
-/* Finds out where the kernel's clock is, by asking it through a BPF program (CAP_BPF); failing that by what procfs says. */
+/* Finds out where the kernel's clock is, by a BPF program (CAP_BPF); failing that by what procfs says. */
 void kernel_clock_init(struct kernel_clock *clock);
 
 /* Now, to compare with kernel times; coarse: as bpf_ktime_get_coarse_ns(), never ahead of it. */

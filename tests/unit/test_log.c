@@ -13,7 +13,7 @@
 #include <cmocka.h>
 #include "exporter/log.h"
 
-#define QUEUE_MAX (64u * 1024) /* log.h */
+#define QUEUE_MAX (256u * 1024) /* log.h */
 #define TEXT_MAX  (4u << 20)
 
 static int stream[2];  /* the reader's end, the writer's */
@@ -81,7 +81,7 @@ static unsigned int count_lines(unsigned int *ret_missing)
 	return count;
 }
 
-#define LINES	    3000
+#define LINES	    6000
 #define LINE_OCTETS 100
 
 static void log_lines(unsigned int count)

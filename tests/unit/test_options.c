@@ -171,7 +171,8 @@ static void test_values(void **state)
 		" --collector ipfix://192.0.2.1:4739 --collector json:///x --idle-timeout 500ms"
 		" --active-timeout=2m --linger 100ms --bank-entries 16777216"
 		" --cache-entries=64 --domain 4294967295 --message-size 512"
-		" --template-interval 24h --stop-timeout 90s --drops-budget 1000000 --summary json --live --mask tcx,xdp-frags --verbose");
+		" --stop-timeout 90s --drops-budget 1000000"
+		" --template-interval 24h --summary json --live --mask tcx,xdp-frags --verbose");
 	assert_int_equal(o->interface_count, 2);
 	assert_string_equal(o->interfaces[1], "wl*");
 	assert_int_equal(o->ingress, HOOK_MODE_XDP);
