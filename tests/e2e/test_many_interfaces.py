@@ -116,6 +116,20 @@ def test_stop():
         check_equal('programs left', bench.box.run('meter', 'bpftool', '-j', 'net', 'show').count('flowtally'), 0)
 
 
+def test_stop_under_traffic():
+    """Nothing is counted between the last drain and the ledger, however long detaching takes."""
+    with Bench() as bench:
+        bench.capture.stop()
+        pairs(bench.box, 40)
+        with program.Daemon(bench.box, 'meter', '--interface', 'm0', '--interface', 'v*', '--ingress', 'tc', *SMALL_BANK,
+                            '--collector', f'file://{bench.file}') as daemon:
+            with Trickle(bench.box):
+                wait_until(lambda: exported_port(bench), ATTACH_SECONDS, 'the first records')
+                ledger = daemon.stop()
+        packets = sum(record.flow.packets for record in bench.records())
+        check_equal('packets in records', packets, ledger['accounted']['packets'])
+
+
 def limited(soft, hard):
     return ['prlimit', f'--nofile={soft}:{hard}']
 
@@ -261,6 +275,7 @@ def main():
     tap.main([
         ('hundreds come at once', test_burst),
         ('SIGTERM while they are attached', test_stop),
+        ('traffic while it ends', test_stop_under_traffic),
         ('too few file descriptors', test_descriptors),
         ('starts while interfaces come and go', test_churn),
         ('egress fails, XDP stays', test_egress_fails),
