@@ -585,8 +585,10 @@ static void on_overdue(void *userdata)
 	if (!r->printed)
 		log_always(LOG_ERR, "the end was cut short by %s, before all was exported",
 			   stop_why(r->stop));
-	if (r->metering && !r->printed)
-		print_ledger(r, false);
+	if (!r->metering || r->printed)
+		return;
+	exports_abandon(r->exports);
+	print_ledger(r, false);
 }
 
 /*
