@@ -271,6 +271,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
+	if (batch->use == BANK_FLOWS && hooks_ifstats(r->hooks))
+		sight_make_room(r->sight, hooks_ifstats(r->hooks));
 	if (batch->use == BANK_FLOWS)
 		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {

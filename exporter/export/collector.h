@@ -27,6 +27,7 @@ struct export_context {
 	int64_t clock_ns;  /* record times plus this are ns since 1970 */
 	struct loop *loop; /* NULL: driven by steps alone */
 	int64_t wall_ns; /* the wall clock minus a clock that nobody sets, when clock_ns was told */
+	unsigned int clock_moves; /* times that the wall clock was set */
 	bool offline;	 /* there never was a loop: records are as old as the capture */
 	bool timed;	 /* by exports_set_time() */
 	uint64_t time_ms; /* its time, ms since 1970; 0: not known yet */

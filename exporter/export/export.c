@@ -325,6 +325,7 @@ static void move_clock(struct exports *exports, int64_t ms)
 
 	log_info("the wall clock has been set by %lld s: times that wait to be exported follow",
 		 (long long)(ms / 1000));
+	exports->context.clock_moves++;
 	for (unsigned int i = 0; i < exports->stream_count; i++)
 		stream_move_clock(&exports->streams[i]->stream, ms);
 	for (unsigned int i = 0; i < exports->share_count; i++)

@@ -25,6 +25,7 @@ struct udp_collector {
 	struct sockaddr_storage peer; /* the answer of the resolver that is in use */
 	struct sockaddr_storage to;   /* where the socket is connected to */
 	socklen_t to_length;
+	unsigned int clock_moves; /* of the context, when the session began */
 	uint64_t resolved_ns;	  /* when the name was looked up last */
 	struct ip_address source; /* family 0: the system's to choose */
 	uint8_t dscp;
@@ -168,17 +169,22 @@ static void open_socket(struct udp_collector *u, uint64_t now_ns)
 }
 
 /*
- * Export times of a session never go back (RFC 7011 5.1 has collectors tell by them how old a template is,
- * and the uptime of RFC 3954 follows from them).  A session over UDP is its pair of ports: a new socket
- * begins one, with templates, and sequence numbers from 0.
+ * Export times of a session never go back (RFC 7011 5.1), nor does NetFlow v9's wall time of the uptime 0
+ * change.  A session over UDP is its pair of ports: a new socket begins one, with templates, and sequence
+ * numbers from 0.
  */
 static void renew_session(struct udp_collector *u, uint64_t now_ns)
 {
+	const struct export_context *context = u->c.context;
 	struct session *session = &u->c.session;
+	bool moved = u->clock_moves != context->clock_moves &&
+		     session->protocol->id == PROTOCOL_NETFLOW9;
 
-	if (u->c.context->offline || !session_stale(session, collector_wall_ms(&u->c, 0)))
+	u->clock_moves = context->clock_moves;
+	if (context->offline || !session->export_time ||
+	    !(moved || session_stale(session, collector_wall_ms(&u->c, 0))))
 		return;
-	log_info("collector %s: the wall clock was set back, a new session begins", u->c.stats.url);
+	log_info("collector %s: the wall clock was set, a new session begins", u->c.stats.url);
 	session->export_time = 0;
 	if (connect_to(u, u->to, u->to_length, now_ns) < 0)
 		u->c.stats

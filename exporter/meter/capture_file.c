@@ -13,6 +13,7 @@
 #define PCAP_LINK_MASK	0xffff	     /* above it the length of a frame check sequence */
 #define INTERFACES_MAX	65536	     /* of a section */
 #define BLOCK_MIN	12	     /* type and length, and the length again at the end */
+#define SECTION_MIN	28	     /* likewise magic, version and the length of the section */
 #define OPTION_TSRESOL	9
 #define OPTION_TSOFFSET 14
 
@@ -258,7 +259,7 @@ static int begin_section(struct capture_file *file, const uint8_t *length, uint3
 		return fail(file, "pcapng of version %d.%d, but 1.0 is needed", load16(file, b + 4),
 			    load16(file, b + 6));
 	*ret_length = load32(file, length);
-	if (*ret_length < BLOCK_MIN + sizeof(b) || *ret_length % 4)
+	if (*ret_length < SECTION_MIN || *ret_length % 4)
 		return fail(file, "a section's header of %u octets", *ret_length);
 	file->left = *ret_length - BLOCK_MIN - (uint32_t)sizeof(b);
 	file->interface_count = 0;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 #include "exporter/meter/capture_input.h"
 
@@ -15,6 +16,7 @@
 struct capture_input {
 	FILE *stream;
 	uint64_t position;
+	uint64_t size; /* of a file, from where it began; 0: of a pipe */
 	const char *error;
 	const char *compression;
 	z_stream zlib;
@@ -54,6 +56,27 @@ static int64_t take(struct capture_input *input, uint8_t *buffer, size_t octets)
 	return (int64_t)count;
 }
 
+static uint64_t size_of(FILE *stream)
+{
+	off_t begin = ftello(stream);
+	struct stat status;
+
+	if (begin < 0 || fileno(stream) < 0 || fstat(fileno(stream), &status) < 0 ||
+	    !S_ISREG(status.st_mode) || status.st_size < begin)
+		return 0;
+	return (uint64_t)(status.st_size - begin);
+}
+
+/* Passes over octets without reading them, where that is possible and worth while; how many. */
+static uint64_t skip(struct capture_input *input, uint64_t octets)
+{
+	octets = MIN(octets, input->size - MIN(input->size, input->position));
+	if (octets < WINDOW_SIZE || fseeko(input->stream, (off_t)octets, SEEK_CUR) < 0)
+		return 0;
+	input->position += octets;
+	return octets;
+}
+
 static int begin_gzip(struct capture_input *input)
 {
 	if (inflateInit2(&input->zlib, WINDOW_GZIP) != Z_OK)
@@ -78,6 +101,7 @@ int capture_input_new(struct capture_input **ret, FILE *stream)
 		return -ENOMEM;
 	}
 	input->stream = stream;
+	input->size = size_of(stream);
 	/* An error is found again by who reads on. */
 	count = take(input, input->window, MAGIC_MAX);
 	input->held = count > 0 ? (uint32_t)count : 0;
@@ -211,6 +235,9 @@ int64_t capture_input_read(struct capture_input *input, void *buffer, uint64_t o
 			return r < 0 ? r : (int64_t)done + r;
 		}
 		input->used = input->held = 0; /* the stream's beginning is done with */
+		done += skip(input, octets - done);
+		if (done == octets)
+			return (int64_t)done;
 		r = take(input, input->window, MIN(octets - done, WINDOW_SIZE));
 		if (r <= 0)
 			return r < 0 ? r : (int64_t)done;

@@ -91,7 +91,10 @@ static int probe_fetch(void)
 	return probe_program(BPF_PROG_TYPE_SCHED_CLS, code, ARRAY_SIZE(code), 0);
 }
 
-/* The loopback interface, 1 in every namespace, has no native XDP: EOPNOTSUPP, where a kernel without such links says EINVAL. */
+/*
+ * The loopback interface, 1 in every namespace, has no native XDP: nothing is attached.  EOPNOTSUPP says so, EINVAL that
+ * there are no such links.
+ */
 static int probe_xdp_link(void)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);

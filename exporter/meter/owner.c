@@ -82,7 +82,7 @@ static int look_up(uint32_t id, enum owner_state *ret)
 
 int owner_take(uint32_t id, int *ret_fd)
 {
-	enum owner_state state;
+	enum owner_state state = OWNER_NONE;
 	int fd = open_socket(id);
 
 	if (fd >= 0) {

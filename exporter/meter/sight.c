@@ -17,7 +17,8 @@ struct sight {
 	size_t count;
 	uint64_t sampled_ns;			  /* of the newest sample that was looked at */
 	uint64_t unplaced[_DIRECTION_MAX];	  /* unrecorded, of interfaces that are not known */
-	uint64_t unplaced_before[_DIRECTION_MAX]; /* the same at the last look */
+	uint64_t no_room[_DIRECTION_MAX];	  /* accounted, likewise */
+	uint64_t unplaced_before[_DIRECTION_MAX]; /* both, at the last look */
 };
 
 enum sight_verdict sight_compare(struct sight_watch *w, const struct sight_sample *sample,
@@ -124,6 +125,8 @@ void sight_account(struct sight *s, const struct flow_key *keys, const struct fl
 			i = get_slot(s, keys[n].ifindex);
 		if (i)
 			i->sides[keys[n].kind & FLOW_EGRESS].accounted += records[n].packets;
+		else
+			s->no_room[keys[n].kind & FLOW_EGRESS] += records[n].packets;
 	}
 }
 
@@ -136,13 +139,12 @@ static bool is_known(const struct ifstats *stats, uint32_t ifindex)
 	return false;
 }
 
-/* Failing that, interfaces beyond three quarters are not compared. */
-static void make_room(struct sight *s, const struct ifstats *stats)
+void sight_make_room(struct sight *s, const struct ifstats *stats)
 {
 	struct sight old = *s;
-	size_t kept = 0;
+	size_t kept = stats->count;
 
-	if (s->count < s->size / 2)
+	if (s->count < s->size / 2 && stats->count < s->size / 2)
 		return;
 	for (size_t n = 0; n < old.size; n++)
 		kept += old.slots[n].ifindex && is_known(stats, old.slots[n].ifindex);
@@ -254,7 +256,7 @@ static void look_at(struct sight *s, const struct ifstats_interface *stats, uint
 
 		/* what has no place may have been seen here */
 		if (!stats->attached || !stats->sampled || side->hook == HOOK_NONE ||
-		    s->unplaced[n] != s->unplaced_before[n])
+		    s->unplaced[n] + s->no_room[n] != s->unplaced_before[n])
 			side->watch.begun = false;
 		else
 			look_at_side(side, stats->name, (enum flow_direction)n, &sample);
@@ -265,7 +267,7 @@ void sight_look(struct sight *s, const struct sight_sources *sources)
 {
 	const struct ifstats *stats = sources->ifstats;
 
-	make_room(s, stats);
+	sight_make_room(s, stats);
 	note_hooks(s, sources->hooks);
 	if (stats->read_ns == s->sampled_ns)
 		return;
@@ -273,5 +275,6 @@ void sight_look(struct sight *s, const struct sight_sources *sources)
 	sight_settle(s, sources->datapath);
 	for (size_t n = 0; n < stats->count; n++)
 		look_at(s, &stats->interfaces[n], sources->drained_ns);
-	memcpy(s->unplaced_before, s->unplaced, sizeof(s->unplaced));
+	for (int n = 0; n < _DIRECTION_MAX; n++)
+		s->unplaced_before[n] = s->unplaced[n] + s->no_room[n];
 }

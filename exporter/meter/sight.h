@@ -78,6 +78,12 @@ int sight_new(struct sight **ret);
 struct sight *sight_free(struct sight *sight);
 DEFINE_CLEANUP(struct sight *, sight_free)
 
+/*
+ * Room for all these interfaces and as many more; what no interface is any more goes.  Allocates when there are more than
+ * before; failing that, those beyond are not compared.
+ */
+void sight_make_room(struct sight *sight, const struct ifstats *stats);
+
 /* Counts what was drained from the banks of flows.  Allocates nothing. */
 void sight_account(struct sight *sight, const struct flow_key *keys,
 		   const struct flow_record *records, uint32_t count);

@@ -158,22 +158,6 @@ def test_damaged(damage, good):
     check_equal('packets in the ledger', program.last_ledger(result[2])['accounted']['packets'], good)
 
 
-def block(kind, body):
-    size = struct.pack('<I', len(body) + 12)
-    return struct.pack('<I', kind) + size + body + size
-
-
-def test_two_kinds():
-    """pcapng that libpcap does not read is not called damaged."""
-    with scratch() as directory:
-        capture = Path(directory) / 'two.pcapng'
-        capture.write_bytes(block(0x0a0d0d0a, struct.pack('<IHHq', 0x1a2b3c4d, 1, 0, -1)) +
-                            block(1, struct.pack('<HHI', 1, 0, 100)) + block(1, struct.pack('<HHI', 1, 0, 200)))
-        result = program.run('replay', capture, '--collector', NOWHERE, timeout=20)
-    check_complaint(result, FAILED, [r'length 200 .*editcap -F pcap.*flowtally\(8\)'])
-    check('damaged' not in result[2], result[2])
-
-
 def cut(text):
     return text[:-20]
 
@@ -308,7 +292,6 @@ def main():
             ('SIGHUP to a replay', test_replay_hangup),
             ('truncated capture', functools.partial(test_damaged, cut, 9)),
             ('damaged capture', functools.partial(test_damaged, scribble, 5)),
-            ('capture of two kinds of interfaces', test_two_kinds),
             ('standard error is the journal', test_journal),
             ('closed standard streams', test_closed_streams),
             ('capture that would be overwritten', test_own_input),

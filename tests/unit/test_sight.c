@@ -13,6 +13,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 #include "exporter/meter/hook.h"
+#include "exporter/meter/ifstats.h"
 #include "exporter/meter/owner.h"
 #include "exporter/meter/sight.h"
 #include "exporter/meter/tc_filters.h"
@@ -153,6 +154,32 @@ static void test_account(_unused_ void **state)
 	sight_account(sight, keys, records, ARRAY_SIZE(keys));
 	assert_non_null(sight_get(sight, 1000));
 	assert_null(sight_get(sight, 5999));
+}
+
+/* Interfaces come and go: counters stay with those that are known, and nobody's make room. */
+static void test_room(_unused_ void **state)
+{
+	_cleanup_(sight_freep) struct sight *sight = NULL;
+	static struct ifstats_interface known[3000];
+	struct ifstats stats = {.interfaces = known, .count = 0};
+	struct flow_key key = {0};
+	const struct flow_record record = {.packets = 3};
+
+	assert_int_equal(sight_new(&sight), 0);
+	for (uint32_t i = 1; i <= 3000; i++) {
+		known[i - 1].ifindex = i * 4;
+		stats.count = i;
+		sight_make_room(sight, &stats);
+		key.ifindex = i * 4;
+		sight_account(sight, &key, &record, 1);
+		key.ifindex = i * 4 + 1; /* never known */
+		sight_account(sight, &key, &record, 1);
+	}
+	for (uint32_t i = 1; i <= 3000; i++) {
+		assert_non_null(sight_get(sight, i * 4));
+		assert_int_equal(sight_get(sight, i * 4)->sides[DIRECTION_INGRESS].accounted, 3);
+	}
+	assert_null(sight_get(sight, 5));
 }
 
 static void test_hidden(_unused_ void **state)
@@ -299,12 +326,12 @@ static void test_parse_qdisc(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_none),	    cmocka_unit_test(test_undrained),
-		cmocka_unit_test(test_few_packets), cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_account),
-		cmocka_unit_test(test_hidden),	    cmocka_unit_test(test_owner),
-		cmocka_unit_test(test_priority),    cmocka_unit_test(test_parse_filter),
-		cmocka_unit_test(test_parse_qdisc),
+		cmocka_unit_test(test_none),	     cmocka_unit_test(test_undrained),
+		cmocka_unit_test(test_few_packets),  cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_windows),	     cmocka_unit_test(test_account),
+		cmocka_unit_test(test_room),	     cmocka_unit_test(test_hidden),
+		cmocka_unit_test(test_owner),	     cmocka_unit_test(test_priority),
+		cmocka_unit_test(test_parse_filter), cmocka_unit_test(test_parse_qdisc),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

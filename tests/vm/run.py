@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tests of tests/vm/guest in virtual machines, one a kernel, two at a time, and says in TAP what they say.
 
-run.py [--logs FOLDER] [--only WORD] [--shell] [--kernel NAME]... FLOWTALLY [BPF_TEST...]
+run.py [--logs FOLDER] [--only WORD] [--shell] [--kernel NAME]... FLOWTALLY [flowtally-clang-19] [BPF_TEST...]
 
-FLOWTALLY is the program; beside it may lie flowtally-clang-19, the same with BPF programs by another compiler.  Without
---kernel: 6.1 and newest, and with FLOWTALLY_TORTURE set all that are in KERNELS.  --only: tests whose name begins so.
+FLOWTALLY is the program; among the others may be flowtally-clang-19, the same with BPF programs by another compiler.  Without
+--kernel: those of the file `kernels` that ./check runs, and with FLOWTALLY_TORTURE set all of them.  --only: tests whose name begins so.
 --shell: a shell in the machine before the tests.  What a machine said is in FOLDER/KERNEL.console, what the tests found
 in FOLDER/KERNEL.json.
 """
@@ -29,8 +29,6 @@ import image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-KERNELS = ['6.1', 'newest']
-TORTURE = ['5.10', '5.15', '6.1', '6.6', '6.12', 'newest', 'arm64-6.1']
 MACHINES_AT_A_TIME = 2
 SECONDS_MAX = {'x86_64': 900, 'aarch64': 1800}
 MEMORY = 1536
@@ -75,19 +73,16 @@ class Machine:
         if self.arch == 'x86_64':
             return [Path(name).resolve() for name in self.options.programs]
         tree = Path(os.environ.get('FLOWTALLY_ARM64') or ROOT / 'build/check/arm64')
-        return [tree / 'flowtally', *sorted(path for path in (tree / 'tests/bpf').glob('test_*') if path.is_file())]
+        others = [tree / 'tests/vm/flowtally-clang-19', *sorted((tree / 'tests/bpf').glob('test_*'))]
+        return [tree / 'flowtally', *(path for path in others if path.is_file())]
 
     def image(self, path):
         root = cache() / 'arm64' if self.arch == 'aarch64' else Path('/')
         busybox = root / 'bin/busybox' if self.arch == 'aarch64' else cache() / 'qemu/bin/busybox'
         made = image.Image(root, self.arch, busybox)
-        self.name = made.kernel(self.folder).split('-')[0].split('+')[0] + ('' if self.arch == 'x86_64' else ' arm64')
-        flowtally, *tests = self.programs()
-        made.add('machine/flowtally', flowtally)
-        if (other := flowtally.with_name('flowtally-clang-19')).exists():
-            made.add('machine/flowtally-clang-19', other)
-        for test in tests:
-            made.add(f'machine/bpf/{test.name}', test)
+        self.name = '.'.join(made.kernel(self.folder).split('.')[:2]) + ('' if self.arch == 'x86_64' else ' arm64')
+        for path in self.programs():
+            made.add(f'machine/{"bpf/" if path.name.startswith("test_") else ""}{path.name}', path)
         made.folder('machine/guest', HERE / 'guest', '*.py')
         made.folder('machine/e2e', ROOT / 'tests/e2e', '*.py')
         made.text('machine/options.json', json.dumps({'only': self.options.only, 'torture': is_torture()}))
@@ -166,6 +161,11 @@ def is_torture():
     return bool(os.environ.get('FLOWTALLY_TORTURE'))
 
 
+def kernels():
+    words = [line.split() for line in (HERE / 'kernels').read_text(encoding='utf-8').splitlines() if not line.startswith('#')]
+    return [kernel for kernel, command in words if command == 'check' or is_torture()]
+
+
 class Tap:
     """Numbers the points of all machines in the order in which they come."""
 
@@ -205,7 +205,7 @@ def main():
     options.logs = options.logs.resolve()
     options.logs.mkdir(parents=True, exist_ok=True)
     tap, waiting = Tap(), queue.Queue()
-    for kernel in options.kernels or (TORTURE if is_torture() else KERNELS):
+    for kernel in options.kernels or kernels():
         machine = Machine(kernel, options, tap.say)
         reason = machine.lacking()
         if reason:
