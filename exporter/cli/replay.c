@@ -233,8 +233,10 @@ static void on_overdue(void *userdata)
 		return;
 	log_always(LOG_ERR, "the end was cut short by %s, before all was exported",
 		   stop_why(r->stop));
-	if (r->exports && r->cache)
-		print_ledger(r);
+	if (!r->exports || !r->cache)
+		return;
+	exports_abandon(r->exports);
+	print_ledger(r);
 }
 
 /* Without a signal there is no hurry: collectors get what is theirs as fast as they take it. */

@@ -588,8 +588,10 @@ static void on_overdue(void *userdata)
 	if (!r->printed)
 		log_always(LOG_ERR, "the end was cut short by %s, before all was exported",
 			   stop_why(r->stop));
-	if (r->metering && !r->printed)
-		print_ledger(r, false);
+	if (!r->metering || r->printed)
+		return;
+	exports_abandon(r->exports);
+	print_ledger(r, false);
 }
 
 /*
@@ -600,7 +602,7 @@ static int finish(struct run *r)
 {
 	int error;
 
-	stop_begin(r->stop); /* it may be by itself */
+	stop_begin(r->stop);				   /* it may be by itself */
 	r->stop_source = loop_source_free(r->stop_source); /* stays readable, and has been heard */
 	notify(r, "STOPPING=1");
 	if (r->live)

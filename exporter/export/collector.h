@@ -28,10 +28,10 @@ struct export_context {
 	struct loop *loop; /* NULL: driven by steps alone */
 	int64_t wall_ns; /* the wall clock minus a clock that nobody sets, when clock_ns was told */
 	unsigned int clock_moves; /* times that the wall clock was set */
-	bool offline;	 /* there never was a loop: records are as old as the capture */
-	bool timed;	 /* by exports_set_time() */
-	uint64_t time_ms; /* its time, ms since 1970; 0: not known yet */
-	bool blocking;	  /* the loop does not run (any more) */
+	bool offline;		  /* there never was a loop: records are as old as the capture */
+	bool timed;		  /* by exports_set_time() */
+	uint64_t time_ms;	  /* its time, ms since 1970; 0: not known yet */
+	bool blocking;		  /* the loop does not run (any more) */
 	uint64_t (*deadline_ns)(const void *userdata); /* exports_set_deadline(); NULL: none */
 	const void *deadline_userdata;
 	struct export_interface *interfaces;

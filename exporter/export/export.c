@@ -518,6 +518,16 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 	}
 }
 
+void exports_abandon(struct exports *exports)
+{
+	for (unsigned int i = 0; i < exports->count; i++) {
+		struct collector_stats *stats = &exports->collectors[i]->stats;
+		struct export_count rest = stats->queued;
+
+		count_move(&stats->queued, &stats->lost[EXPORT_LOSS_UNSENT], &rest);
+	}
+}
+
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index)
 {
 	return index < exports->count ? &exports->collectors[index]->stats : NULL;

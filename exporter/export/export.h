@@ -160,6 +160,12 @@ void exports_flush(struct exports *exports);
  */
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final);
 
+/*
+ * Counts what is queued as unsent and touches nothing else: for the last words of a process whose main thread hangs
+ * in here, or elsewhere.
+ */
+void exports_abandon(struct exports *exports);
+
 /* Collectors in the order they were added; NULL past the last. */
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index);
 

@@ -20,11 +20,13 @@ enum tracer {
 	TRACER_NONE,
 	TRACER_EMPTY,
 	TRACER_RECORDED,
+	TRACER_BUDGET,	 /* nearly all beyond the budget: counted by reason */
 	TRACER_EXCLUDED, /* counted alone */
 	_TRACER_MAX,
 };
 
-static const char *const tracer_names[] = {"none", "empty", "flowtally", "flowtally, excluded"};
+static const char *const tracer_names[] = {"none", "empty", "flowtally", "flowtally, budget",
+					   "flowtally, excluded"};
 
 static const uint32_t flow_counts[] = {1, 4096, 100000};
 
@@ -82,11 +84,12 @@ static int run_flows(const struct driver *d, struct datapath *const datapaths[_T
 	return r;
 }
 
-static int open_tracer(struct datapath **ret, const uint8_t *excluded)
+static int open_tracer(struct datapath **ret, uint32_t budget, const uint8_t *excluded)
 {
 	const struct datapath_options options = {
 		.drop_entries = SUBJECT_ENTRIES,
 		.drops = DROPS_ON,
+		.drops_budget = budget,
 		.drop_excluded = excluded,
 	};
 
@@ -108,8 +111,9 @@ int main(int argc, char **argv)
 	memset(excluded, 1, sizeof(excluded));
 	swap_pin(SWAP_SENDER_CPU);
 	r = bench_bpf_new(&bpf) ?: driver_open(&driver, bpf, argv + 1);
-	r = r ?: open_tracer(&datapaths[TRACER_RECORDED], NULL);
-	r = r ?: open_tracer(&datapaths[TRACER_EXCLUDED], excluded);
+	r = r ?: open_tracer(&datapaths[TRACER_RECORDED], 0, NULL);
+	r = r ?: open_tracer(&datapaths[TRACER_BUDGET], 1, NULL);
+	r = r ?: open_tracer(&datapaths[TRACER_EXCLUDED], 0, excluded);
 	for (size_t i = 0; i < ARRAY_SIZE(flow_counts) && r == 0; i++)
 		r = run_flows(&driver, datapaths, flow_counts[i],
 			      (unsigned int)strtoul(argv[4], NULL, 10),

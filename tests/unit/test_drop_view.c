@@ -267,8 +267,8 @@ static void test_table(void **state)
 	assert_non_null(strstr(output.text, " NO_SOCKET\n"));
 	/* each reason is explained once, in full */
 	assert_non_null(
-		strstr(output.text, "\nNO_SOCKET: Nothing listens on the address and port;"));
-	assert_non_null(strstr(output.text, "nstat\n    UdpNoPorts\n"));
+		strstr(output.text, "\nNO_SOCKET: Nothing listens there, or an ICMP echo reply"));
+	assert_non_null(strstr(output.text, "\n    ss -lntu, nstat UdpNoPorts\n"));
 	assert_null(strstr(output.text, " in  "));
 	/* but rows come first */
 	print_table(t, DROPS_BY_FLOW, (struct screen_size){9, 80}, 0);
