@@ -4,11 +4,12 @@
  * times.  A packet waits for the next, whose time tells what to think of this one's.
  */
 #include <errno.h>
-#include <signal.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "exporter/cli/collectors.h"
 #include "exporter/cli/options.h"
+#include "exporter/cli/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/export/export.h"
@@ -27,6 +28,9 @@
 
 struct replay {
 	struct run_options options;
+	struct stop *stop;
+	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
+	bool printed;		/* under it: it has been, or there is none any more */
 	struct capture *capture;
 	struct exports *exports;
 	struct cache *cache;
@@ -40,29 +44,15 @@ struct replay {
 	bool progress_shown;
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(_unused_ int number)
-{
-	interrupted = 1;
-}
-
-static void catch_signals(void)
-{
-	const struct sigaction action = {.sa_handler = on_signal};
-	struct sigaction hangup;
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup */
-		sigaction(SIGHUP, &action, NULL);
-}
-
 static void replay_clear(struct replay *r)
 {
+	pthread_mutex_lock(&r->ending);
+	r->printed = true;
+	pthread_mutex_unlock(&r->ending);
 	cache_freep(&r->cache);
 	exports_freep(&r->exports);
 	capture_closep(&r->capture);
+	stop_freep(&r->stop);
 	run_options_clear(&r->options);
 }
 
@@ -136,7 +126,8 @@ static int read_packets(struct replay *r)
 	uint64_t count = 0;
 	int error = 0;
 
-	while (!interrupted && (error = capture_next(r->capture, &packets[count % 2])) > 0) {
+	while (!stop_begun(r->stop) &&
+	       (error = capture_next(r->capture, &packets[count % 2])) > 0) {
 		if (count++)
 			add_packet(r, &packets[count % 2], &packets[(count - 1) % 2]);
 		if (r->progress && count % PROGRESS_PACKETS == 0)
@@ -146,7 +137,7 @@ static int read_packets(struct replay *r)
 		add_packet(r, &packets[(count - 1) % 2], NULL);
 	if (r->progress_shown)
 		fprintf(stderr, "\r\033[K");
-	return interrupted ? 0 : error;
+	return stop_begun(r->stop) ? 0 : error;
 }
 
 static int open_capture(struct replay *r)
@@ -177,6 +168,7 @@ static int open_collectors(struct replay *r)
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
 	exports_set_clock(r->exports, 0);
+	exports_set_deadline(r->exports, stop_deadline_ns, r->stop);
 	exports_set_time(r->exports, 0);
 	return collectors_add(r->exports, &r->options);
 }
@@ -219,17 +211,45 @@ static int check_lost(struct replay *r)
 	return lost;
 }
 
-static void finish(struct replay *r)
+/* With the lock held. */
+static void print_ledger(struct replay *r)
 {
-	cache_flush(r->cache, FLOW_END_FORCED);
-	exports_flush(r->exports);
-	exports_drain(r->exports, DRAIN_NS, true);
+	r->printed = true;
 	r->ledger.sides[BANK_FLOWS] = (struct ledger_side){
 		.drained = r->ledger.accounted[POINT_INGRESS],
 		.cache = *cache_stats(r->cache),
 	};
 	r->ledger.exports = r->exports;
 	summary_print(&r->ledger, r->options.summary);
+}
+
+/* In the thread of `stop`: the main thread hangs somewhere.  The lock is kept, for the process is at its end. */
+static void on_overdue(void *userdata)
+{
+	struct replay *r = userdata;
+
+	pthread_mutex_lock(&r->ending);
+	if (r->printed)
+		return;
+	log_always(LOG_ERR, "the end was cut short by %s, before all was exported",
+		   stop_why(r->stop));
+	if (r->exports && r->cache)
+		print_ledger(r);
+}
+
+/* Without a signal there is no hurry: collectors get what is theirs as fast as they take it. */
+static int finish(struct replay *r)
+{
+	int error;
+
+	cache_flush(r->cache, FLOW_END_FORCED);
+	exports_flush(r->exports);
+	exports_drain(r->exports, DRAIN_NS, true);
+	error = summary_report_unsent(r->exports, stop_why(r->stop));
+	pthread_mutex_lock(&r->ending);
+	print_ledger(r);
+	pthread_mutex_unlock(&r->ending);
+	return error;
 }
 
 /* Why not all of the capture was read; whether there is a reason. */
@@ -254,20 +274,28 @@ static bool report_capture(const struct replay *r, int error)
 
 int replay_main(int argc, char **argv)
 {
-	_cleanup_(replay_clear) struct replay r = {0};
+	_cleanup_(replay_clear) struct replay r = {.ending = PTHREAD_MUTEX_INITIALIZER};
+	struct stop_options stop = {
+		.hangup = true, .interrupt = true, .overdue = on_overdue, .userdata = &r};
+	bool whole;
 	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
-	bool failed;
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
+	stop.timeout_ns = r.options.stop_timeout_ns;
+	error = stop_new(&r.stop, &stop);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot watch for signals"), 1;
 	if (open_capture(&r) < 0 || open_collectors(&r) < 0 || make_cache(&r) < 0)
 		return 1;
-	catch_signals();
 	error = read_packets(&r);
+	whole = error == 0 && !stop_begun(r.stop);
 	finish(&r);
-	failed = report_capture(&r, error);
-	if (interrupted)
+	whole &= !report_capture(&r, error);
+	if (stop_begun(r.stop))
 		log_warning("interrupted after %llu packets",
 			    (unsigned long long)r.ledger.seen[POINT_INGRESS]);
-	return check_lost(&r) < 0 || failed || interrupted ? 1 : 0;
+	whole &= check_lost(&r) == 0;
+	stop_flush_log(r.stop);
+	return whole ? 0 : 1;
 }

@@ -166,7 +166,7 @@ static bool has_room(struct file_collector *f, size_t size)
 	while (f->waiting + size > WAITING_MAX) {
 		size_t before = f->waiting;
 
-		if (!f->c.context->blocking || f->c.stalled)
+		if (!f->c.context->blocking || f->c.stalled || context_overdue(f->c.context))
 			return false;
 		poll(&(struct pollfd){.fd = f->fd, .events = POLLOUT}, 1, ROOM_MSEC);
 		write_blocks(f);

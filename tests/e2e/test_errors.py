@@ -255,9 +255,10 @@ def test_terminal_gone(box):
     check_equal('left attached', attached(box), [])
 
 
-def handles(process, sign):
+def awaits(process, sign):
+    """It is blocked, and so waits for who reads it."""
     status = Path(f'/proc/{process.pid}/status').read_text(encoding='ascii')
-    return int(re.search(r'SigCgt:\s*(\w+)', status)[1], 16) >> sign - 1 & 1
+    return int(re.search(r'SigBlk:\s*(\w+)', status)[1], 16) >> sign - 1 & 1
 
 
 def test_replay_hangup():
@@ -266,7 +267,7 @@ def test_replay_hangup():
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(traffic.capture_of([traffic.udp_frame(1000)]))
         process.stdin.flush()
-        wait_until(lambda: handles(process, signal.SIGHUP), 5, 'a handler of SIGHUP')
+        wait_until(lambda: awaits(process, signal.SIGHUP), 5, 'a reader of SIGHUP')
         process.send_signal(signal.SIGHUP)
         stderr = process.communicate(timeout=20)[1].decode()
     check_complaint((process.returncode, '', stderr), FAILED, ['interrupted after'])
