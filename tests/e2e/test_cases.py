@@ -410,7 +410,7 @@ def test_gap():
 
 
 def test_over_2_gib():
-    """A packet behind 2 GiB and one behind 4 GiB, in a sparse file: blocks to be passed over, and an interface's end."""
+    """A packet behind 2 GiB and one behind 4 GiB, in a sparse file."""
     section = f.Pcapng().interface()
     with scratch() as directory:
         path = Path(directory) / 'made.pcapng'
@@ -463,7 +463,8 @@ def main():
               ('link layer not understood', test_unknown_link)]
     tests += [(f'clock set back by {step} s', functools.partial(test_set_back, step)) for step in (120, HOUR, YEAR)]
     tests += [('a packet of another time', test_ahead), ('flows end after a step', test_step_ends),
-              ('times in disorder', test_disorder), ('gap in a capture', test_gap), ('over 2 GiB', test_over_2_gib), ('the same octets', test_same_octets)]
+              ('times in disorder', test_disorder), ('gap in a capture', test_gap), ('over 2 GiB', test_over_2_gib),
+              ('the same octets', test_same_octets)]
     tap.main(tests)
 
 
