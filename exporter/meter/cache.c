@@ -164,7 +164,7 @@ static uint64_t quiet_ns(const struct cache *cache, const struct entry *entry)
 /* A time of the flow's, by the cache's clock. */
 static uint64_t by_clock(const struct entry *entry, uint64_t time_ns)
 {
-	uint64_t lag_ns = (uint64_t)abs(entry->lag) << LAG_SHIFT;
+	uint64_t lag_ns = (uint64_t)llabs(entry->lag) << LAG_SHIFT;
 
 	return entry->lag < 0 ? time_ns - MIN(time_ns, lag_ns) : later(time_ns, lag_ns);
 }

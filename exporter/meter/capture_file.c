@@ -207,7 +207,7 @@ static int next_pcap(struct capture_file *file, struct capture_file_packet *ret)
 {
 	const struct interface *interface = &file->interfaces[0];
 	uint32_t held, octets, fraction;
-	uint8_t b[PCAP_RECORD];
+	uint8_t b[PCAP_RECORD] = {0};
 	int r;
 
 	r = take_or_end(file, b, sizeof(b), "the header of a packet");
@@ -245,7 +245,7 @@ static int take_body(struct capture_file *file, void *buffer, uint32_t octets)
 /* The first octets of a section tell their order: all but the type stands in it. */
 static int begin_section(struct capture_file *file, const uint8_t *length, uint32_t *ret_length)
 {
-	uint8_t b[8]; /* magic, version */
+	uint8_t b[8] = {0}; /* magic, version */
 	int r = take(file, b, sizeof(b), "the header of a section");
 
 	if (r < 0)
@@ -268,7 +268,7 @@ static int begin_section(struct capture_file *file, const uint8_t *length, uint3
 
 static int take_options(struct capture_file *file, struct interface *interface)
 {
-	uint8_t header[4], value[8];
+	uint8_t header[4] = {0}, value[8] = {0};
 	uint32_t length, padded;
 	uint16_t code;
 	int r;
@@ -305,7 +305,7 @@ static int take_options(struct capture_file *file, struct interface *interface)
 static int take_interface(struct capture_file *file)
 {
 	struct interface interface = {.digits = 6};
-	uint8_t b[8]; /* link type, reserved, snap length */
+	uint8_t b[8] = {0}; /* link type, reserved, snap length */
 	int r = take_body(file, b, sizeof(b));
 
 	if (r < 0)
@@ -321,7 +321,7 @@ static int take_simple_packet(struct capture_file *file, struct capture_file_pac
 {
 	const struct interface *interface = file->interfaces;
 	uint32_t octets, held;
-	uint8_t b[4];
+	uint8_t b[4] = {0};
 	int r = take_body(file, b, sizeof(b));
 
 	if (r < 0)
@@ -340,7 +340,7 @@ static int take_simple_packet(struct capture_file *file, struct capture_file_pac
 static int take_full_packet(struct capture_file *file, bool old, struct capture_file_packet *ret)
 {
 	const struct interface *interface;
-	uint8_t b[20]; /* interface, time, lengths */
+	uint8_t b[20] = {0}; /* interface, time, lengths */
 	uint32_t number, held;
 	int r = take_body(file, b, sizeof(b));
 
@@ -364,7 +364,7 @@ static int take_full_packet(struct capture_file *file, bool old, struct capture_
 /* Type and length of the next block, of whose body `left` octets follow; 0 at the end. */
 static int begin_block(struct capture_file *file, uint32_t *ret_type, uint32_t *ret_length)
 {
-	uint8_t b[8];
+	uint8_t b[8] = {0};
 	int r = take_or_end(file, b, sizeof(b), "the header of a block");
 
 	if (r <= 0)
@@ -385,7 +385,7 @@ static int begin_block(struct capture_file *file, uint32_t *ret_type, uint32_t *
 
 static int end_block(struct capture_file *file, uint32_t length)
 {
-	uint8_t b[4];
+	uint8_t b[4] = {0};
 	int r;
 
 	r = take_body(file, NULL, file->left);
@@ -401,7 +401,7 @@ static int end_block(struct capture_file *file, uint32_t length)
 
 static int next_pcapng(struct capture_file *file, struct capture_file_packet *ret)
 {
-	uint32_t type, length;
+	uint32_t type = 0, length = 0;
 	int r, end;
 
 	for (;;) {
@@ -430,7 +430,7 @@ static int next_pcapng(struct capture_file *file, struct capture_file_packet *re
 
 static int open_pcapng(struct capture_file *file, uint8_t *b)
 {
-	uint32_t length;
+	uint32_t length = 0;
 	int r = take(file, b + 4, 4, "the header of a section");
 
 	if (r == 0)
@@ -447,7 +447,7 @@ static int begin(struct capture_file *file)
 {
 	const char *compression = capture_input_compression(file->input);
 	const struct magic *magic;
-	uint8_t b[PCAP_HEADER];
+	uint8_t b[PCAP_HEADER] = {0};
 	int r;
 
 	if (compression)

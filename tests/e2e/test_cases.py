@@ -389,6 +389,16 @@ def test_step_ends():
                             if port < 3}, {1: 1, 2: 1})
 
 
+def test_disorder():
+    """Backwards, by two clocks in turn, and packets that overtake each other by seconds: no flow falls apart."""
+    check(len(replay_times([(150 - time, 1) for time in range(150)])[1]) <= 4, 'records of what is backwards')
+    flows = replay_times([time for i in range(100) for time in ((i, 1), (i - HOUR, 2))])
+    check_equal('records by two clocks', {port: len(records) for port, records in flows.items()}, {1: 2, 2: 2})
+    times = sorted(((i / 10, 1) for i in range(1000)), key=lambda time: time[0] + time[0] * 7919 % 5)
+    check(times != sorted(times), 'nothing has been overtaken')
+    check_equal('records of what is late', len(replay_times(times)[1]), 2)
+
+
 def test_gap():
     """Flows are idle over a gap in the capture."""
     records = replay_times([(0, 1), (1, 2), (2, 1), (HOUR, 1), (HOUR + 1, 2)])
@@ -400,7 +410,7 @@ def test_gap():
 
 
 def test_over_2_gib():
-    """A packet behind 2 GiB and one behind 4 GiB, in a sparse file: blocks to be passed over, and an interface's end."""
+    """A packet behind 2 GiB and one behind 4 GiB, in a sparse file."""
     section = f.Pcapng().interface()
     with scratch() as directory:
         path = Path(directory) / 'made.pcapng'
@@ -453,7 +463,8 @@ def main():
               ('link layer not understood', test_unknown_link)]
     tests += [(f'clock set back by {step} s', functools.partial(test_set_back, step)) for step in (120, HOUR, YEAR)]
     tests += [('a packet of another time', test_ahead), ('flows end after a step', test_step_ends),
-              ('gap in a capture', test_gap), ('over 2 GiB', test_over_2_gib), ('the same octets', test_same_octets)]
+              ('times in disorder', test_disorder), ('gap in a capture', test_gap), ('over 2 GiB', test_over_2_gib),
+              ('the same octets', test_same_octets)]
     tap.main(tests)
 
 

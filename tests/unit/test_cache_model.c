@@ -187,14 +187,13 @@ static uint64_t random_below(uint64_t limit)
 static void model_random_merge(uint32_t flows)
 {
 	static const uint32_t flags[] = {FIN, RST, SYN, ACK, 0};
-	uint64_t late = random_below(100);
+	uint64_t late = random_below(100), kind = random_below(60);
 	uint64_t behind = random_below(late == 0 ? 100 * SEC : late < 20 ? 20 * SEC : SEC);
 	uint64_t length = 40 + random_below(1400);
 	struct flow_record delta = {.packets = 1 + random_below(9),
 				    .octets = length * 3,
 				    .last_ns = model.now - behind,
-				    .tcp_flags =
-					    flags[MIN(random_below(60), ARRAY_SIZE(flags) - 1)],
+				    .tcp_flags = flags[MIN(kind, ARRAY_SIZE(flags) - 1)],
 				    .min_length = (__u16)length,
 				    .max_length = (__u16)(length + random_below(50)),
 				    .min_ttl = 64,
