@@ -141,7 +141,7 @@ def seconds(text):
 
 
 def test_years(scheme):
-    """Ten years ahead at the start, with a second collector that is not there yet; what is sent after the correction is right."""
+    """Ten years ahead at the start, a second collector is not there yet; what is sent after the correction is right."""
     with Bench() as bench:
         nfcapd = Nfcapd(bench.box, 'peer', bench.directory.name, 9995, PEER)
         offset = f'{bench.directory.name}/offset'
