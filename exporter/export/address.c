@@ -41,7 +41,7 @@ static int parse_scope(const char *text, struct ip_address *a, char *why)
 
 	if (!is_interface(name))
 		return wrong(why, "'%.40s' is no name of an interface", name);
-	strcpy(a->scope, name);
+	snprintf(a->scope, sizeof(a->scope), "%s", name);
 	return 0;
 }
 

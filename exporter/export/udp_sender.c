@@ -47,9 +47,13 @@ static void note_sent(struct udp_sender *s, const uint8_t *head, size_t bytes,
 	udp_note_sent(s, head, count, now_ns);
 	s->since_templates++;
 	s->credit_ns -= MIN(s->credit_ns, CREDIT_NS);
-	if (stats->state == COLLECTOR_FAILING)
-		collector_set_state(
-			s->c, s->health.phase == UDP_UP ? COLLECTOR_UP : COLLECTOR_REFUSED, 0);
+	if (stats->state != COLLECTOR_FAILING)
+		return;
+	if (s->health.phase == UDP_UP)
+		collector_set_state(s->c, COLLECTOR_UP, 0);
+	else /* it was dead before its socket failed, and nothing has been heard of it since */
+		collector_set_state(s->c, COLLECTOR_REFUSED,
+				    s->health.unreachable ? EHOSTUNREACH : ECONNREFUSED);
 }
 
 /* What the path takes, as far as the kernel knows.  Returns whether that is less than before. */

@@ -52,7 +52,8 @@ class Nfcapd:
         self.directory.mkdir()
         self.log_path = self.directory.with_suffix('.log')
         with open(self.log_path, 'wb') as log:
-            self.process = box.start(role, 'nfcapd', '-w', self.directory, '-p', port, *(['-6'] if ':' in address else ['-b', address]), '-t', 3600,
+            self.process = box.start(role, 'nfcapd', '-w', self.directory, '-p', port, '-t', 3600,
+                                     *(['-6'] if ':' in address else ['-b', address]),
                                      '-B', 4000000, stdout=log, stderr=log)
         wait_until(self.socket, 60, 'nfcapd to listen')
 
