@@ -5,19 +5,21 @@
 What a record must hold comes from tshark's reading of the packets (packet_facts.py), numbers and lengths from registries
 (elements.py), and records are read by tshark, ipfixDump and python-ipfix.  No value that is compared is 0 in all flows.
 """
+import json
 from pathlib import Path
 
 import collect
 import elements
 import packet_facts
 import program
+import readers
 import strict
 import tap
 import wire_records
 from elements import ELEMENTS, OWN, TEMPLATES
 from field_checks import by_fixbuf, by_json, check_layouts, check_wire, compare, wanted_of
 from made_packets import capture_of, made
-from sandbox import scratch
+from sandbox import command, scratch
 from tap import check, check_equal
 
 START_S = 1600000000
@@ -87,6 +89,15 @@ def test_file(offline, name):
     compare('ipfixDump', [wanted_of(values, names) for values in offline.expected], [by_fixbuf(row, names) for row in fields])
 
 
+def test_own(offline):
+    """Elements that are not IANA's in a file, by python-ipfix, which is told of them; ipfixDump does not read them."""
+    path = offline.folder / f'{list(TEMPLATES).index("extended")}.ipfix'
+    text = command('/usr/bin/python3', '-c', readers.PYTHON_IPFIX, path, f'firstTcpControlBits({OWN}/1)<unsigned16>[2]')
+    rows = [row for row in map(json.loads, text.splitlines()) if 'octetDeltaCount' in row]
+    check_equal('flags of first packets', sorted((row['octetDeltaCount'], row['firstTcpControlBits']) for row in rows),
+                sorted((values['OCTETS'], values['FIRST_TCP_FLAGS']) for values in offline.expected))
+
+
 def test_types(offline):
     """RFC 5610 records of all elements that are not IANA's, by tshark."""
     inbox = offline.inboxes['extended', 'ipfix']
@@ -114,6 +125,7 @@ def main():
         *((f'{scheme}: {name}', offline(test_wire, name, scheme)) for name in TEMPLATES for scheme in ('ipfix', 'netflow9')),
         *((f'JSON: {name}', offline(test_json, name)) for name in TEMPLATES),
         *((f'file: {name}', offline(test_file, name)) for name in TEMPLATES),
+        ('file: own elements', offline(test_own)),
         ('types of elements', offline(test_types)),
     ])
 

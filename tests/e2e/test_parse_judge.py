@@ -31,7 +31,6 @@ FIELDS = ('frame.number', 'frame.len', 'frame.cap_len', 'frame.protocols', 'eth.
           'ipv6.dstopts.len_oct', 'ipv6.fraghdr.nxt', 'ipv6.fraghdr.offset', 'ipv6.fraghdr.more', 'ah.next_header',
           'ah.length', 'tcp.srcport', 'tcp.dstport', 'tcp.flags', 'udp.srcport', 'udp.dstport', 'sctp.srcport',
           'sctp.dstport', 'dccp.srcport', 'dccp.dstport', 'icmp.type', 'icmp.code', 'icmpv6.type', 'icmpv6.code')
-HEX = {'ip.version', 'ip.hdr_len'}
 ETHERNET, TAG, PPPOE = 14, 4, 8
 TAG_LAYERS = 'vlan', 'ieee8021ad'
 VLANS_FOLLOWED, EXTENSIONS_FOLLOWED = 4, 8  # docs/metering.md

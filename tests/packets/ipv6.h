@@ -50,6 +50,8 @@
 {"IPv6, jumbo payload beyond the frame", BYTES(ETH(0x86dd), IP6(0, 0), JUMBO(17, 17), UDP(8)), BAD(IPV6_LENGTH)},
 {"IPv6, jumbo payload of almost 2^32", BYTES(ETH(0x86dd), IP6(0, 0), JUMBO(17, 0xfffffff0), UDP(8)),
 	BAD(IPV6_LENGTH)},
+{"IPv6, jumbo payload of 2^32 with the header", BYTES(ETH(0x86dd), IP6(0, 0), JUMBO(17, 0xffffffd8), UDP(8)),
+	BAD(IPV6_LENGTH)},
 {"IPv6, jumbo payload below its option", BYTES(ETH(0x86dd), IP6(0, 0), JUMBO(17, 7), UDP(8)), BAD(IPV6_EXTENSION)},
 
 /* The fragment offset counts in octets; 1: more follow. */

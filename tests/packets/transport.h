@@ -33,6 +33,8 @@
 {"UDP-Lite cut short by the IP length", BYTES(ETH(0x0800), IP4(24, 136), UDP(8)), BAD(TRANSPORT_SHORT)},
 {"SCTP cut short by the IP length", BYTES(ETH(0x0800), IP4(31, 132), PORTS12), BAD(TRANSPORT_SHORT)},
 {"DCCP cut short by the IP length", BYTES(ETH(0x0800), IP4(24, 33), PORTS12), BAD(TRANSPORT_SHORT)},
+{"DCCP, one octet missing", BYTES(ETH(0x0800), IP4(31, 33), PORTS12), BAD(TRANSPORT_SHORT)},
+{"UDP-Lite, one octet missing", BYTES(ETH(0x0800), IP4(27, 136), UDP(8)), BAD(TRANSPORT_SHORT)},
 {"ICMP cut short by the IP length", BYTES(ETH(0x0800), IP4(21, 1), ICMP(8, 0)), BAD(TRANSPORT_SHORT)},
 {"TCP in no octets", BYTES(ETH(0x0800), IP4(20, 6), TCP(0x002)), BAD(TRANSPORT_SHORT)},
 {"TCP cut short by the IPv6 length", BYTES(ETH(0x86dd), IP6(19, 6), TCP(0x002)), BAD(TRANSPORT_SHORT)},
