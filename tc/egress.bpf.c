@@ -35,10 +35,14 @@ static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link
 	return link == LINK_ETHERNET ? parse_ethernet(&c, &f, p) : parse_bare(&c, &f, p);
 }
 
-/* Out of line: for the few skbs whose headers lay in their fragments. */
-static __noinline int parse_pulled(struct __sk_buff *skb, enum link_layer link, __u8 kind,
-				   struct packet *p)
+/*
+ * Out of line: for the few skbs whose headers lay in their fragments.  Not static: the verifier then
+ * looks at it once, by itself, and not once for each way that leads to it.
+ */
+__noinline int parse_pulled(struct __sk_buff *skb, __u32 link, __u32 kind, struct packet *p)
 {
+	if (!p)
+		return REASON_OUT_OF_REACH;
 	return link == LINK_ETHERNET ? parse_skb(skb, LINK_ETHERNET, kind, p)
 				     : parse_skb(skb, LINK_BARE, kind, p);
 }

@@ -6,7 +6,7 @@
 #include "exporter/util.h"
 
 #define BACKOFF_MIN_NS (5 * NSEC_PER_SEC)
-#define BACKOFF_MAX_NS (80 * NSEC_PER_SEC)
+#define BACKOFF_MAX_NS (60 * NSEC_PER_SEC)
 
 /* Begins as {0}: due at once. */
 struct backoff {

@@ -166,6 +166,8 @@ static int configure_drops(struct datapath *d, const struct datapath_options *op
 	if (!kernel->release.size)
 		log_info("/proc/kallsyms is closed (CAP_SYSLOG opens it): parts of reassembled "
 			 "packets show as drops, NOT_SPECIFIED");
+	config->drop_cost_ns =
+		options->drops_budget ? (uint32_t)(NSEC_PER_SEC / options->drops_budget) : 0;
 	config->drop_everywhere = options->drops_everywhere;
 	if (options->drop_excluded)
 		memcpy(config->drop_excluded, options->drop_excluded,

@@ -32,6 +32,7 @@ struct datapath_options {
 	uint32_t bank_entries; /* flows of each of the two banks, at least datapath_entries_min(); 0: no flows */
 	uint32_t drop_entries; /* likewise of the banks of drops */
 	enum drops_wanted drops;
+	uint32_t drops_budget; /* drops that each CPU records by flow, a second; 0: as many as there are */
 	bool drops_everywhere; /* in all network namespaces, not in that of the process alone */
 	/* DROP_REASON_MAX of them, by drop_reason_pack(): 1 for what is counted and not recorded; NULL: nothing is */
 	const uint8_t *drop_excluded;
