@@ -599,7 +599,7 @@ static int finish(struct run *r)
 {
 	int error;
 
-	stop_begin(r->stop); /* it may be by itself */
+	stop_begin(r->stop);				   /* it may be by itself */
 	r->stop_source = loop_source_free(r->stop_source); /* stays readable, and has been heard */
 	notify(r, "STOPPING=1");
 	if (r->live)
