@@ -47,22 +47,14 @@ static bool find_tcx(const struct obstacle_place *place, char *ret, size_t size)
 
 static bool find_filter(const struct obstacle_place *place, char *ret, size_t size)
 {
-	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
+	struct tc_filter first;
 
-	if (tc_filters_get(place->hook->ifindex, place->hook->direction, &filters) < 0)
+	if (tc_filters_first(place->hook->ifindex, place->hook->direction, &first) < 0 ||
+	    hook_filter_is_ours(&first))
 		return false;
-	for (size_t i = 0; i < filters.count; i++) {
-		const struct tc_filter *filter = &filters.all[i];
-
-		if (!filter->handle)
-			continue;
-		if (hook_filter_is_ours(filter))
-			return false;
-		snprintf(ret, size, "the filter '%s%s%s' at priority %u is in front of the hook",
-			 filter->kind, filter->name[0] ? " " : "", filter->name, filter->priority);
-		return true;
-	}
-	return false;
+	snprintf(ret, size, "the filter '%s%s%s' at priority %u is in front of the hook",
+		 first.kind, first.name[0] ? " " : "", first.name, first.priority);
+	return true;
 }
 
 const char *obstacle_of_kind(const struct netdev *device)

@@ -208,6 +208,32 @@ int tc_filters_get(uint32_t ifindex, enum flow_direction direction, struct tc_fi
 	return 0;
 }
 
+static int on_first(const struct nlmsghdr *message, void *data)
+{
+	struct tc_filter *first = data;
+	struct tc_filter filter;
+
+	if (!tc_filter_parse(message, &filter) || !filter.handle)
+		return MNL_CB_OK;
+	*first = filter;
+	return MNL_CB_STOP;
+}
+
+int tc_filters_first(uint32_t ifindex, enum flow_direction direction, struct tc_filter *ret)
+{
+	struct tc_filter first = {0};
+	char buffer[256];
+	struct nlmsghdr *request = begin(buffer, RTM_GETTFILTER, 0, ifindex, parent_of(direction));
+	int r = netdev_dump(request, on_first, NULL, &first);
+
+	if (r < 0 && r != -EINTR)
+		return r;
+	if (!first.handle)
+		return -ENOENT;
+	*ret = first;
+	return 0;
+}
+
 void tc_filters_clear(struct tc_filters *filters)
 {
 	free(filters->all);

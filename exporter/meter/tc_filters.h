@@ -41,6 +41,9 @@ int tc_qdisc_add_clsact(uint32_t ifindex);
 int tc_filters_get(uint32_t ifindex, enum flow_direction direction, struct tc_filters *ret);
 void tc_filters_clear(struct tc_filters *filters);
 
+/* The filter that packets meet first, read without the many that may follow.  -ENOENT: there is none. */
+int tc_filters_first(uint32_t ifindex, enum flow_direction direction, struct tc_filter *ret);
+
 /* A direct-action bpf filter for all protocols.  -EEXIST: the handle is taken at this priority. */
 int tc_filter_add(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
 		  uint32_t handle, int program, const char *name);

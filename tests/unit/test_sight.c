@@ -156,6 +156,29 @@ static void test_account(_unused_ void **state)
 	assert_null(sight_get(sight, 5999));
 }
 
+/* Many interfaces that come at once have room before their first packets are counted. */
+static void test_many(_unused_ void **state)
+{
+	_cleanup_(sight_freep) struct sight *sight = NULL;
+	static struct ifstats_interface known[600];
+	const struct ifstats stats = {.interfaces = known, .count = ARRAY_SIZE(known)};
+	static struct flow_key keys[600];
+	static struct flow_record records[600];
+
+	assert_int_equal(sight_new(&sight), 0);
+	for (uint32_t i = 0; i < ARRAY_SIZE(known); i++) {
+		known[i].ifindex = keys[i].ifindex = 10 + i;
+		records[i].packets = i + 1;
+	}
+	sight_make_room(sight, &stats);
+	sight_account(sight, keys, records, ARRAY_SIZE(keys));
+	for (uint32_t i = 0; i < ARRAY_SIZE(known); i++) {
+		assert_non_null(sight_get(sight, 10 + i));
+		assert_int_equal(sight_get(sight, 10 + i)->sides[DIRECTION_INGRESS].accounted,
+				 i + 1);
+	}
+}
+
 /* Interfaces come and go: counters stay with those that are known, and nobody's make room. */
 static void test_room(_unused_ void **state)
 {
@@ -326,12 +349,13 @@ static void test_parse_qdisc(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_none),	     cmocka_unit_test(test_undrained),
-		cmocka_unit_test(test_few_packets),  cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_windows),	     cmocka_unit_test(test_account),
-		cmocka_unit_test(test_room),	     cmocka_unit_test(test_hidden),
-		cmocka_unit_test(test_owner),	     cmocka_unit_test(test_priority),
-		cmocka_unit_test(test_parse_filter), cmocka_unit_test(test_parse_qdisc),
+		cmocka_unit_test(test_none),	    cmocka_unit_test(test_undrained),
+		cmocka_unit_test(test_few_packets), cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_account),
+		cmocka_unit_test(test_room),	    cmocka_unit_test(test_many),
+		cmocka_unit_test(test_hidden),	    cmocka_unit_test(test_owner),
+		cmocka_unit_test(test_priority),    cmocka_unit_test(test_parse_filter),
+		cmocka_unit_test(test_parse_qdisc),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
