@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include "exporter/log.h"
 
 static int max_level = LOG_INFO;
@@ -52,10 +57,211 @@ static void put_line(FILE *file, int level, const char *text, int error)
 	fputc('\n', file);
 }
 
+/* --- Writing, which never waits once log_never_wait() has been called. */
+
+/* Messages that wait for the reader of stderr, octets at most; what log_text() was given comes on top. */
+#define QUEUE_MAX     (256u * 1024)
+#define PATIENCE_MS   1000
+#define COUNT_MAX     128
+#define NO_MEMORY_MAX 512
+
+static struct {
+	pthread_mutex_t lock;
+	bool impatient; /* nothing may wait */
+	bool gave_up;	/* waiting did not help, and nothing has been taken since */
+	int own;	/* a description of our own, O_NONBLOCK; -1: none */
+	dev_t device;	/* of which file that is */
+	ino_t inode;
+	char *queue;		   /* what the reader has not taken yet */
+	size_t queued, size;	   /* octets in it, and its size */
+	unsigned long long unsaid; /* messages for which there was no room */
+} output = {.lock = PTHREAD_MUTEX_INITIALIZER, .own = -1};
+
+/*
+ * O_NONBLOCK on the description that we were given would be shared with the shell and whoever else has
+ * it.  -1 where another cannot be had.
+ */
+static int own_description(const struct stat *status)
+{
+	if (output.own >= 0 && output.device == status->st_dev && output.inode == status->st_ino)
+		return output.own;
+	closep(&output.own);
+	output.own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	output.device = status->st_dev;
+	output.inode = status->st_ino;
+	return output.own;
+}
+
+/* poll(2) says that a pipe has room for PIPE_BUF octets; RWF_NOWAIT (pipes: Linux 6.4) keeps that true. */
+static ssize_t write_inherited(const char *data, size_t size)
+{
+	const struct iovec vector = {.iov_base = (void *)data,
+				     .iov_len = MIN(size, (size_t)PIPE_BUF)};
+	struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+	ssize_t n;
+
+	if (poll(&ready, 1, 0) != 1)
+		return -EAGAIN;
+	n = pwritev2(STDERR_FILENO, &vector, 1, -1, RWF_NOWAIT);
+	if (n < 0 && (errno == EOPNOTSUPP || errno == ESPIPE || errno == EINVAL || errno == ENOSYS))
+		n = writev(STDERR_FILENO, &vector, 1);
+	return n < 0 ? -errno : n;
+}
+
+/* As write(2), -EAGAIN rather than waiting for a reader. */
+static ssize_t write_some(const char *data, size_t size)
+{
+	struct stat status;
+	ssize_t n;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &status) < 0)
+		return -errno;
+	if (S_ISSOCK(status.st_mode)) { /* the journal's */
+		n = send(STDERR_FILENO, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return n < 0 ? -errno : n;
+	}
+	fd = STDERR_FILENO;
+	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+		fd = own_description(&status);
+		if (fd < 0)
+			return write_inherited(data, size);
+	}
+	n = write(fd, data, size);
+	return n < 0 ? -errno : n;
+}
+
+/* Octets that are done with: taken by the reader, or there is none any more. */
+static size_t write_text(const char *data, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = write_some(data + done, size - done);
+
+		if (n == -EINTR)
+			continue;
+		if (n == -EAGAIN)
+			break;
+		if (n <= 0)
+			return size;
+		done += (size_t)n;
+		output.gave_up = false;
+	}
+	return done;
+}
+
+static bool enqueue(const char *data, size_t size)
+{
+	char *queue = output.queue;
+
+	if (output.queued + size > output.size) {
+		queue = realloc(queue, output.queued + size);
+		if (!queue)
+			return false;
+		output.queue = queue;
+		output.size = output.queued + size;
+	}
+	memcpy(queue + output.queued, data, size);
+	output.queued += size;
+	return true;
+}
+
+static void write_queue(void)
+{
+	size_t done = write_text(output.queue, output.queued);
+
+	output.queued -= done;
+	if (done)
+		memmove(output.queue, output.queue + done, output.queued);
+}
+
+/* What was not said is counted once, where it would have been. */
+static void write_waiting(void)
+{
+	char text[COUNT_MAX], line[COUNT_MAX];
+	int length;
+
+	write_queue();
+	if (output.queued || !output.unsaid)
+		return;
+	snprintf(text, sizeof(text), "%llu messages are missing here: standard error took no more",
+		 output.unsaid);
+	length = snprintf(line, sizeof(line), "%s%s\n", journal ? "<4>" : "flowtally: ", text);
+	if (enqueue(line, (size_t)length))
+		output.unsaid = 0;
+	write_queue();
+}
+
+/* Nothing waits any more, or no octet was taken for so long. */
+static bool write_patiently(int timeout_ms)
+{
+	struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+	uint64_t since_ns = clock_ns(CLOCK_MONOTONIC), passed_ms;
+
+	for (;;) {
+		size_t before = output.queued;
+
+		write_waiting();
+		if (!output.queued)
+			return true;
+		if (output.queued < before)
+			since_ns = clock_ns(CLOCK_MONOTONIC);
+		passed_ms = (clock_ns(CLOCK_MONOTONIC) - since_ns) / NSEC_PER_MSEC;
+		if (passed_ms >= (uint64_t)timeout_ms)
+			return false;
+		/* a terminal may be writable, and have no room for what a character becomes */
+		if (poll(&ready, 1, timeout_ms - (int)passed_ms) == 1 && output.queued == before)
+			poll(NULL, 0, 1);
+	}
+}
+
+static void put(const char *data, size_t size, bool always)
+{
+	size_t done = 0;
+
+	pthread_mutex_lock(&output.lock);
+	write_waiting();
+	if (!output.impatient && !output.gave_up && output.queued)
+		output.gave_up = !write_patiently(PATIENCE_MS);
+	if (!output.queued)
+		done = write_text(data, size);
+	/* of a line that has begun the rest must follow */
+	if (done < size && ((!always && !done && output.queued + size > QUEUE_MAX) ||
+			    !enqueue(data + done, size - done)))
+		output.unsaid++;
+	if (!output.impatient && !output.gave_up && output.queued)
+		output.gave_up = !write_patiently(PATIENCE_MS);
+	pthread_mutex_unlock(&output.lock);
+}
+
+void log_never_wait(void)
+{
+	pthread_mutex_lock(&output.lock);
+	output.impatient = true;
+	pthread_mutex_unlock(&output.lock);
+}
+
+bool log_flush(int timeout_ms)
+{
+	bool all;
+
+	pthread_mutex_lock(&output.lock);
+	all = write_patiently(timeout_ms);
+	pthread_mutex_unlock(&output.lock);
+	return all;
+}
+
+void log_text(const char *text, size_t size)
+{
+	put(text, size, true);
+}
+
 /* By a single write(), so that lines of two processes do not mix. */
-static void log_line(int level, const char *text, int error)
+static void log_line(int level, const char *text, int error, bool always)
 {
 	_cleanup_(freep) char *line = NULL;
+	char small[NO_MEMORY_MAX];
 	size_t size = 0;
 	FILE *file = open_memstream(&line, &size);
 	bool whole;
@@ -65,14 +271,21 @@ static void log_line(int level, const char *text, int error)
 		put_line(file, level, text, error);
 		whole = !ferror(file);
 		if (fclose(file) == 0 && whole) {
-			fwrite(line, 1, size, stderr);
+			put(line, size, always);
 			return;
 		}
 	}
-	put_line(stderr, level, text, error); /* no memory */
+	file = fmemopen(small, sizeof(small), "w"); /* no memory */
+	if (!file)
+		return;
+	put_line(file, level, text, error);
+	size = MIN((size_t)MAX(ftell(file), 0), sizeof(small));
+	fclose(file);
+	put(small, size, always);
 }
 
-_printf_(3, 0) static void log_va(int level, int error, const char *format, va_list args)
+_printf_(4, 0) static void log_va(int level, int error, bool always, const char *format,
+				  va_list args)
 {
 	_cleanup_(freep) char *text = NULL;
 
@@ -80,10 +293,10 @@ _printf_(3, 0) static void log_va(int level, int error, const char *format, va_l
 		return;
 	if (vasprintf(&text, format, args) < 0) {
 		text = NULL;
-		log_line(level, format, error); /* no memory */
+		log_line(level, format, error, always); /* no memory */
 		return;
 	}
-	log_line(level, text, error);
+	log_line(level, text, error, always);
 }
 
 void log_message(int level, const char *format, ...)
@@ -91,7 +304,16 @@ void log_message(int level, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	log_va(level, 0, format, args);
+	log_va(level, 0, false, format, args);
+	va_end(args);
+}
+
+void log_always(int level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_va(level, 0, true, format, args);
 	va_end(args);
 }
 
@@ -100,7 +322,7 @@ int log_errno(int level, int error, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	log_va(level, abs(error), format, args);
+	log_va(level, abs(error), false, format, args);
 	va_end(args);
 	return -abs(error);
 }

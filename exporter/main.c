@@ -17,6 +17,8 @@ static const struct {
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 };
 
+#define LAST_MS 1000 /* for the log's reader, at the end */
+
 static void print_usage(FILE *file)
 {
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
@@ -44,6 +46,14 @@ static int fill_standard_streams(void)
 	return 0;
 }
 
+static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
+{
+	int status = verb(argc, argv);
+
+	log_flush(LAST_MS); /* a verb that metered has had its time for that already */
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	if (fill_standard_streams() < 0)
@@ -60,7 +70,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(argv[1], verbs[i].name))
-			return verbs[i].main(argc - 1, argv + 1);
+			return run_verb(verbs[i].main, argc - 1, argv + 1);
 	if (argc > 1)
 		log_error("no verb '%s'", argv[1]);
 	print_usage(stderr);

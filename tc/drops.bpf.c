@@ -9,8 +9,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#define DST_NOREF    1UL    /* in a packet's reference to its route */
-#define HEADER_UNSET 0xffff /* a header's offset that nobody has set */
+#define DST_NOREF     1UL /* in a packet's reference to its route */
+#define DROP_BURST_NS (1000000000ULL)
+#define HEADER_UNSET  0xffff /* a header's offset that nobody has set */
 
 /* What is read of the kernel's structures, whose real layout is put in at load (CO-RE). */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -78,6 +79,7 @@ struct skb_shared_info {
  * inside itself.  In a map, the verifier forgets by which of many ways each value came about.
  */
 struct drop {
+	__u64 budget_ns; /* when all drops that were recorded would be paid for, at one each drop_cost_ns */
 	__u32 namespace; /* its inode; 0: unknown */
 	__u32 ifindex;	 /* 0: unknown */
 	__u32 octets;	 /* in memory */
@@ -267,6 +269,25 @@ static __always_inline int drop_is_part(__u64 location, __u32 reason)
 		location - config.release_list.start < config.release_list.size);
 }
 
+/*
+ * In a storm a CPU records so many drops by flow as it is allowed to, a second's worth of them at once; the rest costs
+ * little.  Without a lock: the kernel does not run the program inside itself.
+ */
+static __always_inline int drop_is_affordable(struct drop *d)
+{
+	__u64 now_ns;
+
+	if (!config.drop_cost_ns)
+		return 1;
+	now_ns = bpf_ktime_get_ns();
+	if (d->budget_ns < now_ns)
+		d->budget_ns = now_ns;
+	if (d->budget_ns - now_ns > DROP_BURST_NS)
+		return 0;
+	d->budget_ns += config.drop_cost_ns;
+	return 1;
+}
+
 SEC("?tp_btf/kfree_skb")
 int flowtally_drop(__u64 *ctx)
 {
@@ -290,7 +311,7 @@ int flowtally_drop(__u64 *ctx)
 	drop_size(d, skb);
 	count->seen += d->segments;
 	if (!config.drop_excluded[packed & (DROP_REASON_MAX - 1)])
-		reason = drop_parse(d, skb, &p);
+		reason = drop_is_affordable(d) ? drop_parse(d, skb, &p) : REASON_BUDGET;
 	if (reason == REASON_NONE) {
 		account_drop(d, &p, count);
 	} else {

@@ -101,6 +101,11 @@ struct parse_extension {
 	__be16 fragment;
 } PARSE_HEADER;
 
+struct parse_option {
+	__u8 type;
+	__u8 length; /* of what follows; an option of type 0 is one octet, without it */
+} PARSE_HEADER;
+
 struct parse_jumbo {
 	__u8 next;
 	__u8 length;
@@ -117,6 +122,14 @@ struct parse_tcp {
 	__be16 window;
 	__be16 checksum;
 	__be16 urgent;
+} PARSE_HEADER;
+
+/* The beginning of it, flags included: a capture may end there. */
+struct parse_tcp_start {
+	__be32 src_dst;
+	__be32 sequence;
+	__be32 ack;
+	__be16 offset_flags;
 } PARSE_HEADER;
 
 struct parse_ports {
@@ -182,7 +195,9 @@ DEFINE_PARSE_TAKE(pppoe, struct parse_pppoe)
 DEFINE_PARSE_TAKE(ipv4, struct parse_ipv4)
 DEFINE_PARSE_TAKE(ipv6, struct parse_ipv6)
 DEFINE_PARSE_TAKE(extension, struct parse_extension)
+DEFINE_PARSE_TAKE(option, struct parse_option)
 DEFINE_PARSE_TAKE(jumbo, struct parse_jumbo)
 DEFINE_PARSE_TAKE(tcp, struct parse_tcp)
+DEFINE_PARSE_TAKE(tcp_start, struct parse_tcp_start)
 DEFINE_PARSE_TAKE(ports, struct parse_ports)
 DEFINE_PARSE_TAKE(icmp, struct parse_icmp)

@@ -117,9 +117,11 @@ struct flow_record {
 	X(TRANSPORT_SHORT, IGNORED, "transport_short", "packet ends inside its transport header") \
 	X(OUT_OF_REACH, IGNORED, "out_of_reach", "headers beyond the bytes the hook or capture has") \
 	X(NO_HEADER, IGNORED, "no_header", "drop of a packet in which no network or link-layer header is marked") \
+	X(LINK_UNKNOWN, IGNORED, "link_unknown", "capture of a link layer that is not understood") \
 	X(EXCLUDED, IGNORED, "excluded", "drop for a reason that is not to be recorded") \
 	X(BANK_FULL, REFUSED, "bank_full", "new flow, and the bank has reached its limit") \
-	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion")
+	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion") \
+	X(BUDGET, REFUSED, "budget", "drop beyond --drops-budget: counted by the kernel's reason alone")
 /* clang-format on */
 
 enum flow_reason {
@@ -161,7 +163,7 @@ struct reason_key {
 
 struct reason_count {
 	__u64 packets;
-	__u64 octets; /* refused: IP layer; ignored: the whole frame */
+	__u64 octets; /* refused: IP layer; ignored, and refused for the budget: the whole frame */
 };
 
 /* Per CPU and point, since load.  A bank's counters stand still while it is not the active one. */
@@ -179,7 +181,7 @@ struct hook_count {
 /* Key: drop_reason_pack().  Per CPU, since load: all drops for that reason, in a record or not. */
 struct drop_count {
 	__u64 packets;
-	__u64 octets; /* IP layer; of the excluded and of those without a flow all that is in memory */
+	__u64 octets; /* IP layer; of those in no record all that is in memory */
 };
 
 /* Where a function of the kernel is; 0, 0: unknown. */
@@ -199,6 +201,7 @@ struct datapath_config {
 	struct code_range
 		release_list; /* kfree_skb_list_reason(), which it calls for its fragment list */
 	__u32 not_specified;  /* the kernel's code for a drop without a reason */
+	__u32 drop_cost_ns; /* a CPU records one drop by flow in that time on average; 0: as many as there are */
 	__u32 drop_namespace; /* inode of the exporter's own network namespace; 0: unknown */
 	__u8 drop_everywhere; /* drops of other namespaces count too */
 	__u8 drop_socket;     /* the kernel tells the receiving socket of a drop (6.11) */

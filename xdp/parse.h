@@ -11,6 +11,7 @@
 #define PARSE_VLAN_MAX	    4 /* tags followed inside the frame; the two outermost are in the key */
 #define PARSE_EXTENSION_MAX 8 /* IPv6 extension headers followed */
 #define PARSE_EXTENSION_MIN 8 /* octets of the shortest one */
+#define PARSE_OPTION_JUMBO  0xc2 /* RFC 2675 */
 
 /* What the hook knows of the frame beside its bytes. */
 struct frame {
@@ -19,6 +20,7 @@ struct frame {
 	__u16 vlan;	  /* VLAN id of a tag carried outside the bytes, which is the outermost */
 	__u8 vlan_tagged; /* there is such a tag */
 	__u8 gso;	  /* a super-packet: the IP length fields say nothing */
+	__u8 captured;	  /* read from a capture, see parse_captured() */
 };
 
 struct packet {
@@ -48,6 +50,21 @@ static __always_inline void parse_copy_mac(__u8 *dst, const __u8 *src)
 	__builtin_memcpy(dst, src, 6);
 }
 
+/*
+ * A capture may have been made where the NIC has yet to cut super-packets (TSO), so that a length of 0
+ * in the IP header stands for as long as the frame; and it may hold only the beginning of each frame.
+ * On the wire that length is malformed, and the kernel drops the packet: the hooks have none of this.
+ */
+static __always_inline int parse_captured(const struct frame *f)
+{
+#ifdef __bpf__
+	(void)f;
+	return 0;
+#else
+	return f->captured;
+#endif
+}
+
 /* Why `octets` from the frame's beginning on could not be taken: it ends before, or it goes on out of reach. */
 static __always_inline int parse_missing(const struct frame *f, __u32 octets, int reason)
 {
@@ -60,20 +77,6 @@ static __always_inline int parse_room(const struct packet *p)
 	return (int)p->octets - p->l4_offset;
 }
 
-static __always_inline int parse_tcp(struct cursor *c, struct packet *p)
-{
-	struct parse_tcp *tcp;
-
-	if (parse_room(p) < (int)sizeof(*tcp))
-		return REASON_TRANSPORT_SHORT;
-	if (parse_take_tcp(c, &tcp) < 0)
-		return REASON_OUT_OF_REACH;
-	__builtin_memcpy(&p->key.src_port, &tcp->src_dst, 4);
-	p->tcp_flags = bpf_ntohs(tcp->offset_flags) & 0x0fff;
-	p->l4_header = (bpf_ntohs(tcp->offset_flags) >> 12) * 4;
-	return REASON_NONE;
-}
-
 static __always_inline int parse_ports(struct cursor *c, struct packet *p, int header)
 {
 	struct parse_ports *ports;
@@ -83,6 +86,36 @@ static __always_inline int parse_ports(struct cursor *c, struct packet *p, int h
 	if (parse_take_ports(c, &ports) < 0)
 		return REASON_OUT_OF_REACH;
 	__builtin_memcpy(&p->key.src_port, &ports->src_dst, 4);
+	return REASON_NONE;
+}
+
+static __always_inline void parse_tcp_flags(struct packet *p, __be16 offset_flags)
+{
+	p->tcp_flags = bpf_ntohs(offset_flags) & 0x0fff;
+	p->l4_header = (bpf_ntohs(offset_flags) >> 12) * 4;
+}
+
+/* Ports are enough for the flow; flags are taken where the capture holds them. */
+static __always_inline int parse_captured_tcp(struct cursor *c, struct packet *p)
+{
+	struct cursor ahead = *c;
+	struct parse_tcp_start *start;
+
+	if (parse_take_tcp_start(&ahead, &start) == 0)
+		parse_tcp_flags(p, start->offset_flags);
+	return parse_ports(c, p, sizeof(struct parse_ports));
+}
+
+static __always_inline int parse_tcp(struct cursor *c, const struct frame *f, struct packet *p)
+{
+	struct parse_tcp *tcp;
+
+	if (parse_room(p) < (int)sizeof(*tcp))
+		return REASON_TRANSPORT_SHORT;
+	if (parse_take_tcp(c, &tcp) < 0)
+		return parse_captured(f) ? parse_captured_tcp(c, p) : REASON_OUT_OF_REACH;
+	__builtin_memcpy(&p->key.src_port, &tcp->src_dst, 4);
+	parse_tcp_flags(p, tcp->offset_flags);
 	return REASON_NONE;
 }
 
@@ -98,12 +131,13 @@ static __always_inline int parse_icmp(struct cursor *c, struct packet *p)
 	return REASON_NONE;
 }
 
-static __always_inline int parse_transport_header(struct cursor *c, struct packet *p)
+static __always_inline int parse_transport_header(struct cursor *c, const struct frame *f,
+						  struct packet *p)
 {
 	switch (p->key.protocol) {
 	case IPPROTO_TCP:
 		return p->fragment ? parse_ports(c, p, sizeof(struct parse_ports))
-				   : parse_tcp(c, p);
+				   : parse_tcp(c, f, p);
 	case IPPROTO_UDP:
 		p->l4_header = 8;
 		return parse_ports(c, p, 8);
@@ -127,7 +161,8 @@ static __always_inline int parse_transport_header(struct cursor *c, struct packe
  * A first fragment need not hold the whole transport header: it is in a flow all the same, with ports
  * where there are any.  Its TCP flags are not taken: a later fragment may overwrite them (RFC 1858).
  */
-static __always_inline int parse_transport(struct cursor *c, struct packet *p)
+static __always_inline int parse_transport(struct cursor *c, const struct frame *f,
+					   struct packet *p)
 {
 	/* The key is hashed by words: reading one that was written in parts waits for the stores. */
 	union {
@@ -139,7 +174,7 @@ static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 	__builtin_memcpy(&p->key.protocol, &kind.word, sizeof(kind.word));
 	if (p->no_transport)
 		return REASON_NONE;
-	r = parse_transport_header(c, p);
+	r = parse_transport_header(c, f, p);
 	return p->fragment && r == REASON_TRANSPORT_SHORT ? REASON_NONE : r;
 }
 
@@ -157,7 +192,7 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 	if (header < sizeof(*ip))
 		return REASON_IPV4_IHL;
 	room = f->octets - p->l3_offset;
-	p->octets = f->gso ? room : bpf_ntohs(ip->length);
+	p->octets = f->gso || (parse_captured(f) && !ip->length) ? room : bpf_ntohs(ip->length);
 	if (p->octets < header || p->octets > room)
 		return REASON_IPV4_LENGTH;
 	fragment = bpf_ntohs(ip->fragment);
@@ -172,7 +207,7 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 	parse_seek(c, ip, header);
 	if (c->pos > c->end)
 		return REASON_OUT_OF_REACH; /* the total length holds the options, and the frame that */
-	return parse_transport(c, p);
+	return parse_transport(c, f, p);
 }
 
 /*
@@ -192,13 +227,49 @@ static __always_inline int parse_jumbo(const struct cursor *c, const struct fram
 	if (parse_take_jumbo(&ahead, &jumbo) < 0)
 		return parse_missing(f, p->l3_offset + sizeof(struct parse_ipv6) + sizeof(*jumbo),
 				     REASON_IPV6_EXTENSION);
-	if (jumbo->length != 0 || jumbo->option != 0xc2 || jumbo->option_length != 4)
+	if (jumbo->length != 0 || jumbo->option != PARSE_OPTION_JUMBO || jumbo->option_length != 4)
 		return REASON_NONE;
 	octets = sizeof(struct parse_ipv6) + (__u64)bpf_ntohl(jumbo->payload);
 	if (f->gso)
 		p->jumbo = sizeof(*jumbo);
 	else
 		p->octets = octets > 0xffffffff ? 0xffffffff : octets; /* longer than any frame */
+	return REASON_NONE;
+}
+
+/*
+ * The same in a capture: the option may stand behind others (RFC 2675).  Without one the packet is as
+ * long as the frame, unless nothing is to follow: then that is padding (RFC 8200, section 4.7).
+ */
+static __always_inline int parse_captured_jumbo(const struct cursor *c, const struct frame *f,
+						struct packet *p)
+{
+	struct cursor ahead = *c;
+	struct parse_extension *ext;
+	struct parse_option *option;
+	struct parse_ports *payload;
+	__u64 octets;
+	__u32 left;
+
+	if (p->key.protocol == IPPROTO_NONE)
+		return REASON_NONE;
+	p->octets = f->octets - p->l3_offset;
+	if (p->key.protocol != IPPROTO_HOPOPTS || parse_take_extension(&ahead, &ext) < 0)
+		return REASON_NONE;
+	parse_seek(&ahead, ext, 2);
+	left = ext->length * 8 + 6;
+	while (left >= sizeof(*option) && parse_take_option(&ahead, &option) == 0) {
+		if (option->type == PARSE_OPTION_JUMBO && option->length == 4 && left >= 6) {
+			if (parse_take_ports(&ahead, &payload) < 0)
+				break;
+			octets = sizeof(struct parse_ipv6) + (__u64)bpf_ntohl(payload->src_dst);
+			p->octets = octets > 0xffffffff ? 0xffffffff : octets;
+			break;
+		}
+		octets = option->type == 0 ? 1 : sizeof(*option) + option->length;
+		parse_seek(&ahead, option, octets);
+		left -= octets < left ? octets : left;
+	}
 	return REASON_NONE;
 }
 
@@ -278,7 +349,9 @@ static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, s
 	__builtin_memcpy(p->key.dst, ip->dst, 16);
 	room = f->octets - p->l3_offset;
 	p->octets = f->gso ? room : sizeof(*ip) + bpf_ntohs(ip->length);
-	r = ip->length == 0 ? parse_jumbo(c, f, p) : REASON_NONE;
+	r = ip->length != 0	? REASON_NONE
+	    : parse_captured(f) ? parse_captured_jumbo(c, f, p)
+				: parse_jumbo(c, f, p);
 	if (r != REASON_NONE)
 		return r;
 	if (p->octets > room)
@@ -286,7 +359,7 @@ static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, s
 	r = parse_ipv6_extensions(c, p);
 	if (r != REASON_NONE)
 		return r;
-	return parse_transport(c, p);
+	return parse_transport(c, f, p);
 }
 
 static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, struct packet *p,
@@ -415,7 +488,8 @@ static __always_inline int parse_bare(struct cursor *c, const struct frame *f, s
 	__u32 start = 0;
 	int r;
 
-	PARSE_OPAQUE(start); /* of a constant the compiler makes ways of its own through the parser */
+	PARSE_OPAQUE(
+		start); /* of a constant the compiler makes ways of its own through the parser */
 	p->l3_offset = start;
 	r = parse_vlans(c, f, p, &ethertype);
 	if (r != REASON_NONE)

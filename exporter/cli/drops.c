@@ -6,12 +6,13 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signal.h>
+#include <pthread.h>
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/drop_table.h"
 #include "exporter/cli/drop_text.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/screen.h"
+#include "exporter/cli/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
@@ -20,6 +21,7 @@
 #include "exporter/meter/drain.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/drops.h"
+#include "exporter/meter/kernel_clock.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a reader that takes nothing. */
@@ -27,6 +29,12 @@
 
 struct tracer {
 	struct run_options options;
+	struct stop *stop;
+	struct loop_source *stop_source;
+	struct kernel_clock clock;
+	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
+	bool tracing;		/* under it: what the ledger is read from is there */
+	bool printed;		/* likewise */
 	struct loop *loop;
 	struct screen *screen;
 	struct drop_table *table;
@@ -42,8 +50,16 @@ struct tracer {
 	uint64_t shown[DROP_REASON_MAX]; /* packets */
 };
 
+static void set_tracing(struct tracer *t, bool tracing)
+{
+	pthread_mutex_lock(&t->ending);
+	t->tracing = tracing;
+	pthread_mutex_unlock(&t->ending);
+}
+
 static void tracer_clear(struct tracer *t)
 {
+	set_tracing(t, false);
 	drops_freep(&t->drops);
 	drain_freep(&t->drain);
 	datapath_freep(&t->datapath);
@@ -52,7 +68,9 @@ static void tracer_clear(struct tracer *t)
 	loop_source_freep(&t->reader);
 	loop_source_freep(&t->end);
 	screen_freep(&t->screen);
+	loop_source_freep(&t->stop_source);
 	loop_freep(&t->loop);
+	stop_freep(&t->stop);
 	run_options_clear(&t->options);
 }
 
@@ -110,7 +128,7 @@ static void show(struct tracer *t, uint64_t now_ns)
 	const struct drop_view view = {
 		.by = t->options.by,
 		.seconds = (double)MAX(now_ns - t->shown_ns, NSEC_PER_MSEC) / NSEC_PER_SEC,
-		.clock_offset_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)),
+		.clock_offset_ns = kernel_clock_offset_ns(&t->clock),
 		.reasons = t->names,
 	};
 	FILE *file = screen_begin(t->screen);
@@ -133,14 +151,19 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct tracer *t = userdata;
 	const struct drop_match match = {.address = t->options.address, .port = t->options.port};
 
+	kernel_clock_look(&t->clock);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		const struct flow_key *key = &batch->keys[i];
+		struct flow_record record = batch->records[i];
 
 		if (!drop_match(&match, key))
 			continue;
-		drop_table_add(t->table, key, &batch->records[i]);
-		t->shown[key->drop_reason] += batch->records[i].packets;
+		record.first_ns = kernel_clock_told_ns(&t->clock, record.first_ns);
+		record.last_ns = kernel_clock_told_ns(&t->clock, record.last_ns);
+		drop_table_add(t->table, key, &record);
+		t->shown[key->drop_reason] += record.packets;
 	}
+	log_flush(0);
 	/* a bank that filled early is no reason to show something early; a timer may come a little early */
 	if (batch->end && !t->finishing &&
 	    batch->swap_ns - t->shown_ns >= t->options.interval_ns / 10 * 9)
@@ -161,9 +184,7 @@ static int make_loop(struct tracer *t)
 	int error = loop_new(&t->loop);
 
 	if (error == 0)
-		error = loop_add_signal(t->loop, SIGTERM, on_end, t);
-	if (error == 0)
-		error = loop_add_signal(t->loop, SIGINT, on_end, t);
+		error = loop_add_fd(t->loop, stop_fd(t->stop), EPOLLIN, on_end, t, &t->stop_source);
 	if (error == 0)
 		error = loop_add_timer(t->loop, on_end, t, &t->end);
 	if (error < 0)
@@ -181,6 +202,7 @@ static int prepare(struct tracer *t, const uint8_t *excluded)
 	const struct datapath_options datapath = {
 		.drop_entries = o->drop_entries,
 		.drops = DROPS_ON,
+		.drops_budget = o->drops_budget,
 		.drops_everywhere = o->drops_everywhere,
 		.drop_excluded = excluded,
 	};
@@ -204,10 +226,15 @@ static int prepare(struct tracer *t, const uint8_t *excluded)
 		return error;
 	options.datapath = t->datapath;
 	options.loop = t->loop;
+	options.clock = &t->clock;
+	kernel_clock_init(&t->clock);
 	error = drain_new(&t->drain, &options);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot start the drain thread");
-	t->shown_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	set_tracing(t, true);
+	t->shown_ns = kernel_clock_coarse_ns(&t->clock);
+	if (stop_begun(t->stop)) /* before it was ready */
+		return 0;
 	error = drops_new(&t->drops, t->datapath);
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot trace drops") : 0;
 }
@@ -221,20 +248,58 @@ static void announce(const struct tracer *t)
 		   (double)o->interval_ns / NSEC_PER_SEC);
 }
 
-static void print_summary(const struct tracer *t)
+static void print_text(const struct tracer *t, const struct ledger *ledger)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	if (!file)
+		return;
+	drop_print_summary(file, ledger, t->shown);
+	if (fclose(file) == 0)
+		log_text(text, size);
+}
+
+/* With the lock held; `final`: nothing is left in a bank. */
+static void print_ledger(struct tracer *t, bool final)
 {
 	struct ledger_reasons reasons = {0};
 	struct ledger ledger = {.drop_reasons = &reasons, .drop_names = t->names};
-	int error = read_ledger(t, true, &ledger);
+	int error = read_ledger(t, final, &ledger);
 
+	t->printed = true;
 	if (error == 0)
 		error = ledger_read_reasons(&reasons, t->datapath);
 	if (error < 0)
 		log_errno(LOG_ERR, error, "cannot read the ledger");
 	else if (t->options.summary == SUMMARY_TEXT)
-		drop_print_summary(stderr, &ledger, t->shown);
+		print_text(t, &ledger);
 	else
 		summary_print(&ledger, t->options.summary);
+}
+
+/* In the thread of `stop`: the main thread hangs somewhere.  The lock is kept, for the process is at its end. */
+static void on_overdue(void *userdata)
+{
+	struct tracer *t = userdata;
+
+	pthread_mutex_lock(&t->ending);
+	if (!t->printed)
+		log_always(LOG_ERR, "the end was cut short by %s, before all was shown",
+			   stop_why(t->stop));
+	if (t->tracing && !t->printed)
+		print_ledger(t, false);
+}
+
+/* The reader gets some time, unless it has not read for a while. */
+static bool end_screen(struct tracer *t)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), deadline_ns = stop_deadline_ns(t->stop);
+
+	if (deadline_ns <= now_ns)
+		return false;
+	return screen_end(t->screen, (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
 }
 
 /* All that was seen is shown, and what was not is counted. */
@@ -242,13 +307,16 @@ static int finish(struct tracer *t)
 {
 	int error;
 
+	stop_begin(t->stop);
 	drops_freep(&t->drops);
 	t->finishing = true;
 	drain_finish(t->drain);
-	if (screen_end(t->screen, READER_MS))
-		show(t, clock_ns(CLOCK_MONOTONIC));
-	screen_end(t->screen, READER_MS);
-	print_summary(t);
+	if (end_screen(t))
+		show(t, kernel_clock_now_ns(&t->clock));
+	end_screen(t);
+	pthread_mutex_lock(&t->ending);
+	print_ledger(t, true);
+	pthread_mutex_unlock(&t->ending);
 	error = screen_error(t->screen);
 	if (error == 0 || error == -EPIPE ||
 	    error == -EIO) /* a pipe's reader or a terminal has gone */
@@ -258,23 +326,32 @@ static int finish(struct tracer *t)
 
 int drops_main(int argc, char **argv)
 {
-	_cleanup_(tracer_clear) struct tracer t = {0};
+	_cleanup_(tracer_clear) struct tracer t = {.ending = PTHREAD_MUTEX_INITIALIZER};
+	struct stop_options stop = {.overdue = on_overdue, .userdata = &t};
 	uint8_t excluded[DROP_REASON_MAX];
 	int error = run_options_parse(&t.options, VERB_DROPS, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
+	stop.timeout_ns = t.options.stop_timeout_ns;
+	error = stop_new(&t.stop, &stop);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot watch for signals"), 1;
 	error = drop_reasons_new(&t.names, NULL);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
 	drop_filter_make(t.names, t.options.drops_include, t.options.drops_exclude, excluded);
 	if (prepare(&t, excluded) < 0)
 		return 1;
-	announce(&t);
+	if (t.drops)
+		announce(&t);
+	log_never_wait();
 	if (t.options.for_ns)
 		loop_set_timer(t.end, t.options.for_ns, 0);
 	error = loop_run(t.loop);
 	if (error < 0)
 		log_errno(LOG_ERR, error, "the event loop failed, stopping");
-	return finish(&t) < 0 || error < 0 ? 1 : 0;
+	error = finish(&t) < 0 || error < 0 ? 1 : 0;
+	stop_flush_log(t.stop);
+	return error;
 }

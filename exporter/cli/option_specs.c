@@ -41,9 +41,8 @@ static const struct option_word summary_words[] = {
 	{NULL, 0},
 };
 static const struct option_word mask_words[] = {
-	{"tcx", 0},
-	{"xdp-frags", 0},
-	{NULL, 0},
+	{"tcx", 0},	 {"xdp-frags", 0},    {"batch", 0}, {"ringbuf", 0},
+	{"xdp-link", 0}, {"coarse-clock", 0}, {"fetch", 0}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct run_options, name)
@@ -86,6 +85,8 @@ const struct option_spec option_specs[] = {
 	  NULL, OPTION_FLAG, VERB_DROPS, FIELD(json), 0, 0, NULL },
 	{ "drop-entries", "N", "dropped flows of each of the two banks for them (16384, more with over 16 CPUs)",
 	  NULL, OPTION_NUMBER32, VERB_RUN | VERB_DROPS, FIELD(drop_entries), 4096, 1 << 24, NULL },
+	{ "drops-budget", "N", "drops a second that each CPU records by flow, the rest by reason alone; or off",
+	  "50000", OPTION_LIMIT, VERB_RUN | VERB_DROPS, FIELD(drops_budget), 1, 10000000, NULL },
 	{ "collector", "URL", "where records go: ipfix://, netflow9://, file:/// or json: (flowtally(8)); repeatable",
 	  NULL, OPTION_COLLECTOR, BOTH, 0, 0, 0, NULL },
 	{ "idle-timeout", "TIME", "a flow is over after this time without a packet",
@@ -124,6 +125,8 @@ const struct option_spec option_specs[] = {
 	  NULL, OPTION_ADDRESS, BOTH, FIELD(source), 0, 0, NULL },
 	{ "dscp", "N", "differentiated services code point of datagrams to UDP collectors",
 	  "0", OPTION_NUMBER32, BOTH, FIELD(dscp), 0, 63, NULL },
+	{ "stop-timeout", "TIME", "time for the end, from the signal on; what is not sent by then is counted as unsent",
+	  "30s", OPTION_DURATION, ALL, FIELD(stop_timeout_ns), 100 * NSEC_PER_MSEC, DAY_NS, NULL },
 	{ "summary", "FORM", "final ledger on standard error: text, json or off",
 	  "text", OPTION_WORD, ALL, FIELD(summary), 0, 0, summary_words },
 	{ "live", NULL, "show the busiest flows on standard output",

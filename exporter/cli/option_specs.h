@@ -10,6 +10,7 @@ enum option_type {
 	OPTION_DURATION,  /* uint64_t, ns */
 	OPTION_NUMBER32,  /* uint32_t */
 	OPTION_NUMBER16,  /* uint16_t */
+	OPTION_LIMIT,	  /* uint32_t, or "off" for 0 */
 	OPTION_WORD,	  /* an enum */
 	OPTION_INTERFACE, /* appended to the interfaces */
 	OPTION_COLLECTOR, /* appended to the collectors */

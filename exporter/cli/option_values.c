@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
 #include <string.h>
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/option_values.h"
+#include "exporter/export/address.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
@@ -63,6 +62,21 @@ static int set_number(struct run_options *o, const struct option_spec *spec, con
 	return 0;
 }
 
+static int set_limit(struct run_options *o, const struct option_spec *spec, const char *text)
+{
+	uint64_t value;
+
+	if (!strcmp(text, "off")) {
+		*(uint32_t *)field(o, spec) = 0;
+		return 0;
+	}
+	if (value_number(text, &value) < 0 || value > spec->max)
+		return refuse("--%s '%s': it can be a number up to %llu, or off", spec->name, text,
+			      (unsigned long long)spec->max);
+	*(uint32_t *)field(o, spec) = (uint32_t)value;
+	return 0;
+}
+
 /* "auto, xdp, tc or off" */
 static void print_words(char *text, size_t size, const struct option_word *words)
 {
@@ -99,7 +113,7 @@ static int set_word(struct run_options *o, const struct option_spec *spec, const
 
 static int set_mask(struct run_options *o, const struct option_spec *spec, const char *text)
 {
-	char words[64];
+	char words[96];
 	int r = 0;
 
 	*(const char **)field(o, spec) = text;
@@ -151,10 +165,11 @@ static int set_template(struct run_options *o, const struct option_spec *spec, c
 
 static int set_address(struct run_options *o, const struct option_spec *spec, const char *text)
 {
-	struct in6_addr address;
+	char why[ADDRESS_WHY_MAX];
+	struct ip_address address;
 
-	if (inet_pton(AF_INET, text, &address) != 1 && inet_pton(AF_INET6, text, &address) != 1)
-		return refuse("--%s '%s': not an address", spec->name, text);
+	if (address_parse(text, &address, why) < 0)
+		return refuse("--%s: %s", spec->name, why);
 	*(const char **)field(o, spec) = text;
 	return 0;
 }
@@ -185,6 +200,8 @@ int option_value_set(struct run_options *o, const struct option_spec *spec, cons
 	case OPTION_NUMBER32:
 	case OPTION_NUMBER16:
 		return set_number(o, spec, text);
+	case OPTION_LIMIT:
+		return set_limit(o, spec, text);
 	case OPTION_WORD:
 		return set_word(o, spec, text);
 	case OPTION_DROPS:

@@ -42,6 +42,7 @@ struct run_options {
 	const char *drops_exclude;
 	unsigned int drops_everywhere;
 	uint32_t drop_entries;
+	uint32_t drops_budget; /* 0: none */
 	enum drops_by by;
 	uint64_t interval_ns;
 	uint64_t for_ns;	     /* 0: until a signal */
@@ -56,6 +57,7 @@ struct run_options {
 	uint64_t drain_ns;
 	uint32_t bank_entries;
 	uint32_t cache_entries;
+	uint64_t stop_timeout_ns;
 	uint32_t domain; /* never 0 */
 	uint16_t message_max;
 	uint64_t template_interval_ns;

@@ -5,18 +5,20 @@
  * detached first.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/epoll.h>
 #include <sys/signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <termios.h>
 #include "exporter/cli/collectors.h"
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/live.h"
+#include "exporter/cli/notify.h"
 #include "exporter/cli/options.h"
+#include "exporter/cli/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/export/export.h"
@@ -29,6 +31,8 @@
 #include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/kernel_clock.h"
+#include "exporter/meter/sight.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a collector that takes nothing. */
@@ -36,7 +40,13 @@
 
 struct run {
 	struct run_options options;
+	struct stop *stop;
 	struct loop *loop;
+	struct loop_source *stop_source;
+	struct kernel_clock clock;
+	int clock_fd; /* tells of sleeps; -1: none */
+	struct loop_source *clock_source;
+	const char *untold; /* what the service manager has not taken yet; NULL: nothing */
 	struct exports *exports;
 	struct live *live;		     /* NULL without --live */
 	struct cache *caches[_BANK_USE_MAX]; /* NULL: of what is not metered */
@@ -47,15 +57,27 @@ struct run {
 	struct datapath *datapath;
 	struct drain *drain;
 	struct drops *drops; /* NULL: not traced */
-	struct ifstats ifstats;
+	struct sight *sight;
 	struct hooks *hooks;
+	int hooks_error;	/* of the first attempt on all interfaces */
+	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
+	bool metering;		/* under it: what the ledger is read from is there */
+	bool printed;		/* likewise */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
+static void set_metering(struct run *r, bool metering)
+{
+	pthread_mutex_lock(&r->ending);
+	r->metering = metering;
+	pthread_mutex_unlock(&r->ending);
+}
+
 static void run_clear(struct run *r)
 {
+	set_metering(r, false);
 	hooks_freep(&r->hooks);
-	ifstats_clear(&r->ifstats);
+	sight_freep(&r->sight);
 	drops_freep(&r->drops);
 	drain_freep(&r->drain);
 	datapath_freep(&r->datapath);
@@ -65,28 +87,17 @@ static void run_clear(struct run *r)
 		cache_freep(&r->caches[use]);
 	live_freep(&r->live);
 	exports_freep(&r->exports);
+	loop_source_freep(&r->clock_source);
+	closep(&r->clock_fd);
+	loop_source_freep(&r->stop_source);
 	loop_freep(&r->loop);
+	stop_freep(&r->stop);
 	run_options_clear(&r->options);
 }
 
-/* Reports readiness to a service manager (sd_notify(3)) in the two lines that its protocol takes. */
-static void notify(const char *state)
+static void notify(struct run *r, const char *state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const char *path = getenv("NOTIFY_SOCKET");
-	_cleanup_(closep) int fd = -1;
-	size_t length;
-
-	if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof(address.sun_path))
-		return;
-	length = offsetof(struct sockaddr_un, sun_path) + strlen(path);
-	memcpy(address.sun_path, path, strlen(path));
-	if (*path == '@')
-		address.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
-			     (socklen_t)length) < 0)
-		log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'", path);
+	r->untold = notify_try(state) ? NULL : state;
 }
 
 static void name_interfaces(const struct run *r, char *ret, size_t size)
@@ -96,14 +107,15 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 	ret[0] = '\0';
 	for (size_t i = 0; r->hooks && (interface = hooks_get(r->hooks, i)) && length < size; i++)
-		if (interface->attached)
+		if (hooks_interface_meters(interface))
 			length += (size_t)snprintf(ret + length, size - length, "%s%s",
 						   length ? ", " : "", interface->name);
 }
 
 static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 {
-	struct ledger ledger = {.exports = r->exports, .ifstats = &r->ifstats};
+	struct ledger ledger = {
+		.exports = r->exports, .ifstats = hooks_ifstats(r->hooks), .sight = r->sight};
 	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
 	if (error < 0)
@@ -118,10 +130,10 @@ static int read_ledger(const struct run *r, bool final, struct ledger *ret)
 static void describe_interface(const struct hooks_interface *from, struct export_interface *ret)
 {
 	*ret = (struct export_interface){.ifindex = from->ifindex};
-	snprintf(ret->name, sizeof(ret->name), "%s", from->name);
+	snprintf(ret->name, sizeof(ret->name), "%s", from->device);
 	/* With the name in it, since nfdump shows the description in its place. */
 	snprintf(ret->description, sizeof(ret->description), "%s: ingress %s, egress %s",
-		 from->name, hook_kind_name(from->ingress), hook_kind_name(from->egress));
+		 from->device, hook_kind_name(from->ingress), hook_kind_name(from->egress));
 }
 
 /* What collectors are told beside flows: interfaces, and packets that are in no record. */
@@ -145,7 +157,7 @@ static int tell_collectors(struct run *r)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < all; i++) {
 		interface = hooks_get(r->hooks, i);
-		if (interface->attached)
+		if (hooks_interface_meters(interface))
 			describe_interface(interface, &interfaces[count++]);
 	}
 	return exports_set_interfaces(r->exports, interfaces, count);
@@ -165,11 +177,52 @@ static void refresh_live(struct run *r, uint64_t now_ns)
 	live_refresh(r->live, &totals);
 }
 
-/* Times are monotonic up to here, so that a step of the wall clock changes no duration. */
-static void set_clock(const struct run *r)
+/* Times are the kernel's up to here, so that a step of the wall clock changes no duration. */
+static void set_clock(struct run *r)
 {
-	exports_set_clock(r->exports,
-			  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
+	kernel_clock_look(&r->clock);
+	exports_set_clock(r->exports, kernel_clock_offset_ns(&r->clock));
+}
+
+/* The machine has slept, or the wall clock been set. */
+static int on_clock(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	kernel_clock_look(&r->clock);
+	if (kernel_clock_rearm(r->clock_fd) < 0)
+		r->clock_source = loop_source_free(r->clock_source);
+	return 0;
+}
+
+/* Without its descriptor sleeps are noticed at the next drain. */
+static void watch_clock(struct run *r)
+{
+	kernel_clock_init(&r->clock);
+	if (r->clock.ahead_ns)
+		log_info("in a time namespace: its monotonic clock is %.3f s ahead of the kernel's",
+			 (double)r->clock.ahead_ns / NSEC_PER_SEC);
+	r->clock_fd = kernel_clock_fd();
+	if (r->clock_fd >= 0)
+		(void)loop_add_fd(r->loop, r->clock_fd, EPOLLIN, on_clock, r, &r->clock_source);
+}
+
+/* A flow that has ended, with the kernel's times. */
+static struct flow tell_times(const struct run *r, const struct flow *flow)
+{
+	struct flow told = *flow;
+
+	told.record.first_ns = kernel_clock_told_ns(&r->clock, flow->record.first_ns);
+	told.record.last_ns = kernel_clock_told_ns(&r->clock, flow->record.last_ns);
+	return told;
+}
+
+static void on_flow(void *userdata, const struct flow *flow)
+{
+	struct run *r = userdata;
+	const struct flow told = tell_times(r, flow);
+
+	exports_flow(r->exports, &told);
 }
 
 /* How long a pass waits for a queue to empty: what leaves meanwhile is less than a slice. */
@@ -198,12 +251,30 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+/* What the hooks saw up to this swap, against the kernel's newest counters. */
+static void look(struct run *r)
+{
+	const struct sight_sources sources = {
+		.datapath = r->datapath,
+		.hooks = r->hooks,
+		.ifstats = hooks_ifstats(r->hooks),
+		.drained_ns = r->swaps_ns[BANK_FLOWS],
+	};
+
+	if (sources.ifstats) /* else nothing is attached yet */
+		sight_look(r->sight, &sources);
+}
+
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
 	struct cache *cache = r->caches[batch->use];
 
 	set_clock(r); /* a full cache exports while it merges */
+	if (batch->use == BANK_FLOWS && hooks_ifstats(r->hooks))
+		sight_make_room(r->sight, hooks_ifstats(r->hooks));
+	if (batch->use == BANK_FLOWS)
+		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		cache_merge(cache, &batch->keys[i], &batch->records[i]);
 		if (r->live && batch->use == BANK_FLOWS)
@@ -211,12 +282,17 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	}
 	if (!batch->end)
 		return;
+	log_flush(0);
+	if (r->untold)
+		notify(r, r->untold);
 	r->swaps_ns[batch->use] = batch->swap_ns;
 	r->refresh |= batch->use == BANK_FLOWS;
+	look(r);
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
 
-static int on_signal(void *userdata, _unused_ uint32_t events)
+/* A signal. */
+static int on_stop(void *userdata, _unused_ uint32_t events)
 {
 	struct run *r = userdata;
 
@@ -268,9 +344,8 @@ static int make_loop(struct run *r)
 	if (error < 0)
 		return error;
 	r->terminals = find_terminals();
-	return loop_add_signal(r->loop, SIGTERM, on_signal, r) ?:
-	       loop_add_signal(r->loop, SIGINT, on_signal, r) ?:
-	       loop_add_signal(r->loop, SIGHUP, on_hangup, r);
+	return loop_add_fd(r->loop, stop_fd(r->stop), EPOLLIN, on_stop, r, &r->stop_source)
+		       ?: loop_add_signal(r->loop, SIGHUP, on_hangup, r);
 }
 
 static int open_datapath(struct run *r, const uint8_t *drop_excluded)
@@ -280,6 +355,7 @@ static int open_datapath(struct run *r, const uint8_t *drop_excluded)
 		.bank_entries = o->bank_entries,
 		.drop_entries = o->drop_entries,
 		.drops = o->drops,
+		.drops_budget = o->drops_budget,
 		.drops_everywhere = o->drops_everywhere,
 		.drop_excluded = drop_excluded,
 		.mask = o->mask,
@@ -291,7 +367,7 @@ static int open_datapath(struct run *r, const uint8_t *drop_excluded)
 static void on_drop(void *userdata, const struct flow *flow)
 {
 	struct run *r = userdata;
-	struct flow drop = *flow;
+	struct flow drop = tell_times(r, flow);
 
 	drop.drop = drop_reasons_get(r->drop_names, drop_reason_unpack(flow->key.drop_reason));
 	exports_flow(r->exports, &drop);
@@ -306,8 +382,8 @@ static int make_cache(struct run *r, enum bank_use use)
 		.active_ns = o->active_ns,
 		/* that a FIN was dropped is not the end */
 		.linger_ns = use == BANK_DROPS ? o->idle_ns : o->linger_ns,
-		.sink = use == BANK_DROPS ? on_drop : exports_flow,
-		.userdata = use == BANK_DROPS ? (void *)r : r->exports,
+		.sink = use == BANK_DROPS ? on_drop : on_flow,
+		.userdata = r,
 	};
 	int error = cache_new(&r->caches[use], &options);
 
@@ -331,13 +407,18 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = open_datapath(r, drop_excluded);
 	if (error < 0)
 		return error;
+	watch_clock(r);
 	export.drops = datapath_uses(r->datapath) >> BANK_DROPS & 1;
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
+	exports_set_deadline(r->exports, stop_deadline_ns, r->stop);
 	error = collectors_add(r->exports, o);
 	if (error < 0)
 		return error;
+	error = sight_new(&r->sight);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the counters of interfaces");
 	error = make_cache(r, BANK_FLOWS);
 	if (error == 0 && export.drops)
 		error = make_cache(r, BANK_DROPS);
@@ -346,7 +427,7 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	if (error < 0)
 		return error;
 	if (o->live) {
-		error = live_new(&r->live, STDOUT_FILENO, clock_ns(CLOCK_MONOTONIC));
+		error = live_new(&r->live, STDOUT_FILENO, kernel_clock_now_ns(&r->clock));
 		if (error < 0)
 			return log_errno(LOG_ERR, error, "cannot make the live table");
 	}
@@ -368,39 +449,15 @@ static int attach_drops(struct run *r)
 	return 0;
 }
 
-static int attach(struct run *r)
-{
-	const struct run_options *o = &r->options;
-	const struct drain_options drain = {
-		.datapath = r->datapath,
-		.loop = r->loop,
-		.interval_ns = o->drain_ns,
-		.callback = on_batch,
-		.userdata = r,
-	};
-	const struct hooks_options hooks = {
-		.datapath = r->datapath,
-		.loop = r->loop,
-		.ifstats = &r->ifstats,
-		.interfaces = o->interfaces,
-		.interface_count = o->interface_count,
-		.ingress = o->ingress,
-		.egress = o->egress,
-	};
-	int error = drain_new(&r->drain, &drain);
-
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot start the drain thread");
-	return attach_drops(r) ?: hooks_new(&r->hooks, &hooks);
-}
-
-static void announce(const struct run *r)
+static void announce(struct run *r)
 {
 	const struct hooks_interface *interface;
-	size_t attached = 0;
+	size_t attached = 0, partly = 0;
 
-	for (size_t i = 0; (interface = hooks_get(r->hooks, i)); i++)
+	for (size_t i = 0; (interface = hooks_get(r->hooks, i)); i++) {
 		attached += interface->attached;
+		partly += !interface->attached && hooks_interface_meters(interface);
+	}
 	log_info(
 		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
 		r->options.bank_entries, (double)datapath_memory(r->options.bank_entries) / 1e6,
@@ -411,21 +468,81 @@ static void announce(const struct run *r)
 			r->options.drop_entries,
 			(double)datapath_memory(r->options.drop_entries) / 1e6,
 			(double)cache_memory(r->options.drop_entries) / 1e6);
+	if (partly)
+		log_warning("%zu more interface%s metered in one direction of two", partly,
+			    partly == 1 ? " is" : "s are");
 	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
 		   "banks drained every %g s",
 		   attached, attached == 1 ? "" : "s", r->options.domain,
 		   (double)r->options.idle_ns / NSEC_PER_SEC,
 		   (double)r->options.active_ns / NSEC_PER_SEC,
 		   (double)r->options.drain_ns / NSEC_PER_SEC);
-	notify("READY=1");
+	notify(r, "READY=1");
 }
 
-static void print_summary(const struct run *r)
+/* Every interface has been tried; none of them attached is the end. */
+static void on_tried(void *userdata, int result)
+{
+	struct run *r = userdata;
+
+	r->hooks_error = result;
+	if (result < 0)
+		loop_stop(r->loop);
+	else
+		announce(r);
+}
+
+static void on_detached(void *userdata)
+{
+	struct run *r = userdata;
+
+	loop_stop(r->loop);
+}
+
+static int attach(struct run *r)
+{
+	const struct run_options *o = &r->options;
+	const struct drain_options drain = {
+		.datapath = r->datapath,
+		.loop = r->loop,
+		.clock = &r->clock,
+		.interval_ns = o->drain_ns,
+		.callback = on_batch,
+		.userdata = r,
+	};
+	const struct hooks_options hooks = {
+		.datapath = r->datapath,
+		.loop = r->loop,
+		.interfaces = o->interfaces,
+		.interface_count = o->interface_count,
+		.ingress = o->ingress,
+		.egress = o->egress,
+		.tried = on_tried,
+		.detached = on_detached,
+		.userdata = r,
+	};
+	int error = drain_new(&r->drain, &drain);
+
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot start the drain thread");
+	set_metering(r, true);
+	if (stop_begun(r->stop)) /* before it was ready */
+		return 0;
+	return attach_drops(r) ?: hooks_new(&r->hooks, &hooks);
+}
+
+/* With the lock held; `final`: all has been done, and nothing else uses what is read. */
+static void print_ledger(struct run *r, bool final)
 {
 	struct ledger_reasons reasons = {0};
 	struct ledger ledger;
-	int error = read_ledger(r, true, &ledger);
+	int error = read_ledger(r, final, &ledger);
 
+	r->printed = true;
+	if (!final) { /* the main thread's, or that of the hooks */
+		ledger.ifstats = NULL;
+		ledger.sight = NULL;
+	}
 	if (error == 0 && ledger.drops_traced) {
 		ledger.drop_reasons = &reasons;
 		ledger.drop_names = r->drop_names;
@@ -437,22 +554,62 @@ static void print_summary(const struct run *r)
 		summary_print(&ledger, r->options.summary);
 }
 
-/* From here on nothing of ours sees packets; all that was seen goes out, with reason 4 where the flow went on. */
-static void finish(struct run *r)
+/* What still sees packets meanwhile is drained as ever. */
+static void detach(struct run *r)
 {
-	notify("STOPPING=1");
+	struct ifstats *stats;
+
+	if (!r->hooks) /* the end began before they were made */
+		return;
+	look(r);
+	hooks_stop(r->hooks);
+	loop_run(r->loop); /* until on_detached() */
+	stats = hooks_ifstats(r->hooks);
+	for (size_t i = 0; stats && i < stats->count; i++)
+		if (stats->interfaces[i].ifindex)
+			stats->interfaces[i].counters[IFSTAT_xdp_exceptions] =
+				drops_xdp_exceptions(r->datapath, stats->interfaces[i].ifindex);
+}
+
+static void print_summary(struct run *r)
+{
+	pthread_mutex_lock(&r->ending);
+	print_ledger(r, true);
+	pthread_mutex_unlock(&r->ending);
+}
+
+/* In the thread of `stop`: the main thread hangs somewhere.  The lock is kept, for the process is at its end. */
+static void on_overdue(void *userdata)
+{
+	struct run *r = userdata;
+
+	pthread_mutex_lock(&r->ending);
+	if (!r->printed)
+		log_always(LOG_ERR, "the end was cut short by %s, before all was exported",
+			   stop_why(r->stop));
+	if (r->metering && !r->printed)
+		print_ledger(r, false);
+}
+
+/*
+ * From here on nothing of ours sees packets; all that was seen goes out, with reason 4 where the flow went on.
+ * Returns a negative errno when there was no time for all of it.
+ */
+static int finish(struct run *r)
+{
+	int error;
+
+	stop_begin(r->stop); /* it may be by itself */
+	r->stop_source = loop_source_free(r->stop_source); /* stays readable, and has been heard */
+	notify(r, "STOPPING=1");
 	if (r->live)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
-	hooks_freep(&r->hooks);
-	for (size_t i = 0; i < r->ifstats.count; i++)
-		if (r->ifstats.interfaces[i].ifindex)
-			r->ifstats.interfaces[i].counters[IFSTAT_xdp_exceptions] =
-				drops_xdp_exceptions(r->datapath, r->ifstats.interfaces[i].ifindex);
-	ifstats_read(&r->ifstats); /* failing that, what is some seconds old stays */
+	detach(r);
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
+	sight_settle(r->sight, r->datapath);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use]) {
 			cache_expire(r->caches[use], r->swaps_ns[use]);
@@ -460,17 +617,25 @@ static void finish(struct run *r)
 		}
 	exports_flush(r->exports);
 	exports_drain(r->exports, FINAL_DRAIN_NS, true);
+	error = summary_report_unsent(r->exports, stop_why(r->stop));
 	print_summary(r);
+	stop_flush_log(r->stop);
+	return error;
 }
 
 int run_main(int argc, char **argv)
 {
-	_cleanup_(run_clear) struct run r = {0};
+	_cleanup_(run_clear) struct run r = {.ending = PTHREAD_MUTEX_INITIALIZER, .clock_fd = -1};
+	struct stop_options stop = {.overdue = on_overdue, .userdata = &r};
 	uint8_t drop_excluded[DROP_REASON_MAX];
 	int error = run_options_parse(&r.options, VERB_RUN, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
+	stop.timeout_ns = r.options.stop_timeout_ns;
+	error = stop_new(&r.stop, &stop);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot watch for signals"), 1;
 	error = drop_reasons_new(&r.drop_names, NULL);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
@@ -480,10 +645,11 @@ int run_main(int argc, char **argv)
 		return 1;
 	if (!r.options.collector_count && !r.options.live)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
-	announce(&r);
+	log_never_wait();
 	error = loop_run(r.loop);
+	if (r.hooks_error < 0)
+		return 1; /* has been logged */
 	if (error < 0)
 		log_errno(LOG_ERR, error, "the event loop failed, stopping");
-	finish(&r);
-	return error < 0 ? 1 : 0;
+	return finish(&r) < 0 || error < 0 ? 1 : 0;
 }

@@ -5,15 +5,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include "exporter/cli/screen.h"
 
 struct screen {
 	int fd;
 	bool own_fd, terminal;
+	bool file_only;	    /* a file, which has room */
 	int error;	    /* -errno of the last write */
 	unsigned int drawn; /* lines below the cursor */
 	FILE *file;	    /* what is being drawn */
@@ -25,7 +28,7 @@ struct screen {
  * A description of our own, for O_NONBLOCK would be shared with stderr and the shell.  A file needs
  * none: writing to it does not wait, and the offset has to stay shared.
  */
-static int reopen(int fd, bool *ret_own)
+static int reopen(int fd, bool *ret_own, bool *ret_file)
 {
 	char path[32];
 	struct stat status;
@@ -37,6 +40,7 @@ static int reopen(int fd, bool *ret_own)
 	if (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))
 		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	*ret_own = own >= 0;
+	*ret_file = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
 	return own >= 0 ? own : fd;
 }
 
@@ -46,7 +50,7 @@ int screen_new(struct screen **ret, int fd, bool in_place)
 
 	if (!screen)
 		return -ENOMEM;
-	screen->fd = reopen(fd, &screen->own_fd);
+	screen->fd = reopen(fd, &screen->own_fd, &screen->file_only);
 	if (screen->fd < 0)
 		return screen->fd;
 	screen->terminal = in_place && isatty(fd);
@@ -87,18 +91,36 @@ struct screen_size screen_size(const struct screen *screen)
 	return (struct screen_size){.rows = window.ws_row, .columns = window.ws_col};
 }
 
+/*
+ * As write(2), EAGAIN rather than waiting.  Without a description of our own poll(2) says when a pipe has room
+ * for PIPE_BUF octets.
+ */
+static ssize_t write_some(const struct screen *screen, const char *data, size_t size)
+{
+	struct pollfd poll_fd = {.fd = screen->fd, .events = POLLOUT};
+	ssize_t n;
+
+	if (screen->own_fd)
+		return write(screen->fd, data, size);
+	n = send(screen->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n >= 0 || errno != ENOTSOCK)
+		return n;
+	if (screen->file_only)
+		return write(screen->fd, data, size);
+	if (poll(&poll_fd, 1, 0) != 1) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(screen->fd, data, MIN(size, (size_t)PIPE_BUF));
+}
+
 /* True when the reader has taken everything, or there is none. */
 static bool write_pending(struct screen *screen)
 {
-	struct pollfd poll_fd = {.fd = screen->fd, .events = POLLOUT};
-
 	while (screen->pending_done < screen->pending_size) {
-		ssize_t n;
+		ssize_t n = write_some(screen, screen->pending + screen->pending_done,
+				       screen->pending_size - screen->pending_done);
 
-		if (!screen->own_fd && poll(&poll_fd, 1, 0) != 1)
-			return false;
-		n = write(screen->fd, screen->pending + screen->pending_done,
-			  screen->pending_size - screen->pending_done);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
 		if (n < 0) {
@@ -147,7 +169,7 @@ bool screen_end(struct screen *screen, int wait_ms)
 		int length = snprintf(down, sizeof(down), "\033[%uB\r\n", screen->drawn);
 
 		screen->drawn = 0;
-		return write(screen->fd, down, (size_t)length) == length;
+		return write_some(screen, down, (size_t)length) == length;
 	}
 	return true;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include "exporter/cli/summary.h"
 #include "exporter/log.h"
 #include "exporter/observe/interfaces.h"
@@ -14,7 +15,24 @@ static void print_text(const struct ledger *ledger)
 		return;
 	ledger_print_text(ledger, file);
 	fflush(file);
-	log_notice("%s", text);
+	log_always(LOG_NOTICE, "%s", text);
+}
+
+static void print_json(const struct ledger *ledger)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+	int error = file ? ledger_print_json(ledger, file) : -ENOMEM;
+
+	if (file) {
+		fputc('\n', file);
+		fclose(file);
+	}
+	if (error < 0)
+		log_errno(LOG_ERR, error, "cannot print the ledger");
+	else
+		log_text(text, size);
 }
 
 static void print_interface(const struct ifstats_interface *interface)
@@ -27,17 +45,45 @@ static void print_interface(const struct ifstats_interface *interface)
 	if (!file || !interface_print_text(interface, file))
 		return;
 	fflush(file);
-	log_notice("%s", text);
+	log_always(LOG_NOTICE, "%s", text);
+}
+
+int summary_report_unsent(struct exports *exports, const char *why)
+{
+	const struct collector_stats *stats;
+	unsigned long long records = 0;
+
+	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++)
+		records += stats->lost[EXPORT_LOSS_UNSENT].records;
+	if (!why || !records)
+		return 0;
+	log_always(LOG_WARNING, "the end was cut short by %s: %llu records were not sent (unsent)",
+		   why, records);
+	return -ETIME;
+}
+
+static void print_hidden(const struct ifstats_interface *interface, const struct sight *sight)
+{
+	_cleanup_(freep) char *text = NULL;
+	_cleanup_(fclosep) FILE *file = NULL;
+	size_t size;
+
+	file = open_memstream(&text, &size);
+	if (!file || !interface_print_hidden(interface, sight, file))
+		return;
+	fflush(file);
+	log_warning("%s", text);
 }
 
 void summary_print(const struct ledger *ledger, enum summary_form form)
 {
 	if (form == SUMMARY_TEXT) {
 		print_text(ledger);
-		for (size_t i = 0; ledger->ifstats && i < ledger->ifstats->count; i++)
+		for (size_t i = 0; ledger->ifstats && i < ledger->ifstats->count; i++) {
 			print_interface(&ledger->ifstats->interfaces[i]);
+			print_hidden(&ledger->ifstats->interfaces[i], ledger->sight);
+		}
 	} else if (form == SUMMARY_JSON) {
-		ledger_print_json(ledger, stderr);
-		fputc('\n', stderr);
+		print_json(ledger);
 	}
 }

@@ -13,11 +13,15 @@ void collector_init(struct collector *c, const struct collector_ops *ops,
 	c->stream = stream;
 	if (stream)
 		c->session = (struct session){.protocol = stream->protocol,
-					      .domain = context->options.domain};
+					      .domain = context->options.domain,
+					      .by_base = context->offline &&
+							 stream->protocol->id == PROTOCOL_NETFLOW9};
 }
 
 void collector_lose(struct collector *c, enum export_loss loss, const struct export_count *n)
 {
+	if (loss == EXPORT_LOSS_QUEUE_FULL && context_overdue(c->context))
+		loss = EXPORT_LOSS_UNSENT; /* with more time there would have been room */
 	c->last_loss_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
 	if (!c->first_loss_ms)
 		c->first_loss_ms = c->last_loss_ms;

@@ -25,8 +25,12 @@ static inline void put_string(uint8_t *out, const char *text, size_t length)
 #define PUT_OCTETS(out, source, length, base) memcpy(out, source, length)
 #define PUT_NUMBER(out, source, length, base) wire_store(out, source, length)
 #define PUT_STRING(out, source, length, base) put_string(out, source, length)
+/* A flow that lasts longer than 32 bits of milliseconds ends there. */
 #define PUT_TIME(out, source, length, base_ms) \
-	wire_store(out, wall_ms(source, clock) - (base_ms), length)
+	wire_store(out, \
+		   MIN(wall_ms(source, clock) - (base_ms), \
+		       (length) == 4 ? UINT32_MAX : UINT64_MAX), \
+		   length)
 
 /* The length 0 is of what NetFlow v9 has no field for. */
 #define PUT_FUNCTION(name, op, source, length, base) \

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 #include "exporter/export/control.h"
 #include "exporter/export/stream.h"
+#include "exporter/export/udp_health.h"
 #include "exporter/log.h"
 
 #define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */
@@ -15,6 +16,7 @@
 #define OPTIONS_NS	  (300 * NSEC_PER_SEC)
 #define STATISTICS_NS	  (60 * NSEC_PER_SEC)
 #define BLOCK_TIMEOUT_NS  (1 * NSEC_PER_SEC)
+#define DEADLINE_STEP_NS  (100 * NSEC_PER_MSEC) /* between two looks at the deadline */
 
 /* A stream and what it is made by: collectors that ask for the same share it. */
 struct exports_stream {
@@ -99,7 +101,10 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	}
 	exports->context = (struct export_context){
 		.options = o, .loop = loop, .offline = !loop, .blocking = !loop};
-	r = profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL);
+	exports->context.hosts = calloc(EXPORT_HOSTS_MAX, sizeof(*exports->context.hosts));
+	r = exports->context.hosts
+		    ? profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL)
+		    : -ENOMEM;
 	if (r < 0) {
 		exports_free(exports);
 		return r;
@@ -136,6 +141,7 @@ struct exports *exports_free(struct exports *exports)
 	ares_library_cleanup();
 	profile_free(exports->profile);
 	free(exports->context.interfaces);
+	free(exports->context.hosts);
 	free(exports);
 	return NULL;
 }
@@ -300,14 +306,60 @@ void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t oc
 	u->octets = octets;
 }
 
+void exports_set_time(struct exports *exports, uint64_t time_ns)
+{
+	exports->context.timed = true;
+	exports->context.time_ms = time_ns / NSEC_PER_MSEC;
+}
+
+static void move_time(uint64_t *time_ms, int64_t ms)
+{
+	if (*time_ms)
+		*time_ms += (uint64_t)ms;
+}
+
+/* The wall clock was wrong when these times were noted: by how much is known now. */
+static void move_clock(struct exports *exports, int64_t ms)
+{
+	struct export_unmetered *u = &exports->context.unmetered;
+
+	log_info("the wall clock has been set by %lld s: times that wait to be exported follow",
+		 (long long)(ms / 1000));
+	exports->context.clock_moves++;
+	for (unsigned int i = 0; i < exports->stream_count; i++)
+		stream_move_clock(&exports->streams[i]->stream, ms);
+	for (unsigned int i = 0; i < exports->share_count; i++)
+		stream_move_clock(&exports->shares[i]->stream, ms);
+	for (unsigned int i = 0; i < exports->count; i++) {
+		move_time(&exports->collectors[i]->first_loss_ms, ms);
+		move_time(&exports->collectors[i]->last_loss_ms, ms);
+	}
+	move_time(&u->first_ms, ms);
+	move_time(&u->last_ms, ms);
+}
+
 void exports_set_clock(struct exports *exports, int64_t offset_ns)
 {
-	exports->context.clock_ns = offset_ns;
+	struct export_context *context = &exports->context;
+	int64_t wall_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME));
+	int64_t moved_ms = (wall_ns - context->wall_ns) / (int64_t)NSEC_PER_MSEC;
+
+	if (!context->offline && context->wall_ns && (uint64_t)llabs(moved_ms) > SESSION_BRIDGE_MS)
+		move_clock(exports, moved_ms);
+	context->wall_ns = wall_ns;
+	context->clock_ns = offset_ns;
 }
 
 void exports_set_blocking(struct exports *exports)
 {
 	exports->context.blocking = true;
+}
+
+void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const void *userdata),
+			  const void *userdata)
+{
+	exports->context.deadline_ns = deadline_ns;
+	exports->context.deadline_userdata = userdata;
 }
 
 /* Records that were in the queue and are not any more. */
@@ -334,17 +386,19 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
 
 /*
  * Steps these collectors until nothing is queued, or what is queued has not moved for timeout_ns.  Those
- * that are stalled already have one step to show that they are not any more.
+ * that are stalled already have one step to show that they are not any more.  The deadline ends it, which may become
+ * known meanwhile.
  */
 static void drain(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
 {
+	const struct export_context *context = count ? collectors[0]->context : NULL;
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
 	for (unsigned int i = 0; i < count; i++)
 		collectors[i]->progress_ns = start_ns;
 	for (bool first = true;; first = false) {
 		struct pollfd fds[EXPORT_COLLECTORS_MAX];
-		uint64_t wait_ns = timeout_ns;
+		uint64_t wait_ns = MIN(timeout_ns, DEADLINE_STEP_NS);
 		struct collector_step step;
 		unsigned int busy = 0;
 
@@ -361,7 +415,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 			wait_ns = MIN(wait_ns,
 				      MIN(step.wait_ns, c->progress_ns + timeout_ns - now_ns));
 		}
-		if (!busy)
+		if (!busy || context_overdue(context))
 			return;
 		ppoll(fds, busy,
 		      &(struct timespec){.tv_sec = (time_t)(wait_ns / NSEC_PER_SEC),
@@ -372,7 +426,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 
 static void make_room(struct collector *c)
 {
-	if (c->stalled && records_gone(c) == c->progress_records)
+	if ((c->stalled && records_gone(c) == c->progress_records) || context_overdue(c->context))
 		return;
 	drain(&c, 1, BLOCK_TIMEOUT_NS);
 }

@@ -55,7 +55,7 @@ enum export_loss {
 	EXPORT_LOSS_QUEUE_FULL, /* the collector's queue was full */
 	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write just that */
 	EXPORT_LOSS_REFUSED,	/* sent, and answered by an ICMP error such as port unreachable */
-	EXPORT_LOSS_UNSENT,	/* still queued when the exporter stopped */
+	EXPORT_LOSS_UNSENT, /* still queued when the exporter stopped, or no room after its deadline */
 	_EXPORT_LOSS_MAX,
 };
 
@@ -105,8 +105,18 @@ DEFINE_CLEANUP(struct exports *, exports_free)
  */
 int exports_add(struct exports *exports, const char *url);
 
-/* Record times plus this are ns since 1970: CLOCK_REALTIME - CLOCK_MONOTONIC live, 0 in replay. */
+/*
+ * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall
+ * clock that has been set by more than some seconds since the last call moves the times of what waits too.
+ */
 void exports_set_clock(struct exports *exports, int64_t offset_ns);
+
+/*
+ * The time at which messages of files are exported, instead of the system's: the capture's in replay, ns
+ * since 1970, so that each run gives the same octets.  0: not known yet, there is to be another before the
+ * first flow.
+ */
+void exports_set_time(struct exports *exports, uint64_t time_ns);
 
 /*
  * The interfaces that are metered; collectors are told when they have changed.  Called as often as one
@@ -125,6 +135,13 @@ void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t oc
  */
 void exports_set_blocking(struct exports *exports);
 
+/*
+ * When nothing may wait any more, asked while something does: CLOCK_MONOTONIC in ns, UINT64_MAX for not yet known.  From
+ * then on exports_flow() and exports_drain() return at once, and what finds no room is lost as unsent.
+ */
+void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const void *userdata),
+			  const void *userdata);
+
 /* Encodes the record for every collector.  A flow_sink. */
 void exports_flow(void *exports, const struct flow *flow);
 
@@ -138,8 +155,8 @@ bool exports_have_room(struct exports *exports);
 void exports_flush(struct exports *exports);
 
 /*
- * Sends what is queued, blocking, for `timeout_ns` at most without progress; with `final`, what is
- * left then is counted as unsent.
+ * Sends what is queued, blocking, for `timeout_ns` at most without progress, and until the deadline; with
+ * `final`, what is left then is counted as unsent.
  */
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final);
 

@@ -144,9 +144,16 @@ static inline uint16_t flow_icmp(const struct flow *f, uint8_t protocol)
 	return f->key.protocol == protocol ? ntohs(f->key.dst_port) : 0;
 }
 
+/* Whatever was counted, no flow ends before it starts. */
+static inline uint64_t flow_last_ns(const struct flow *f)
+{
+	return MAX(f->record.first_ns, f->record.last_ns);
+}
+
+/* What has no room in the field's 32 bits, 49 days, is their greatest. */
 static inline uint64_t flow_duration_ms(const struct flow *f)
 {
-	return (f->record.last_ns - f->record.first_ns) / NSEC_PER_MSEC;
+	return MIN((flow_last_ns(f) - f->record.first_ns) / NSEC_PER_MSEC, UINT32_MAX);
 }
 
 /* Octets of a field, 0 when the protocol has no such field. */

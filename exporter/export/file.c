@@ -166,7 +166,7 @@ static bool has_room(struct file_collector *f, size_t size)
 	while (f->waiting + size > WAITING_MAX) {
 		size_t before = f->waiting;
 
-		if (!f->c.context->blocking || f->c.stalled)
+		if (!f->c.context->blocking || f->c.stalled || context_overdue(f->c.context))
 			return false;
 		poll(&(struct pollfd){.fd = f->fd, .events = POLLOUT}, 1, ROOM_MSEC);
 		write_blocks(f);
@@ -245,6 +245,11 @@ static void buffer_add(struct file_collector *f, const void *data, size_t size,
 	count_add(&f->pending, count);
 }
 
+static uint64_t export_ms(const struct file_collector *f, uint64_t base_ms)
+{
+	return f->c.context->timed ? f->c.context->time_ms : collector_wall_ms(&f->c, base_ms);
+}
+
 /* Templates and options that are pending. */
 static void add_controls(struct file_collector *f)
 {
@@ -252,7 +257,7 @@ static void add_controls(struct file_collector *f)
 	struct control_message m;
 
 	while (control_build(&f->c, CONTROL_MESSAGE_MAX, &m)) {
-		m.header.wall_ms = collector_wall_ms(&f->c, m.header.base_ms);
+		m.header.wall_ms = export_ms(f, m.header.base_ms);
 		m.header.sequence = *session_sequence(session, m.sequence);
 		session_put_header(session, m.data, &m.header, m.sequence, 0);
 		session_advance(session, m.sequence, m.data_records);
@@ -271,7 +276,7 @@ static void add_message(struct file_collector *f, const struct message *m)
 	struct protocol_header h = {
 		.length = (uint16_t)(p->header + SET_HEADER + m->length),
 		.records = m->records,
-		.wall_ms = collector_wall_ms(&f->c, m->base_ms),
+		.wall_ms = export_ms(f, m->base_ms),
 		.base_ms = m->base_ms,
 		.sequence = session->sequence[SEQUENCE_DOMAIN],
 	};
@@ -464,10 +469,12 @@ int file_collector_new(struct collector **ret, const struct collector_url *url,
 		file_free(&f->c);
 		return r;
 	}
-	/* At once, so that the file can be read before the first flow ends. */
+	/* At once, so that the file can be read before the first flow ends, if there is a time for it. */
 	f->c.control.pending = AT_START;
-	add_controls(f);
-	write_buffer(f);
+	if (!context->timed || context->time_ms) {
+		add_controls(f);
+		write_buffer(f);
+	}
 	*ret = &f->c;
 	return 0;
 }

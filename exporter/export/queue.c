@@ -83,6 +83,7 @@ void queue_pop(struct queue *q)
 
 	q->head = (q->head + 1) % q->slots;
 	q->count--;
+	q->drops -= m->drops;
 	m->references--;
 	pool_put(q->pool, m);
 }

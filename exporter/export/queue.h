@@ -27,6 +27,8 @@ struct message {
 	uint32_t references; /* queues that hold it */
 	uint16_t length;     /* octets written */
 	uint16_t records;
+	bool moved; /* while stream_move_clock() is at work */
+	bool drops; /* the records are drops, which take half of a queue at most */
 };
 
 struct pool {
@@ -67,6 +69,7 @@ struct queue {
 	uint32_t head; /* position of the oldest */
 	uint32_t count;
 	uint32_t reserved; /* for messages being filled */
+	uint32_t drops;	   /* messages of drops, in it or being filled */
 	uint32_t lost;	   /* see queue_entry: for the next one */
 };
 
@@ -80,10 +83,20 @@ static inline bool queue_has_room(const struct queue *q)
 	return q->count + q->reserved < q->slots;
 }
 
-/* Likewise, for records that are to leave half of it to others. */
+/*
+ * Likewise, for drops: a storm of them leaves half of the queue to flows.  What flows take is not held
+ * against them, so that any queue of four places has room for a message of each family.
+ */
 static inline bool queue_has_share(const struct queue *q)
 {
-	return q->count + q->reserved < q->slots / 2;
+	return queue_has_room(q) && q->drops < q->slots / 2;
+}
+
+/* Reserves a place for the message. */
+static inline void queue_reserve(struct queue *q, const struct message *m)
+{
+	q->reserved++;
+	q->drops += m->drops;
 }
 
 void queue_push(struct queue *q, struct message *m);

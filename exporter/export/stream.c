@@ -45,7 +45,6 @@ void stream_done(struct stream *s)
 	pool_done(&s->pool);
 }
 
-/* A storm of drops leaves half of each queue to flows. */
 static bool has_room(const struct collector *c, enum flow_family family)
 {
 	return family >= _FAMILY_FLOW_MAX ? queue_has_share(c->queue) : queue_has_room(c->queue);
@@ -65,9 +64,11 @@ static struct message *open_message(struct stream *s, enum flow_family family)
 	m = pool_take(&s->pool);
 	if (!m)
 		return NULL;
-	for (unsigned int i = 0; i < s->count; i++)
-		s->members[i]->queue->reserved += members >> i & 1;
 	m->members = members;
+	m->drops = family >= _FAMILY_FLOW_MAX;
+	for (unsigned int i = 0; i < s->count; i++)
+		if (members >> i & 1)
+			queue_reserve(s->members[i]->queue, m);
 	m->template = &s->profile->templates[family];
 	m->base_ms = s->base_ms;
 	return m;
@@ -153,7 +154,7 @@ void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 	m->amounts[m->records++] =
 		(struct message_amount){flow->record.packets, flow->record.octets};
 	m->length += length;
-	m->newest_ns = MAX(m->newest_ns, flow->record.last_ns + (uint64_t)clock_ns);
+	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
 	if (s->protocol->header + SET_HEADER + m->length + length + s->protocol->align - 1 >
 	    s->message_max)
 		close_message(s, flow_family(flow));
@@ -171,5 +172,54 @@ void stream_flush(struct stream *s)
 	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
 		if (s->open[family])
 			close_message(s, (enum flow_family)family);
+	}
+}
+
+/* In IPFIX times are those of the wall clock; in NetFlow v9 the base alone is. */
+static void move_message(struct message *m, const struct protocol *protocol, int64_t ms)
+{
+	const struct flow_template *t = m->template;
+	uint16_t record = t->length[protocol->id];
+
+	m->base_ms += (uint64_t)ms;
+	m->newest_ns += (uint64_t)ms * NSEC_PER_MSEC;
+	if (protocol->id != PROTOCOL_IPFIX)
+		return;
+	for (uint8_t *at = m->data; at < m->data + m->length; at += record) {
+		uint8_t *value = at;
+
+		for (unsigned int i = 0; i < t->count; i++) {
+			const struct field *field = &flow_fields[t->fields[i]];
+
+			if (field->type == FIELD_TYPE_MSEC)
+				wire_store(value, wire_load(value, 8) + (uint64_t)ms, 8);
+			value += field->length;
+		}
+	}
+}
+
+void stream_move_clock(struct stream *s, int64_t ms)
+{
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
+		if (!s->open[family])
+			continue;
+		move_message(s->open[family], s->protocol, ms);
+		s->open[family]->moved = true;
+	}
+	stream_flush(s);
+	s->base_ms += (uint64_t)ms;
+	for (unsigned int turn = 0; turn < 2; turn++) {
+		for (unsigned int i = 0; i < s->count; i++) {
+			struct queue *q = s->members[i]->queue;
+
+			for (uint32_t j = 0; j < q->count; j++) {
+				struct message *m = queue_at(q, j)->message;
+
+				/* Several queues may hold it. */
+				if (!turn && !m->moved)
+					move_message(m, s->protocol, ms);
+				m->moved = !turn;
+			}
+		}
 	}
 }

@@ -41,6 +41,12 @@ int stream_join(struct stream *s, struct collector *c);
  */
 void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns);
 
+/*
+ * The wall clock has been set by so many ms: what waits in the queues is told by the new one.  Messages under
+ * way are closed.
+ */
+void stream_move_clock(struct stream *s, int64_t ms);
+
 /* Whether stream_add() would find room at this member. */
 bool stream_has_room(const struct stream *s, unsigned int member, const struct flow *flow);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* A connected, non-blocking UDP socket that also tells what ICMP answers. */
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,15 +10,32 @@ struct sockaddr;
 
 #define UDP_QUOTE_MAX 32
 
-/* An ICMP error in answer to one of our datagrams. */
+/* An ICMP error that names our ports; whoever knows them can have sent it. */
 struct udp_answer {
-	int error;     /* errno the kernel makes of it: ECONNREFUSED, EHOSTUNREACH, ... */
+	int error;	      /* errno the kernel makes of it: ECONNREFUSED, EHOSTUNREACH, ... */
+	struct in6_addr from; /* who says so, an IPv4 address mapped; ::, when that is not known */
+	bool about_host; /* says that the collector's host cannot be reached, and is not said by itself */
 	size_t quoted; /* octets of the datagram that came back, 0 to UDP_QUOTE_MAX */
 	uint8_t quote[UDP_QUOTE_MAX];
 };
 
-/* The socket, or -errno.  `source` is an address to send from, or NULL; dscp is 0 to 63. */
-int udp_connect(const struct sockaddr *address, size_t length, const char *source, uint8_t dscp);
+/* An address without port; that of IPv4 mapped. */
+void udp_address(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope);
+
+/*
+ * Makes an address that a name has one that can be connected to: a mapped one becomes IPv4.  -EINVAL when it
+ * has no meaning without an interface, which a name cannot say.
+ */
+int udp_usable(struct sockaddr *address, socklen_t *length);
+
+struct ip_address;
+
+/*
+ * The socket, or -errno.  `source` is an address to send from, or NULL; dscp is 0 to 63.  What arrives at it
+ * is dropped.
+ */
+int udp_connect(const struct sockaddr *address, size_t length, const struct ip_address *source,
+		uint8_t dscp);
 
 /* Octets of the largest payload that the path is known to take, or -errno. */
 int udp_payload_max(int fd);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <arpa/inet.h>
 #include "exporter/export/collector.h"
 #include "exporter/export/resolver.h"
 #include "exporter/export/stream.h"
@@ -19,11 +18,16 @@ struct udp_collector {
 	struct collector c;
 	struct udp_sender sender;
 	struct resolver *resolver;
-	bool warned;		      /* that the name does not resolve */
-	bool numeric;		      /* an address, not a name */
-	struct sockaddr_storage peer; /* where the socket is connected to */
-	uint64_t resolved_ns;	      /* when the name was looked up last */
-	char source[INET6_ADDRSTRLEN];
+	bool warned;		   /* that the name does not resolve */
+	bool numeric;		   /* an address, not a name */
+	struct ip_address address; /* that */
+	uint16_t port;
+	struct sockaddr_storage peer; /* the answer of the resolver that is in use */
+	struct sockaddr_storage to;   /* where the socket is connected to */
+	socklen_t to_length;
+	unsigned int clock_moves; /* of the context, when the session began */
+	uint64_t resolved_ns;	  /* when the name was looked up last */
+	struct ip_address source; /* family 0: the system's to choose */
 	uint8_t dscp;
 
 	struct loop_source *timer; /* NULL without loop, like the others */
@@ -50,6 +54,26 @@ static int watch_socket(struct udp_collector *u)
 	return loop_add_fd(u->c.context->loop, u->sender.fd, 0, ready, u, &u->socket_source);
 }
 
+/* A new socket, and with it a new session. */
+static int connect_to(struct udp_collector *u, struct sockaddr_storage to, socklen_t length,
+		      uint64_t now_ns)
+{
+	const struct sockaddr *address = (const struct sockaddr *)&to;
+	int fd = udp_connect(address, length, u->source.family ? &u->source : NULL, u->dscp);
+	struct in6_addr host;
+	uint32_t scope;
+
+	if (fd < 0)
+		return fd;
+	u->socket_source = loop_source_free(u->socket_source);
+	u->to = to;
+	u->to_length = length;
+	udp_address(address, &host, &scope);
+	udp_sender_open(&u->sender, fd,
+			udp_host_get(u->c.context->hosts, EXPORT_HOSTS_MAX, &host, scope), now_ns);
+	return watch_socket(u);
+}
+
 /* Takes the first address that can be connected to; -errno of the last one when none can. */
 static int connect_any(struct udp_collector *u, const struct ares_addrinfo *addresses,
 		       uint64_t now_ns)
@@ -57,14 +81,20 @@ static int connect_any(struct udp_collector *u, const struct ares_addrinfo *addr
 	int r = -EHOSTUNREACH;
 
 	for (const struct ares_addrinfo_node *node = addresses->nodes; node; node = node->ai_next) {
-		r = udp_connect(node->ai_addr, node->ai_addrlen, *u->source ? u->source : NULL,
-				u->dscp);
+		struct sockaddr_storage to = {0};
+		socklen_t length = MIN(node->ai_addrlen, (socklen_t)sizeof(to));
+
+		memcpy(&to, node->ai_addr, length);
+		if (u->numeric)
+			r = address_locate(&u->address, u->port, &to, &length);
+		else
+			r = udp_usable((struct sockaddr *)&to, &length);
+		if (r >= 0)
+			r = connect_to(u, to, length, now_ns);
 		if (r < 0)
 			continue;
-		u->socket_source = loop_source_free(u->socket_source);
-		udp_sender_open(&u->sender, r, now_ns);
 		memcpy(&u->peer, node->ai_addr, MIN(node->ai_addrlen, sizeof(u->peer)));
-		return watch_socket(u);
+		return r;
 	}
 	return r;
 }
@@ -138,6 +168,29 @@ static void open_socket(struct udp_collector *u, uint64_t now_ns)
 	u->resolved_ns = now_ns;
 }
 
+/*
+ * Export times of a session never go back (RFC 7011 5.1), nor does NetFlow v9's wall time of the uptime 0
+ * change.  A session over UDP is its pair of ports: a new socket begins one, with templates, and sequence
+ * numbers from 0.
+ */
+static void renew_session(struct udp_collector *u, uint64_t now_ns)
+{
+	const struct export_context *context = u->c.context;
+	struct session *session = &u->c.session;
+	bool moved = u->clock_moves != context->clock_moves &&
+		     session->protocol->id == PROTOCOL_NETFLOW9;
+
+	u->clock_moves = context->clock_moves;
+	if (context->offline || !session->export_time ||
+	    !(moved || session_stale(session, collector_wall_ms(&u->c, 0))))
+		return;
+	log_info("collector %s: the wall clock was set, a new session begins", u->c.stats.url);
+	session->export_time = 0;
+	if (connect_to(u, u->to, u->to_length, now_ns) < 0)
+		u->c.stats
+			.errors++; /* the socket there is takes messages, or its failure is found then */
+}
+
 static void wait_for_resolver(struct udp_collector *u, uint64_t now_ns, struct collector_step *ret)
 {
 	*ret = (struct collector_step){
@@ -159,6 +212,7 @@ static void udp_step(struct collector *c, uint64_t now_ns, struct collector_step
 		return;
 	}
 	look_up_again(u, now_ns);
+	renew_session(u, now_ns);
 	udp_sender_step(&u->sender, now_ns, ret);
 	if (u->sender.broken) { /* a new socket takes the address and the route there are by then */
 		u->socket_source = loop_source_free(u->socket_source);
@@ -246,11 +300,13 @@ static void set_options(struct udp_collector *u, const struct collector_url *url
 {
 	const struct export_options *o = &u->c.context->options;
 	const char *source = *url->options.source ? url->options.source : o->source;
-	struct in6_addr address;
+	char why[ADDRESS_WHY_MAX];
 
-	u->numeric = inet_pton(AF_INET, url->host, &address) == 1 ||
-		     inet_pton(AF_INET6, url->host, &address) == 1;
-	snprintf(u->source, sizeof(u->source), "%s", source ? source : "");
+	u->numeric = url->numeric;
+	u->address = url->address;
+	u->port = url->port;
+	if (source)
+		(void)address_parse(source, &u->source, why);
 	u->dscp = url->options.dscp >= 0 ? (uint8_t)url->options.dscp : o->dscp;
 }
 

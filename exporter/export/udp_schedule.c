@@ -7,9 +7,6 @@
 #define TEMPLATE_COPIES 3
 static const uint64_t copy_delay_ns[TEMPLATE_COPIES] = {0, 1 * NSEC_PER_SEC, 5 * NSEC_PER_SEC};
 
-/* Whether a collector that refuses still does is asked that often: hosts limit ICMP errors to one a second. */
-#define PROBE_NS (1 * NSEC_PER_SEC)
-
 /* What could not be sent is tried again. */
 #define RETRY_NS (1 * NSEC_PER_SEC)
 
@@ -63,8 +60,8 @@ void udp_schedule(struct udp_sender *s, uint64_t now_ns)
 	struct control *control = &s->c->control;
 
 	/* The probe is the templates: no record is at stake, and they are the first that is needed. */
-	if (s->c->stats.state == COLLECTOR_REFUSED) {
-		if (now_ns - s->templates_ns >= PROBE_NS)
+	if (s->health.phase == UDP_DEAD) {
+		if (udp_health_probe_due(&s->health, now_ns))
 			control->pending |= 1u << CONTROL_TEMPLATES;
 		return;
 	}
@@ -84,7 +81,8 @@ void udp_schedule(struct udp_sender *s, uint64_t now_ns)
 
 void udp_schedule_sent(struct udp_sender *s, uint64_t now_ns)
 {
-	s->templates_ns = now_ns;
+	if (s->health.phase == UDP_DEAD)
+		udp_health_probed(&s->health, now_ns);
 	s->since_templates = 0;
 	s->copies += s->copies < TEMPLATE_COPIES;
 	start_timer(&s->templates, s->templates.interval_ns, now_ns);
@@ -94,10 +92,6 @@ uint64_t udp_schedule_wait(const struct udp_sender *s, uint64_t now_ns)
 {
 	uint64_t due_ns;
 
-	if (s->c->stats.state == COLLECTOR_REFUSED) {
-		due_ns = s->templates_ns + PROBE_NS;
-		return due_ns > now_ns ? due_ns - now_ns : RETRY_NS;
-	}
 	if (s->c->control.pending)
 		return RETRY_NS;
 	if (s->copies == TEMPLATE_COPIES)

@@ -17,12 +17,13 @@
 #define PACE_NS	  (10 * NSEC_PER_MSEC)
 #define CREDIT_NS (PACE_NS / BATCH) /* what a message costs */
 
+#define RETRIES_MAX 16 /* sends in a row that answers to earlier ones use up */
+
 #define ZEROS 4 /* octets of padding, more than any set needs */
 
 /* Part of a message: as many of its records as the path takes at once. */
 struct slice {
 	struct queue_entry *entry;
-	uint32_t sequence;
 	uint16_t start, records;
 	uint8_t header[PROTOCOL_HEADER_MAX + SET_HEADER];
 };
@@ -34,26 +35,21 @@ struct batch {
 	unsigned int count;
 };
 
-/* Nothing but probes goes to a collector that answers with ICMP errors: not each loss has one. */
-static bool refuses(const struct udp_sender *s)
-{
-	return s->c->stats.state == COLLECTOR_REFUSED;
-}
-
 /* --- Sending */
 
-static void note_sent(struct udp_sender *s, size_t bytes, uint64_t now_ns)
+static void note_sent(struct udp_sender *s, const uint8_t *head, size_t bytes,
+		      const struct export_count *count, uint64_t now_ns)
 {
 	struct collector_stats *stats = &s->c->stats;
 
 	stats->messages++;
 	stats->bytes += bytes;
+	udp_note_sent(s, head, count, now_ns);
 	s->since_templates++;
 	s->credit_ns -= MIN(s->credit_ns, CREDIT_NS);
-	if (!s->probe_ns)
-		s->probe_ns = now_ns;
 	if (stats->state == COLLECTOR_FAILING)
-		collector_set_state(s->c, COLLECTOR_UP, 0);
+		collector_set_state(
+			s->c, s->health.phase == UDP_UP ? COLLECTOR_UP : COLLECTOR_REFUSED, 0);
 }
 
 /* What the path takes, as far as the kernel knows.  Returns whether that is less than before. */
@@ -72,16 +68,13 @@ static bool read_limit(struct udp_sender *s)
  * messages are shorter now), -EAGAIN to wait for the socket, -ENOBUFS to wait a little, any other errno
  * when it is hopeless.
  */
-static int judge_failure(struct udp_sender *s, int error)
+static int judge_failure(struct udp_sender *s, int error, uint64_t now_ns)
 {
 	if (error == EAGAIN)
 		return -EAGAIN;
-	if (error == EINTR || udp_read_answers(s))
-		return 0;
-	if (error == ECONNREFUSED) { /* this ICMP error did not fit the socket's error queue */
-		udp_note_answer(s, &(struct udp_answer){.error = error});
-		return 0;
-	}
+	/* ECONNREFUSED: this ICMP error did not fit the socket's error queue */
+	if (error == EINTR || udp_read_answers(s, now_ns) || error == ECONNREFUSED)
+		return s->retries++ < RETRIES_MAX ? 0 : -ENOBUFS;
 	if (error == EMSGSIZE && read_limit(s))
 		return 0;
 	s->c->stats.errors++;
@@ -94,16 +87,17 @@ static int judge_failure(struct udp_sender *s, int error)
 /* Sends templates or options; 0, or what judge_failure() says. */
 static int send_control(struct udp_sender *s, struct control_message *m, uint64_t now_ns)
 {
+	static const struct export_count none;
 	struct session *session = &s->c->session;
 
 	m->header.wall_ms = collector_wall_ms(s->c, m->header.base_ms);
 	m->header.sequence = *session_sequence(session, m->sequence);
 	session_put_header(session, m->data, &m->header, m->sequence, 0);
 	if (send(s->fd, m->data, m->header.length, 0) < 0)
-		return judge_failure(s, errno);
+		return judge_failure(s, errno, now_ns);
 	session_advance(session, m->sequence, m->data_records);
 	control_advance(&s->c->control, m);
-	note_sent(s, m->header.length, now_ns);
+	note_sent(s, m->data, m->header.length, &none, now_ns);
 	if (m->kind == CONTROL_TEMPLATES && !m->next)
 		udp_schedule_sent(s, now_ns);
 	return 0;
@@ -114,16 +108,18 @@ static int send_controls(struct udp_sender *s, uint64_t now_ns)
 	struct control_message m;
 	int r;
 
-	udp_schedule(s, now_ns);
-	while (s->credit_ns >= CREDIT_NS && control_build(s->c, s->limit, &m)) {
-		if (refuses(s) && m.kind != CONTROL_TEMPLATES)
-			break;
+	for (;;) {
+		bool dead = s->health.phase == UDP_DEAD;
+
+		udp_schedule(s, now_ns);
+		if (s->credit_ns < CREDIT_NS ||
+		    (dead && !udp_health_probe_due(&s->health, now_ns)) ||
+		    !control_build(s->c, s->limit, &m) || (dead && m.kind != CONTROL_TEMPLATES))
+			return 0;
 		r = send_control(s, &m, now_ns);
 		if (r < 0)
 			return r;
-		udp_schedule(s, now_ns);
 	}
-	return 0;
 }
 
 /* Records of the template that fit into a message. */
@@ -156,8 +152,7 @@ static void add_slice(struct udp_sender *s, struct batch *b, struct queue_entry 
 		*sequence += protocol_steps(p, entry->lost);
 	header.sequence = *sequence;
 	*sequence += protocol_steps(p, records);
-	*slice = (struct slice){
-		.entry = entry, .sequence = header.sequence, .start = start, .records = records};
+	*slice = (struct slice){.entry = entry, .start = start, .records = records};
 	session_put_header(session, slice->header, &header, SEQUENCE_DOMAIN,
 			   m->newest_ns / NSEC_PER_MSEC);
 	wire_store16(slice->header + p->header, m->template->id);
@@ -222,10 +217,10 @@ static void slice_sent(struct udp_sender *s, const struct slice *slice, size_t b
 	struct export_count count =
 		slice_count(slice->entry->message, slice->start, slice->records);
 
-	s->history[s->history_next++ % UDP_HISTORY] = (struct udp_sent){slice->sequence, count};
+	udp_health_sent(&s->health, 1, now_ns);
 	s->debt_ns += s->rate ? slice->records * NSEC_PER_SEC / s->rate : 0;
 	count_move(&s->c->stats.queued, &s->c->stats.exported, &count);
-	note_sent(s, bytes, now_ns);
+	note_sent(s, slice->header, bytes, &count, now_ns);
 	consume(s, slice->records);
 }
 
@@ -249,10 +244,10 @@ static int send_batch(struct udp_sender *s, unsigned int count, uint64_t now_ns)
 
 	fill_batch(s, &b, count);
 	if (!b.count)
-		return judge_failure(s, EMSGSIZE);
+		return judge_failure(s, EMSGSIZE, now_ns);
 	sent = sendmmsg(s->fd, b.headers, b.count, 0);
 	if (sent < 0)
-		return judge_failure(s, errno);
+		return judge_failure(s, errno, now_ns);
 	for (int i = 0; i < sent; i++)
 		slice_sent(s, &b.slices[i], b.headers[i].msg_len, now_ns);
 	return 0;
@@ -286,10 +281,13 @@ static int send_queue(struct udp_sender *s, uint64_t now_ns)
 	if (r < 0 && !about_message(r))
 		return r;
 	/* If a message failed, data will fare alike, and be counted. */
-	while (s->queue.count && !refuses(s) && may_send(s)) {
+	while (s->queue.count && may_send(s)) {
 		unsigned int count = (unsigned int)(s->credit_ns / CREDIT_NS);
+		unsigned int allowed = udp_health_allows(&s->health, now_ns);
 
-		r = send_batch(s, MIN(count, (unsigned int)BATCH), now_ns);
+		if (!allowed)
+			break;
+		r = send_batch(s, MIN(MIN(count, allowed), (unsigned int)BATCH), now_ns);
 		if (r < 0 && !about_message(r))
 			return r;
 		if (r < 0)
@@ -298,18 +296,34 @@ static int send_queue(struct udp_sender *s, uint64_t now_ns)
 	return 0;
 }
 
+/* Time until there is something to send, after what could be sent has gone. */
+static uint64_t next_wait(const struct udp_sender *s, uint64_t now_ns)
+{
+	uint64_t wait_ns = MAX(udp_health_wait(&s->health, now_ns), NSEC_PER_MSEC);
+
+	if (s->health.phase == UDP_DEAD)
+		return wait_ns;
+	if (s->queue.count && udp_health_allows(&s->health, now_ns))
+		return MIN(wait_ns, MAX(PACE_NS - s->credit_ns,
+					s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0));
+	if (s->credit_ns < CREDIT_NS)
+		return MIN(wait_ns, PACE_NS);
+	return MIN(wait_ns, udp_schedule_wait(s, now_ns));
+}
+
 void udp_sender_step(struct udp_sender *s, uint64_t now_ns, struct collector_step *ret)
 {
 	int r;
 
 	*ret = (struct collector_step){.wait_ns = UINT64_MAX, .fd = -1};
-	udp_read_answers(s);
-	udp_note_recovery(s, now_ns);
+	s->retries = 0;
+	udp_read_answers(s, now_ns);
+	udp_note_time(s, now_ns);
 	refill_credit(s, now_ns);
 	if (!s->since_templates)
 		read_limit(s);
 	r = send_queue(s, now_ns);
-	udp_read_answers(s);
+	udp_read_answers(s, now_ns);
 	if (r == -EAGAIN) {
 		ret->fd = s->fd;
 		ret->events = POLLOUT;
@@ -318,14 +332,11 @@ void udp_sender_step(struct udp_sender *s, uint64_t now_ns, struct collector_ste
 		ret->wait_ns = PACE_NS;
 	} else if (r < 0) {
 		s->broken = true;
-	} else if (s->queue.count && !refuses(s)) {
-		ret->wait_ns = MAX(PACE_NS - s->credit_ns,
-				   s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0);
 	} else {
-		ret->wait_ns = s->credit_ns < CREDIT_NS ? PACE_NS : udp_schedule_wait(s, now_ns);
+		ret->wait_ns = next_wait(s, now_ns);
 	}
 	ret->busy = s->queue.count;
-	s->c->paced = r == 0 && s->queue.count && !refuses(s) && s->debt_ns < PACE_NS;
+	s->c->paced = r == 0 && s->queue.count && s->health.phase == UDP_UP && s->debt_ns < PACE_NS;
 }
 
 int udp_sender_init(struct udp_sender *s, struct collector *c, uint32_t rate)
@@ -344,6 +355,7 @@ int udp_sender_init(struct udp_sender *s, struct collector *c, uint32_t rate)
 void udp_sender_done(struct udp_sender *s)
 {
 	closep(&s->fd);
+	udp_host_put(s->health.host);
 	queue_done(&s->queue);
 }
 
@@ -355,7 +367,7 @@ void udp_sender_close(struct udp_sender *s)
 	s->c->paced = false;
 }
 
-void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns)
+void udp_sender_open(struct udp_sender *s, int fd, struct udp_host *host, uint64_t now_ns)
 {
 	udp_sender_close(s);
 	s->fd = fd;
@@ -363,9 +375,14 @@ void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns)
 	s->copies = 0;
 	s->credit_ns = PACE_NS;
 	s->credit_at_ns = now_ns;
-	s->history_next = 0;
-	for (unsigned int i = 0; i < UDP_HISTORY; i++)
-		s->history[i] = (struct udp_sent){0};
+	s->sent = 0;
+	s->unproven = (struct export_count){0};
+	if (s->health.host == host)
+		udp_host_put(host); /* what is known of it stays */
+	else {
+		udp_host_put(s->health.host);
+		udp_health_start(&s->health, host, now_ns);
+	}
 	for (unsigned int i = 0; i < _SEQUENCE_MAX; i++)
 		s->c->session.sequence[i] = 0;
 	s->c->control = (struct control){0};

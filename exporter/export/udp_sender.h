@@ -6,12 +6,14 @@
  */
 #include "exporter/export/collector.h"
 #include "exporter/export/queue.h"
+#include "exporter/export/udp_health.h"
 
-/* Messages sent last, whose loss an ICMP error may still tell. */
-#define UDP_HISTORY 128
+/* Messages sent last, whose loss an ICMP error may still tell: those of 160 ms at full pace. */
+#define UDP_HISTORY 1024
 
 struct udp_sent {
-	uint32_t sequence;
+	uint64_t head; /* hash of its header and that of its first set */
+	uint64_t sent_ns;
 	struct export_count count; /* records 0: none, or known to be lost already */
 };
 
@@ -32,7 +34,6 @@ struct udp_sender {
 
 	uint64_t opened_ns;
 	unsigned int copies;	  /* of the templates sent, counted up to what the start needs */
-	uint64_t templates_ns;	  /* when they were sent last */
 	uint32_t since_templates; /* messages */
 	struct udp_timer templates, options, statistics;
 
@@ -40,17 +41,22 @@ struct udp_sender {
 	uint64_t debt_ns;   /* what the records sent cost at the rate, paid by time */
 	uint64_t credit_at_ns;
 
-	uint64_t probe_ns; /* time of the first message since the last ICMP error, 0: none */
+	struct udp_health health;
+	struct export_count
+		unproven; /* exported, but lost if an error comes: udp_health_unproven() */
 	struct udp_sent history[UDP_HISTORY];
-	unsigned int history_next;
+	uint64_t sent; /* messages since the socket was opened: history[sent % UDP_HISTORY] is next */
+	unsigned int short_credit; /* answers that quote too little and are believed all the same */
+	uint64_t short_pause_ns;   /* none is before */
+	unsigned int retries;	   /* of sends, in this step */
 };
 
 /* Of a collector whose stream is set, without a socket yet; rate: records a second, 0: no ceiling.  -ENOMEM. */
 int udp_sender_init(struct udp_sender *s, struct collector *c, uint32_t rate);
 void udp_sender_done(struct udp_sender *s);
 
-/* Takes the socket over, in place of any it had: a new session begins. */
-void udp_sender_open(struct udp_sender *s, int fd, uint64_t now_ns);
+/* Takes the socket over, in place of any it had: a new session with a collector at that host begins. */
+void udp_sender_open(struct udp_sender *s, int fd, struct udp_host *host, uint64_t now_ns);
 
 /* Without a socket what is queued waits. */
 void udp_sender_close(struct udp_sender *s);

@@ -51,10 +51,24 @@ static bool looks_like_ipv4(const char *host)
 	return *last && strspn(last, "0123456789") == strlen(last);
 }
 
+/* Of that family, whatever follows a '%'. */
+static bool is_address(const char *text, int family)
+{
+	size_t length = strcspn(text, "%");
+	char number[INET6_ADDRSTRLEN];
+	struct in6_addr address;
+
+	if (length >= sizeof(number))
+		return false;
+	memcpy(number, text, length);
+	number[length] = '\0';
+	return inet_pton(family, number, &address) == 1;
+}
+
 static int parse_host(const char *text, size_t length, bool bracketed, struct collector_url *url,
 		      char *why)
 {
-	struct in6_addr address;
+	char address_why[ADDRESS_WHY_MAX];
 
 	if (!length)
 		return wrong(why, "the host is missing");
@@ -62,14 +76,14 @@ static int parse_host(const char *text, size_t length, bool bracketed, struct co
 		return wrong(why, "the host has more than %d characters", URL_HOST_MAX);
 	memcpy(url->host, text, length);
 	url->host[length] = '\0';
-	if (bracketed) {
-		if (inet_pton(AF_INET6, url->host, &address) != 1)
-			return wrong(why, "'%s' is not an IPv6 address", url->host);
-		return 0;
-	}
-	if (looks_like_ipv4(url->host)) {
-		if (inet_pton(AF_INET, url->host, &address) != 1)
-			return wrong(why, "'%s' is not an IPv4 address", url->host);
+	url->numeric = bracketed || looks_like_ipv4(url->host);
+	if (url->numeric) {
+		if (!is_address(url->host, bracketed ? AF_INET6 : AF_INET))
+			return wrong(why, "'%s' is not an IPv%u address", url->host,
+				     bracketed ? 6 : 4);
+		if (address_parse(url->host, &url->address, address_why) < 0)
+			return wrong(why, "%s", address_why);
+		url->host[strcspn(url->host, "%")] = '\0';
 		return 0;
 	}
 	if (!is_host_name(url->host))
@@ -100,10 +114,11 @@ static int parse_port(const char *text, uint16_t *ret, char *why)
 
 static int parse_source(const char *value, struct url_options *o, char *why)
 {
-	struct in6_addr address;
+	char address_why[ADDRESS_WHY_MAX];
+	struct ip_address address;
 
-	if (inet_pton(AF_INET, value, &address) != 1 && inet_pton(AF_INET6, value, &address) != 1)
-		return wrong(why, "source '%s' is not an address", value);
+	if (address_parse(value, &address, address_why) < 0)
+		return wrong(why, "source %s", address_why);
 	snprintf(o->source, sizeof(o->source), "%s", value);
 	return 0;
 }

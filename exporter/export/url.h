@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* Collector URLs. */
-#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include "exporter/export/address.h"
 
 #define URL_HOST_MAX	 253 /* octets of a DNS name */
 #define URL_WHY_MAX	 700
@@ -18,7 +19,7 @@ enum url_scheme {
 /* What the URL says of its collector alone. */
 struct url_options {
 	char template[URL_TEMPLATE_MAX]; /* empty: not said */
-	char source[INET6_ADDRSTRLEN];	 /* an address; empty: not said */
+	char source[ADDRESS_TEXT_MAX];	 /* as address_parse() takes it; empty: not said */
 	uint32_t rate;			 /* 0: not said */
 	uint16_t message_max;		 /* 0: not said */
 	int dscp;			 /* -1: not said */
@@ -27,7 +28,9 @@ struct url_options {
 struct collector_url {
 	const char *text; /* the URL itself */
 	enum url_scheme scheme;
-	char host[URL_HOST_MAX + 1]; /* name or address, without the brackets of IPv6 */
+	char host[URL_HOST_MAX + 1]; /* name or address, without the brackets of IPv6 and the scope */
+	bool numeric;		     /* an address, not a name */
+	struct ip_address address;   /* the same, with its scope */
 	uint16_t port;
 	struct url_options options;
 	const char *path; /* absolute; points into the URL */

@@ -25,6 +25,7 @@
 #define FIRING		 WHEEL_SLOTS /* the slot of what is to be looked at */
 #define TCP_FIN_OR_RST	 0x05
 #define DEADLINE_FOREVER UINT64_MAX
+#define LAG_SHIFT	 32 /* lags are in units of 2^32 ns, 4.3 s, so that any fits */
 
 struct entry {
 	struct flow_key key;
@@ -36,11 +37,14 @@ struct entry {
 	uint32_t newer;
 	uint32_t before; /* neighbours in the slot of the wheel */
 	uint32_t after;
-	uint16_t slot;	/* in FIRING: of the first entry alone */
-	bool ended;	/* FIN or RST seen */
-	bool continued; /* the active timeout has passed once */
+	int32_t lag; /* how much later than its last packet's time that came, by the cache's clock */
+	uint16_t phase;	    /* of the first active timeout */
+	uint16_t slot : 12; /* in FIRING: of the first entry alone */
+	bool ended : 1;	    /* FIN or RST seen */
+	bool continued : 1; /* the active timeout has passed once */
 };
 
+_Static_assert(FIRING < 1 << 12, "the bits of a slot");
 _Static_assert(sizeof(struct entry) <= 144, "the published memory per flow");
 
 struct cache {
@@ -98,6 +102,8 @@ int cache_new(struct cache **ret, const struct cache_options *options)
 		return -errno;
 
 	cache->options = *options;
+	if (!options->seed)
+		cache->options.seed = ~cache->seed;
 	/* A flow that has ended is not to stay longer than one that has not. */
 	cache->options.linger_ns = MIN(options->linger_ns, options->idle_ns);
 	cache->bucket_mask = buckets - 1;
@@ -150,11 +156,23 @@ static uint64_t later(uint64_t time_ns, uint64_t delay_ns)
 	return time_ns > DEADLINE_FOREVER - delay_ns ? DEADLINE_FOREVER : time_ns + delay_ns;
 }
 
+static uint64_t quiet_ns(const struct cache *cache, const struct entry *entry)
+{
+	return entry->ended ? cache->options.linger_ns : cache->options.idle_ns;
+}
+
+/* A time of the flow's, by the cache's clock. */
+static uint64_t by_clock(const struct entry *entry, uint64_t time_ns)
+{
+	uint64_t lag_ns = (uint64_t)abs(entry->lag) << LAG_SHIFT;
+
+	return entry->lag < 0 ? time_ns - MIN(time_ns, lag_ns) : later(time_ns, lag_ns);
+}
+
 /* When the flow has been quiet for long enough to be over. */
 static uint64_t quiet_deadline(const struct cache *cache, const struct entry *entry)
 {
-	return later(entry->record.last_ns,
-		     entry->ended ? cache->options.linger_ns : cache->options.idle_ns);
+	return later(by_clock(entry, entry->record.last_ns), quiet_ns(cache, entry));
 }
 
 /*
@@ -168,8 +186,8 @@ static uint64_t active_deadline(const struct cache *cache, const struct entry *e
 	if (!entry->record.packets)
 		return DEADLINE_FOREVER;
 	if (!entry->continued)
-		interval -= (interval >> 17) * (entry->hash >> 16);
-	return later(entry->record.first_ns, interval);
+		interval -= (interval >> 17) * entry->phase;
+	return later(by_clock(entry, entry->record.first_ns), interval);
 }
 
 static uint64_t deadline_tick(const struct cache *cache, const struct entry *entry)
@@ -295,6 +313,7 @@ static struct entry *entry_add(struct cache *cache, const struct flow_key *key, 
 
 	entry = &cache->entries[index];
 	*entry = (struct entry){.key = *key, .hash = hash, .chain = *head};
+	entry->phase = XXH3_64bits_withSeed(key, sizeof(*key), cache->options.seed) & UINT16_MAX;
 	*head = index;
 	cache->stats.entries++;
 	return entry;
@@ -315,11 +334,19 @@ static struct entry *entry_find(const struct cache *cache, const struct flow_key
 	return NULL;
 }
 
+/* First and last time of a delta, in this order. */
+struct span {
+	uint64_t first_ns;
+	uint64_t last_ns;
+};
+
 /* The flow's first packet keeps its say on MACs, TOS, flow label and first flags. */
-static void record_merge(struct flow_record *record, const struct flow_record *delta)
+static void record_merge(struct flow_record *record, const struct flow_record *delta,
+			 const struct span *span)
 {
 	if (!record->packets) {
-		record->first_ns = delta->first_ns;
+		record->first_ns = span->first_ns;
+		record->last_ns = span->last_ns;
 		record->min_length = delta->min_length;
 		record->max_length = delta->max_length;
 		record->min_ttl = delta->min_ttl;
@@ -327,8 +354,8 @@ static void record_merge(struct flow_record *record, const struct flow_record *d
 	}
 	record->packets += delta->packets;
 	record->octets += delta->octets;
-	record->first_ns = MIN(record->first_ns, delta->first_ns);
-	record->last_ns = MAX(record->last_ns, delta->last_ns);
+	record->first_ns = MIN(record->first_ns, span->first_ns);
+	record->last_ns = MAX(record->last_ns, span->last_ns);
 	record->tcp_flags |= delta->tcp_flags;
 	record->min_length = MIN(record->min_length, delta->min_length);
 	record->max_length = MAX(record->max_length, delta->max_length);
@@ -336,28 +363,65 @@ static void record_merge(struct flow_record *record, const struct flow_record *d
 	record->max_ttl = MAX(record->max_ttl, delta->max_ttl);
 }
 
-void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta)
+/* Is there a gap between the flow and what has come that ends the flow?  It may have come before it. */
+static bool is_apart(const struct cache *cache, const struct entry *entry, const struct span *span)
 {
-	uint32_t hash = (uint32_t)XXH3_64bits_withSeed(key, sizeof(*key), cache->seed);
-	struct entry *entry;
+	uint64_t begin = entry->record.packets ? entry->record.first_ns : entry->record.last_ns;
 
-	if (!delta->packets)
-		return; /* there is no flow without a packet */
-	entry = entry_find(cache, key, hash);
-	if (entry && delta->first_ns >= quiet_deadline(cache, entry)) {
+	return span->first_ns >= later(entry->record.last_ns, quiet_ns(cache, entry)) ||
+	       begin >= later(span->last_ns, cache->options.idle_ns);
+}
+
+/* Would the record become longer than the active timeout? */
+static bool is_too_long(const struct cache *cache, const struct entry *entry,
+			const struct span *span)
+{
+	const struct flow_record *record = &entry->record;
+
+	return record->packets &&
+	       MAX(record->last_ns, span->last_ns) - MIN(record->first_ns, span->first_ns) >
+		       cache->options.active_ns;
+}
+
+/* Rounded up: where a packet came late, nothing is over too early. */
+static int32_t lag_of(const struct flow_record *record, uint64_t now_ns)
+{
+	int64_t lag_ns = (int64_t)(now_ns - record->last_ns);
+
+	return (int32_t)((lag_ns >> LAG_SHIFT) + !!(lag_ns & UINT32_MAX));
+}
+
+/* `now_ns` 0: when it was the last packet's time. */
+static void merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta,
+		  uint64_t now_ns)
+{
+	const struct span span = {.first_ns = MIN(delta->first_ns, delta->last_ns),
+				  .last_ns = MAX(delta->first_ns, delta->last_ns)};
+	uint32_t hash = (uint32_t)XXH3_64bits_withSeed(key, sizeof(*key), cache->seed);
+	struct entry *entry = entry_find(cache, key, hash);
+
+	if (entry && is_apart(cache, entry, &span)) {
 		/* over before this began, only that nobody has looked since */
 		wheel_remove(cache, entry);
 		entry_end_quiet(cache, entry);
 		entry = NULL;
 	}
 	if (entry) {
-		record_merge(&entry->record, delta);
+		if (is_too_long(cache, entry, &span)) {
+			entry_export(cache, entry, FLOW_END_ACTIVE);
+			entry_continue(entry);
+		}
+		record_merge(&entry->record, delta, &span);
+		entry->lag = now_ns ? lag_of(&entry->record, now_ns) : 0;
 		entry->ended |= !!(delta->tcp_flags & TCP_FIN_OR_RST);
 		wheel_advance(cache, entry);
 		order_remove(cache, entry);
 	} else {
 		entry = entry_add(cache, key, hash);
 		entry->record = *delta;
+		entry->record.first_ns = span.first_ns;
+		entry->record.last_ns = span.last_ns;
+		entry->lag = now_ns ? lag_of(&entry->record, now_ns) : 0;
 		entry->ended = !!(delta->tcp_flags & TCP_FIN_OR_RST);
 		wheel_insert(cache, entry, deadline_tick(cache, entry));
 	}
@@ -365,6 +429,19 @@ void cache_merge(struct cache *cache, const struct flow_key *key, const struct f
 	cache->stats.packets += delta->packets;
 	cache->stats.octets += delta->octets;
 	cache->stats.merged++;
+}
+
+void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta)
+{
+	if (delta->packets) /* there is no flow without a packet */
+		merge(cache, key, delta, 0);
+}
+
+void cache_merge_at(struct cache *cache, const struct flow_key *key,
+		    const struct flow_record *delta, uint64_t now_ns)
+{
+	if (delta->packets)
+		merge(cache, key, delta, now_ns);
 }
 
 /* Decides about an entry that has just been taken out of its slot. */

@@ -5,7 +5,9 @@
  * is.  Sized at start, allocates nothing afterwards, loses nothing: a full cache exports its oldest
  * flow early.  Single-threaded; knows no file descriptor and no clock but the one it is told.
  *
- * All times are ns of one monotonic clock: CLOCK_MONOTONIC live, a capture's own clock in replay.
+ * All times are ns of one monotonic clock, CLOCK_MONOTONIC, but those of a capture's packets, which
+ * may be any: cache_merge_at().  Whatever they are, in a record first_ns is not behind last_ns, and the
+ * two are no more than the active timeout apart, unless they already were in one delta.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,7 +42,8 @@ struct cache_options {
 	uint64_t idle_ns;   /* idle timeout */
 	uint64_t active_ns; /* active timeout */
 	uint64_t linger_ns; /* how long a flow stays after FIN or RST for what still comes */
-	flow_sink sink;	    /* gets each record; must not call back into the cache */
+	uint64_t seed; /* from which each flow's phase of the active timeout is made; 0: a random one */
+	flow_sink sink; /* gets each record; must not call back into the cache */
 	void *userdata;
 };
 
@@ -64,10 +67,19 @@ struct cache *cache_free(struct cache *cache);
 DEFINE_CLEANUP(struct cache *, cache_free)
 
 /*
- * Adds a delta to its flow; where it begins after a gap that ends the flow, to a new one.  A gap
- * inside one delta is not seen.
+ * Adds a delta to its flow.  Where a gap lies between the two that ends the flow, before or behind it, or
+ * the record would become longer than the active timeout, that is exported first.  A gap inside one delta
+ * is not seen.  first_ns and last_ns of a delta may be the wrong way round: two CPUs raced.
  */
 void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta);
+
+/*
+ * The same of a packet whose time is of another clock, which may be wrong: it came at `now_ns` of the
+ * cache's, not before the time of the last cache_expire().  What makes a flow end when no packet
+ * comes, and when the active timeout is over without one, follows the cache's clock.
+ */
+void cache_merge_at(struct cache *cache, const struct flow_key *key,
+		    const struct flow_record *delta, uint64_t now_ns);
 
 /*
  * Exports what has ended by `now_ns`.  Every packet up to that time must have been merged: live, it is

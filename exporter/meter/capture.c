@@ -2,20 +2,51 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <pcap/pcap.h>
 #include "exporter/meter/capture.h"
+#include "exporter/meter/capture_file.h"
 #include "xdp/tally.h"
 
-#define SECONDS_MAX 9000000000ll /* the year 2255: what 64 bits of ns can hold */
-#define SLL_HEADER  16		 /* Linux cooked capture */
+#define SLL_HEADER  16 /* Linux cooked capture */
 #define SLL2_HEADER 20
 #define NULL_HEADER 4 /* BSD loopback */
 
-_Static_assert(CAPTURE_ERROR_MAX >= PCAP_ERRBUF_SIZE, "libpcap writes that much");
+/* Link types, <https://www.tcpdump.org/linktypes.html>; raw IP has had other numbers. */
+enum link_type {
+	LINK_NULL = 0,
+	LINK_ETHERNET = 1,
+	LINK_RAW_BSD = 12,
+	LINK_RAW_OPENBSD = 14,
+	LINK_RAW = 101,
+	LINK_LOOP = 108,
+	LINK_SLL = 113,
+	LINK_IPV4 = 228,
+	LINK_IPV6 = 229,
+	LINK_SLL2 = 276,
+};
+
+/* Some that are not understood, by name. */
+static const struct {
+	int link;
+	const char *name;
+} link_names[] = {
+	{9, "PPP"},
+	{105, "IEEE802_11"},
+	{127, "IEEE802_11_RADIOTAP"},
+	{187, "BLUETOOTH_HCI_H4"},
+	{189, "USB_LINUX"},
+	{195, "IEEE802_15_4"},
+	{201, "BLUETOOTH_HCI_H4_WITH_PHDR"},
+	{220, "USB_LINUX_MMAPPED"},
+	{239, "NFLOG"},
+	{249, "USBPCAP"},
+	{253, "NETLINK"},
+};
+
+_Static_assert(CAPTURE_ERROR_MAX >= CAPTURE_FILE_ERROR, "the file's error fits");
 
 struct capture {
-	pcap_t *pcap;
-	int link;
+	struct capture_file *file;
+	struct capture_unknown unknown;
 };
 
 /* One frame of the capture on its way through the parser. */
@@ -25,46 +56,63 @@ struct capture_frame {
 	uint32_t octets;
 };
 
+static bool understood(int link)
+{
+	switch (link) {
+	case LINK_NULL:
+	case LINK_ETHERNET:
+	case LINK_RAW_BSD:
+	case LINK_RAW_OPENBSD:
+	case LINK_RAW:
+	case LINK_LOOP:
+	case LINK_SLL:
+	case LINK_IPV4:
+	case LINK_IPV6:
+	case LINK_SLL2:
+		return true;
+	default:
+		return false;
+	}
+}
+
+const char *capture_link_name(int link)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(link_names); i++)
+		if (link_names[i].link == link)
+			return link_names[i].name;
+	return "unknown";
+}
+
 int capture_open(struct capture **ret, FILE *stream, char error[CAPTURE_ERROR_MAX])
 {
-	_cleanup_(fclosep) FILE *own_stream = stream == stdin ? NULL : stream;
 	_cleanup_(capture_closep) struct capture *capture = calloc(1, sizeof(*capture));
-	const char *name;
+	struct capture_file *file = NULL;
+	int r = capture_file_open(&file, stream, error);
 
 	if (!capture) {
+		capture_file_closep(&file);
 		snprintf(error, CAPTURE_ERROR_MAX, "%s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	capture->pcap =
-		pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, error);
-	if (!capture->pcap)
+	if (r < 0)
+		return r;
+	capture->file = file;
+	r = capture_file_link(file);
+	if (r >= 0 && !understood(r)) {
+		snprintf(
+			error, CAPTURE_ERROR_MAX,
+			"link layer %s (%d), but Ethernet, raw IP, Linux cooked or BSD loopback is needed",
+			capture_link_name(r), r);
 		return -EBADMSG;
-	own_stream = NULL; /* libpcap closes it */
-	capture->link = pcap_datalink(capture->pcap);
-	switch (capture->link) {
-	case DLT_EN10MB:
-	case DLT_RAW:
-	case DLT_IPV4:
-	case DLT_IPV6:
-	case DLT_LINUX_SLL:
-	case DLT_LINUX_SLL2:
-	case DLT_NULL:
-	case DLT_LOOP:
-		*ret = TAKE_PTR(capture);
-		return 0;
 	}
-	name = pcap_datalink_val_to_name(capture->link);
-	snprintf(error, CAPTURE_ERROR_MAX,
-		 "link layer %s (%d), but Ethernet, raw IP, Linux cooked or BSD loopback is needed",
-		 name ?: "unknown", capture->link);
-	return -EBADMSG;
+	*ret = TAKE_PTR(capture);
+	return 0;
 }
 
 struct capture *capture_close(struct capture *capture)
 {
 	if (capture) {
-		if (capture->pcap)
-			pcap_close(capture->pcap);
+		capture_file_closep(&capture->file);
 		free(capture);
 	}
 	return NULL;
@@ -106,33 +154,33 @@ static uint16_t loopback_ethertype(const uint8_t *bytes)
 /* Passes over a link-layer header that is not Ethernet's; -1 when the frame ends inside it. */
 static int take_link(int link, struct capture_frame *f, struct packet *packet, uint16_t *ret)
 {
-	uint32_t header = link == DLT_LINUX_SLL			 ? SLL_HEADER
-			  : link == DLT_LINUX_SLL2		 ? SLL2_HEADER
-			  : link == DLT_NULL || link == DLT_LOOP ? NULL_HEADER
-								 : 0;
+	uint32_t header = link == LINK_SLL			   ? SLL_HEADER
+			  : link == LINK_SLL2			   ? SLL2_HEADER
+			  : link == LINK_NULL || link == LINK_LOOP ? NULL_HEADER
+								   : 0;
 	const uint8_t *bytes = f->bytes;
 
 	if (f->held < MAX(header, 1))
 		return -1;
 	switch (link) {
-	case DLT_LINUX_SLL:
+	case LINK_SLL:
 		if (read16(bytes + 4) == ETH_ALEN)
 			parse_copy_mac(packet->src_mac, bytes + 6);
 		*ret = read16(bytes + 14);
 		break;
-	case DLT_LINUX_SLL2:
+	case LINK_SLL2:
 		if (bytes[11] == ETH_ALEN)
 			parse_copy_mac(packet->src_mac, bytes + 12);
 		*ret = read16(bytes);
 		break;
-	case DLT_NULL:
-	case DLT_LOOP:
+	case LINK_NULL:
+	case LINK_LOOP:
 		*ret = loopback_ethertype(bytes);
 		break;
-	case DLT_IPV6:
+	case LINK_IPV6:
 		*ret = ETH_P_IPV6;
 		break;
-	case DLT_IPV4:
+	case LINK_IPV4:
 		*ret = ETH_P_IP;
 		break;
 	default:
@@ -144,63 +192,38 @@ static int take_link(int link, struct capture_frame *f, struct packet *packet, u
 
 static int parse_frame(int link, struct capture_frame *f, struct packet *packet)
 {
-	struct frame frame = {0};
+	struct frame frame = {.captured = true};
 	struct cursor cursor;
 
-	if (link != DLT_EN10MB && take_link(link, f, packet, &frame.ethertype) < 0)
+	if (!understood(link))
+		return REASON_LINK_UNKNOWN;
+	if (link != LINK_ETHERNET && take_link(link, f, packet, &frame.ethertype) < 0)
 		return f->held < f->octets ? REASON_OUT_OF_REACH : REASON_LINK_SHORT;
 	frame.octets = f->octets;
 	cursor.pos = (void *)f->bytes;
 	cursor.end = (void *)(f->bytes + f->held);
-	if (link == DLT_EN10MB)
+	if (link == LINK_ETHERNET)
 		return parse_ethernet(&cursor, &frame, packet);
 	return parse_bare(&cursor, &frame, packet);
 }
 
-/*
- * The 32 bits of seconds in a pcap file are unsigned, but libpcap reads them with a sign: without this,
- * 2038 would be 1901.  Those of pcapng, which it calls version 1, have 64 bits.  Damaged captures have
- * times that are none.
- */
-static uint64_t packet_time(const struct capture *capture, const struct pcap_pkthdr *header)
-{
-	bool narrow = pcap_major_version(capture->pcap) != 1;
-	int64_t seconds = narrow ? (int64_t)(uint32_t)header->ts.tv_sec : header->ts.tv_sec;
-	int64_t ns = MIN(MAX((int64_t)header->ts.tv_usec, 0), 1000000000000);
-
-	seconds = MIN(MAX(seconds, 0), SECONDS_MAX);
-	return (uint64_t)seconds * NSEC_PER_SEC + (uint64_t)ns;
-}
-
-/* libpcap has no code for it: another interface of a pcapng file is of another kind than the first. */
-static bool differs(const struct capture *capture)
-{
-	return strstr(pcap_geterr(capture->pcap), "different from the ");
-}
-
 int capture_next(struct capture *capture, struct capture_packet *ret)
 {
+	struct capture_file_packet raw;
 	struct packet packet = {0};
-	struct pcap_pkthdr *header;
 	struct capture_frame f;
-	const uint8_t *bytes;
 	struct tally tally;
-	int reason, r;
+	int r;
 
-	r = pcap_next_ex(capture->pcap, &header, &bytes);
-	if (r == PCAP_ERROR_BREAK)
-		return 0;
-	if (r != 1)
-		return differs(capture) ? -ENOTSUP : -EBADMSG;
-	f = (struct capture_frame){
-		.bytes = bytes,
-		.held = header->caplen,
-		.octets = MAX(header->len, header->caplen),
-	};
-	*ret = (struct capture_packet){.time_ns = packet_time(capture, header), .octets = f.octets};
-	reason = parse_frame(capture->link, &f, &packet);
-	ret->reason = (enum flow_reason)reason;
-	if (reason != REASON_NONE)
+	r = capture_file_next(capture->file, &raw);
+	if (r <= 0)
+		return r;
+	f = (struct capture_frame){.bytes = raw.bytes, .held = raw.held, .octets = raw.octets};
+	*ret = (struct capture_packet){.time_ns = raw.time_ns, .octets = f.octets};
+	ret->reason = (enum flow_reason)parse_frame(raw.link, &f, &packet);
+	if (ret->reason == REASON_LINK_UNKNOWN && !capture->unknown.packets++)
+		capture->unknown.link = raw.link;
+	if (ret->reason != REASON_NONE)
 		return 1;
 	tally_packet(&packet, 0, 0, &tally);
 	tally_record(&packet, &tally, ret->time_ns, &ret->record);
@@ -208,12 +231,17 @@ int capture_next(struct capture *capture, struct capture_packet *ret)
 	return 1;
 }
 
-const char *capture_error(struct capture *capture)
+struct capture_unknown capture_unknown(const struct capture *capture)
 {
-	return pcap_geterr(capture->pcap);
+	return capture->unknown;
 }
 
-int64_t capture_position(struct capture *capture)
+const char *capture_error(const struct capture *capture)
 {
-	return ftello(pcap_file(capture->pcap));
+	return capture_file_error(capture->file);
+}
+
+uint64_t capture_position(const struct capture *capture)
+{
+	return capture_file_position(capture->file);
 }

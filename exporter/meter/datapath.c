@@ -9,6 +9,8 @@
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drops.h"
+#include "exporter/meter/libbpf_log.h"
+#include "exporter/meter/owner.h"
 #include "flowtally.skel.h"
 
 #ifndef BPF_F_XDP_HAS_FRAGS
@@ -22,21 +24,9 @@ struct datapath {
 	unsigned int uses;  /* a bit for each enum bank_use */
 	unsigned int woken; /* likewise: while the ring buffer is emptied */
 	int cpus;	    /* possible CPUs: what per-CPU maps hold */
+	int owner_fd;	    /* owner.h; -1: none */
+	uint32_t owner;
 };
-
-/* libbpf's own messages are the detail behind an error that is logged where it is handled. */
-_printf_(2, 0) static int print_libbpf(enum libbpf_print_level level, const char *format,
-				       va_list args)
-{
-	char text[4096];
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	vsnprintf(text, sizeof(text), format, args);
-	text[strcspn(text, "\n")] = '\0';
-	log_debug("%s", text);
-	return 0;
-}
 
 uint32_t datapath_entries_min(void)
 {
@@ -102,6 +92,11 @@ int datapath_stub_fd(const struct datapath *d, enum datapath_program program)
 	};
 
 	return bpf_program__fd(stubs[program]);
+}
+
+uint32_t datapath_owner(const struct datapath *d)
+{
+	return d->owner;
 }
 
 int datapath_map_fd(const struct datapath *d, enum datapath_map map)
@@ -171,6 +166,8 @@ static int configure_drops(struct datapath *d, const struct datapath_options *op
 	if (!kernel->release.size)
 		log_info("/proc/kallsyms is closed (CAP_SYSLOG opens it): parts of reassembled "
 			 "packets show as drops, NOT_SPECIFIED");
+	config->drop_cost_ns =
+		options->drops_budget ? (uint32_t)(NSEC_PER_SEC / options->drops_budget) : 0;
 	config->drop_everywhere = options->drops_everywhere;
 	if (options->drop_excluded)
 		memcpy(config->drop_excluded, options->drop_excluded,
@@ -336,6 +333,17 @@ static int check_entries(uint32_t entries)
 	return -EINVAL;
 }
 
+static void prepare_hooks(struct datapath *d)
+{
+	int r = 0;
+
+	features_probe_tcx(&d->features, datapath_program_fd(d, PROGRAM_TC_EGRESS));
+	if (!d->features.tcx)
+		r = owner_open(&d->owner_fd, &d->owner);
+	if (r < 0) /* clsact filters are refused then */
+		log_errno(LOG_WARNING, r, "cannot mark clsact filters as this exporter's");
+}
+
 int datapath_new(struct datapath **ret, const struct datapath_options *options)
 {
 	_cleanup_(datapath_freep) struct datapath *d = calloc(1, sizeof(*d));
@@ -343,7 +351,8 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 
 	if (!d)
 		return -ENOMEM;
-	libbpf_set_print(print_libbpf);
+	d->owner_fd = -1;
+	libbpf_set_print(libbpf_log);
 	r = features_probe(&d->features, options->mask);
 	if (r == 0 && options->bank_entries)
 		r = check_entries(options->bank_entries);
@@ -355,7 +364,7 @@ int datapath_new(struct datapath **ret, const struct datapath_options *options)
 	if (r < 0)
 		return log_load_error(r);
 	if (d->uses & 1u << BANK_FLOWS)
-		features_probe_tcx(&d->features, datapath_program_fd(d, PROGRAM_TC_EGRESS));
+		prepare_hooks(d);
 	*ret = TAKE_PTR(d);
 	return 0;
 }
@@ -364,6 +373,7 @@ struct datapath *datapath_free(struct datapath *d)
 {
 	if (!d)
 		return NULL;
+	closep(&d->owner_fd);
 	ring_buffer__free(d->wakeups);
 	if (d->skel)
 		flowtally_bpf__destroy(d->skel);

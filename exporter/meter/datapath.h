@@ -32,6 +32,7 @@ struct datapath_options {
 	uint32_t bank_entries; /* flows of each of the two banks, at least datapath_entries_min(); 0: no flows */
 	uint32_t drop_entries; /* likewise of the banks of drops */
 	enum drops_wanted drops;
+	uint32_t drops_budget; /* drops that each CPU records by flow, a second; 0: as many as there are */
 	bool drops_everywhere; /* in all network namespaces, not in that of the process alone */
 	/* DROP_REASON_MAX of them, by drop_reason_pack(): 1 for what is counted and not recorded; NULL: nothing is */
 	const uint8_t *drop_excluded;
@@ -67,6 +68,8 @@ int datapath_program_fd(const struct datapath *datapath, enum datapath_program p
 
 /* For clsact: a stub that calls the program for as long as this process lives.  Not for PROGRAM_XDP. */
 int datapath_stub_fd(const struct datapath *datapath, enum datapath_program program);
+/* Whose those stubs are, by owner.h; 0 without clsact. */
+uint32_t datapath_owner(const struct datapath *datapath);
 const char *datapath_program_name(enum datapath_program program);
 
 /* Which banks there are: a bit for each enum bank_use. */

@@ -11,6 +11,7 @@
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drain.h"
+#include "exporter/meter/kernel_clock.h"
 
 #define BATCHES 4
 
@@ -29,6 +30,7 @@ struct bank_sum {
 
 struct drain {
 	struct datapath *datapath;
+	const struct kernel_clock *clock;
 	drain_callback callback;
 	void *userdata;
 	struct loop_source *source;
@@ -183,7 +185,8 @@ static int bank_read(struct drain *d, enum bank_use use, unsigned int bank, uint
 /* The watermark is read before the flip: what is stamped later may be in either bank. */
 static void drain_once(struct drain *d, enum bank_use use, bool early)
 {
-	uint64_t swap_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	uint64_t swap_ns = d->clock ? kernel_clock_coarse_ns(d->clock)
+				    : clock_ns(CLOCK_MONOTONIC_COARSE);
 	struct drain_stats *stats = &d->pairs[use].stats;
 	struct slot *slot;
 	unsigned int bank;
@@ -306,6 +309,7 @@ int drain_new(struct drain **ret, const struct drain_options *options)
 	if (!d)
 		return -ENOMEM;
 	d->datapath = options->datapath;
+	d->clock = options->clock;
 	d->callback = options->callback;
 	d->userdata = options->userdata;
 	d->full[0] = d->full[1] = d->empty[0] = d->empty[1] = d->timer = d->stop = d->epoll = -1;

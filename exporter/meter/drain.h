@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
 
+struct kernel_clock;
 struct loop;
 struct drain;
 
@@ -17,7 +18,7 @@ struct drain;
 struct drain_batch {
 	enum bank_use use;
 	uint32_t count;
-	uint64_t swap_ns; /* CLOCK_MONOTONIC of the swap: all packets up to then are in this or earlier ones */
+	uint64_t swap_ns; /* of the swap, by the kernel's clock: all packets up to then are in this or earlier ones */
 	bool end;
 	struct flow_key keys[DRAIN_BATCH];
 	struct flow_record records[DRAIN_BATCH];
@@ -29,6 +30,7 @@ typedef void (*drain_callback)(void *userdata, const struct drain_batch *batch);
 struct drain_options {
 	struct datapath *datapath;
 	struct loop *loop;
+	const struct kernel_clock *clock; /* NULL: this process is in no time namespace */
 	uint64_t interval_ns;
 	drain_callback callback;
 	void *userdata;

@@ -10,8 +10,10 @@ struct kernel_features {
 };
 
 /*
- * Logs and refuses (-EOPNOTSUPP) a kernel that is too old.  `mask`: comma-separated names ("tcx,xdp-frags")
- * of what to do without, or NULL; -EINVAL for an unknown one, logged.  tcx is assumed: features_probe_tcx().
+ * Logs and refuses (-EOPNOTSUPP) a kernel without what flowtally needs, each feature by its name and the Linux it came
+ * with; it is tried, since distributions carry features to older kernels.  `mask`: comma-separated names of what to do
+ * without ("tcx,xdp-frags", and to test the refusal "batch,ringbuf,xdp-link,coarse-clock,fetch"), or NULL; -EINVAL for
+ * an unknown one, logged.  tcx is assumed: features_probe_tcx().
  */
 int features_probe(struct kernel_features *ret, const char *mask);
 

@@ -3,25 +3,29 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/pkt_sched.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hook.h"
-#include "exporter/meter/netdev.h"
+#include "exporter/meter/owner.h"
+#include "exporter/meter/tc_filters.h"
 
 /* From 6.6's <linux/bpf.h>, which Debian 12 does not have yet. */
 #define ATTACH_TCX_INGRESS 46
 #define ATTACH_TCX_EGRESS  47
 #define ATTACH_BEFORE	   (1U << 3)
 
-/* Not 1, where others put theirs.  A filter is taken away by these and its program's id alone. */
+/*
+ * Not 1 where that can be: a priority has one kind of filter and one protocol, so that others could not put theirs
+ * there.  A filter is taken away by its priority, handle and program's id alone.
+ */
 #define CLSACT_PRIORITY 2
 #define CLSACT_HANDLE	0xf10a
-#define CLSACT_NAME	"flowtally_tc_s"
+
+/* The filter's name: a stub program's, and whose it is (owner.h), in hexadecimal. */
+#define CLSACT_NAME  "flowtally_tc_s"
+#define CLSACT_OWNER ":owner="
 
 int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t ifindex)
 {
@@ -35,78 +39,79 @@ int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t
 	return 0;
 }
 
-static struct bpf_tc_hook clsact_hook(uint32_t ifindex, enum flow_direction direction)
-{
-	return (struct bpf_tc_hook){
-		.sz = sizeof(struct bpf_tc_hook),
-		.ifindex = (int)ifindex,
-		.attach_point = direction == DIRECTION_INGRESS ? BPF_TC_INGRESS : BPF_TC_EGRESS,
-	};
-}
-
-/* Whether the socket bound to this name belongs to somebody who may keep us off: root, or our own user. */
-static bool holder_counts(const struct sockaddr_un *address, socklen_t length)
-{
-	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-
-	if (fd < 0 || connect(fd, (const struct sockaddr *)address, length) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
-}
-
 /*
- * An abstract socket lives exactly as long as the process that bound it, and is known in its network
- * namespace alone, as the filter is: whoever can bind it knows that a filter at our place is a dead
- * exporter's.  Anybody can bind the name, so a holder's user is looked at.
+ * An ingress qdisc answers to clsact's names and takes an egress filter into its one block, where it would
+ * see what arrives.  Filters of a block with an index belong to all interfaces that share it.
  */
-static int clsact_lock(uint32_t ifindex, enum flow_direction direction)
+static int qdisc_fits(const struct tc_qdisc *qdisc, enum flow_direction direction)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
-			 "flowtally/clsact/%u/%d", ifindex, (int)direction);
-	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+	if (strcmp(qdisc->kind, "clsact") != 0 &&
+	    (strcmp(qdisc->kind, "ingress") != 0 || direction != DIRECTION_INGRESS))
+		return -EMEDIUMTYPE;
+	return qdisc->blocks[direction] ? -EMLINK : 0;
+}
 
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&address, length) < 0) {
-		if (errno != EADDRINUSE)
-			return -errno;
-		if (holder_counts(&address, length))
-			return -EBUSY;
-	} else if (listen(fd, 8) < 0) {
-		return -errno;
+/* The owner that a filter of ours names, 0 where it names none; false: the filter is not ours. */
+static bool filter_owner(const struct tc_filter *filter, uint32_t *ret_owner)
+{
+	uint32_t owner = 0;
+	const char *at;
+
+	if (filter->handle != CLSACT_HANDLE ||
+	    strncmp(filter->name, CLSACT_NAME, strlen(CLSACT_NAME)) != 0)
+		return false;
+	at = strstr(filter->name, CLSACT_OWNER);
+	if (at && sscanf(at + strlen(CLSACT_OWNER), "%x", &owner) != 1)
+		owner = 0;
+	*ret_owner = owner;
+	return true;
+}
+
+bool hook_filter_is_ours(const struct tc_filter *filter)
+{
+	uint32_t owner;
+
+	return filter_owner(filter, &owner);
+}
+
+/* Takes away the stub that a dead exporter left behind; 1: there was one.  -EBUSY: its exporter is alive. */
+static int clsact_sweep(uint32_t ifindex, enum flow_direction direction,
+			const struct tc_filters *filters)
+{
+	_cleanup_(closep) int takeover = -1; /* held until the stub is gone */
+	uint32_t owner;
+	int r;
+
+	for (size_t i = 0; i < filters->count; i++) {
+		if (!filter_owner(&filters->all[i], &owner))
+			continue;
+		r = owner ? owner_take(owner, &takeover) : 0;
+		if (r == 0)
+			r = tc_filter_delete(ifindex, direction, filters->all[i].priority,
+					     CLSACT_HANDLE);
+		return r == 0 || r == -ENOENT ? 1 : r;
 	}
-	return TAKE_FD(fd);
+	return 0;
 }
 
-/* The filter at our place of the chain bears a name of ours (libbpf names it after its program). */
-static bool clsact_named_ours(uint32_t ifindex, enum flow_direction direction)
+/* Under tcx a dead exporter's stub does nothing but cost a call. */
+static void clsact_sweep_any(uint32_t ifindex, enum flow_direction direction)
 {
-	const uint32_t parent = TC_H_MAKE(
-		TC_H_CLSACT, direction == DIRECTION_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
-	char name[64];
+	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
+	struct tc_qdisc qdisc;
 
-	return netdev_bpf_filter_name(ifindex, parent, CLSACT_PRIORITY, CLSACT_HANDLE, name,
-				      sizeof(name)) == 0 &&
-	       !strncmp(name, CLSACT_NAME, strlen(CLSACT_NAME));
+	if (tc_qdisc_get(ifindex, &qdisc) == 0 && qdisc_fits(&qdisc, direction) == 0 &&
+	    tc_filters_get(ifindex, direction, &filters) == 0)
+		clsact_sweep(ifindex, direction, &filters);
 }
 
-/* Takes away the stub that a dead exporter left behind. */
-static void clsact_sweep(uint32_t ifindex, enum flow_direction direction)
+/* 0: not known. */
+static uint32_t program_id(int prog)
 {
-	struct bpf_tc_hook tc = clsact_hook(ifindex, direction);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
-	_cleanup_(closep) int lock = -1;
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
 
-	if (!clsact_named_ours(ifindex, direction))
-		return;
-	lock = clsact_lock(ifindex, direction);
-	if (lock >= 0)
-		bpf_tc_detach(&tc, &opts);
+	return bpf_obj_get_info_by_fd(prog, &info, &size) < 0 ? 0 : info.id;
 }
 
 /* First in the chain: a program in front of ours that accepts or redirects would end it (cilium #41393). */
@@ -118,37 +123,88 @@ static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_d
 
 	if (fd < 0)
 		return fd;
-	clsact_sweep(ifindex, direction);
-	*hook = (struct hook){.fd = fd, .ifindex = ifindex, .direction = direction};
+	clsact_sweep_any(ifindex, direction);
+	*hook = (struct hook){
+		.fd = fd, .ifindex = ifindex, .direction = direction, .prog_id = program_id(prog)};
 	return 0;
 }
 
-static int attach_clsact(struct hook *hook, int stub, uint32_t ifindex,
-			 enum flow_direction direction)
+static int clsact_prepare(uint32_t ifindex, enum flow_direction direction)
 {
-	_cleanup_(closep) int lock = clsact_lock(ifindex, direction);
-	struct bpf_tc_hook tc = clsact_hook(ifindex, direction);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
-		    .prog_fd = stub);
-	int r;
+	struct tc_qdisc qdisc;
+	int r = tc_qdisc_get(ifindex, &qdisc);
 
-	if (lock < 0)
-		return lock;
-	r = bpf_tc_hook_create(&tc);
-	if (r < 0 && r != -EEXIST)
+	if (r == -ENOENT) {
+		r = tc_qdisc_add_clsact(ifindex);
+		if (r < 0 && r != -EEXIST)
+			return r;
+		r = tc_qdisc_get(ifindex, &qdisc); /* somebody may have been quicker with another */
+	}
+	return r ?: qdisc_fits(&qdisc, direction);
+}
+
+/* A filter of ours can stand at this priority: with others of its kind the newest comes first. */
+static bool priority_takes_ours(const struct tc_filter *filter)
+{
+	return !strcmp(filter->kind, "bpf") && filter->protocol == ETH_P_ALL;
+}
+
+uint16_t hook_clsact_priority(const struct tc_filters *filters)
+{
+	uint16_t next = CLSACT_PRIORITY;
+
+	for (size_t i = 0; i < filters->count; i++) {
+		const struct tc_filter *filter = &filters->all[i];
+
+		if (filter->priority > next)
+			break;
+		if (priority_takes_ours(filter))
+			return filter->priority;
+		if (i == 0 && filter->priority == CLSACT_PRIORITY)
+			return CLSACT_PRIORITY - 1;
+		if (filter->priority == next)
+			next++;
+	}
+	return next;
+}
+
+/* The filters at our place when those of dead exporters are gone. */
+static int clsact_clear(uint32_t ifindex, enum flow_direction direction, struct tc_filters *ret)
+{
+	int r = tc_filters_get(ifindex, direction, ret);
+
+	if (r == 0)
+		r = clsact_sweep(ifindex, direction, ret);
+	if (r <= 0)
 		return r;
-	if (clsact_named_ours(ifindex, direction))
-		opts.flags = BPF_TC_F_REPLACE; /* the stub of a dead exporter */
-	r = bpf_tc_attach(&tc, &opts);
+	tc_filters_clear(ret);
+	return tc_filters_get(ifindex, direction, ret);
+}
+
+static int attach_clsact(struct hook *hook, const struct datapath *datapath, int stub,
+			 uint32_t ifindex, enum flow_direction direction)
+{
+	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
+	struct hook made = {.fd = -1, .clsact = true, .ifindex = ifindex, .direction = direction};
+	const uint32_t owner = datapath_owner(datapath);
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+	char name[64];
+	int r = owner ? bpf_obj_get_info_by_fd(stub, &info, &size) : -EPERM;
+
+	if (r == 0)
+		r = clsact_prepare(ifindex, direction);
+	if (r == 0)
+		r = clsact_clear(ifindex, direction, &filters);
 	if (r < 0)
 		return r;
-	*hook = (struct hook){
-		.fd = TAKE_FD(lock),
-		.clsact = true,
-		.ifindex = ifindex,
-		.direction = direction,
-		.prog_id = opts.prog_id,
-	};
+	made.prog_id = info.id;
+	made.priority = hook_clsact_priority(&filters);
+	snprintf(name, sizeof(name), "%s" CLSACT_OWNER "%08x", info.name, owner);
+	r = tc_filter_add(ifindex, direction, made.priority, CLSACT_HANDLE, stub, name);
+	if (r < 0)
+		return r;
+	*hook = made;
 	return 0;
 }
 
@@ -162,25 +218,49 @@ int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t 
 
 	if (datapath_features(datapath)->tcx)
 		return attach_tcx(hook, datapath_program_fd(datapath, program), ifindex, direction);
-	return attach_clsact(hook, datapath_stub_fd(datapath, program), ifindex, direction);
+	return attach_clsact(hook, datapath, datapath_stub_fd(datapath, program), ifindex,
+			     direction);
+}
+
+void hook_tc_error(int error, char *ret, size_t size)
+{
+	const char *text = NULL;
+
+	if (error == -EBUSY)
+		text = "another flowtally has its clsact filter there: stop it first";
+	else if (error == -EEXIST)
+		text = "a foreign clsact filter has the handle 0xf10a: remove it";
+	else if (error == -EMEDIUMTYPE)
+		text = "the `ingress` qdisc there has no egress: put `clsact` in its place, which takes the same "
+		       "filters, or use --egress off";
+	else if (error == -EMLINK)
+		text = "its qdisc shares its filters with other interfaces (`tc qdisc` shows the block): put a "
+		       "`clsact` without ingress_block or egress_block in its place";
+	if (text)
+		snprintf(ret, size, "%s", text);
+	else if (error == -EPERM || error == -EACCES)
+		snprintf(ret, size, "%s: CAP_NET_ADMIN is needed", strerror(-error));
+	else
+		snprintf(
+			ret, size,
+			"%s: the kernel refuses (is CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS there?)",
+			strerror(-error));
 }
 
 static bool clsact_is_ours(const struct hook *hook)
 {
-	struct bpf_tc_hook tc = clsact_hook(hook->ifindex, hook->direction);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+	uint32_t id;
 
-	return bpf_tc_query(&tc, &opts) == 0 && opts.prog_id == hook->prog_id;
+	return tc_filter_program(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE,
+				 &id) == 0 &&
+	       id == hook->prog_id;
 }
 
 /* The qdisc stays: others may have put filters there since, and without any it costs nothing. */
 void hook_detach(struct hook *hook)
 {
-	struct bpf_tc_hook tc = clsact_hook(hook->ifindex, hook->direction);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
-
-	if (hook->fd >= 0 && hook->clsact && clsact_is_ours(hook))
-		bpf_tc_detach(&tc, &opts);
+	if (hook->clsact && clsact_is_ours(hook))
+		tc_filter_delete(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE);
 	closep(&hook->fd);
 	*hook = HOOK_INIT;
 }

@@ -5,17 +5,21 @@
  * that ends with its descriptor (XDP, tcx), or a clsact filter that must be taken away.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "xdp/flow.h"
 
 struct datapath;
+struct tc_filter;
+struct tc_filters;
 
 struct hook {
-	int fd; /* bpf_link, or the socket that marks a clsact filter as alive; -1: not attached */
-	bool clsact;
+	int fd;	     /* bpf_link; -1: none */
+	bool clsact; /* attached as a filter */
 	uint32_t ifindex;
 	enum flow_direction direction;
-	uint32_t prog_id; /* of the clsact filter */
+	uint32_t prog_id;  /* of what is attached by TC */
+	uint16_t priority; /* of the clsact filter */
 };
 
 #define HOOK_INIT ((struct hook){.fd = -1})
@@ -24,14 +28,25 @@ struct hook {
 int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t ifindex);
 
 /*
- * tcx where the kernel has it, else clsact.  `bare`: the link layer has no header.  -EBUSY: another
- * flowtally's filter is there; -EEXIST: a foreign one; other -errno.
+ * tcx where the kernel has it, else clsact; in front of all others where there is room.  `bare`: the link layer
+ * has no header.  -ENODEV: no such interface.  Of clsact: -EBUSY: another flowtally's filter is there; -EEXIST: a
+ * foreign one has our handle; -EMEDIUMTYPE: an ingress qdisc is there, which has no egress; -EMLINK: the qdisc's
+ * filters are shared with other interfaces.  Other -errno.  hook_tc_error() says them all.
  */
 int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex,
 		   enum flow_direction direction, bool bare);
+
+/* The reason and what helps, in up to 160 octets. */
+void hook_tc_error(int error, char *ret, size_t size);
 
 /* NULL-safe in the sense of fd -1; leaves HOOK_INIT. */
 void hook_detach(struct hook *hook);
 
 /* Still in place: neither detached by others nor gone with its interface. */
 bool hook_alive(const struct hook *hook);
+
+/* A clsact filter of this or another flowtally, alive or dead. */
+bool hook_filter_is_ours(const struct tc_filter *filter);
+
+/* Where a clsact filter of ours sees the most and keeps nobody out; for tests. */
+uint16_t hook_clsact_priority(const struct tc_filters *filters);

@@ -1,490 +1,606 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <net/if.h> /* before the kernel's own version of it */
 #include <errno.h>
-#include <fnmatch.h>
-#include <linux/if_arp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include "exporter/log.h"
 #include "exporter/loop.h"
-#include "exporter/meter/hook.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/interface.h"
 #include "exporter/meter/netdev.h"
+#include "exporter/meter/selection.h"
 
-/* How often what failed is tried again, and what is attached is looked after. */
-#define RETRY_NS (5 * NSEC_PER_SEC)
+/*
+ * A tick is a second.  In each a fifth of the interfaces is looked after, and of those what failed is tried again when it
+ * is due; in each fifth the kernel's counters are read.  The list of all interfaces is only to make up for what
+ * the monitor may have missed without a word.
+ */
+#define ROUND_TICKS 5
+#define LIST_TICKS  60
 
-struct interface {
-	struct hooks_interface view; /* .name is `name` */
-	char name[IFNAMSIZ];
-	bool named; /* given by its name, not found by a glob: stays when it is gone */
-	bool bare;
-	bool lost; /* a hook was found detached */
-	char reason[192];
-	char failure[192]; /* last failure logged; empty: none */
-	struct hook ingress;
-	struct hook egress;
+/* Messages of the monitor that are read before something else gets its turn. */
+#define MONITOR_BATCH 256
+
+/* What the loop's thread gets: a copy that nobody else has. */
+struct snapshot {
+	struct ifstats ifstats;
+	bool tried; /* every interface has been, for the first time */
+	int result; /* of that */
+	bool detached;
+	size_t count;
+	struct hooks_interface interfaces[];
 };
 
 struct hooks {
 	struct hooks_options options;
-	struct interface **interfaces;
-	size_t count;
+
+	/* The loop's. */
+	struct snapshot *current; /* NULL before the first */
+	struct loop_source *source;
+	bool told_tried;
+	bool stopping;
+
+	/* Both threads'. */
+	pthread_t thread;
+	bool running;
+	int wake;			 /* eventfd: something was asked of the thread */
+	int told;			 /* eventfd: `next` is there */
+	_Atomic(struct snapshot *) next; /* taken by exchange, by either: whoever has it frees it */
+	atomic_bool stop;
+	atomic_bool rescan;
+
+	/* The thread's. */
+	struct interface_context context;
+	struct selection *selection;
+	struct ifstats ifstats;
 	int monitor;
-	struct loop_source *monitor_source;
-	struct loop_source *timer;
+	int timer;
+	unsigned int tick;
+	bool list_due;
+	bool tried;
+	bool tried_told;       /* a snapshot says so */
+	int result;	       /* of the first round */
+	bool changed;	       /* since the last snapshot */
+	bool told_this_second; /* a snapshot was made since the last tick */
+	size_t short_reported; /* interfaces without descriptors, when that was last logged */
+	struct interface *first, *last;
 };
 
-const char *hook_kind_name(enum hook_kind kind)
+bool hooks_interface_meters(const struct hooks_interface *i)
 {
-	static const char *const names[] = {
-		[HOOK_NONE] = "none",
-		[HOOK_XDP] = "XDP",
-		[HOOK_TCX] = "tcx",
-		[HOOK_CLSACT] = "clsact",
-	};
-
-	return names[kind];
+	return i->ingress != HOOK_NONE || i->egress != HOOK_NONE;
 }
 
-static bool is_glob(const char *pattern)
+static struct snapshot *snapshot_free(struct snapshot *s)
 {
-	return strpbrk(pattern, "*?[") != NULL;
-}
-
-static struct interface *interface_free(struct interface *i)
-{
-	hook_detach(&i->ingress);
-	hook_detach(&i->egress);
-	free(i);
+	if (s)
+		ifstats_clear(&s->ifstats);
+	free(s);
 	return NULL;
 }
+DEFINE_CLEANUP(struct snapshot *, snapshot_free)
 
-static struct interface *interface_find(const struct hooks *h, const char *name)
+/* --- The queue of interfaces that are to be tried now. */
+
+static void enqueue(struct hooks *h, struct interface *i)
 {
-	for (size_t i = 0; i < h->count; i++)
-		if (!strcmp(h->interfaces[i]->name, name))
-			return h->interfaces[i];
-	return NULL;
+	if (i->queued)
+		return;
+	i->queued = true;
+	i->next = NULL;
+	i->previous = h->last;
+	if (h->last)
+		h->last->next = i;
+	else
+		h->first = i;
+	h->last = i;
 }
 
-static int interface_add(struct hooks *h, const char *name, bool named)
+static void dequeue(struct hooks *h, struct interface *i)
 {
-	struct interface **grown, *i;
+	if (!i->queued)
+		return;
+	*(i->previous ? &i->previous->next : &h->first) = i->next;
+	*(i->next ? &i->next->previous : &h->last) = i->previous;
+	i->queued = false;
+}
 
-	if (interface_find(h, name))
-		return 0;
-	grown = reallocarray(h->interfaces, h->count + 1, sizeof(struct interface *));
-	if (!grown)
-		return -ENOMEM;
-	h->interfaces = grown;
-	i = calloc(1, sizeof(*i));
+/* --- What the selection tells. */
+
+/* Without memory it stays without, until it is looked after the next time. */
+static struct interface *interface_of(struct target *t)
+{
+	if (!t->data) {
+		t->data = calloc(1, sizeof(struct interface));
+		if (t->data)
+			interface_init(t->data, t);
+	}
+	return t->data;
+}
+
+static void on_found(void *userdata, struct target *t, _unused_ const struct netdev *dev)
+{
+	struct hooks *h = userdata;
+	struct interface *i = interface_of(t);
+
 	if (!i)
-		return -ENOMEM;
-	snprintf(i->name, sizeof(i->name), "%s", name);
-	i->view.name = i->name;
-	i->view.reason = i->reason;
-	i->named = named;
-	i->ingress = i->egress = HOOK_INIT;
-	h->interfaces[h->count++] = i;
-	return 0;
-}
-
-/* One line each time the reason changes, not with every retry. */
-static void interface_failed(struct interface *i, int error, const char *what, const char *fix)
-{
-	char text[sizeof(i->failure)];
-
-	snprintf(text, sizeof(text), "%s%s%s: %s", what, error ? ": " : "",
-		 error ? strerror(-error) : "", fix);
-	snprintf(i->reason, sizeof(i->reason), "%s", text);
-	if (!strcmp(text, i->failure))
 		return;
-	snprintf(i->failure, sizeof(i->failure), "%s", text);
-	log_error("interface '%s': %s", i->name, text);
+	i->view.ifindex = t->ifindex;
+	backoff_reset(&i->retry);
+	enqueue(h, i);
+	h->changed = true;
 }
 
-/*
- * Why XDP is not wise here, NULL when it is: on veth and virtio it turns offloads off and halves TCP
- * throughput, on tap it sees super-packets as one, and before it tags that the NIC has taken out of
- * the frame are lost.  Virtual devices have a kind, physical ones do not.
- */
-static const char *xdp_unwise(const struct netdev *dev, const struct netdev_list *list)
+static void on_changed(void *userdata, struct target *t, const struct netdev *dev)
 {
-	static char text[96];
-	char driver[32] = "";
+	struct hooks *h = userdata;
+	struct interface *i = interface_of(t);
 
-	if (dev->type != ARPHRD_ETHER)
-		return "XDP needs an Ethernet device";
-	if (netdev_driver(dev->name, driver, sizeof(driver)) < 0)
-		return "no driver information";
-	if (!strcmp(driver, "veth") || !strncmp(driver, "virtio", 6)) {
-		snprintf(text, sizeof(text), "XDP on %s turns offloads off", driver);
-		return text;
+	if (!i)
+		return;
+	snprintf(i->view.device, sizeof(i->view.device), "%s", dev->name);
+	if (strcmp(i->view.name, t->name) != 0) {
+		log_info("interface '%s' is now '%s'", i->view.name, t->name);
+		snprintf(i->view.name, sizeof(i->view.name), "%s", t->name);
 	}
-	if (dev->kind[0]) {
-		snprintf(text, sizeof(text), "XDP on %s sees super-packets as one", dev->kind);
-		return text;
+	h->changed = true;
+	backoff_hurry(&i->retry);
+}
+
+/* An interface given by two of its names is metered once. */
+static void say_missing(struct hooks *h, struct target *t)
+{
+	struct interface *i = interface_of(t);
+	const struct target *other = selection_target(h->selection, if_nametoindex(t->name));
+
+	if (i && other)
+		interface_failed(i, "is the interface '%s', which is metered already", other->name);
+	else if (i)
+		interface_failed(i, "no such interface: `ip link` lists them");
+}
+
+static void on_lost(void *userdata, struct target *t)
+{
+	struct hooks *h = userdata;
+	struct interface *i = t->data;
+
+	if (!i)
+		return;
+	dequeue(h, i);
+	if (interface_meters(i))
+		log_message(t->named ? LOG_WARNING : LOG_INFO, "interface '%s' is gone",
+			    i->view.name);
+	interface_detach(i, &h->context);
+	i->view.ifindex = 0;
+	h->changed = true;
+	if (t->named) {
+		say_missing(h, t);
+		return;
 	}
-	if (dev->xdp_prog) {
-		snprintf(text, sizeof(text), "XDP program id %u is there already", dev->xdp_prog);
-		return text;
-	}
-	if (!netdev_strips_vlan(dev->name))
-		return NULL;
-	if (dev->master)
-		return "VLAN tags are stripped, and the interface has a master that may use them";
-	for (size_t i = 0; i < list->count; i++)
-		if (list->devices[i].link == dev->ifindex && !strcmp(list->devices[i].kind, "vlan"))
-			return "VLAN tags are stripped, and there are VLAN interfaces on top";
-	return NULL;
+	free(i);
+	t->data = NULL;
 }
 
-static bool is_busy(int r)
+static void on_message(void *userdata, const struct netdev_message *message)
 {
-	return r == -EBUSY || r == -EEXIST;
+	struct hooks *h = userdata;
+
+	if (selection_update(h->selection, message) < 0)
+		h->list_due = true; /* no memory: once more, later */
 }
 
-static void xdp_failed(struct interface *i, const struct netdev *dev, int r)
+static void on_list_begins(void *userdata)
 {
-	char what[96];
+	struct hooks *h = userdata;
 
-	if (is_busy(r)) {
-		snprintf(what, sizeof(what), "ingress XDP: held by program id %u", dev->xdp_prog);
-		interface_failed(i, 0, what,
-				 "detach it (`bpftool net` shows it) or use --ingress tc");
-	} else if (r == -EOPNOTSUPP) {
-		interface_failed(i, 0, "ingress XDP: the driver has no native XDP",
-				 "use --ingress tc or auto");
-	} else if (r == -ERANGE || r == -EINVAL) {
-		interface_failed(i, r, "ingress XDP: the driver refuses (MTU, LRO or channels)",
-				 "use --ingress tc or auto");
-	} else {
-		interface_failed(i, r, "ingress XDP", "use --ingress tc or auto");
-	}
+	selection_begin(h->selection);
 }
 
-static int attach_tc(const struct hooks *h, struct interface *i, struct hook *hook,
-		     enum flow_direction direction)
+/* What an interrupted list has is true; what it has not may be there all the same. */
+static int list_interfaces(struct hooks *h)
 {
-	const char *what = direction == DIRECTION_INGRESS ? "ingress TC" : "egress TC";
-	int r = hook_attach_tc(hook, h->options.datapath, i->view.ifindex, direction, i->bare);
-
-	if (r == -ENODEV) /* went away while it was looked at: the next look will say so */
-		return r;
-	if (r == -EBUSY)
-		interface_failed(i, 0, what,
-				 "another flowtally has its clsact filter there: stop it first");
-	else if (r == -EEXIST && !datapath_features(h->options.datapath)->tcx)
-		interface_failed(
-			i, 0, what,
-			"a foreign clsact filter is at priority 2 handle 0xf10a: remove it");
-	else if (r == -EPERM || r == -EACCES)
-		interface_failed(i, r, what, "CAP_NET_ADMIN is needed");
-	else if (r < 0)
-		interface_failed(
-			i, r, what,
-			"the kernel refuses (is CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS there?)");
-	return r;
-}
-
-/* XDP where it is asked for or wise; *ret_done says that ingress is settled, one way or the other. */
-static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const struct netdev *dev,
-			      const char *unwise, bool *ret_done)
-{
-	bool asked = h->options.ingress == HOOK_MODE_XDP;
 	int r;
 
-	*ret_done = asked;
-	if (!asked && unwise) {
-		snprintf(i->reason, sizeof(i->reason), "%s", unwise);
-		return 0;
-	}
-	r = i->bare ? -EOPNOTSUPP : hook_attach_xdp(&i->ingress, h->options.datapath, dev->ifindex);
+	h->list_due = false;
+	r = netdev_list(on_message, on_list_begins, h);
 	if (r == 0) {
-		i->view.ingress = HOOK_XDP;
-		if (asked && !strcmp(dev->kind, "tun"))
-			log_warning(
-				"interface '%s': XDP on a tap counts super-packets as one, --ingress tc does not",
-				i->name);
-		snprintf(i->reason, sizeof(i->reason), "%s",
-			 asked ? "as asked" : "native, and nothing speaks against it");
-		*ret_done = true;
-	} else if (asked) {
-		xdp_failed(i, dev, r);
-		return r;
-	} else {
-		snprintf(i->reason, sizeof(i->reason), "no native XDP: %s", strerror(-r));
-	}
-	return 0;
-}
-
-static int attach_ingress(const struct hooks *h, struct interface *i, const struct netdev *dev,
-			  const struct netdev_list *list)
-{
-	bool done = false;
-	int r;
-
-	if (h->options.ingress == HOOK_MODE_OFF)
+		selection_end(h->selection);
 		return 0;
-	if (h->options.ingress == HOOK_MODE_TC) {
-		snprintf(i->reason, sizeof(i->reason), "as asked");
-	} else {
-		r = attach_ingress_xdp(h, i, dev, xdp_unwise(dev, list), &done);
-		if (r < 0 || done)
-			return r;
 	}
-	r = attach_tc(h, i, &i->ingress, DIRECTION_INGRESS);
-	if (r < 0)
-		return r;
-	i->view.ingress = i->ingress.clsact ? HOOK_CLSACT : HOOK_TCX;
-	return 0;
-}
-
-static int attach_egress(const struct hooks *h, struct interface *i)
-{
-	int r;
-
-	if (h->options.egress == HOOK_MODE_OFF)
-		return 0;
-	r = attach_tc(h, i, &i->egress, DIRECTION_EGRESS);
-	if (r < 0)
-		return r;
-	i->view.egress = i->egress.clsact ? HOOK_CLSACT : HOOK_TCX;
-	return 0;
-}
-
-static void interface_detach(const struct hooks *h, struct interface *i)
-{
-	if (i->view.attached)
-		ifstats_detach(h->options.ifstats, i->view.ifindex);
-	hook_detach(&i->ingress);
-	hook_detach(&i->egress);
-	i->view.ingress = i->view.egress = HOOK_NONE;
-	i->view.attached = false;
-}
-
-/* All hooks that are wanted, or none: half an interface would look like a whole one. */
-static void interface_attach(const struct hooks *h, struct interface *i, const struct netdev *dev,
-			     const struct netdev_list *list)
-{
-	i->view.ifindex = dev->ifindex;
-	i->bare = netdev_is_bare(dev);
-	if (!i->bare && !netdev_is_ethernet(dev)) {
-		char what[64];
-
-		snprintf(what, sizeof(what), "link type %u (ARPHRD)", dev->type);
-		interface_failed(i, 0, what, "frames of this kind are not understood");
-		return;
-	}
-	if (attach_ingress(h, i, dev, list) < 0 || attach_egress(h, i) < 0) {
-		interface_detach(h, i);
-		return;
-	}
-	if (i->lost)
-		log_warning("interface '%s': somebody had detached a hook, it is attached again",
-			    i->name);
-	i->lost = false;
-	i->view.attached = true;
-	ifstats_attach(h->options.ifstats, i->name,
-		       dev->ifindex); /* without memory: without them */
-	i->failure[0] = '\0';
-	if (h->options.ingress == HOOK_MODE_OFF)
-		log_info("interface '%s': ingress off, egress %s", i->name,
-			 hook_kind_name(i->view.egress));
-	else
-		log_info("interface '%s': ingress %s (%s), egress %s", i->name,
-			 hook_kind_name(i->view.ingress), i->reason,
-			 h->options.egress == HOOK_MODE_OFF ? "off"
-							    : hook_kind_name(i->view.egress));
-}
-
-/* Detaches what is no longer where it was: the interface is gone or another one, or somebody detached a hook. */
-static void interface_check(const struct hooks *h, struct interface *i, const struct netdev *dev)
-{
-	if (!i->view.attached)
-		return;
-	if (!dev || dev->ifindex != i->view.ifindex)
-		log_message(i->named ? LOG_WARNING : LOG_INFO, "interface '%s' is gone", i->name);
-	else if ((h->options.ingress != HOOK_MODE_OFF && !hook_alive(&i->ingress)) ||
-		 (h->options.egress != HOOK_MODE_OFF && !hook_alive(&i->egress)))
-		i->lost = true;
-	else
-		return;
-	interface_detach(h, i);
-}
-
-static int add_matching(struct hooks *h, const struct netdev_list *list)
-{
-	const char *pattern;
-	int r;
-
-	for (size_t p = 0; p < h->options.interface_count; p++) {
-		pattern = h->options.interfaces[p];
-		r = is_glob(pattern) ? 0 : interface_add(h, pattern, true);
-		for (size_t i = 0; r == 0 && is_glob(pattern) && i < list->count; i++)
-			if (fnmatch(pattern, list->devices[i].name, 0) == 0)
-				r = interface_add(h, list->devices[i].name, false);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool matches_glob(const struct hooks *h, const char *name)
-{
-	for (size_t p = 0; p < h->options.interface_count; p++)
-		if (is_glob(h->options.interfaces[p]) &&
-		    fnmatch(h->options.interfaces[p], name, 0) == 0)
-			return true;
-	return false;
-}
-
-/* Hooks stay with an interface that gets another name; if a glob matches that too, so does metering. */
-static void follow_renames(struct hooks *h, const struct netdev_list *list)
-{
-	for (size_t n = 0; n < h->count; n++) {
-		struct interface *i = h->interfaces[n];
-		const struct netdev *dev = netdev_list_find_index(list, i->view.ifindex);
-
-		if (i->named || !i->view.attached || !dev || !strcmp(dev->name, i->name) ||
-		    !matches_glob(h, dev->name) || interface_find(h, dev->name))
-			continue;
-		log_info("interface '%s' is now '%s'", i->name, dev->name);
-		snprintf(i->name, sizeof(i->name), "%s", dev->name);
-	}
-}
-
-static void remove_gone(struct hooks *h, const struct netdev_list *list)
-{
-	const struct netdev *dev;
-	struct interface *i;
-
-	for (size_t n = h->count; n-- > 0;) {
-		i = h->interfaces[n];
-		dev = netdev_list_find(list, i->name);
-		interface_check(h, i, dev);
-		if (dev)
-			continue;
-		i->view.ifindex = 0;
-		if (i->named) {
-			interface_failed(i, 0, "no such interface", "`ip link` lists them");
-		} else {
-			interface_free(i);
-			h->interfaces[n] = h->interfaces[--h->count];
-		}
-	}
-}
-
-/* Brings what is attached in line with what exists; detaches first, since a name may have moved on. */
-static int sync_interfaces(struct hooks *h)
-{
-	_cleanup_(netdev_list_clear) struct netdev_list list = {0};
-	const struct netdev *dev;
-	int r = netdev_list_get(&list);
-
-	if (r == 0) {
-		follow_renames(h, &list);
-		r = add_matching(h, &list);
-	}
-	if (r < 0)
+	h->list_due = true;
+	if (r != -EINTR)
 		return log_errno(LOG_ERR, r, "cannot list the interfaces");
-	remove_gone(h, &list);
-	for (size_t n = 0; n < h->count; n++) {
-		dev = netdev_list_find(&list, h->interfaces[n]->name);
-		if (dev && !h->interfaces[n]->view.attached)
-			interface_attach(h, h->interfaces[n], dev, &list);
-	}
-	ifstats_settle(h->options.ifstats); /* failing that, with the next sample */
+	log_warning(
+		"interfaces come and go so fast that %d lists of them were all interrupted: what "
+		"is missing is found later",
+		NETDEV_DUMP_TRIES);
 	return 0;
 }
 
-static int on_monitor(void *userdata, _unused_ uint32_t events)
+static void read_monitor(struct hooks *h)
 {
-	struct hooks *h = userdata;
+	int r = netdev_monitor_read(h->monitor, MONITOR_BATCH, on_message, h);
 
-	netdev_monitor_clear(h->monitor);
-	sync_interfaces(h);
-	return 0;
+	if (r < 0)
+		h->list_due = true; /* ENOBUFS: messages got lost; others: read them from a list */
 }
 
-static int on_timer(void *userdata, _unused_ uint32_t events)
-{
-	struct hooks *h = userdata;
-
-	sync_interfaces(h);
-	ifstats_read(h->options.ifstats); /* what will be known of those that go */
-	return 0;
-}
-
-static int watch_interfaces(struct hooks *h)
-{
-	int r;
-
-	h->monitor = netdev_monitor_open();
-	if (h->monitor < 0)
-		return log_errno(LOG_ERR, h->monitor, "cannot watch the interfaces");
-	r = loop_add_fd(h->options.loop, h->monitor, EPOLLIN, on_monitor, h, &h->monitor_source) ?:
-	    loop_add_timer(h->options.loop, on_timer, h, &h->timer) ?:
-	    loop_set_timer(h->timer, RETRY_NS, RETRY_NS);
-	return r < 0 ? log_errno(LOG_ERR, r, "cannot watch the interfaces") : 0;
-}
+/* --- What the thread tells. */
 
 static bool any_attached(const struct hooks *h)
 {
-	for (size_t i = 0; i < h->count; i++)
-		if (h->interfaces[i]->view.attached)
+	const struct target *t;
+	const struct interface *i;
+
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
+		i = t->data;
+		if (i && i->view.attached)
 			return true;
+	}
 	return false;
 }
 
 static bool any_named(const struct hooks *h)
 {
 	for (size_t i = 0; i < h->options.interface_count; i++)
-		if (!is_glob(h->options.interfaces[i]))
+		if (!selection_is_glob(h->options.interfaces[i]))
 			return true;
 	return false;
 }
 
+static struct snapshot *make_snapshot(const struct hooks *h)
+{
+	size_t count = selection_count(h->selection);
+	_cleanup_(snapshot_freep) struct snapshot *s =
+		calloc(1, sizeof(*s) + count * sizeof(struct hooks_interface));
+	const struct interface *i;
+
+	if (!s || ifstats_copy(&s->ifstats, &h->ifstats) < 0)
+		return NULL;
+	for (size_t n = 0; n < count; n++) {
+		i = selection_get(h->selection, n)->data;
+		if (i)
+			s->interfaces[s->count++] = i->view;
+	}
+	return TAKE_PTR(s);
+}
+
+static void wake(int event)
+{
+	const uint64_t one = 1;
+
+	(void)!write(event, &one, sizeof(one)); /* full: it is readable already */
+}
+
+/* Without memory the loop goes on with what it has, unless it waits for this. */
+static void tell(struct hooks *h, bool detached)
+{
+	struct snapshot *s = make_snapshot(h);
+
+	if (!s && (!h->tried_told || detached))
+		s = calloc(1, sizeof(*s));
+	if (!s)
+		return;
+	s->tried = h->tried_told = h->tried;
+	s->result = h->result;
+	s->detached = detached;
+	snapshot_free(atomic_exchange(&h->next, s));
+	wake(h->told);
+	h->changed = false;
+	h->told_this_second = true;
+}
+
+static void drain_event(int fd)
+{
+	uint64_t count;
+
+	(void)!read(fd, &count, sizeof(count));
+}
+
+/* In the loop's thread. */
+static int on_told(void *userdata, _unused_ uint32_t events)
+{
+	struct hooks *h = userdata;
+	struct snapshot *s;
+
+	drain_event(h->told);
+	s = atomic_exchange(&h->next, NULL);
+	if (!s)
+		return 0;
+	snapshot_free(h->current);
+	h->current = s;
+	if (s->tried && !h->told_tried && !h->stopping) {
+		h->told_tried = true;
+		h->options.tried(h->options.userdata, s->result);
+	}
+	if (s->detached)
+		h->options.detached(h->options.userdata);
+	return 0;
+}
+
+/* --- What the thread does. */
+
+static size_t count_short(const struct hooks *h)
+{
+	const struct target *t;
+	const struct interface *i;
+	size_t count = 0;
+
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
+		i = t->data;
+		count += i && i->short_of_descriptors;
+	}
+	return count;
+}
+
+/* One line for all of them, when it becomes another number. */
+static void report_descriptors(struct hooks *h)
+{
+	const struct descriptors *d = &h->context.descriptors;
+	size_t count = count_short(h), all = selection_count(h->selection);
+	uint64_t needed = descriptors_needed(d, all * interface_descriptors(&h->context));
+
+	if (count && count != h->short_reported)
+		log_error(
+			"%zu of %zu interfaces are not metered for want of file descriptors: %llu are needed "
+			"for all of them, the limit is %llu: raise it (LimitNOFILE= of the service, "
+			"`ulimit -n`)",
+			count, all, (unsigned long long)needed, (unsigned long long)d->limit);
+	h->short_reported = count;
+}
+
+static void end_first_round(struct hooks *h)
+{
+	struct target *t;
+
+	h->tried = true;
+	h->result = !any_attached(h) && any_named(h) ? -ENODEV : 0;
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
+		if (t->named && !t->ifindex)
+			say_missing(h, t);
+	tell(h, false);
+}
+
+static void try_next(struct hooks *h)
+{
+	struct interface *i = h->first;
+	const struct netdev *dev;
+
+	if (i) {
+		dequeue(h, i);
+		dev = selection_device(h->selection, i->view.ifindex);
+		if (dev)
+			interface_attach(i, &h->context, dev, clock_ns(CLOCK_MONOTONIC));
+		h->changed = true;
+	}
+	if (h->first)
+		return;
+	if (i)
+		report_descriptors(h);
+	if (!h->tried)
+		end_first_round(h);
+}
+
+static void look_after(struct hooks *h, struct target *t, uint64_t now_ns)
+{
+	struct interface *i = interface_of(t);
+	bool attached;
+
+	if (!i || !t->ifindex)
+		return;
+	attached = i->view.attached;
+	if (interface_check(i, &h->context, now_ns))
+		enqueue(h, i);
+	h->changed |= attached != i->view.attached;
+}
+
+static void on_tick(struct hooks *h)
+{
+	unsigned int slice = h->tick % ROUND_TICKS;
+	size_t count = selection_count(h->selection);
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	h->told_this_second = false;
+	for (size_t n = count * slice / ROUND_TICKS; n < count * (slice + 1) / ROUND_TICKS; n++)
+		look_after(h, selection_get(h->selection, n), now_ns);
+	h->tick++;
+	if (h->list_due || h->tick % LIST_TICKS == 0)
+		list_interfaces(h);
+	if (h->tick % ROUND_TICKS == 0) {
+		ifstats_read(&h->ifstats); /* what will be known of those that go */
+		h->changed = true;
+	}
+}
+
+static void on_rescan(struct hooks *h)
+{
+	const struct target *t;
+	struct interface *i;
+
+	list_interfaces(h);
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
+		i = t->data;
+		if (!i || !t->ifindex)
+			continue;
+		backoff_reset(&i->retry);
+		if (interface_check(i, &h->context, 0))
+			enqueue(h, i);
+	}
+}
+
+static void wait_and_handle(struct hooks *h)
+{
+	enum {
+		WAKE,
+		TIMER,
+		MONITOR
+	};
+	struct pollfd fds[] = {
+		[WAKE] = {.fd = h->wake, .events = POLLIN},
+		[TIMER] = {.fd = h->timer, .events = POLLIN},
+		[MONITOR] = {.fd = h->monitor, .events = POLLIN},
+	};
+
+	if (poll(fds, ARRAY_SIZE(fds), h->first ? 0 : -1) < 0)
+		return;
+	if (fds[WAKE].revents)
+		drain_event(h->wake);
+	if (fds[MONITOR].revents)
+		read_monitor(h);
+	if (fds[TIMER].revents) {
+		drain_event(h->timer);
+		on_tick(h);
+	}
+	if (atomic_exchange(&h->rescan, false))
+		on_rescan(h);
+}
+
+static void detach_all(struct hooks *h)
+{
+	const struct target *t;
+
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
+		if (t->data)
+			interface_detach(t->data, &h->context);
+}
+
+static void *hooks_thread(void *userdata)
+{
+	struct hooks *h = userdata;
+	int r;
+
+	pthread_setname_np(pthread_self(), "flowtally-hooks");
+	r = list_interfaces(h);
+	if (r < 0) {
+		h->tried = true;
+		h->result = r;
+		tell(h, false);
+	} else if (!h->first) {
+		end_first_round(h);
+	}
+	while (!atomic_load(&h->stop)) {
+		wait_and_handle(h);
+		if (!atomic_load(&h->stop) && r == 0)
+			try_next(h);
+		if (h->changed && h->tried && !h->told_this_second)
+			tell(h, false);
+	}
+	detach_all(h);
+	tell(h, true);
+	return NULL;
+}
+
+/* Signals are the loop's business. */
+static int start_thread(struct hooks *h)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&h->thread, NULL, hooks_thread, h);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	h->running = r == 0;
+	return -r;
+}
+
+static int open_fds(struct hooks *h)
+{
+	const struct itimerspec timer = {.it_value.tv_sec = 1, .it_interval.tv_sec = 1};
+
+	h->monitor = netdev_monitor_open();
+	if (h->monitor < 0)
+		return h->monitor;
+	h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	h->told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (h->wake < 0 || h->told < 0 || h->timer < 0 ||
+	    timerfd_settime(h->timer, 0, &timer, NULL) < 0)
+		return -errno;
+	return loop_add_fd(h->options.loop, h->told, EPOLLIN, on_told, h, &h->source);
+}
+
 int hooks_new(struct hooks **ret, const struct hooks_options *options)
 {
+	static const struct selection_events events = {
+		.found = on_found, .changed = on_changed, .lost = on_lost};
 	_cleanup_(hooks_freep) struct hooks *h = calloc(1, sizeof(*h));
 	int r;
 
 	if (!h)
-		return -ENOMEM;
+		return log_errno(LOG_ERR, ENOMEM, "cannot watch the interfaces");
 	h->options = *options;
-	h->monitor = -1;
-	r = watch_interfaces(h) ?: sync_interfaces(h);
+	h->monitor = h->timer = h->wake = h->told = -1;
+	r = selection_new(&h->selection, options->interfaces, options->interface_count, &events, h)
+		    ?: open_fds(h);
 	if (r < 0)
-		return r;
-	if (!any_attached(h) && any_named(h))
-		return -ENODEV; /* each has been logged with its reason */
+		return log_errno(LOG_ERR, r, "cannot watch the interfaces");
+	h->context = (struct interface_context){
+		.datapath = options->datapath,
+		.ingress = options->ingress,
+		.egress = options->egress,
+		.ifstats = &h->ifstats,
+		.selection = h->selection,
+	};
+	descriptors_init(&h->context.descriptors);
+	r = start_thread(h);
+	if (r < 0)
+		return log_errno(LOG_ERR, r, "cannot start the thread of the interfaces");
 	*ret = TAKE_PTR(h);
 	return 0;
 }
 
-int hooks_rescan(struct hooks *h)
+void hooks_rescan(struct hooks *h)
 {
-	return sync_interfaces(h);
+	atomic_store(&h->rescan, true);
+	wake(h->wake);
+}
+
+void hooks_stop(struct hooks *h)
+{
+	h->stopping = true;
+	atomic_store(&h->stop, true);
+	wake(h->wake);
 }
 
 struct hooks *hooks_free(struct hooks *h)
 {
+	struct target *t;
+
 	if (!h)
 		return NULL;
-	loop_source_free(h->monitor_source);
-	loop_source_free(h->timer);
+	if (h->running) {
+		hooks_stop(h);
+		pthread_join(h->thread, NULL);
+	}
+	loop_source_free(h->source);
+	for (size_t n = 0; h->selection && (t = selection_get(h->selection, n)); n++)
+		free(t->data);
+	selection_free(h->selection);
+	ifstats_clear(&h->ifstats);
+	snapshot_free(h->current);
+	snapshot_free(h->next);
 	closep(&h->monitor);
-	for (size_t i = 0; i < h->count; i++)
-		interface_free(h->interfaces[i]);
-	free(h->interfaces);
+	closep(&h->timer);
+	closep(&h->wake);
+	closep(&h->told);
 	free(h);
 	return NULL;
 }
 
 const struct hooks_interface *hooks_get(const struct hooks *h, size_t index)
 {
-	return index < h->count ? &h->interfaces[index]->view : NULL;
+	return h->current && index < h->current->count ? &h->current->interfaces[index] : NULL;
+}
+
+struct ifstats *hooks_ifstats(const struct hooks *h)
+{
+	return h && h->current ? &h->current->ifstats : NULL;
 }

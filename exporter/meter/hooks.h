@@ -3,8 +3,14 @@
 /*
  * Interfaces and their hooks: chooses XDP, tcx or clsact for each, attaches, notices what comes, goes
  * or was detached by others, and says what it did and why.  Never replaces a foreign program.
+ *
+ * The kernel takes 10 to 30 ms to attach or detach a tcx link (an RCU grace period, under the lock of all
+ * interfaces), so all of that is done by a thread of its own, which owns the interfaces, their hooks and the kernel's
+ * counters of them.  It hands over copies, and shares nothing else with the loop's thread.
  */
+#include <net/if.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
 
@@ -22,12 +28,20 @@ enum hook_mode {
 struct hooks_options {
 	struct datapath *datapath;
 	struct loop *loop;
-	struct ifstats *
-		ifstats; /* told of what is attached and detached, and read now and then; must stay */
 	const char *const *interfaces; /* names and globs (fnmatch(3)); must stay */
 	size_t interface_count;
 	enum hook_mode ingress;
 	enum hook_mode egress; /* HOOK_MODE_XDP does not exist here */
+
+	/*
+	 * Once, in the loop's thread, when every interface has been tried.  0; -ENODEV: not one could be attached though
+	 * one was named (globs alone may match nothing yet), each was logged with its reason; other -errno, logged: the
+	 * interfaces cannot be listed.  Not called after hooks_stop().
+	 */
+	void (*tried)(void *userdata, int result);
+	/* In the loop's thread, after hooks_stop(), when nothing is attached any more. */
+	void (*detached)(void *userdata);
+	void *userdata;
 };
 
 enum hook_kind {
@@ -37,29 +51,52 @@ enum hook_kind {
 	HOOK_CLSACT, /* filter with a stub that ends with the process */
 };
 
+#define HOOKS_NAME_MAX	 128 /* an alternative name may be as long */
+#define HOOKS_REASON_MAX 384
+
+#define HOOKS_OBSTACLE_MAX 128
+
 struct hooks_interface {
-	const char *name;
-	uint32_t ifindex; /* 0: does not exist */
+	char name[HOOKS_NAME_MAX]; /* by which it is metered, maybe an alternative one */
+	char device[IFNAMSIZ];	   /* its own */
+	uint32_t ifindex;	   /* 0: does not exist */
 	enum hook_kind ingress;
 	enum hook_kind egress;
-	const char *reason; /* why this ingress hook, or why none of them */
-	bool attached;
+	bool attached; /* all hooks that are wanted are there; what is there meters in any case */
+	char reason[HOOKS_REASON_MAX]; /* attached: why this ingress hook; else why one is missing */
+	/* What may keep packets from a hook that is there (obstacle.h); empty: nothing is known to. */
+	char obstacles[_DIRECTION_MAX][HOOKS_OBSTACLE_MAX];
 };
 
-/*
- * Attaches to every interface that matches; logs each decision and each failure.  -ENODEV when not one
- * interface could be attached though one was named (globs alone may match nothing yet).
- */
+/* Starts the thread, which begins to attach to every interface that matches and logs each decision.  -errno, logged. */
 int hooks_new(struct hooks **ret, const struct hooks_options *options);
 
-/* Looks at once for interfaces and hooks that came or went.  -errno (logged) when they cannot be listed. */
-int hooks_rescan(struct hooks *hooks);
+/* Looks at once for interfaces and hooks that came or went, and tries again what failed.  Does not wait for it. */
+void hooks_rescan(struct hooks *hooks);
 
-/* Detaches everything; to `ifstats` it all stays attached, for a last ifstats_read(). */
+/*
+ * Detaches everything, without waiting for it: the loop goes on, so that what is still counted is drained; detached()
+ * says when it is done.  What the thread is doing for one interface it ends first.
+ */
+void hooks_stop(struct hooks *hooks);
+
+/* Waits for the thread, which detaches everything if hooks_stop() was not called before. */
 struct hooks *hooks_free(struct hooks *hooks);
 DEFINE_CLEANUP(struct hooks *, hooks_free)
 
-/* Interfaces that are or should be attached, in no order; NULL past the last. */
+/*
+ * Interfaces that are or should be attached, in no order; NULL past the last.  As they were when the loop was last told,
+ * a second late at most; stays until the loop runs again.
+ */
 const struct hooks_interface *hooks_get(const struct hooks *hooks, size_t index);
+
+/* At least one hook of it is there. */
+bool hooks_interface_meters(const struct hooks_interface *interface);
+
+/*
+ * The kernel's counters of the interfaces, for which the same holds; a sample is taken every 5 seconds, and a last one
+ * before detached().  The caller may write to it.
+ */
+struct ifstats *hooks_ifstats(const struct hooks *hooks);
 
 const char *hook_kind_name(enum hook_kind kind);

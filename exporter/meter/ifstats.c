@@ -21,6 +21,7 @@ static const struct {
 struct samples {
 	struct ifstats_sample *all;
 	size_t count;
+	size_t room;
 };
 
 static void samples_clear(struct samples *s)
@@ -156,6 +157,19 @@ void ifstats_account(struct ifstats_interface *i, const struct ifstats_sample *s
 	i->sampled = true;
 }
 
+int ifstats_copy(struct ifstats *ret, const struct ifstats *s)
+{
+	struct ifstats copy = {.count = s->count, .read_ns = s->read_ns};
+
+	copy.interfaces = calloc(MAX(s->count, 1u), sizeof(*copy.interfaces));
+	if (!copy.interfaces)
+		return -ENOMEM;
+	for (size_t n = 0; n < s->count; n++)
+		copy.interfaces[n] = s->interfaces[n];
+	*ret = copy;
+	return 0;
+}
+
 void ifstats_clear(struct ifstats *s)
 {
 	free(s->interfaces);
@@ -199,6 +213,95 @@ static void fold_gone(struct ifstats *s)
 	s->count = kept;
 }
 
+static void restart_samples(void *userdata)
+{
+	struct samples *s = userdata;
+
+	s->count = 0;
+}
+
+static int on_link(const struct nlmsghdr *message, void *data)
+{
+	struct samples *s = data;
+	struct ifstats_sample sample, *grown;
+	size_t room = MAX(2 * s->room, 16u);
+
+	if (!ifstats_parse_link(message, &sample))
+		return MNL_CB_OK;
+	if (s->count == s->room) {
+		grown = reallocarray(s->all, room, sizeof(*grown));
+		if (!grown)
+			return MNL_CB_ERROR;
+		s->all = grown;
+		s->room = room;
+	}
+	s->all[s->count++] = sample;
+	return MNL_CB_OK;
+}
+
+static int compare_samples(const void *a, const void *b)
+{
+	const struct ifstats_sample *one = a, *other = b;
+
+	return (one->ifindex > other->ifindex) - (one->ifindex < other->ifindex);
+}
+
+/* In samples that are in order. */
+static struct ifstats_sample *find_sample(const struct samples *s, uint32_t ifindex)
+{
+	const struct ifstats_sample key = {.ifindex = ifindex};
+
+	return s->count ? bsearch(&key, s->all, s->count, sizeof(key), compare_samples) : NULL;
+}
+
+static int on_qdisc(const struct nlmsghdr *message, void *data)
+{
+	struct ifstats_sample *sample;
+	struct ifstats_qdisc qdisc;
+	uint32_t ifindex;
+	bool ingress;
+
+	if (!ifstats_parse_qdisc(message, &ifindex, &ingress, &qdisc))
+		return MNL_CB_OK;
+	sample = find_sample(data, ifindex);
+	if (sample)
+		*(ingress ? &sample->ingress : &sample->root) = qdisc;
+	return MNL_CB_OK;
+}
+
+/* Without a qdisc in that place the kernel says -ENOENT, and the sample has none. */
+static int read_qdisc(struct samples *samples, uint32_t ifindex, uint32_t parent)
+{
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct tcmsg *tc = mnl_nlmsg_put_extra_header(request, sizeof(*tc));
+	int r;
+
+	request->nlmsg_type = RTM_GETQDISC;
+	tc->tcm_ifindex = (int)ifindex;
+	tc->tcm_parent = parent;
+	r = netdev_get(request, on_qdisc, samples);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* One interface's sample, by three questions. */
+static void read_one(struct ifstats_interface *i)
+{
+	_cleanup_(samples_clear) struct samples samples = {0};
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
+
+	request->nlmsg_type = RTM_GETLINK;
+	info->ifi_index = (int)i->ifindex;
+	if (netdev_get(request, on_link, &samples) < 0 || samples.count != 1)
+		return;
+	/* A qdisc that is there and not in the sample would be a new one in the next. */
+	if (read_qdisc(&samples, i->ifindex, TC_H_ROOT) == 0 &&
+	    read_qdisc(&samples, i->ifindex, TC_H_INGRESS) == 0)
+		ifstats_account(i, &samples.all[0]);
+}
+
 int ifstats_attach(struct ifstats *s, const char *name, uint32_t ifindex)
 {
 	struct ifstats_interface *i = find(s, ifindex), *grown;
@@ -214,9 +317,8 @@ int ifstats_attach(struct ifstats *s, const char *name, uint32_t ifindex)
 		snprintf(i->name, sizeof(i->name), "%s", name);
 	}
 	i->attached = true;
-	i->sampled &= i->leaving; /* away for so short a time that it goes on */
-	i->leaving = false;
-	s->due = true;
+	i->sampled = false;
+	read_one(i);
 	return 0;
 }
 
@@ -226,75 +328,38 @@ void ifstats_detach(struct ifstats *s, uint32_t ifindex)
 
 	if (!i || !i->attached)
 		return;
+	read_one(i);
 	i->attached = false;
-	i->leaving = true;
-	s->due = true;
-}
-
-static int on_link(const struct nlmsghdr *message, void *data)
-{
-	struct samples *s = data;
-	struct ifstats_sample sample, *grown;
-
-	if (!ifstats_parse_link(message, &sample))
-		return MNL_CB_OK;
-	grown = reallocarray(s->all, s->count + 1, sizeof(*grown));
-	if (!grown)
-		return MNL_CB_ERROR;
-	s->all = grown;
-	grown[s->count++] = sample;
-	return MNL_CB_OK;
-}
-
-static int on_qdisc(const struct nlmsghdr *message, void *data)
-{
-	struct samples *s = data;
-	struct ifstats_qdisc qdisc;
-	uint32_t ifindex;
-	bool ingress;
-
-	if (!ifstats_parse_qdisc(message, &ifindex, &ingress, &qdisc))
-		return MNL_CB_OK;
-	for (size_t n = 0; n < s->count; n++) {
-		struct ifstats_sample *sample = &s->all[n];
-
-		if (sample->ifindex == ifindex)
-			*(ingress ? &sample->ingress : &sample->root) = qdisc;
-	}
-	return MNL_CB_OK;
 }
 
 int ifstats_read(struct ifstats *s)
 {
 	_cleanup_(samples_clear) struct samples samples = {0};
-	struct ifstats_interface *i;
+	const struct ifstats_sample *sample;
 	char buffer[256];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
 	int r;
 
 	request->nlmsg_type = RTM_GETLINK;
 	mnl_nlmsg_put_extra_header(request, sizeof(struct ifinfomsg));
-	r = netdev_dump(request, on_link, &samples);
-	if (r < 0)
+	r = netdev_dump(request, on_link, restart_samples, &samples);
+	if (r < 0 && r != -EINTR) /* what was interrupted is true, if not all */
 		return r;
+	if (samples.count)
+		qsort(samples.all, samples.count, sizeof(samples.all[0]), compare_samples);
 	request = mnl_nlmsg_put_header(buffer);
 	request->nlmsg_type = RTM_GETQDISC;
 	mnl_nlmsg_put_extra_header(request, sizeof(struct tcmsg));
-	r = netdev_dump(request, on_qdisc, &samples);
+	r = netdev_dump(request, on_qdisc, NULL, &samples);
 	if (r < 0)
 		return r;
-	for (size_t n = 0; n < samples.count; n++) {
-		i = find(s, samples.all[n].ifindex);
-		if (i && (i->attached || i->leaving))
-			ifstats_account(i, &samples.all[n]);
+	for (size_t n = 0; n < s->count; n++) {
+		if (!s->interfaces[n].attached)
+			continue;
+		sample = find_sample(&samples, s->interfaces[n].ifindex);
+		if (sample)
+			ifstats_account(&s->interfaces[n], sample);
 	}
-	for (size_t n = 0; n < s->count; n++)
-		s->interfaces[n].leaving = false;
-	s->due = false;
+	s->read_ns = clock_ns(CLOCK_MONOTONIC);
 	return 0;
-}
-
-int ifstats_settle(struct ifstats *s)
-{
-	return s->due ? ifstats_read(s) : 0;
 }

@@ -58,7 +58,6 @@ struct ifstats_interface {
 	char name[IFNAMSIZ]; /* the last known */
 	uint32_t ifindex;    /* 0: those folded together, of which there were too many */
 	bool attached;
-	bool leaving; /* detached since the last sample: one more is taken */
 	bool sampled; /* `last` is there, of this attachment */
 	uint64_t counters[_IFSTAT_MAX];
 	struct ifstats_sample last;
@@ -68,7 +67,7 @@ struct ifstats_interface {
 struct ifstats {
 	struct ifstats_interface *interfaces;
 	size_t count;
-	bool due; /* attached or detached since the last sample */
+	uint64_t read_ns; /* CLOCK_MONOTONIC of the last sample; 0: there was none */
 };
 
 /* How many interfaces that are gone are kept apart; older ones are one entry, ifindex 0 and name "gone". */
@@ -76,17 +75,20 @@ struct ifstats {
 
 void ifstats_clear(struct ifstats *stats);
 
-/* The next sample is where counting begins, or goes on from what was counted until ifstats_detach().  -ENOMEM. */
+/* -ENOMEM; then *ret is untouched. */
+int ifstats_copy(struct ifstats *ret, const struct ifstats *stats);
+
+/*
+ * Counting begins here, or goes on from here: reads the kernel's counters of this interface alone.  -ENOMEM; without an
+ * answer from the kernel the next ifstats_read() is where it begins.
+ */
 int ifstats_attach(struct ifstats *stats, const char *name, uint32_t ifindex);
 
-/* The next sample is its last; what is gone by then keeps what was last known of it. */
+/* Reads the counters of this interface for the last time; what is gone keeps what was last known of it. */
 void ifstats_detach(struct ifstats *stats, uint32_t ifindex);
 
 /* Reads two dumps from the kernel, however many interfaces there are.  -errno of netlink; counters then stay. */
 int ifstats_read(struct ifstats *stats);
-
-/* ifstats_read() if something was attached or detached: once for all that came and went together. */
-int ifstats_settle(struct ifstats *stats);
 
 const char *ifstat_name(enum ifstat stat);
 bool ifstat_is_loss(enum ifstat stat);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <net/if.h> /* before the kernel's own version of it */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/ethtool.h>
 #include <linux/if_arp.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/pkt_cls.h>
-#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <string.h>
@@ -16,9 +12,21 @@
 #include <sys/socket.h>
 #include "exporter/meter/netdev.h"
 
-static int link_attribute(const struct nlattr *attr, void *data)
+static void parse_altnames(const struct nlattr *list, struct netdev_message *ret)
 {
-	struct netdev *dev = data;
+	const struct nlattr *nested;
+
+	mnl_attr_for_each_nested(nested, list)
+	{
+		if (mnl_attr_get_type(nested) == IFLA_ALT_IFNAME &&
+		    ret->altname_count < NETDEV_ALTNAMES_MAX)
+			ret->altnames[ret->altname_count++] = mnl_attr_get_str(nested);
+	}
+}
+
+static void parse_attribute(const struct nlattr *attr, struct netdev_message *ret)
+{
+	struct netdev *dev = &ret->dev;
 	const struct nlattr *nested;
 
 	switch (mnl_attr_get_type(attr)) {
@@ -30,6 +38,12 @@ static int link_attribute(const struct nlattr *attr, void *data)
 		break;
 	case IFLA_LINK:
 		dev->link = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_MTU:
+		dev->mtu = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_PROP_LIST:
+		parse_altnames(attr, ret);
 		break;
 	case IFLA_LINKINFO:
 		mnl_attr_for_each_nested(nested,
@@ -44,26 +58,30 @@ static int link_attribute(const struct nlattr *attr, void *data)
 	default:
 		break;
 	}
-	return MNL_CB_OK;
 }
 
-static int link_message(const struct nlmsghdr *message, void *data)
+bool netdev_parse(const struct nlmsghdr *message, struct netdev_message *ret)
 {
 	const struct ifinfomsg *info = mnl_nlmsg_get_payload(message);
-	struct netdev_list *list = data;
-	struct netdev *grown;
+	struct netdev_message parsed = {.gone = message->nlmsg_type == RTM_DELLINK};
+	const struct nlattr *attr;
+	bool whole = parsed.gone;
 
-	if (message->nlmsg_type != RTM_NEWLINK)
-		return MNL_CB_OK;
-	grown = reallocarray(list->devices, list->count + 1, sizeof(*grown));
-	if (!grown)
-		return MNL_CB_ERROR;
-	list->devices = grown;
-	grown[list->count] =
-		(struct netdev){.ifindex = (uint32_t)info->ifi_index, .type = info->ifi_type};
-	mnl_attr_parse(message, sizeof(*info), link_attribute, &grown[list->count]);
-	list->count++;
-	return MNL_CB_OK;
+	if ((message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK) ||
+	    mnl_nlmsg_get_payload_len(message) < sizeof(*info) || info->ifi_family != AF_UNSPEC)
+		return false;
+	parsed.dev.ifindex = (uint32_t)info->ifi_index;
+	parsed.dev.type = info->ifi_type;
+	parsed.dev.up = info->ifi_flags & IFF_UP;
+	mnl_attr_for_each(attr, message, sizeof(*info))
+	{
+		parse_attribute(attr, &parsed);
+		whole |= mnl_attr_get_type(attr) == IFLA_MTU; /* wireless events have none */
+	}
+	if (!whole)
+		return false;
+	*ret = parsed;
+	return true;
 }
 
 static void mnl_socket_closep(struct mnl_socket **socket)
@@ -72,15 +90,31 @@ static void mnl_socket_closep(struct mnl_socket **socket)
 		mnl_socket_close(*socket);
 }
 
-int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
+/* Takes the mark of an interrupted dump away, since libmnl would end there; true: it was there. */
+static bool clear_interrupted(void *buffer, size_t size)
+{
+	struct nlmsghdr *message = buffer;
+	int left = (int)size;
+	bool interrupted = false;
+
+	for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+		interrupted |= message->nlmsg_flags & NLM_F_DUMP_INTR;
+		message->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
+	}
+	return interrupted;
+}
+
+/* Sends the request and reads the answer to its end: of a dump, or the acknowledgement. */
+static int ask(struct nlmsghdr *request, uint16_t flags, mnl_cb_t callback, void *userdata)
 {
 	_cleanup_(mnl_socket_closep) struct mnl_socket *socket =
 		mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	char buffer[32768]; /* dumps come in pieces of up to 32 KiB */
+	bool interrupted = false;
 	int r = MNL_CB_OK;
 	ssize_t n;
 
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	request->nlmsg_flags = NLM_F_REQUEST | flags;
 	request->nlmsg_seq = 1;
 	if (!socket || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
 	    mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
@@ -89,71 +123,103 @@ int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
 		n = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
 		if (n < 0)
 			return -errno;
+		interrupted |= clear_interrupted(buffer, (size_t)n);
 		r = mnl_cb_run(buffer, (size_t)n, request->nlmsg_seq, mnl_socket_get_portid(socket),
 			       callback, userdata);
 	}
-	return r < 0 ? -errno : 0;
+	if (r < 0)
+		return -errno;
+	return interrupted ? -EINTR : 0;
 }
 
-int netdev_list_get(struct netdev_list *ret)
+int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void (*restart)(void *userdata),
+		void *userdata)
 {
-	_cleanup_(netdev_list_clear) struct netdev_list list = {0};
+	int r = -EINTR;
+
+	for (int tries = 0; tries < NETDEV_DUMP_TRIES && r == -EINTR; tries++) {
+		if (restart)
+			restart(userdata);
+		r = ask(request, NLM_F_DUMP, callback, userdata);
+	}
+	return r;
+}
+
+int netdev_get(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
+{
+	return ask(request, NLM_F_ACK | NLM_F_ECHO, callback, userdata);
+}
+
+struct visitor {
+	netdev_visit visit;
+	void (*restart)(void *userdata);
+	void *userdata;
+};
+
+static int visit_message(const struct nlmsghdr *message, void *data)
+{
+	const struct visitor *visitor = data;
+	struct netdev_message parsed;
+
+	if (netdev_parse(message, &parsed))
+		visitor->visit(visitor->userdata, &parsed);
+	return MNL_CB_OK;
+}
+
+static void restart_visitor(void *userdata)
+{
+	const struct visitor *visitor = userdata;
+
+	if (visitor->restart)
+		visitor->restart(visitor->userdata);
+}
+
+int netdev_list(netdev_visit visit, void (*restart)(void *userdata), void *userdata)
+{
+	struct visitor visitor = {.visit = visit, .restart = restart, .userdata = userdata};
 	char buffer[256];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-	struct ifinfomsg *info;
-	int r;
 
 	request->nlmsg_type = RTM_GETLINK;
-	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
-	info->ifi_family = AF_UNSPEC;
-	r = netdev_dump(request, link_message, &list);
-	if (r < 0)
-		return r;
-	*ret = list;
-	list = (struct netdev_list){0};
-	return 0;
+	mnl_nlmsg_put_extra_header(request, sizeof(struct ifinfomsg)); /* AF_UNSPEC */
+	return netdev_dump(request, visit_message, restart_visitor, &visitor);
 }
 
-void netdev_list_clear(struct netdev_list *list)
-{
-	free(list->devices);
-	*list = (struct netdev_list){0};
-}
-
-const struct netdev *netdev_list_find_index(const struct netdev_list *list, uint32_t ifindex)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (list->devices[i].ifindex == ifindex)
-			return &list->devices[i];
-	return NULL;
-}
-
-const struct netdev *netdev_list_find(const struct netdev_list *list, const char *name)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (!strcmp(list->devices[i].name, name))
-			return &list->devices[i];
-	return netdev_list_find_index(list, if_nametoindex(name)); /* knows alternative names */
-}
+/* Room for the messages of some hundred interfaces that come at once; what is more gets lost, and is noticed. */
+#define MONITOR_OCTETS (1 << 20)
 
 int netdev_monitor_open(void)
 {
 	_cleanup_(closep) int fd =
 		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	const int size = MONITOR_OCTETS;
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)); /* failing that, less */
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
 
-/* What changed does not matter, nor whether some of it got lost (ENOBUFS): a full list is read after it. */
-void netdev_monitor_clear(int fd)
+int netdev_monitor_read(int fd, unsigned int max, netdev_visit visit, void *userdata)
 {
-	char buffer[8192];
+	struct visitor visitor = {.visit = visit, .userdata = userdata};
+	char buffer[32768];
+	struct sockaddr_nl from;
+	socklen_t length;
+	ssize_t n;
 
-	while (recv(fd, buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS)
-		;
+	for (; max > 0; max--) {
+		length = sizeof(from);
+		n = recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&from, &length);
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		if (from.nl_pid == 0) /* the kernel's: any process may send to a netlink socket */
+			mnl_cb_run(buffer, (size_t)n, 0, 0, visit_message, &visitor);
+	}
+	return 1;
 }
 
 bool netdev_is_ethernet(const struct netdev *dev)
@@ -205,54 +271,4 @@ bool netdev_strips_vlan(const char *name)
 	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
 
 	return ethtool(name, &flags) == 0 && (flags.data & ETH_FLAG_RXVLAN);
-}
-
-struct filter_search {
-	uint32_t handle;
-	bool found;
-	char *name;
-	size_t size;
-};
-
-static int filter_message(const struct nlmsghdr *message, void *data)
-{
-	const struct tcmsg *tc = mnl_nlmsg_get_payload(message);
-	struct filter_search *search = data;
-	const struct nlattr *attr, *option;
-
-	if (message->nlmsg_type != RTM_NEWTFILTER || tc->tcm_handle != search->handle)
-		return MNL_CB_OK;
-	mnl_attr_for_each(attr, message, sizeof(*tc))
-	{
-		if (mnl_attr_get_type(attr) != TCA_OPTIONS)
-			continue;
-		mnl_attr_for_each_nested(option,
-					 attr) if (mnl_attr_get_type(option) == TCA_BPF_NAME)
-		{
-			snprintf(search->name, search->size, "%s", mnl_attr_get_str(option));
-			search->found = true;
-		}
-	}
-	return MNL_CB_OK;
-}
-
-int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
-			   char *ret, size_t size)
-{
-	struct filter_search search = {.handle = handle, .name = ret, .size = size};
-	char buffer[256];
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-	struct tcmsg *tc;
-	int r;
-
-	request->nlmsg_type = RTM_GETTFILTER;
-	tc = mnl_nlmsg_put_extra_header(request, sizeof(*tc));
-	tc->tcm_family = AF_UNSPEC;
-	tc->tcm_ifindex = (int)ifindex;
-	tc->tcm_parent = parent;
-	tc->tcm_info = TC_H_MAKE((uint32_t)priority << 16, htons(ETH_P_ALL));
-	r = netdev_dump(request, filter_message, &search);
-	if (r < 0)
-		return r;
-	return search.found ? 0 : -ENOENT;
 }

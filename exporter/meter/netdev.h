@@ -12,30 +12,56 @@ struct netdev {
 	uint32_t ifindex;
 	uint32_t master;   /* ifindex of the bridge, bond, ... it belongs to; 0: none */
 	uint32_t link;	   /* ifindex of the interface below (VLAN, veth peer, ...); 0: none */
-	uint16_t type;	   /* ARPHRD_* */
-	char kind[16];	   /* "veth", "vlan", "bridge", ...; empty for physical ones */
+	uint32_t mtu;	   /* octets */
 	uint32_t xdp_prog; /* id of the XDP program attached; 0: none */
+	uint16_t type;	   /* ARPHRD_* */
+	bool up;	   /* IFF_UP: somebody wants it to work */
+	char kind[16];	   /* "veth", "vlan", "bridge", ...; empty for physical ones */
 };
 
-struct netdev_list {
-	struct netdev *devices;
-	size_t count;
+#define NETDEV_ALTNAMES_MAX 16
+
+/* One RTM_NEWLINK or RTM_DELLINK.  The alternative names (up to ALTIFNAMSIZ octets) point into the message. */
+struct netdev_message {
+	struct netdev dev;
+	bool gone; /* RTM_DELLINK: only dev.ifindex is of use */
+	const char *altnames[NETDEV_ALTNAMES_MAX];
+	size_t altname_count;
 };
 
-/* All interfaces.  -errno of netlink. */
-int netdev_list_get(struct netdev_list *ret);
-void netdev_list_clear(struct netdev_list *list);
+/*
+ * False for other messages, for those of a bridge about its ports (AF_BRIDGE), whose RTM_DELLINK is not the end of an
+ * interface, and for those that hold a part of the attributes (wireless events).
+ */
+bool netdev_parse(const struct nlmsghdr *message, struct netdev_message *ret);
 
-/* NULL: not in it.  By a name that may be an alternative one. */
-const struct netdev *netdev_list_find(const struct netdev_list *list, const char *name);
-const struct netdev *netdev_list_find_index(const struct netdev_list *list, uint32_t ifindex);
+typedef void (*netdev_visit)(void *userdata, const struct netdev_message *message);
 
-/* Sends the request, a dump, and gives every message of the answer to `callback`.  -errno. */
-int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
+/* How often a dump is asked for that the kernel says was interrupted by a change (NLM_F_DUMP_INTR). */
+#define NETDEV_DUMP_TRIES 8
 
-/* A socket that is readable when interfaces come, go or change; netdev_monitor_clear() empties it. */
+/*
+ * Sends the request, a dump, and gives every message of the answer to `callback`.  A dump that a change interrupted is
+ * asked for again; `restart` (NULL: nothing to do) comes before each try.  -EINTR: each was interrupted; the callback
+ * has then seen all of the last one, in which something may be missing or twice.  Other -errno.
+ */
+int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void (*restart)(void *userdata),
+		void *userdata);
+
+/* The same for one object, whose message the kernel sends to all who watch too (NLM_F_ECHO).  -errno, of its answer too. */
+int netdev_get(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
+
+/* All interfaces, by netdev_dump(), for which the same holds. */
+int netdev_list(netdev_visit visit, void (*restart)(void *userdata), void *userdata);
+
+/* A non-blocking socket that gets a message for each interface that comes, goes or changes. */
 int netdev_monitor_open(void);
-void netdev_monitor_clear(int fd);
+
+/*
+ * Reads up to `max` datagrams of the monitor.  1: there may be more; 0: it is empty; -ENOBUFS: messages got lost, so
+ * that a list is needed; other -errno.
+ */
+int netdev_monitor_read(int fd, unsigned int max, netdev_visit visit, void *userdata);
 
 /* Frames begin with an Ethernet header / with the network header; false for both: a link layer that is not known. */
 bool netdev_is_ethernet(const struct netdev *dev);
@@ -46,7 +72,3 @@ int netdev_driver(const char *name, char *ret, size_t size);
 
 /* The NIC takes VLAN tags out of received frames (rx-vlan-offload). */
 bool netdev_strips_vlan(const char *name);
-
-/* The name of the bpf filter with that parent, priority and handle; -ENOENT where there is none. */
-int netdev_bpf_filter_name(uint32_t ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
-			   char *ret, size_t size);

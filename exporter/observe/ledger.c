@@ -480,7 +480,7 @@ int ledger_print_json(const struct ledger *l, FILE *file)
 	if (l->drops_traced)
 		json_object_set_new(root, "drops", json_drops(l));
 	if (l->ifstats)
-		json_object_set_new(root, "interfaces", interfaces_json(l->ifstats));
+		json_object_set_new(root, "interfaces", interfaces_json(l->ifstats, l->sight));
 	json_object_set_new(root, "collectors", json_collectors(l));
 	json_object_set_new(root, "balanced", json_boolean(ledger_balanced(l)));
 	json_dumpf(root, file, JSON_COMPACT);

@@ -53,6 +53,7 @@ struct ledger {
 	struct drop_reasons *drop_names;	   /* for those */
 	struct exports *exports;		   /* NULL: no collectors */
 	const struct ifstats *ifstats;		   /* beside all that; NULL: no interfaces */
+	const struct sight *sight; /* what the hooks saw of each of them; NULL: not known */
 };
 
 /* Reads what kernel and drain know; `final`: what is still in a bank cannot be read any more. */

@@ -44,15 +44,15 @@ def one_vlan(text, *values):
 
 
 class Nfcapd:
-    """nfcapd on a port of 127.0.0.1 in one namespace of a sandbox."""
+    """nfcapd on a port of an address in one namespace of a sandbox."""
 
-    def __init__(self, box, role, directory, port=9995):
+    def __init__(self, box, role, directory, port=9995, address='127.0.0.1'):
         self.box, self.role, self.port = box, role, port
         self.directory = Path(directory) / f'nfcapd-{port}'
         self.directory.mkdir()
         self.log_path = self.directory.with_suffix('.log')
         with open(self.log_path, 'wb') as log:
-            self.process = box.start(role, 'nfcapd', '-w', self.directory, '-p', port, '-b', '127.0.0.1', '-t', 3600,
+            self.process = box.start(role, 'nfcapd', '-w', self.directory, '-p', port, *(['-6'] if ':' in address else ['-b', address]), '-t', 3600,
                                      '-B', 4000000, stdout=log, stderr=log)
         wait_until(self.socket, 60, 'nfcapd to listen')
 
@@ -62,7 +62,7 @@ class Nfcapd:
 
     def socket(self):
         """(octets waiting, datagrams lost) of its socket; None when there is none."""
-        text = self.box.run(self.role, 'cat', '/proc/net/udp')
+        text = self.box.run(self.role, 'cat', '/proc/net/udp', '/proc/net/udp6')
         for port, waiting, lost in UDP_SOCKET.findall(text):
             if int(port, 16) == self.port:
                 return int(waiting, 16), int(lost)

@@ -53,6 +53,23 @@ def verdict(number, name, function):
     return True
 
 
+def once(make):
+    """A function that gives what make() gave when it was first called, or raises what it raised."""
+    results = []
+
+    def result():
+        if not results:
+            try:
+                results.append((make(), None))
+            except Exception as error:  # pylint: disable=broad-except
+                results.append((None, error))
+        value, error = results[0]
+        if error:
+            raise error
+        return value
+    return result
+
+
 def skip_all(reason):
     print(f'1..0 # SKIP {reason}')
     sys.exit(0)

@@ -195,6 +195,27 @@ def fragments(net):
     return expected
 
 
+def raw_ping(net):
+    """A raw socket gets its copy of an echo reply; the kernel then finds no ping socket, and drops the original."""
+    expected = Amounts()
+    for version, protocol, kind in (4, socket.IPPROTO_ICMP, 0), (6, socket.IPPROTO_ICMPV6, 129):
+        with net.box.entered('node'):
+            sock = socket.socket(traffic.family(NODE[version]), socket.SOCK_RAW, protocol)
+        with sock:
+            sock.settimeout(5)
+            plain = struct.pack('!BBHHH', kind, 0, 0, 77, 1) + bytes(24)
+            if version == 4:
+                reply = plain[:2] + struct.pack('!H', drops.internet_sum(plain)) + plain[4:]
+            else:
+                reply = drops.with_sum(PEER[6], NODE[6], protocol, plain, 2, 0)
+            for _ in range(COUNT):
+                net.send(drops.ip(PEER[version], NODE[version], protocol, reply))
+                check_equal('delivered to the raw socket', sock.recv(1000)[-len(reply):], reply)
+        expected.add(key(protocol, PEER[version], NODE[version], (0, kind * 256)), 'NO_SOCKET', COUNT,
+                     COUNT * (IP_HEADER[version] + len(reply)))
+    return expected
+
+
 def tagged(net):
     """A tag beside the bytes, a second one in them, and the only one in them, of what leaves."""
     expected, double, leaving = Amounts(), (4009, 9), (4010, 9)
@@ -361,7 +382,7 @@ KINDS = {
     'closed port': closed_port, 'firewall': firewall, 'hop limit': hop_limit, 'no route': no_route,
     'bad checksums': checksums, 'reverse path': reverse_path, 'full socket': full_socket,
     'full queue': full_queue, 'full backlog': full_backlog, 'fragments': fragments, 'VLANs': tagged,
-    'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread,
+    'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread, 'replies to a raw ping': raw_ping,
 }
 
 OTHERS = {

@@ -7,6 +7,7 @@ own counters are the truth, and bpftrace, which reads the same tracepoint by its
 """
 import functools
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -20,6 +21,7 @@ import readers
 import tap
 import traffic
 from capture import Capture
+from drops import packets_of
 from sandbox import Sandbox, command, scratch, wait_until
 from tap import Skip, check, check_equal
 
@@ -346,13 +348,27 @@ def run_storm(options, flows):
 
 def test_storm():
     """Two CPUs, banks that swap: each drop is counted."""
-    drops = run_storm([], 500)
+    drops = run_storm(['--drops-budget', 'off'], 500)
     check_equal('refused', drops['refused'], {})
+
+
+def test_budget():
+    """A storm beyond the budget: what is in no record is counted by name, and the kernel's reasons have all."""
+    budget, start = 1000, time.monotonic()
+    drops = run_storm(['--drops-budget', str(budget)], 500)
+    seconds = time.monotonic() - start
+    accounted, refused = drops['accounted']['packets'], packets_of(drops['refused'])
+    check_equal('kinds of refused ones', set(refused), {'budget'})
+    check_equal('seen', accounted + refused['budget'], drops['seen'])
+    check_equal('by reason of the kernel', packets_of(drops['reasons']), {'NETFILTER_DROP': drops['seen']})
+    # Each CPU has a second's worth at once, and the same again each second.
+    check(budget < accounted <= os.cpu_count() * budget * (1 + seconds), f'{accounted} in records after {seconds} s')
+    check(refused['budget'] > accounted, f'{refused} beyond the budget, {accounted} within')
 
 
 def test_full_bank():
     """More flows than a bank has room for: what is in no record is counted, and the reasons have all."""
-    drops = run_storm(['--drop-entries', '4096', '--drain-interval', '10s'], 30000)
+    drops = run_storm(['--drop-entries', '4096', '--drain-interval', '10s', '--drops-budget', 'off'], 30000)
     check(drops['refused'].get('bank_full', {}).get('packets', 0) > 0, f'the bank did not fill: {drops}')
     check_equal('evicted', drops['evicted'], {'packets': 0, 'octets': 0})
 
@@ -461,7 +477,8 @@ def test_killed():
 tap.require('nft', 'nstat', 'bpftool', 'bpftrace', 'tc')
 tap.main([('by flow and reason what was sent', test_records), ('what a record says', test_fields),
           ("the kernel's counters", test_kernel), ('totals by reason', test_reasons), ('bpftrace', test_other_tracer),
-          ('the ledger', test_balance), ('a storm on two CPUs', test_storm), ('a bank that fills', test_full_bank),
+          ('the ledger', test_balance), ('a storm on two CPUs', test_storm),
+          ('a storm beyond the budget', test_budget), ('a bank that fills', test_full_bank),
           ('include and exclude', test_filters), ('collectors', test_collectors),
           ('wrong words', test_wrong_words), ('without CAP_PERFMON', test_privileges),
           ('kill -9', test_killed)])

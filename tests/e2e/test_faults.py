@@ -7,6 +7,7 @@ What is sent is captured and read by the strict decoder.
 import functools
 import os
 import random
+import re
 import signal
 import time
 
@@ -14,6 +15,7 @@ import program
 import strict
 import tap
 import traffic
+from sandbox import command, wait_until
 from sinks import METER, METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
 from tap import check, check_equal
 
@@ -21,6 +23,8 @@ NOWHERE = '198.51.100.1'  # no route leads there
 HEADERS = {4: 28, 6: 48}
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
 MINUTES_SECONDS = 240
+FILE_FLOWS = 120
+BACK_SECONDS = 30  # until a collector that was away is believed to be back
 PROFILES = ('minimal', 'default', 'extended', 'octetDeltaCount,packetDeltaCount,sourceTransportPort,destinationTransportPort',
             'packetDeltaCount,octetDeltaCount,destinationTransportPort,sourceTransportPort')
 
@@ -60,14 +64,14 @@ def test_restart(scheme):
             first = bench.sink(9995)
             started = time.time()
             bench.flows(20, 21000)
-            time.sleep(2)
+            wait_until(lambda: 'up again' in daemon.stderr(), BACK_SECONDS, 'the collector to be up again')
             first.kill()
             bench.flows(20, 22000)
             time.sleep(2)
             bench.sink(9995)
             back = time.time()
             bench.flows(20, 23000)
-            time.sleep(2)
+            time.sleep(BACK_SECONDS / 2)
             ledger = daemon.stop()
         capture.stop()
         collector = by_url(ledger)[url]
@@ -255,8 +259,27 @@ def test_sender():
                     {('9997', METER, '8', '', ''), ('9995', '10.75.0.3', '46', '', ''), ('9996', '', '', 'fd75::3', '8')})
 
 
+def test_file_with_drops():
+    """Flows and drops of both families at once into a file: ipfixDump finds each of them."""
+    with Bench() as bench:
+        file = f'{bench.directory.name}/flows.ipfix'
+        with program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{file}', drops='on') as daemon:
+            for port in range(20000, 20000 + FILE_FLOWS):
+                for source, destination in (PEER, METER), (PEER6, METER6):
+                    traffic.udp(bench.box, 'peer', (source, port), (destination, 9), 3)
+            ledger = daemon.stop()
+        text = command('ipfixDump', '--data', '--in', file)
+        records = re.split(r'^--- data record \d+ ---$', text, flags=re.M)[1:]
+        for element, side in ('packetDeltaCount', ledger), ('droppedPacketDeltaCount', ledger['drops']):
+            found = [int(number) for record in records for number in re.findall(rf'\b{element} : (\d+)', record)]
+            check_equal(f'records with {element}', len(found), sum(side['records'].values()))
+            check_equal(f'sum of {element}', sum(found), side['accounted']['packets'])
+        check(ledger['drops']['accounted']['packets'] >= 2 * 3 * FILE_FLOWS, f'drops: {ledger["drops"]["accounted"]}')
+        check_equal('lost', lost(ledger['collectors'][0]), {})
+
+
 def main():
-    tap.require('ip', 'ethtool', 'dumpcap', 'tshark')
+    tap.require('ip', 'ethtool', 'dumpcap', 'tshark', 'ipfixDump')
     program.binary()
     tap.main([
         ('one stopped, one unroutable, one absent, one unresolvable', test_others),
@@ -270,6 +293,7 @@ def main():
         *([('minutes of restarts, templates and random flows', test_minutes)] if TORTURE else []),
         ('balance', test_balance),
         ('source address and code point', test_sender),
+        ('flows and drops in a file', test_file_with_drops),
     ])
 
 

@@ -50,7 +50,54 @@ struct pcap_header {
 	uint32_t seconds, fraction, held, octets; /* of the packet */
 };
 
-/* A capture of each packet of the table, of one link layer after the other. */
+/* A section, an interface with a resolution of its own, and a packet whose octets follow. */
+static void write_pcapng_seed(size_t number, const struct test_packet *t)
+{
+	const uint32_t padded = (t->size + 3) / 4 * 4,
+		       blocks[] = {
+			       0x0a0d0d0a, 28,		0x1a2b3c4d, 1,	UINT32_MAX,
+			       UINT32_MAX, 28,		1,	    32, 1,
+			       0,	   1 << 16 | 9, 9,	    0,	32, /* tsresol */
+			       6,	   32 + padded, 0,	    0,	0,
+			       t->size,	   t->size,
+		       };
+	uint8_t body[4096] = {0};
+
+	if (padded + 4 > sizeof(body))
+		return;
+	memcpy(body, t->bytes, t->size);
+	memcpy(body + padded, &blocks[16], 4);
+	fuzz_write_seed(number, blocks, sizeof(blocks), body, padded + 4);
+}
+
+/* As gzip has it that does not pack: one stored block (RFC 1951, 1952), and an end that is not checked. */
+static void write_gzip_seed(size_t number, const struct pcap_header *header,
+			    const struct test_packet *t)
+{
+	const uint16_t size = (uint16_t)(sizeof(*header) + t->size);
+	const uint8_t head[] = {0x1f,
+				0x8b,
+				8,
+				0,
+				0,
+				0,
+				0,
+				0,
+				0,
+				3,
+				1,
+				size & 0xff,
+				size >> 8,
+				~size & 0xff,
+				(~size >> 8) & 0xff};
+	uint8_t all[sizeof(head) + sizeof(*header)];
+
+	memcpy(all, head, sizeof(head));
+	memcpy(all + sizeof(head), header, sizeof(*header));
+	fuzz_write_seed(number, all, sizeof(all), t->bytes, t->size);
+}
+
+/* A capture of each packet of the table, of one link layer and form after the other. */
 void fuzz_write_seeds(void)
 {
 	static const uint32_t links[] = {1, 101, 113, 276, 0, 108, 228, 229};
@@ -67,6 +114,11 @@ void fuzz_write_seeds(void)
 			.octets = t->size + (uint32_t)(i % 7),
 		};
 
-		fuzz_write_seed(i, &header, sizeof(header), t->bytes, t->size);
+		if (i % 5 == 0)
+			write_pcapng_seed(i, t);
+		else if (i % 11 == 0)
+			write_gzip_seed(i, &header, t);
+		else
+			fuzz_write_seed(i, &header, sizeof(header), t->bytes, t->size);
 	}
 }

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -189,6 +190,16 @@ static void take(struct sink *s, const uint8_t *m, size_t length)
 	s->longest = MAX(s->longest, (uint16_t)length);
 }
 
+/* Another port is another session, of which nothing is known yet. */
+static void begin_session(struct sink *s, uint16_t peer)
+{
+	if (s->peer && s->peer != peer) {
+		s->sequence = s->statistics = s->export_time = 0;
+		s->known_count = 0;
+	}
+	s->peer = peer;
+}
+
 void sink_read(struct sink *s)
 {
 	struct sockaddr_in6 from = {0};
@@ -197,7 +208,7 @@ void sink_read(struct sink *s)
 
 	while ((n = recvfrom(s->fd, s->bytes + s->used, SINK_BYTES - s->used, 0,
 			     (struct sockaddr *)&from, &length)) >= 20) {
-		s->peer = ntohs(from.sin6_port);
+		begin_session(s, ntohs(from.sin6_port));
 		take(s, s->bytes + s->used, (size_t)n);
 		s->used += (size_t)n;
 		s->at[s->count] = s->used;
@@ -234,25 +245,28 @@ static uint16_t checksum(const uint8_t *data, size_t size)
 	return (uint16_t) ~(sum + (sum >> 16));
 }
 
-bool sink_refuse(const struct sink *s, uint32_t sequence, uint16_t set, unsigned int quoted)
+bool sink_refuse(const struct sink *s, const char *from, const uint8_t *message,
+		 unsigned int quoted)
 {
-	struct sockaddr_in to = loopback(0);
+	struct sockaddr_in to = loopback(0), source = loopback(0);
 	/* ICMP header of 8 octets, then what it quotes: IPv4 header, UDP header, message. */
-	uint8_t icmp[8 + 20 + 8 + 20] = {
+	uint8_t icmp[8 + 20 + 8 + 64] = {
 		[0] = 3, [1] = 3, [8] = 0x45, [8 + 8] = 64, [8 + 9] = IPPROTO_UDP};
 	size_t size = 8 + 20 + 8 + quoted;
 	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
 
 	if (fd < 0)
 		return false;
-	wire_store16(icmp + 8 + 2, 20 + 8 + 20);
+	assert_true(quoted <= 64);
+	assert_int_equal(inet_pton(AF_INET, from, &source.sin_addr), 1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&source, sizeof(source)), 0);
+	wire_store16(icmp + 8 + 2, 20 + 8 + 64);
 	wire_store32(icmp + 8 + 12, INADDR_LOOPBACK);
 	wire_store32(icmp + 8 + 16, INADDR_LOOPBACK);
 	wire_store16(icmp + 28, s->peer);
 	wire_store16(icmp + 30, s->port);
-	wire_store16(icmp + 32, 8 + 20);
-	wire_store32(icmp + 36 + 8, sequence);
-	wire_store16(icmp + 36 + 16, set);
+	wire_store16(icmp + 32, 8 + 64);
+	memcpy(icmp + 36, message, quoted);
 	wire_store16(icmp + 2, checksum(icmp, size));
 	assert_int_equal(sendto(fd, icmp, size, 0, (struct sockaddr *)&to, sizeof(to)), size);
 	close(fd);
@@ -298,6 +312,58 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 		return -1;
 	}
 	return (int)syscall(SYS_sendmmsg, fd, messages, count, flags);
+}
+
+static bool flies;
+static uint64_t skipped_ns;
+static int64_t wall_offset_ns;
+
+void clock_flies(void)
+{
+	flies = true;
+}
+
+void clock_skip(uint64_t ns)
+{
+	skipped_ns += ns;
+}
+
+void clock_set_wall(int64_t offset_ns)
+{
+	wall_offset_ns = offset_ns;
+}
+
+void clocks_reset(void)
+{
+	flies = false;
+	wall_offset_ns = 0;
+}
+
+/* Take the place of libc's. */
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	uint64_t now_ns;
+	int r = (int)syscall(SYS_clock_gettime, clock, ret);
+
+	now_ns = timespec_ns(ret) + skipped_ns;
+	if (clock == CLOCK_REALTIME)
+		now_ns += (uint64_t)wall_offset_ns;
+	ret->tv_sec = (time_t)(now_ns / NSEC_PER_SEC);
+	ret->tv_nsec = (long)(now_ns % NSEC_PER_SEC);
+	return r;
+}
+
+int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct timespec wait = *timeout;
+	int r;
+
+	if (flies)
+		wait = (struct timespec){0};
+	r = (int)syscall(SYS_ppoll, fds, count, &wait, mask, sizeof(uint64_t));
+	if (flies && r == 0)
+		clock_skip(timespec_ns(timeout));
+	return r;
 }
 
 static int kept = -1, original = -1;

@@ -68,13 +68,23 @@ void sink_read(struct sink *s);
 void sink_talk(struct sink *s, unsigned int count);
 
 /*
- * Answers the peer with ICMP port unreachable, quoting `quoted` octets of a message with this sequence
- * and set id.  False without the privilege to do so.
+ * Answers the peer with ICMP port unreachable from this address, quoting `quoted` octets of the message.
+ * False without the privilege to do so.
  */
-bool sink_refuse(const struct sink *s, uint32_t sequence, uint16_t set, unsigned int quoted);
+bool sink_refuse(const struct sink *s, const char *from, const uint8_t *message,
+		 unsigned int quoted);
 
 /* Runs the loop for so long. */
 void run_for(struct loop *loop, unsigned int milliseconds);
+
+/*
+ * From now on ppoll() waits for nothing: when nothing is ready the monotonic clock moves on instead.  And
+ * the wall clock is off by so much.  Until clocks_reset().
+ */
+void clock_flies(void);
+void clock_skip(uint64_t ns);
+void clock_set_wall(int64_t offset_ns);
+void clocks_reset(void);
 
 /* The next `count` calls of sendmmsg() fail with this errno. */
 void fail_sends(int error, unsigned int count);

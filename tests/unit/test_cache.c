@@ -483,6 +483,136 @@ static void test_memory(void **state)
 	assert_true(cache_memory(100000000) > 11600000000);
 }
 
+/* With a seed of one's own two caches agree. */
+static void test_own_seed(void **state)
+{
+	struct flow_key order[2][32];
+
+	(void)state;
+	for (unsigned int run = 0; run < 2; run++) {
+		struct cache_options options = {.entries = 64,
+						.idle_ns = 2 * ACTIVE,
+						.active_ns = ACTIVE,
+						.seed = 7,
+						.sink = record_sink,
+						.userdata = &records};
+		_cleanup_(cache_freep) struct cache *cache = NULL;
+
+		records.count = 0;
+		assert_int_equal(cache_new(&cache, &options), 0);
+		for (uint32_t i = 0; i < 32; i++)
+			merge(cache, i, SEC, SEC, 0);
+		for (uint64_t now = SEC; now <= SEC + ACTIVE; now += ACTIVE / 1000)
+			cache_expire(cache, now);
+		assert_int_equal(records.count, 32);
+		for (unsigned int i = 0; i < 32; i++)
+			order[run][i] = records.flow[i].key;
+	}
+	assert_memory_equal(order[0], order[1], sizeof(order[0]));
+}
+
+/* Of two CPUs that race for a flow's first packet, one may write an older time as the last one. */
+static void test_raced(void **state)
+{
+	static const uint64_t tick = 4 * NSEC_PER_MSEC;
+	_cleanup_(cache_freep) struct cache *cache = new_cache(64);
+
+	(void)state;
+	merge(cache, 1, SEC + tick, SEC, 0);
+	cache_flush(cache, FLOW_END_FORCED);
+	assert_int_equal(records.flow[0].record.first_ns, SEC);
+	assert_int_equal(records.flow[0].record.last_ns, SEC + tick);
+	expect_record(FLOW_END_FORCED, 2);
+	merge(cache, 1, 2 * SEC, 2 * SEC, 0);
+	merge(cache, 1, 2 * SEC - tick, 2 * SEC - 2 * tick, 0);
+	cache_flush(cache, FLOW_END_FORCED);
+	assert_int_equal(records.flow[0].record.first_ns, 2 * SEC - 2 * tick);
+	assert_int_equal(records.flow[0].record.last_ns, 2 * SEC);
+	expect_record(FLOW_END_FORCED, 4);
+}
+
+/* A record never becomes longer than the active timeout, also when no expiry pass comes in time. */
+static void test_too_long(void **state)
+{
+	_cleanup_(cache_freep) struct cache *cache = new_cache(64);
+
+	(void)state;
+	for (uint64_t t = 100; t <= 160; t += 10)
+		merge(cache, 1, t * SEC, t * SEC, ACK);
+	assert_int_equal(records.count, 0);
+	merge(cache, 1, 155 * SEC, 160 * SEC + 1, FIN);
+	assert_int_equal(records.flow[0].record.first_ns, 100 * SEC);
+	assert_int_equal(records.flow[0].record.last_ns, 160 * SEC);
+	assert_int_equal(records.flow[0].record.tcp_flags, ACK);
+	expect_record(FLOW_END_ACTIVE, 14);
+	/* and what comes late is no reason to be longer either */
+	merge(cache, 1, 100 * SEC + 1, 141 * SEC, 0);
+	merge(cache, 1, 98 * SEC, 100 * SEC, 0);
+	assert_int_equal(records.flow[0].record.first_ns, 100 * SEC + 1);
+	assert_int_equal(records.flow[0].record.last_ns, 160 * SEC + 1);
+	expect_record(FLOW_END_ACTIVE, 4);
+	cache_flush(cache, FLOW_END_FORCED);
+	assert_int_equal(records.flow[0].record.first_ns, 98 * SEC);
+	assert_int_equal(records.flow[0].record.last_ns, 100 * SEC);
+	expect_record(FLOW_END_FORCED, 2);
+}
+
+/* A clock that was set back by an hour, or one packet of a year ahead: another flow. */
+static void test_before(void **state)
+{
+	const uint64_t now = 1700000000 * SEC, year = 365 * 86400 * SEC;
+	_cleanup_(cache_freep) struct cache *cache = new_cache(64);
+
+	(void)state;
+	merge(cache, 1, now, now + SEC, 0);
+	merge(cache, 1, now + SEC - 3600 * SEC, now + 2 * SEC - 3600 * SEC, 0);
+	assert_int_equal(records.flow[0].record.first_ns, now);
+	assert_int_equal(records.flow[0].record.last_ns, now + SEC);
+	expect_record(FLOW_END_IDLE, 2);
+	merge(cache, 1, now + 3 * SEC - 3600 * SEC, now + 3 * SEC - 3600 * SEC, 0);
+	merge(cache, 1, now + year, now + year, 0);
+	assert_int_equal(records.flow[0].record.first_ns, now + SEC - 3600 * SEC);
+	assert_int_equal(records.flow[0].record.last_ns, now + 3 * SEC - 3600 * SEC);
+	expect_record(FLOW_END_IDLE, 4);
+	merge(cache, 1, now, now, 0);
+	assert_int_equal(records.flow[0].record.last_ns, now + year);
+	expect_record(FLOW_END_IDLE, 2);
+}
+
+static void merge_at(struct cache *cache, uint32_t number, uint64_t time, uint64_t now)
+{
+	struct flow_key key = key_of(number);
+	struct flow_record delta = {.packets = 2, .first_ns = time, .last_ns = time};
+
+	cache_merge_at(cache, &key, &delta, now);
+}
+
+/* Flows end by the cache's clock, wherever the clock stood that gave the packets their times. */
+static void test_other_clock(void **state)
+{
+	const uint64_t start = 1700000000 * SEC, year = 365 * 86400 * SEC;
+	const uint64_t times[] = {start, start - 3600 * SEC, start + year, 5 * SEC,
+				  9000000000 * SEC};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(times); i++) {
+		_cleanup_(cache_freep) struct cache *cache = new_cache(64);
+
+		cache_expire(cache, start);
+		for (uint64_t s = 0; s <= 10; s += 5) {
+			merge_at(cache, 1, times[i] + s * SEC, start + s * SEC);
+			cache_expire(cache, start + s * SEC);
+		}
+		cache_expire(cache, start + 10 * SEC + IDLE - 1);
+		assert_int_equal(records.count, 0);
+		/* to the unit in which a lag is kept, and a slot of the wheel */
+		cache_expire(cache, start + 10 * SEC + IDLE + (i == 0 ? 0 : 5 * SEC));
+		assert_int_equal(records.flow[0].record.first_ns, times[i]);
+		assert_int_equal(records.flow[0].record.last_ns, times[i] + 10 * SEC);
+		expect_record(FLOW_END_IDLE, 6);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -493,7 +623,9 @@ int main(void)
 		cmocka_unit_test(test_seed),	  cmocka_unit_test(test_clock),
 		cmocka_unit_test(test_clock_end), cmocka_unit_test(test_clock_jump),
 		cmocka_unit_test(test_keys),	  cmocka_unit_test(test_options),
-		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_memory),	  cmocka_unit_test(test_own_seed),
+		cmocka_unit_test(test_raced),	  cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_before),	  cmocka_unit_test(test_other_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ struct model_flow {
 static struct {
 	struct model_flow flow[MODEL_FLOWS];
 	struct cache *cache;
-	uint64_t now, merges, in, out;
+	uint64_t now, merges, in, out, too_long, before;
 	unsigned int count;
 	enum flow_end forced;
 } model;
@@ -40,6 +40,21 @@ static struct {
 static uint64_t model_quiet(const struct model_flow *flow)
 {
 	return flow->record.last_ns + (flow->ended ? LINGER : IDLE);
+}
+
+/* Too far from what the flow has, behind or before it. */
+static bool model_apart(const struct model_flow *flow, uint64_t first, uint64_t last)
+{
+	uint64_t begin = flow->record.packets ? flow->record.first_ns : flow->record.last_ns;
+
+	return first >= model_quiet(flow) || last + IDLE <= begin;
+}
+
+static bool model_too_long(const struct model_flow *flow, uint64_t first, uint64_t last)
+{
+	const struct flow_record *r = &flow->record;
+
+	return r->packets && (last > r->first_ns + ACTIVE || first + ACTIVE < r->last_ns);
 }
 
 static struct model_flow *model_oldest(void)
@@ -75,11 +90,19 @@ static void model_sink(void *userdata, const struct flow *got)
 	flow = &model.flow[number];
 	assert_true(flow->present);
 	assert_memory_equal(&got->record, &flow->record, sizeof(got->record));
+	assert_true(got->record.first_ns <= got->record.last_ns);
+	assert_true(got->record.last_ns - got->record.first_ns <= ACTIVE);
+	model.too_long += model.forced == FLOW_END_ACTIVE;
 	model.out += got->record.packets;
 	if (model.forced) {
 		assert_int_equal(got->end, model.forced);
 		if (model.forced == FLOW_END_RESOURCES)
 			assert_ptr_equal(flow, model_oldest());
+		if (model.forced == FLOW_END_ACTIVE) {
+			flow->continued = true;
+			flow->record.packets = flow->record.octets = flow->record.tcp_flags = 0;
+			return;
+		}
 	} else if (model_quiet(flow) <= model.now) {
 		assert_int_equal(got->end, flow->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
 	} else {
@@ -94,21 +117,43 @@ static void model_sink(void *userdata, const struct flow *got)
 	model.count--;
 }
 
+static void model_sum(struct flow_record *record, const struct flow_record *delta, uint64_t first,
+		      uint64_t last)
+{
+	bool none = !record->packets;
+
+	record->packets += delta->packets;
+	record->octets += delta->octets;
+	record->tcp_flags |= delta->tcp_flags;
+	if (none || first < record->first_ns)
+		record->first_ns = first;
+	if (none || last > record->last_ns)
+		record->last_ns = last;
+	if (none || delta->min_length < record->min_length)
+		record->min_length = delta->min_length;
+	if (none || delta->max_length > record->max_length)
+		record->max_length = delta->max_length;
+}
+
+/* The delta's times may be the wrong way round. */
 static void model_merge(uint32_t number, const struct flow_record *delta)
 {
+	uint64_t first = MIN(delta->first_ns, delta->last_ns);
+	uint64_t last = MAX(delta->first_ns, delta->last_ns);
 	struct model_flow *flow = &model.flow[number];
-	struct flow_record *record = &flow->record;
 	struct flow_key key = {.protocol = 6};
-	enum flow_end over;
+	bool over = flow->present && model_apart(flow, first, last);
 
 	memcpy(key.src, &number, sizeof(number));
-	if (flow->present && delta->first_ns >= model_quiet(flow))
+	model.before += over && first < flow->record.first_ns;
+	if (over)
 		model.forced = flow->ended ? FLOW_END_DETECTED : FLOW_END_IDLE;
+	else if (flow->present && model_too_long(flow, first, last))
+		model.forced = FLOW_END_ACTIVE;
 	if (!flow->present && model.count == MODEL_CAPACITY)
 		model_evict();
-	/* the only records a merge may bring: of this flow, which was over, or of the oldest */
-	over = model.forced;
-	if (!over)
+	/* the only records a merge may bring: of this flow, which was over or too long, or of the oldest */
+	if (!model.forced)
 		model.forced = FLOW_END_RESOURCES;
 	cache_merge(model.cache, &key, delta);
 	model.forced = 0;
@@ -118,21 +163,11 @@ static void model_merge(uint32_t number, const struct flow_record *delta)
 	}
 	if (!flow->present) {
 		*flow = (struct model_flow){.present = true, .record = *delta};
+		flow->record.first_ns = first;
+		flow->record.last_ns = last;
 		model.count++;
 	} else {
-		bool none = !record->packets;
-
-		record->packets += delta->packets;
-		record->octets += delta->octets;
-		record->tcp_flags |= delta->tcp_flags;
-		if (none || delta->first_ns < record->first_ns)
-			record->first_ns = delta->first_ns;
-		if (delta->last_ns > record->last_ns)
-			record->last_ns = delta->last_ns;
-		if (none || delta->min_length < record->min_length)
-			record->min_length = delta->min_length;
-		if (none || delta->max_length > record->max_length)
-			record->max_length = delta->max_length;
+		model_sum(&flow->record, delta, first, last);
 	}
 	flow->ended |= (delta->tcp_flags & (FIN | RST)) != 0;
 	flow->merged_at = ++model.merges;
@@ -151,19 +186,23 @@ static uint64_t random_below(uint64_t limit)
 
 static void model_random_merge(uint32_t flows)
 {
-	static const uint32_t flags[] = {0, 0, 0, ACK, ACK, SYN, FIN, RST};
-	uint64_t behind = random_below(20) ? random_below(SEC) : random_below(100 * SEC);
+	static const uint32_t flags[] = {FIN, RST, SYN, ACK, 0};
+	uint64_t late = random_below(100);
+	uint64_t behind = random_below(late == 0 ? 100 * SEC : late < 20 ? 20 * SEC : SEC);
 	uint64_t length = 40 + random_below(1400);
 	struct flow_record delta = {.packets = 1 + random_below(9),
 				    .octets = length * 3,
 				    .last_ns = model.now - behind,
-				    .tcp_flags = flags[random_below(ARRAY_SIZE(flags))],
+				    .tcp_flags =
+					    flags[MIN(random_below(60), ARRAY_SIZE(flags) - 1)],
 				    .min_length = (__u16)length,
 				    .max_length = (__u16)(length + random_below(50)),
 				    .min_ttl = 64,
 				    .max_ttl = 64};
 
 	delta.first_ns = delta.last_ns - random_below(SEC);
+	if (random_below(10) == 0) /* a race between CPUs, by a tick */
+		delta.first_ns = delta.last_ns + 4 * NSEC_PER_MSEC;
 	model_merge((uint32_t)random_below(flows), &delta);
 }
 
@@ -217,7 +256,7 @@ static void test_model(void **state)
 			model.now += random_below(20 * SEC);
 		else
 			model.now += random_below(100000 * SEC);
-		if (dice % 4 == 0)
+		if (dice % 4 == 0 && step / 500 % 2) /* at times for long not */
 			model_expire();
 		assert_int_equal(stats->packets, model.in - model.out);
 		assert_int_equal(stats->entries, model.count);
@@ -227,6 +266,8 @@ static void test_model(void **state)
 	assert_true(stats->exported[FLOW_END_ACTIVE] > 100);
 	assert_true(stats->exported[FLOW_END_DETECTED] > 100);
 	assert_true(stats->exported[FLOW_END_RESOURCES] > 100);
+	assert_true(model.too_long > 10);
+	assert_true(model.before > 100);
 	model.forced = FLOW_END_FORCED;
 	cache_flush(cache, FLOW_END_FORCED);
 	assert_int_equal(model.in, model.out);

@@ -264,18 +264,12 @@ static void put_two_interfaces(uint32_t link, uint32_t snap_length)
 	put_block(6, packet, sizeof(packet));
 }
 
-/* Sound captures that libpcap does not read are told from damaged ones. */
+/* Each interface has its own link type and snap length. */
 static void test_two_kinds(void **state)
 {
 	static const struct {
 		uint32_t link, snap_length;
-		int error;
-		const char *text;
-	} cases[] = {
-		{LINK_ETHERNET, 100, 1, ""},
-		{LINK_RAW, 100, -ENOTSUP, "type 101 "},
-		{LINK_ETHERNET, 200, -ENOTSUP, "length 200 "},
-	};
+	} cases[] = {{LINK_ETHERNET, 100}, {LINK_RAW, 100}, {LINK_ETHERNET, 200}, {LINK_WIFI, 100}};
 	struct capture_packet packet = {0};
 	struct capture *capture;
 
@@ -283,13 +277,120 @@ static void test_two_kinds(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		put_two_interfaces(cases[i].link, cases[i].snap_length);
 		capture = open_file();
-		assert_int_equal(capture_next(capture, &packet), 1);
-		assert_int_equal(packet.reason, REASON_NONE);
-		assert_int_equal(packet.time_ns, (0x5b000ull << 32) * 1000); /* in us */
-		assert_int_equal(capture_next(capture, &packet), cases[i].error);
-		assert_non_null(strstr(capture_error(capture), cases[i].text));
+		for (unsigned int n = 0; n < 2; n++) {
+			assert_int_equal(capture_next(capture, &packet), 1);
+			assert_int_equal(packet.reason, REASON_NONE);
+			assert_int_equal(packet.time_ns, (0x5b000ull << 32) * 1000); /* in us */
+		}
+		assert_int_equal(capture_next(capture, &packet), 0);
+		assert_int_equal(capture_unknown(capture).packets, 0);
 		capture_close(capture);
 	}
+}
+
+/* pcapng of an interface whose times have that resolution and offset, with a packet of that time. */
+static uint64_t time_of(uint8_t resolution, int64_t offset_s, uint64_t units)
+{
+	const uint32_t section[] = {0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX};
+	const uint32_t offset[] = {(uint32_t)(uint64_t)offset_s,
+				   (uint32_t)((uint64_t)offset_s >> 32)};
+	const uint32_t interface[] = {LINK_RAW,	    0,	       1 << 16 | 9, resolution,
+				      8 << 16 | 14, offset[0], offset[1],   0};
+	uint32_t packet[5 + sizeof(ipv4_udp) / 4] = {0, (uint32_t)(units >> 32), (uint32_t)units,
+						     sizeof(ipv4_udp), sizeof(ipv4_udp)};
+	struct capture_packet got = {0};
+
+	memcpy(packet + 5, ipv4_udp, sizeof(ipv4_udp));
+	file.size = 0;
+	put_block(0x0a0d0d0a, section, sizeof(section));
+	put_block(1, interface, sizeof(interface));
+	put_block(6, packet, sizeof(packet));
+	assert_int_equal(read_one(&got), REASON_NONE);
+	assert_int_equal(got.record.octets, sizeof(ipv4_udp));
+	return got.time_ns;
+}
+
+/* Any resolution and offset; what is before 1970 or cannot be is at an end of what can be told. */
+static void test_resolutions(void **state)
+{
+	const uint64_t second = NSEC_PER_SEC, latest = 9000000000 * NSEC_PER_SEC;
+
+	(void)state;
+	assert_int_equal(time_of(0, 0, 1600000000), 1600000000 * second);
+	assert_int_equal(time_of(3, 0, 1600000000123), 1600000000123 * NSEC_PER_MSEC);
+	assert_int_equal(time_of(9, 0, 1600000000123456789), 1600000000123456789);
+	assert_int_equal(time_of(10, 0, 16000000001234567899u), 1600000000123456789);
+	assert_int_equal(time_of(19, 0, UINT64_MAX), 1844674407); /* 1.8 s */
+	assert_int_equal(time_of(127, 0, UINT64_MAX), 0);
+	assert_int_equal(time_of(0x80, 0, 1600000000), 1600000000 * second);
+	assert_int_equal(time_of(0x80 | 10, 0, 1600000000ull << 10 | 512),
+			 1600000000 * second + second / 2);
+	assert_int_equal(time_of(0x80 | 32, 0, 1600000000ull << 32 | 1u << 31),
+			 1600000000 * second + second / 2);
+	assert_int_equal(time_of(0x80 | 127, 0, UINT64_MAX), 0);
+	assert_int_equal(time_of(6, 3600, 1000000), 3601 * second);
+	assert_int_equal(time_of(6, -3600, 3601000000), second);
+	assert_int_equal(time_of(6, -3600, 1000000), 0);
+	assert_int_equal(time_of(6, INT64_MIN, UINT64_MAX), 0);
+	assert_int_equal(time_of(6, INT64_MAX, UINT64_MAX), latest);
+	assert_int_equal(time_of(0, 0, UINT64_MAX), latest);
+}
+
+/* Each length that contradicts another ends the reading with a reason. */
+static void test_contradictions(void **state)
+{
+	static const struct {
+		size_t at;
+		uint32_t value;
+		const char *text;
+	} cases[] = {
+		{4, 24, "section's header"}, /* too short */
+		{4, 29, "section's header"}, /* no multiple of 4 */
+		{8, 0, "magic"},	     /* no order of octets */
+		{12, 2, "version 2.0"},
+		{24, 32, "ends with 32"},
+		{28 + 4, 16, "too short"},   /* an interface without its lengths */
+		{28 + 4, 8, "a block of 8"}, /* shorter than its own lengths */
+		{28 + 4, 21, "a block of 21"},
+		{28 + 4, UINT32_MAX & ~3u, "truncated"},
+		{48 + 8, 7, "interface 7"},
+		{48 + 20, 1 << 20, "in a block of"},
+		{48 + 20, UINT32_MAX, "in a block of"},
+	};
+	struct capture_packet packet;
+	char error[CAPTURE_ERROR_MAX];
+	struct capture *capture;
+	FILE *stream;
+	int r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		put_two_interfaces(LINK_ETHERNET, 100);
+		memcpy(file.bytes + cases[i].at, &cases[i].value, 4);
+		stream = fmemopen(file.bytes, file.size, "r");
+		assert_non_null(stream);
+		capture = NULL;
+		r = capture_open(&capture, stream, error);
+		while (r >= 0 && (r = capture_next(capture, &packet)) > 0)
+			;
+		assert_int_equal(r, -EBADMSG);
+		if (!strstr(capture ? capture_error(capture) : error, cases[i].text))
+			fail_msg("case %zu: %s", i, capture ? capture_error(capture) : error);
+		capture_closep(&capture);
+	}
+}
+
+/* A folder can be opened, but not read. */
+static void test_read_error(void **state)
+{
+	char error[CAPTURE_ERROR_MAX];
+	struct capture *capture = NULL;
+	FILE *stream = fopen("/", "r");
+
+	(void)state;
+	assert_non_null(stream);
+	assert_int_equal(capture_open(&capture, stream, error), -EISDIR);
+	assert_non_null(strstr(error, "directory"));
 }
 
 /* The seconds of pcap end in 2106, not in 2038. */
@@ -355,6 +456,8 @@ int main(void)
 		cmocka_unit_test(test_short_frames), cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_times),	     cmocka_unit_test(test_no_capture),
 		cmocka_unit_test(test_two_kinds),    cmocka_unit_test(test_late_times),
+		cmocka_unit_test(test_resolutions),  cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_read_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

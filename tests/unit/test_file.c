@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include "exporter/export/fields.h"
 #include "exporter/loop.h"
+#include "exporter/meter/drop_reason.h"
 #include "tests/unit/flows.h"
 #include "tests/unit/sink.h"
 
@@ -242,6 +243,40 @@ static void test_cannot_open(void **state)
 	exports_free(exports);
 }
 
+/* Records of the four families at once: each has a place at a file, however few it has. */
+static void test_drops(void **state)
+{
+	struct exports *exports;
+	const struct collector_stats *stats;
+	const struct flow drops[] = {
+		{.key.kind = FLOW_DROP,
+		 .record = {.packets = 1, .octets = 60},
+		 .drop = &drop_reason_texts[0]},
+		{.key.kind = FLOW_DROP | FLOW_IPV6,
+		 .record = {.packets = 1, .octets = 80},
+		 .drop = &drop_reason_texts[0]},
+	};
+
+	(void)state;
+	given = (struct export_count){0};
+	stderr_keep();
+	snprintf(url, sizeof(url), "file://%s", path);
+	assert_int_equal(exports_new(&exports, &(struct export_options){.drops = true}, NULL), 0);
+	assert_int_equal(exports_add(exports, url), 0);
+	stats = exports_stats(exports, 0);
+	for (unsigned int i = 0; i < 1000; i++) {
+		struct flow flow = {.key.kind = i & 1 ? FLOW_IPV6 : 0,
+				    .record = {.packets = 1, .octets = 100}};
+
+		give(exports, &flow);
+		give(exports, &drops[i / 2 & 1]);
+	}
+	exports_flush(exports);
+	assert_int_equal(stats->lost[EXPORT_LOSS_QUEUE_FULL].records, 0);
+	assert_int_equal(stats->exported.records, 2000);
+	exports_free(exports);
+}
+
 static void assert_json_string(json_t *object, const char *key, const char *want)
 {
 	json_t *value = json_object_get(object, key);
@@ -376,6 +411,54 @@ static void test_stdout(void **state)
 	assert_int_equal(stderr_lines("Broken pipe"), 1);
 }
 
+/* However the times of a flow were counted, it does not end before it starts, nor last for 49 days and more. */
+static void test_durations(void **state)
+{
+	static const struct {
+		uint64_t first_ms, last_ms, end_ms, duration_ms;
+	} cases[] = {
+		{5000, 5000, 5000, 0},
+		{5000, 4996, 5000, 0},
+		{5000, 6234, 6234, 1234},
+		{5000, 5000 + (uint64_t)UINT32_MAX, 5000 + (uint64_t)UINT32_MAX, UINT32_MAX},
+		{5000, 5001 + (uint64_t)UINT32_MAX, 5001 + (uint64_t)UINT32_MAX, UINT32_MAX},
+	};
+	static const struct export_options extended = {.template = "extended"};
+	_cleanup_(fclosep) FILE *f = NULL;
+	struct exports *exports;
+	char line[4096];
+
+	(void)state;
+	given = (struct export_count){0};
+	stderr_keep();
+	snprintf(url, sizeof(url), "json://%s", path);
+	assert_int_equal(exports_new(&exports, &extended, NULL), 0);
+	exports_set_clock(exports, CLOCK_NS);
+	assert_int_equal(exports_add(exports, url), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++)
+		give(exports,
+		     &(struct flow){.record = {.packets = 2,
+					       .octets = 80,
+					       .first_ns = cases[i].first_ms * NSEC_PER_MSEC,
+					       .last_ns = cases[i].last_ms * NSEC_PER_MSEC}});
+	exports_flush(exports);
+	exports_free(exports);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		json_t *o;
+
+		assert_non_null(fgets(line, sizeof(line), f));
+		o = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+		assert_non_null(o);
+		assert_json_number(o, "flowStartMilliseconds",
+				   cases[i].first_ms + CLOCK_NS / 1000000);
+		assert_json_number(o, "flowEndMilliseconds", cases[i].end_ms + CLOCK_NS / 1000000);
+		assert_json_number(o, "flowDurationMilliseconds", cases[i].duration_ms);
+		json_decref(o);
+	}
+}
+
 /* Lines that can be read now. */
 static unsigned int read_lines(int fd)
 {
@@ -490,6 +573,7 @@ int main(void)
 		TEST(test_same_octets), TEST(test_flush),	TEST(test_no_space),
 		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
 		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
+		TEST(test_drops),	TEST(test_durations),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

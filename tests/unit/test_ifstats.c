@@ -189,54 +189,65 @@ static void test_attached_again(void **state)
 	(void)state;
 	for (uint64_t turn = 0; turn < 2; turn++) {
 		assert_int_equal(ifstats_attach(&s, "eth0", 70000), 0);
+		assert_false(s.interfaces[0].sampled); /* there is none with that number */
 		sample.link[IFSTAT_tx_dropped] += 100;
 		ifstats_account(&s.interfaces[0], &sample);
 		sample.link[IFSTAT_tx_dropped] += 7;
 		ifstats_account(&s.interfaces[0], &sample);
 		ifstats_detach(&s, 70000);
-		assert_int_equal(ifstats_settle(&s), 0); /* there is none with that number */
 		assert_int_equal(s.count, 1);
 		assert_false(s.interfaces[0].attached);
-		assert_false(s.due);
 		assert_int_equal(s.interfaces[0].counters[IFSTAT_tx_dropped], 7 * (turn + 1));
 	}
 }
 
-/* A hook that somebody detached is attached again before the next sample: nothing is left out. */
-static void test_attached_at_once(void **state)
+/* Samples of the kernel's are taken when it is attached, detached, and with all others in between. */
+static void test_sampled(void **state)
 {
 	_cleanup_(ifstats_clear) struct ifstats s = {0};
-	struct ifstats_sample sample = {.name = "eth0", .ifindex = 70000};
-
-	(void)state;
-	assert_int_equal(ifstats_attach(&s, "eth0", 70000), 0);
-	ifstats_account(&s.interfaces[0], &sample);
-	ifstats_detach(&s, 70000);
-	assert_int_equal(ifstats_attach(&s, "eth0", 70000), 0);
-	sample.link[IFSTAT_tx_dropped] = 7;
-	ifstats_account(&s.interfaces[0], &sample);
-	assert_int_equal(s.interfaces[0].counters[IFSTAT_tx_dropped], 7);
-	assert_true(s.interfaces[0].attached);
-	assert_false(s.interfaces[0].leaving);
-}
-
-/* The sample after it was detached is the last that counts. */
-static void test_leaving(void **state)
-{
-	_cleanup_(ifstats_clear) struct ifstats s = {0};
+	struct ifstats_interface *i;
 
 	(void)state;
 	assert_int_equal(ifstats_attach(&s, "lo", 1), 0); /* each network namespace has it */
-	assert_int_equal(ifstats_settle(&s), 0);
-	assert_true(s.interfaces[0].sampled);
-	for (int n = 0; n < 2; n++) {
-		s.interfaces[0].last.link[IFSTAT_rx_packets] = 0;
-		s.interfaces[0].last.ifindex = 77;
-		if (n == 0)
+	i = &s.interfaces[0];
+	assert_true(i->sampled);
+	for (int n = 0; n < 3; n++) {
+		i->last.link[IFSTAT_rx_packets] = 0;
+		i->last.ifindex = 77;
+		if (n == 1)
 			ifstats_detach(&s, 1);
-		assert_int_equal(ifstats_read(&s), 0);
-		assert_int_equal(s.interfaces[0].last.ifindex, n == 0 ? 1 : 77);
+		else
+			assert_int_equal(ifstats_read(&s), 0);
+		assert_int_equal(i->last.ifindex, n < 2 ? 1 : 77);
 	}
+}
+
+/* The one interface's own qdisc is what a sample of all has: else the next would see another one. */
+static void test_same_qdisc(void **state)
+{
+	_cleanup_(ifstats_clear) struct ifstats s = {0};
+	struct ifstats_qdisc one;
+
+	(void)state;
+	assert_int_equal(ifstats_attach(&s, "lo", 1), 0);
+	one = s.interfaces[0].last.root;
+	assert_int_equal(ifstats_read(&s), 0);
+	assert_string_equal(s.interfaces[0].last.root.kind, one.kind);
+	assert_int_equal(s.interfaces[0].last.root.handle, one.handle);
+}
+
+static void test_copy(void **state)
+{
+	_cleanup_(ifstats_clear) struct ifstats s = {0}, copy = {0};
+
+	(void)state;
+	assert_int_equal(ifstats_attach(&s, "eth0", 70000), 0);
+	s.interfaces[0].counters[IFSTAT_rx_dropped] = 5;
+	assert_int_equal(ifstats_copy(&copy, &s), 0);
+	s.interfaces[0].counters[IFSTAT_rx_dropped] = 6;
+	assert_int_equal(copy.count, 1);
+	assert_string_equal(copy.interfaces[0].name, "eth0");
+	assert_int_equal(copy.interfaces[0].counters[IFSTAT_rx_dropped], 5);
 }
 
 /* Interfaces that come and go take no more memory in the end, and nothing of theirs gets lost. */
@@ -281,15 +292,11 @@ static void test_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_link),
-		cmocka_unit_test(test_qdisc),
-		cmocka_unit_test(test_link_growth),
-		cmocka_unit_test(test_qdisc_growth),
-		cmocka_unit_test(test_attached_again),
-		cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_attached_at_once),
-		cmocka_unit_test(test_leaving),
-		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_link),	       cmocka_unit_test(test_qdisc),
+		cmocka_unit_test(test_link_growth),    cmocka_unit_test(test_qdisc_growth),
+		cmocka_unit_test(test_attached_again), cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_sampled),	       cmocka_unit_test(test_same_qdisc),
+		cmocka_unit_test(test_copy),	       cmocka_unit_test(test_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,6 +171,7 @@ static void test_values(void **state)
 		" --collector ipfix://192.0.2.1:4739 --collector json:///x --idle-timeout 500ms"
 		" --active-timeout=2m --linger 100ms --bank-entries 16777216"
 		" --cache-entries=64 --domain 4294967295 --message-size 512"
+		" --stop-timeout 90s --drops-budget 1000000"
 		" --template-interval 24h --summary json --live --mask tcx,xdp-frags --verbose");
 	assert_int_equal(o->interface_count, 2);
 	assert_string_equal(o->interfaces[1], "wl*");
@@ -188,6 +189,8 @@ static void test_values(void **state)
 	assert_int_equal(o->domain, UINT32_MAX);
 	assert_int_equal(o->message_max, 512);
 	assert_int_equal(o->template_interval_ns, 86400 * SEC);
+	assert_int_equal(o->stop_timeout_ns, 90 * SEC);
+	assert_int_equal(o->drops_budget, 1000000);
 	assert_int_equal(o->summary, SUMMARY_JSON);
 	assert_string_equal(o->mask, "tcx,xdp-frags");
 	assert_true(o->live && o->verbose && !o->quiet);
@@ -236,6 +239,8 @@ static void test_drops(void **state)
 	assert_int_equal(o->port, 0);
 	assert_int_equal(o->drop_entries, MAX(16384, datapath_entries_min()));
 	assert_int_equal(o->summary, SUMMARY_TEXT);
+	assert_int_equal(o->drops_budget, 50000);
+	assert_int_equal(o->stop_timeout_ns, 30 * SEC);
 	assert_false(o->json || o->drops_everywhere || o->drops_include || o->drops_exclude);
 	run_options_clear(&got.options);
 	expect_good(
@@ -253,6 +258,16 @@ static void test_drops(void **state)
 	expect_error("drops --reason policy,NO_SUCH", "--reason: 'NO_SUCH'", "flowtally(8)");
 	expect_error("run --interface e --drops-exclude benign,,memory", "--drops-exclude: ''",
 		     "flowtally(8)");
+	expect_good("drops --drops-budget off --stop-timeout 100ms");
+	assert_int_equal(o->drops_budget, 0);
+	assert_int_equal(o->stop_timeout_ns, SEC / 10);
+	run_options_clear(&got.options);
+	expect_good("run --interface e --drops-budget 0");
+	assert_int_equal(o->drops_budget, 0);
+	run_options_clear(&got.options);
+	expect_error("drops --drops-budget some", "--drops-budget 'some'", "or off");
+	expect_error("run --interface e --drops-budget 10000001", "10000001", "up to 10000000");
+	expect_error("run --interface e --stop-timeout 0s", "--stop-timeout '0s'", "100ms");
 	expect_error("drops --by port", "'port'", "flow, reason or interface");
 	expect_error("drops --port 65536", "'65536'", "1 to 65535");
 	expect_error("drops --address 10.0.0.0/33", "--address '10.0.0.0/33'", "192.0.2.0/24");
@@ -283,7 +298,8 @@ static void test_bad_values(void **state)
 	expect_error("run --interface e --ingress fast", "'fast'", "auto, xdp, tc or off");
 	expect_error("run --interface e --egress xdp", "'xdp'", "auto, tc or off");
 	expect_error("run --interface e --summary xml", "'xml'", "text, json or off");
-	expect_error("run --interface e --mask tcx,foo", "'foo'", "tcx or xdp-frags");
+	expect_error("run --interface e --mask tcx,foo", "'foo'",
+		     "tcx, xdp-frags, batch, ringbuf, xdp-link, coarse-clock or fetch");
 	expect_error("run --interface a/b", "'a/b'", "ip link");
 	expect_error("run --interface abcdefghijklmnop", "'abcdefghijklmnop'", "15 letters");
 	expect_error("run --interface e --collector gopher://x", "--collector 'gopher://x'", ": ");

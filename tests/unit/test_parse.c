@@ -430,6 +430,51 @@ static void test_mapped_address(_unused_ void **state)
 	assert_memory_equal(p.key.src, bytes + ETH_HLEN + 8, 16);
 }
 
+/*
+ * From a capture, cut at each octet: never another flow than the hooks have, and more of them only where
+ * they are out of reach, or a length is 0.
+ */
+static void test_captured(_unused_ void **state)
+{
+	unsigned int more = 0, zero = 0;
+	struct packet live, p;
+
+	for (size_t i = 0; i < TEST_PACKETS; i++) {
+		const struct test_packet *t = &test_packets[i];
+		struct frame f = test_frame(t, t->size);
+
+		for (uint32_t reach = 0; !t->gso_size && reach <= t->size; reach++) {
+			_cleanup_(freep) uint8_t *copy = malloc(reach ? reach : 1);
+			struct cursor c = {.pos = copy, .end = copy + reach};
+			int expected = parse_cut(t, reach, t->size, &live), r;
+			const char *broken;
+
+			assert_non_null(copy);
+			memcpy(copy, t->bytes, reach);
+			memset(&p, 0, sizeof(p));
+			p.key.ifindex = TEST_IFINDEX;
+			p.key.kind = FLOW_EGRESS;
+			f.captured = 1;
+			r = t->ethertype ? parse_bare(&c, &f, &p) : parse_ethernet(&c, &f, &p);
+			broken = rules_check(&f, copy, reach, r, &p);
+			if (broken)
+				fail_msg("%s, %u octets: %s", t->name, reach, broken);
+			if (r == expected) {
+				if (r == REASON_NONE && !rules_same_packet(&p, &live))
+					fail_msg("%s, %u octets: another packet", t->name, reach);
+			} else if (expected == REASON_OUT_OF_REACH) {
+				check_equal(t, "protocol", p.key.protocol, IPPROTO_TCP);
+				more++;
+			} else {
+				check_equal(t, "octets", p.octets, t->size - p.l3_offset);
+				zero++;
+			}
+		}
+	}
+	assert_true(more > 100);
+	assert_true(zero > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,7 +485,7 @@ int main(void)
 		cmocka_unit_test(test_tunnel_reach),
 
 		cmocka_unit_test(test_tally_large),    cmocka_unit_test(test_record),
-		cmocka_unit_test(test_mapped_address),
+		cmocka_unit_test(test_mapped_address), cmocka_unit_test(test_captured),
 	};
 
 	return cmocka_run_group_tests_name("parse", tests, NULL, NULL);

@@ -369,7 +369,7 @@ static uint32_t stamp(struct session *s, uint64_t wall_ms, uint64_t newest_ms, u
 	return wire_load32(header + (ipfix ? 4 : 8));
 }
 
-/* The export time never goes back, whatever the clock does, and is not before the newest flow's end. */
+/* Small steps back of the clock are bridged, and no flow ends after the export, unless a clock is quite wrong. */
 static void test_export_time(void **state)
 {
 	struct session s = {.protocol = &protocol_ipfix, .domain = 3};
@@ -377,19 +377,146 @@ static void test_export_time(void **state)
 
 	(void)state;
 	assert_int_equal(stamp(&s, 1000999, 0, NULL), 1000);
-	assert_int_equal(stamp(&s, 900000, 0, NULL), 1000);
-	assert_int_equal(stamp(&s, 900000, 1005500, NULL), 1005);
-	assert_int_equal(stamp(&s, 2000000, 0, NULL), 2000);
+	assert_false(session_stale(&s, 990000));
+	assert_int_equal(stamp(&s, 990000, 0, NULL), 1000);
+	assert_int_equal(stamp(&s, 996000, 1005500, NULL), 1005);
+	assert_int_equal(stamp(&s, 996000, 1007000, NULL), 1005);
+	assert_int_equal(stamp(&s, 2000000, 3000000000, NULL), 2000);
+	assert_false(session_stale(&s, 1990000));
+	assert_true(session_stale(&s, 1989999));
+	assert_int_equal(stamp(&s, 1989999, 0, NULL), 1989);
 	s = (struct session){.protocol = &protocol_netflow9, .domain = 3};
 	assert_int_equal(stamp(&s, 1000001, 0, &uptime), 1001);
 	assert_int_equal(uptime, 1000000);
-	assert_int_equal(stamp(&s, 900000, 1005500, &uptime), 1006);
+	assert_int_equal(stamp(&s, 996000, 1005500, &uptime), 1006);
 	assert_int_equal(uptime, 1005000);
-	assert_int_equal(stamp(&s, 900000, 0, &uptime), 1006);
+	assert_int_equal(stamp(&s, 997000, 0, &uptime), 1006);
 	assert_int_equal(uptime, 1005000);
+	/* The times of a capture are the only clock there is. */
+	s = (struct session){.protocol = &protocol_netflow9, .domain = 3, .by_base = true};
+	assert_int_equal(stamp(&s, 1000000, 9000000, NULL), 9000);
+	assert_int_equal(stamp(&s, 1000000, 2000000, NULL), 9000);
 }
 
-#define TEST(f) cmocka_unit_test_teardown(f, stderr_release)
+#define YEARS_10 (315360000ll * (int64_t)NSEC_PER_SEC)
+
+static void set_wall(int64_t offset_ns)
+{
+	clock_set_wall(offset_ns);
+	exports_set_clock(exports, (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)));
+}
+
+/* 16 flows that end now: a message. */
+static void give_now(void)
+{
+	for (unsigned int i = 0; i < 16; i++) {
+		uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+		struct flow flow = {.record = {.packets = 1,
+					       .octets = 40,
+					       .first_ns = now_ns - 1500 * NSEC_PER_MSEC,
+					       .last_ns = now_ns}};
+
+		exports_flow(exports, &flow);
+	}
+}
+
+/* How far the times of the i-th message's first record, and its export, are from what they should be, in s. */
+static void assert_times(unsigned int i, bool ipfix, int64_t offset_ns)
+{
+	const uint8_t *m = sink_message(&sink, i), *record = m + (ipfix ? 20 : 24) + 45;
+	uint64_t boot_ms = ipfix ? 0 : wire_load32(m + 8) * 1000ull - wire_load32(m + 4);
+	uint64_t start_ms = boot_ms + wire_load(record, ipfix ? 8 : 4);
+	uint64_t end_ms = boot_ms + wire_load(record + (ipfix ? 8 : 4), ipfix ? 8 : 4);
+	struct timespec now;
+
+	/* Not by the clock that the exporter reads. */
+	assert_int_equal(timespec_get(&now, TIME_UTC), TIME_UTC);
+	now.tv_sec += offset_ns / (int64_t)NSEC_PER_SEC;
+	assert_in_range((uint64_t)now.tv_sec - wire_load32(m + (ipfix ? 4 : 8)) + 2, 0, 6);
+	assert_in_range(timespec_ns(&now) / NSEC_PER_MSEC - end_ms, 0, 4000);
+	assert_in_range(end_ms - start_ms, 1499, 1501);
+}
+
+/* The wall clock is ten years off, and corrected while records wait: they and all that follows are right. */
+static void set_back(const char *scheme, int64_t wrong_ns)
+{
+	bool ipfix = !strcmp(scheme, "ipfix");
+
+	clock_set_wall(wrong_ns);
+	begin(&(struct export_options){.domain = 5}, scheme);
+	set_wall(wrong_ns);
+	give_now();
+	exports_flow(exports,
+		     &(struct flow){.record = {.packets = 1}}); /* in a message under way */
+	set_wall(0);
+	give_now();
+	run(30);
+	assert_true(sink.count >= 4);
+	for (unsigned int i = sink.count - 3; i < sink.count; i++)
+		if (wire_load16(sink_message(&sink, i) + 2) != 1 && sink_length(&sink, i) > 500)
+			assert_times(i, ipfix, 0);
+	end();
+}
+
+static void test_clock_waiting(void **state)
+{
+	(void)state;
+	set_back("ipfix", YEARS_10);
+	set_back("netflow9", YEARS_10);
+	set_back("ipfix", -YEARS_10);
+	set_back("netflow9", -YEARS_10);
+}
+
+/* It is corrected after messages have gone: a new session, from another port, with templates and numbers from 0. */
+static void new_session(const char *scheme)
+{
+	bool ipfix = !strcmp(scheme, "ipfix");
+	unsigned int before, templates;
+	uint16_t peer;
+
+	clock_set_wall(YEARS_10);
+	begin(&(struct export_options){.domain = 5}, scheme);
+	set_wall(YEARS_10);
+	give_now();
+	run(30);
+	assert_times(sink.count - 1, ipfix, YEARS_10);
+	before = sink.count;
+	templates = sink.templates;
+	peer = sink.peer;
+	assert_false(sink.gap);
+	set_wall(0);
+	give_now();
+	run(30);
+	assert_true(sink.count > before);
+	assert_int_not_equal(sink.peer, peer);
+	assert_int_equal(sink.templates, templates + 1);
+	assert_int_equal(wire_load32(sink_message(&sink, before) + (ipfix ? 8 : 12)), 0);
+	assert_times(sink.count - 1, ipfix, 0);
+	assert_int_equal(stderr_lines("a new session begins"), 1);
+	/* A step forward needs none, but where times are told by an uptime. */
+	peer = sink.peer;
+	set_wall(3600ll * (int64_t)NSEC_PER_SEC);
+	give_now();
+	run(30);
+	assert_int_equal(sink.peer == peer, ipfix);
+	assert_times(sink.count - 1, ipfix, 3600ll * (int64_t)NSEC_PER_SEC);
+	end();
+}
+
+static void test_clock_sent(void **state)
+{
+	(void)state;
+	new_session("ipfix");
+	new_session("netflow9");
+}
+
+static int release(void **state)
+{
+	clocks_reset();
+	return stderr_release(state);
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, release)
 
 int main(void)
 {
@@ -406,6 +533,8 @@ int main(void)
 		TEST(test_one_full),
 		TEST(test_sequence),
 		TEST(test_export_time),
+		TEST(test_clock_waiting),
+		TEST(test_clock_sent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

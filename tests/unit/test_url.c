@@ -27,6 +27,10 @@ static void test_good(void **state)
 		{"ipfix://" LABEL63 ".net", LABEL63 ".net", "", URL_IPFIX, 4739},
 		{"netflow9://collector", "collector", "", URL_NETFLOW9, 2055},
 		{"netflow9://[::1]:9996?dscp=8", "::1", "", URL_NETFLOW9, 9996},
+		{"ipfix://[fe80::1%eth0]", "fe80::1", "", URL_IPFIX, 4739},
+		{"ipfix://[fe80::1%25eth0.7]:9995", "fe80::1", "", URL_IPFIX, 9995},
+		{"ipfix://[ff05::1]", "ff05::1", "", URL_IPFIX, 4739},
+		{"ipfix://224.0.0.9", "224.0.0.9", "", URL_IPFIX, 4739},
 		{"file:///var/flows.ipfix", "", "/var/flows.ipfix", URL_FILE, 0},
 		{"file:///a b?#%20", "", "/a b?#%20", URL_FILE, 0},
 		{"json:-", "", "", URL_JSON, 0},
@@ -49,6 +53,50 @@ static void test_good(void **state)
 		assert_true(exports_url_valid(cases[i].url, &reason));
 		assert_string_equal(reason, "untouched");
 	}
+}
+
+/* An address as it was meant: what is mapped is IPv4, and a scope may be written in two ways. */
+static void test_address(void **state)
+{
+	static const struct {
+		const char *url, *scope;
+		sa_family_t family;
+		uint8_t first;
+	} cases[] = {
+		{"ipfix://192.0.2.1", "", AF_INET, 192},
+		{"ipfix://[::ffff:192.0.2.1]", "", AF_INET, 192},
+		{"ipfix://[2001:db8::1]", "", AF_INET6, 0x20},
+		{"ipfix://[fe80::1%eth0]", "eth0", AF_INET6, 0xfe},
+		{"ipfix://[fe80::1%25eth0]", "eth0", AF_INET6, 0xfe},
+		{"ipfix://[fe80::1%25]", "25", AF_INET6, 0xfe}, /* an index */
+		{"ipfix://[ff02::1%3]", "3", AF_INET6, 0xff},
+		{"ipfix://[ff01::1%lo]", "lo", AF_INET6, 0xff},
+	};
+	struct sockaddr_storage at;
+	socklen_t length;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct collector_url url;
+		char why[URL_WHY_MAX];
+
+		assert_int_equal(url_parse(cases[i].url, &url, why), 0);
+		assert_true(url.numeric);
+		assert_int_equal(url.address.family, cases[i].family);
+		assert_string_equal(url.address.scope, cases[i].scope);
+		assert_int_equal(url.address.address.s6_addr[0], cases[i].first);
+	}
+	assert_int_equal(address_locate(&(struct ip_address){.family = AF_INET6, .scope = "lo"}, 7,
+					&at, &length),
+			 0);
+	assert_int_equal(((struct sockaddr_in6 *)&at)->sin6_scope_id, 1); /* Linux: always */
+	assert_int_equal(address_locate(&(struct ip_address){.family = AF_INET6, .scope = "12"}, 7,
+					&at, &length),
+			 0);
+	assert_int_equal(((struct sockaddr_in6 *)&at)->sin6_scope_id, 12);
+	assert_int_equal(address_locate(&(struct ip_address){.family = AF_INET6, .scope = "none0"},
+					7, &at, &length),
+			 -ENODEV);
 }
 
 static const struct {
@@ -98,6 +146,18 @@ static const struct {
 	{"ipfix://[::1", "the ']' after the IPv6 address is missing"},
 	{"ipfix://[::1]4739", "'4739' follows the IPv6 address where ':port' might"},
 	{"ipfix://[::g]", "'::g' is not an IPv6 address"},
+	{"ipfix://[fe80::1]",
+	 "'fe80::1' is there on each link: name the interface, as in 'fe80::1%eth0'"},
+	{"ipfix://[ff02::1]:4739",
+	 "'ff02::1' is there on each link: name the interface, as in 'ff02::1%eth0'"},
+	{"ipfix://[2001:db8::1%eth0]",
+	 "'2001:db8::1%eth0' has an interface, which only link-local addresses have"},
+	{"ipfix://[fe80::1%]", "'' is no name of an interface"},
+	{"ipfix://[fe80::1%a/b]", "nothing may follow host and port but ?KEY=VALUE"},
+	{"ipfix://[fe80::1%0123456789abcdef]", "'0123456789abcdef' is no name of an interface"},
+	{"ipfix://192.0.2.1%eth0", "'192.0.2.1%eth0' is not a host name"},
+	{"ipfix://c?source=fe80::1",
+	 "source 'fe80::1' is there on each link: name the interface, as in 'fe80::1%eth0'"},
 	{"ipfix://[collector]", "'collector' is not an IPv6 address"},
 	{"ipfix://10.0.0.256", "'10.0.0.256' is not an IPv4 address"},
 	{"ipfix://10.0.1", "'10.0.1' is not an IPv4 address"},
@@ -187,9 +247,8 @@ static void test_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_address),
+		cmocka_unit_test(test_bad),  cmocka_unit_test(test_options),
 		cmocka_unit_test(test_long),
 	};
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/meter/obstacle.h"
+#include <errno.h>
+#include <linux/bpf.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include "exporter/meter/tc_filters.h"
+
+/* From 6.6's <linux/bpf.h>, which Debian 12 does not have yet. */
+#define ATTACH_TCX_INGRESS 46
+#define ATTACH_TCX_EGRESS  47
+
+/* BPF_PROG_QUERY's part of that union bpf_attr. */
+struct tcx_query {
+	__u32 ifindex;
+	__u32 type;
+	__u32 query_flags;
+	__u32 attach_flags;
+	__aligned_u64 prog_ids;
+	__u32 count;
+	__u32 pad;
+	__aligned_u64 prog_attach_flags;
+	__aligned_u64 link_ids;
+	__aligned_u64 link_attach_flags;
+	__u64 revision;
+};
+
+/* tcx comes before the filters of a qdisc. */
+static bool find_tcx(const struct obstacle_place *place, char *ret, size_t size)
+{
+	__u32 programs[64];
+	struct tcx_query query = {
+		.ifindex = place->hook->ifindex,
+		.type = place->hook->direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS
+								    : ATTACH_TCX_EGRESS,
+		.prog_ids = (__u64)(unsigned long)programs,
+		.count = ARRAY_SIZE(programs),
+	};
+
+	/* ENOSPC: there are more than fit, and the first ones are here */
+	if ((syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0 && errno != ENOSPC) ||
+	    query.count == 0 || programs[0] == place->hook->prog_id)
+		return false;
+	snprintf(ret, size, "tcx program id %u is in front of the hook", programs[0]);
+	return true;
+}
+
+static bool find_filter(const struct obstacle_place *place, char *ret, size_t size)
+{
+	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
+
+	if (tc_filters_get(place->hook->ifindex, place->hook->direction, &filters) < 0)
+		return false;
+	for (size_t i = 0; i < filters.count; i++) {
+		const struct tc_filter *filter = &filters.all[i];
+
+		if (!filter->handle)
+			continue;
+		if (hook_filter_is_ours(filter))
+			return false;
+		snprintf(ret, size, "the filter '%s%s%s' at priority %u is in front of the hook",
+			 filter->kind, filter->name[0] ? " " : "", filter->name, filter->priority);
+		return true;
+	}
+	return false;
+}
+
+const char *obstacle_of_kind(const struct netdev *device)
+{
+	if (!strcmp(device->kind, "vrf"))
+		return "packets do not pass the hooks of a VRF, meter the interfaces in it";
+	if (!strcmp(device->kind, "ipvlan"))
+		return "packets do not pass the hooks of an ipvlan in mode l3s, meter the interface below it";
+	return NULL;
+}
+
+bool obstacle_find(const struct obstacle_place *place, char *ret, size_t size)
+{
+	const char *text;
+
+	ret[0] = '\0';
+	if (place->device && (text = obstacle_of_kind(place->device))) {
+		snprintf(ret, size, "%s", text);
+		return true;
+	}
+	if (place->kind == HOOK_XDP || place->kind == HOOK_NONE)
+		return false;
+	if (place->hook->direction == DIRECTION_INGRESS && place->device &&
+	    place->device->xdp_prog) {
+		snprintf(ret, size, "XDP program id %u is in front of the hook",
+			 place->device->xdp_prog);
+		return true;
+	}
+	return find_tcx(place, ret, size) ||
+	       (place->kind == HOOK_CLSACT && find_filter(place, ret, size));
+}

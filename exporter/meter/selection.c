@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/meter/selection.h"
+#include <errno.h>
+#include <fnmatch.h>
+#include <search.h>
+#include <string.h>
+
+/* One interface of the kernel's. */
+struct device {
+	struct netdev dev; /* .ifindex is the key of the tree */
+	struct target *target;
+	size_t index; /* in `devices` */
+	unsigned int round;
+};
+
+struct selection {
+	const char *const *patterns;
+	size_t pattern_count;
+	struct selection_events events;
+	void *userdata;
+	struct target **targets;
+	size_t target_count;
+	size_t target_room;
+	struct target **named; /* those given by name, in the order of their names */
+	size_t named_count;
+	void *tree; /* of struct device, by ifindex: tsearch(3) */
+	struct device **devices;
+	size_t device_count;
+	size_t device_room;
+	unsigned int round; /* of lists */
+};
+
+bool selection_is_glob(const char *pattern)
+{
+	return strpbrk(pattern, "*?[") != NULL;
+}
+
+static int compare_devices(const void *a, const void *b)
+{
+	const struct device *one = a, *other = b;
+
+	return (one->dev.ifindex > other->dev.ifindex) - (one->dev.ifindex < other->dev.ifindex);
+}
+
+static int compare_targets(const void *a, const void *b)
+{
+	const struct target *const *one = a, *const *other = b;
+
+	return strcmp((*one)->name, (*other)->name);
+}
+
+static int compare_name(const void *name, const void *target)
+{
+	return strcmp(name, (*(struct target *const *)target)->name);
+}
+
+static struct device *find_device(const struct selection *s, uint32_t ifindex)
+{
+	const struct device key = {.dev.ifindex = ifindex};
+	struct device *const *found = tfind(&key, &s->tree, compare_devices);
+
+	return found ? *found : NULL;
+}
+
+static struct target *find_named(const struct selection *s, const char *name)
+{
+	struct target **found =
+		bsearch(name, s->named, s->named_count, sizeof(struct target *), compare_name);
+
+	return found ? *found : NULL;
+}
+
+/* Room for one more pointer, in doubling steps. */
+static int grow(void *array, size_t count, size_t *room)
+{
+	size_t more = MAX(2 * *room, 16u);
+	void **old = *(void ***)array, **grown;
+
+	if (count < *room)
+		return 0;
+	grown = reallocarray(old, more, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	*(void ***)array = grown;
+	*room = more;
+	return 0;
+}
+
+static struct target *add_target(struct selection *s, const char *name, bool named)
+{
+	struct target *t;
+
+	if (grow(&s->targets, s->target_count, &s->target_room) < 0)
+		return NULL;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->named = named;
+	t->index = s->target_count;
+	s->targets[s->target_count++] = t;
+	return t;
+}
+
+static void remove_target(struct selection *s, struct target *t)
+{
+	s->targets[t->index] = s->targets[--s->target_count];
+	s->targets[t->index]->index = t->index;
+	free(t);
+}
+
+static struct device *add_device(struct selection *s, uint32_t ifindex)
+{
+	struct device *d;
+
+	if (grow(&s->devices, s->device_count, &s->device_room) < 0)
+		return NULL;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return NULL;
+	d->dev.ifindex = ifindex;
+	if (!tsearch(d, &s->tree, compare_devices)) {
+		free(d);
+		return NULL;
+	}
+	d->index = s->device_count;
+	s->devices[s->device_count++] = d;
+	return d;
+}
+
+static void lose(struct selection *s, struct device *d)
+{
+	struct target *t = d->target;
+
+	if (!t)
+		return;
+	d->target = NULL;
+	s->events.lost(s->userdata, t);
+	t->ifindex = 0;
+	if (!t->named)
+		remove_target(s, t);
+}
+
+static void remove_device(struct selection *s, struct device *d)
+{
+	lose(s, d);
+	tdelete(d, &s->tree, compare_devices);
+	s->devices[d->index] = s->devices[--s->device_count];
+	s->devices[d->index]->index = d->index;
+	free(d);
+}
+
+static bool has_name(const struct netdev_message *m, const char *name)
+{
+	if (!strcmp(m->dev.name, name))
+		return true;
+	for (size_t i = 0; i < m->altname_count; i++)
+		if (!strcmp(m->altnames[i], name))
+			return true;
+	return false;
+}
+
+static bool matches_glob(const struct selection *s, const char *name)
+{
+	for (size_t i = 0; i < s->pattern_count; i++)
+		if (selection_is_glob(s->patterns[i]) && fnmatch(s->patterns[i], name, 0) == 0)
+			return true;
+	return false;
+}
+
+/* Whether the interface is still what its target means: hooks stay when a glob matches the new name too. */
+static bool still_meant(const struct selection *s, const struct target *t,
+			const struct netdev_message *m)
+{
+	if (t->named)
+		return has_name(m, t->name);
+	return matches_glob(s, m->dev.name) &&
+	       (!strcmp(t->name, m->dev.name) || !find_named(s, m->dev.name));
+}
+
+/* The target given by a name of this interface, which nobody else can bear: who had it bears it no more. */
+static struct target *claim_named(struct selection *s, const struct netdev_message *m)
+{
+	struct target *t = find_named(s, m->dev.name);
+
+	for (size_t i = 0; !t && i < m->altname_count; i++)
+		t = find_named(s, m->altnames[i]);
+	if (t && t->ifindex)
+		lose(s, find_device(s, t->ifindex));
+	return t;
+}
+
+static int bind_device(struct selection *s, struct device *d, const struct netdev_message *m)
+{
+	struct target *t = claim_named(s, m);
+
+	if (!t && !matches_glob(s, m->dev.name))
+		return 0;
+	if (!t)
+		t = add_target(s, m->dev.name, false);
+	if (!t)
+		return -ENOMEM;
+	t->ifindex = d->dev.ifindex;
+	d->target = t;
+	s->events.found(s->userdata, t, &d->dev);
+	return 0;
+}
+
+/* Field by field: what is between the fields has no meaning. */
+static bool same(const struct netdev *a, const struct netdev *b)
+{
+	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && a->master == b->master &&
+	       a->link == b->link && a->mtu == b->mtu && a->xdp_prog == b->xdp_prog &&
+	       a->type == b->type && a->up == b->up;
+}
+
+int selection_update(struct selection *s, const struct netdev_message *m)
+{
+	struct device *d = find_device(s, m->dev.ifindex);
+	bool changed;
+
+	if (m->gone) {
+		if (d)
+			remove_device(s, d);
+		return 0;
+	}
+	if (!d)
+		d = add_device(s, m->dev.ifindex);
+	if (!d)
+		return -ENOMEM;
+	changed = !same(&d->dev, &m->dev);
+	d->dev = m->dev;
+	d->round = s->round;
+	if (d->target && !still_meant(s, d->target, m))
+		lose(s, d);
+	if (!d->target)
+		return bind_device(s, d, m);
+	if (!d->target->named)
+		snprintf(d->target->name, sizeof(d->target->name), "%s", d->dev.name);
+	if (changed)
+		s->events.changed(s->userdata, d->target, &d->dev);
+	return 0;
+}
+
+void selection_begin(struct selection *s)
+{
+	s->round++;
+}
+
+void selection_end(struct selection *s)
+{
+	for (size_t i = s->device_count; i-- > 0;)
+		if (s->devices[i]->round != s->round)
+			remove_device(s, s->devices[i]);
+}
+
+static int add_named(struct selection *s)
+{
+	struct target *t;
+
+	for (size_t i = 0; i < s->pattern_count; i++) {
+		if (selection_is_glob(s->patterns[i]))
+			continue;
+		t = add_target(s, s->patterns[i], true);
+		if (!t)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The same name given twice is one target. */
+static int sort_named(struct selection *s)
+{
+	size_t count = s->target_count, kept = 0;
+
+	s->named = calloc(MAX(count, 1u), sizeof(struct target *));
+	if (!s->named)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		s->named[i] = s->targets[i];
+	qsort(s->named, count, sizeof(struct target *), compare_targets);
+	for (size_t i = 0; i < count; i++) {
+		if (kept && !strcmp(s->named[kept - 1]->name, s->named[i]->name))
+			remove_target(s, s->named[i]);
+		else
+			s->named[kept++] = s->named[i];
+	}
+	s->named_count = kept;
+	return 0;
+}
+
+int selection_new(struct selection **ret, const char *const *patterns, size_t count,
+		  const struct selection_events *events, void *userdata)
+{
+	_cleanup_(selection_freep) struct selection *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->patterns = patterns;
+	s->pattern_count = count;
+	s->events = *events;
+	s->userdata = userdata;
+	r = add_named(s) ?: sort_named(s);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+static void leave_device(_unused_ void *device)
+{
+}
+
+struct selection *selection_free(struct selection *s)
+{
+	if (!s)
+		return NULL;
+	tdestroy(s->tree, leave_device); /* the devices are freed by the array */
+	for (size_t i = 0; i < s->device_count; i++)
+		free(s->devices[i]);
+	for (size_t i = 0; i < s->target_count; i++)
+		free(s->targets[i]);
+	free(s->devices);
+	free(s->targets);
+	free(s->named);
+	free(s);
+	return NULL;
+}
+
+struct target *selection_get(const struct selection *s, size_t index)
+{
+	return index < s->target_count ? s->targets[index] : NULL;
+}
+
+size_t selection_count(const struct selection *s)
+{
+	return s->target_count;
+}
+
+const struct netdev *selection_device(const struct selection *s, uint32_t ifindex)
+{
+	const struct device *d = find_device(s, ifindex);
+
+	return d ? &d->dev : NULL;
+}
+
+const struct target *selection_target(const struct selection *s, uint32_t ifindex)
+{
+	const struct device *d = find_device(s, ifindex);
+
+	return d ? d->target : NULL;
+}
+
+bool selection_has_vlan(const struct selection *s, uint32_t ifindex)
+{
+	for (size_t i = 0; i < s->device_count; i++)
+		if (s->devices[i]->dev.link == ifindex && !strcmp(s->devices[i]->dev.kind, "vlan"))
+			return true;
+	return false;
+}

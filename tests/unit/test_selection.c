@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which interfaces are metered, by what rtnetlink says of them; and when to try again what failed. */
+#include <net/if.h> /* before the kernel's own version of it */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_arp.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include "exporter/meter/backoff.h"
+#include "exporter/meter/selection.h"
+
+/* What the selection told, "+name:ifindex", "~name:ifindex" for a change and "-name:ifindex", in one line. */
+struct told {
+	char text[1024];
+	struct selection *selection;
+};
+
+static void note(struct told *told, char sign, const struct target *t)
+{
+	size_t length = strlen(told->text);
+
+	snprintf(told->text + length, sizeof(told->text) - length, "%s%c%s:%u", length ? " " : "",
+		 sign, t->name, t->ifindex);
+}
+
+static void on_found(void *userdata, struct target *t, const struct netdev *dev)
+{
+	assert_int_equal(t->ifindex, dev->ifindex);
+	note(userdata, '+', t);
+}
+
+static void on_changed(void *userdata, struct target *t, const struct netdev *dev)
+{
+	assert_int_equal(t->ifindex, dev->ifindex);
+	note(userdata, '~', t);
+}
+
+static void on_lost(void *userdata, struct target *t)
+{
+	note(userdata, '-', t);
+}
+
+static void begin(struct told *told, const char *const *patterns, size_t count)
+{
+	static const struct selection_events events = {
+		.found = on_found, .changed = on_changed, .lost = on_lost};
+
+	*told = (struct told){0};
+	assert_int_equal(selection_new(&told->selection, patterns, count, &events, told), 0);
+}
+
+#define BEGIN(told, ...) \
+	static const char *const patterns[] = {__VA_ARGS__}; \
+	begin(told, patterns, ARRAY_SIZE(patterns))
+
+static void told_clear(struct told *told)
+{
+	selection_freep(&told->selection);
+}
+
+static void expect(struct told *told, const char *text)
+{
+	assert_string_equal(told->text, text);
+	told->text[0] = '\0';
+}
+
+/* An interface as it is now; `altname` may be NULL. */
+static void say(struct told *told, uint32_t ifindex, const char *name, const char *altname)
+{
+	struct netdev_message m = {.dev = {.ifindex = ifindex, .mtu = 1500}};
+
+	snprintf(m.dev.name, sizeof(m.dev.name), "%s", name);
+	if (altname)
+		m.altnames[m.altname_count++] = altname;
+	assert_int_equal(selection_update(told->selection, &m), 0);
+}
+
+static void gone(struct told *told, uint32_t ifindex)
+{
+	const struct netdev_message m = {.dev.ifindex = ifindex, .gone = true};
+
+	assert_int_equal(selection_update(told->selection, &m), 0);
+}
+
+static void test_glob(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+
+	(void)state;
+	BEGIN(&told, "veth*", "ve*");
+	say(&told, 1, "lo", NULL);
+	say(&told, 7, "veth1", NULL);
+	say(&told, 8, "veth2", "veth-other");
+	expect(&told, "+veth1:7 +veth2:8");
+	say(&told, 7, "veth1", NULL); /* nothing new */
+	say(&told, 1, "lo0", NULL);
+	expect(&told, "");
+	say(&told, 7, "veth9", NULL);
+	expect(&told, "~veth9:7");
+	say(&told, 7, "other", NULL);
+	expect(&told, "-veth9:7");
+	assert_int_equal(selection_count(told.selection), 1);
+	say(&told, 7, "veth1", NULL);
+	gone(&told, 8);
+	gone(&told, 8);
+	expect(&told, "+veth1:7 -veth2:8");
+	assert_null(selection_device(told.selection, 8));
+	assert_string_equal(selection_device(told.selection, 1)->name, "lo0");
+}
+
+static void test_change(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+	struct netdev_message m = {.dev = {.ifindex = 7, .name = "eth0", .mtu = 1500}};
+
+	(void)state;
+	BEGIN(&told, "eth0");
+	for (uint32_t mtu = 1500; mtu < 1504; mtu++) {
+		m.dev.mtu = mtu;
+		assert_int_equal(selection_update(told.selection, &m), 0);
+	}
+	expect(&told, "+eth0:7 ~eth0:7 ~eth0:7 ~eth0:7");
+	m.dev.up = true;
+	assert_int_equal(selection_update(told.selection, &m), 0);
+	expect(&told, "~eth0:7");
+}
+
+/* What is named stays a target: it comes, goes, and is another interface later. */
+static void test_named(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+
+	(void)state;
+	BEGIN(&told, "eth0", "uplink", "eth0");
+	assert_int_equal(selection_count(told.selection), 2);
+	say(&told, 2, "eth0", NULL);
+	gone(&told, 2);
+	say(&told, 3, "eth0", NULL);
+	say(&told, 4, "enp4s0", "uplink");
+	expect(&told, "+eth0:2 -eth0:2 +eth0:3 +uplink:4");
+	say(&told, 4, "enp4s0", NULL); /* the alternative name was taken away */
+	expect(&told, "-uplink:4");
+	assert_int_equal(selection_count(told.selection), 2);
+}
+
+/* Two interfaces swap names; the messages of a list come in the order of the interfaces, not of the changes. */
+static void test_swap(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+
+	(void)state;
+	BEGIN(&told, "a", "b", "c*");
+	say(&told, 1, "a", NULL);
+	say(&told, 2, "b", NULL);
+	expect(&told, "+a:1 +b:2");
+	selection_begin(told.selection);
+	say(&told, 1, "b", NULL);
+	say(&told, 2, "a", NULL);
+	selection_end(told.selection);
+	expect(&told, "-a:1 -b:2 +b:1 +a:2");
+	say(&told, 3, "c3", NULL);
+	say(&told, 2, "x", NULL);
+	say(&told, 3, "a", NULL); /* from a glob to a name */
+	expect(&told, "+c3:3 -a:2 -c3:3 +a:3");
+}
+
+/* An interface is metered once, however many names and globs say so. */
+static void test_once(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+
+	(void)state;
+	BEGIN(&told, "eth0", "uplink", "e*");
+	say(&told, 2, "eth0", "uplink");
+	expect(&told, "+eth0:2");
+	assert_string_equal(selection_target(told.selection, 2)->name, "eth0");
+	assert_null(selection_target(told.selection, 3));
+}
+
+/* What a list does not have is gone; a list that began again counts from its last beginning. */
+static void test_list(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+
+	(void)state;
+	BEGIN(&told, "m*");
+	for (uint32_t n = 1; n <= 3; n++)
+		say(&told, n, (const char *[]){"m1", "m2", "m3"}[n - 1], NULL);
+	expect(&told, "+m1:1 +m2:2 +m3:3");
+	selection_begin(told.selection);
+	say(&told, 1, "m1", NULL);
+	say(&told, 2, "m2", NULL);
+	selection_begin(told.selection);
+	say(&told, 2, "m2", NULL);
+	say(&told, 4, "m4", NULL);
+	expect(&told, "+m4:4");
+	selection_end(told.selection);
+	assert_int_equal(selection_count(told.selection), 2);
+	assert_non_null(strstr(told.text, "-m1:1"));
+	assert_non_null(strstr(told.text, "-m3:3"));
+}
+
+static void test_many(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+	char name[16];
+
+	(void)state;
+	BEGIN(&told, "m*");
+	for (uint32_t n = 1; n <= 3000; n++) {
+		snprintf(name, sizeof(name), "m%u", n);
+		say(&told, n, name, NULL);
+		told.text[0] = '\0';
+	}
+	for (uint32_t n = 1; n <= 3000; n += 2)
+		gone(&told, n);
+	assert_int_equal(selection_count(told.selection), 1500);
+	for (size_t n = 0; n < 1500; n++) {
+		const struct target *t = selection_get(told.selection, n);
+
+		assert_int_equal(t->index, n);
+		assert_int_equal(t->ifindex % 2, 0);
+		assert_ptr_equal(selection_target(told.selection, t->ifindex), t);
+	}
+	assert_null(selection_get(told.selection, 1500));
+}
+
+static void test_vlan(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+	struct netdev_message m = {
+		.dev = {.ifindex = 9, .name = "eth0.5", .kind = "vlan", .link = 2}};
+
+	(void)state;
+	BEGIN(&told, "eth0");
+	say(&told, 2, "eth0", NULL);
+	assert_false(selection_has_vlan(told.selection, 2));
+	assert_int_equal(selection_update(told.selection, &m), 0);
+	assert_true(selection_has_vlan(told.selection, 2));
+	assert_false(selection_has_vlan(told.selection, 9));
+}
+
+static struct nlmsghdr *link_message(char *buffer, uint16_t type, unsigned char family, bool whole)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *info = mnl_nlmsg_put_extra_header(message, sizeof(*info));
+	struct nlattr *nest;
+
+	message->nlmsg_type = type;
+	info->ifi_family = family;
+	info->ifi_index = 70000;
+	info->ifi_type = ARPHRD_ETHER;
+	info->ifi_flags = IFF_UP;
+	mnl_attr_put_strz(message, IFLA_IFNAME, "eth7");
+	if (!whole)
+		return message;
+	mnl_attr_put_u32(message, IFLA_MTU, 9000);
+	mnl_attr_put_u32(message, IFLA_MASTER, 11);
+	mnl_attr_put_u32(message, IFLA_LINK, 12);
+	nest = mnl_attr_nest_start(message, IFLA_PROP_LIST);
+	mnl_attr_put_strz(message, IFLA_ALT_IFNAME, "enp7s0");
+	mnl_attr_put_strz(message, IFLA_ALT_IFNAME, "uplink");
+	mnl_attr_nest_end(message, nest);
+	nest = mnl_attr_nest_start(message, IFLA_LINKINFO);
+	mnl_attr_put_strz(message, IFLA_INFO_KIND, "vlan");
+	mnl_attr_nest_end(message, nest);
+	nest = mnl_attr_nest_start(message, IFLA_XDP);
+	mnl_attr_put_u32(message, IFLA_XDP_PROG_ID, 13);
+	mnl_attr_nest_end(message, nest);
+	return message;
+}
+
+static void test_parse(void **state)
+{
+	char buffer[1024] __attribute__((aligned(8)));
+	struct netdev_message m = {.dev.ifindex = 5};
+
+	(void)state;
+	/* A port leaves its bridge; a wireless event; something else. */
+	assert_false(netdev_parse(link_message(buffer, RTM_DELLINK, AF_BRIDGE, true), &m));
+	assert_false(netdev_parse(link_message(buffer, RTM_NEWLINK, AF_BRIDGE, true), &m));
+	assert_false(netdev_parse(link_message(buffer, RTM_NEWLINK, AF_UNSPEC, false), &m));
+	assert_false(netdev_parse(link_message(buffer, RTM_NEWADDR, AF_UNSPEC, true), &m));
+	assert_int_equal(m.dev.ifindex, 5);
+	assert_true(netdev_parse(link_message(buffer, RTM_DELLINK, AF_UNSPEC, false), &m));
+	assert_true(m.gone);
+	assert_int_equal(m.dev.ifindex, 70000);
+	assert_true(netdev_parse(link_message(buffer, RTM_NEWLINK, AF_UNSPEC, true), &m));
+	assert_false(m.gone);
+	assert_string_equal(m.dev.name, "eth7");
+	assert_string_equal(m.dev.kind, "vlan");
+	assert_int_equal(m.dev.mtu, 9000);
+	assert_int_equal(m.dev.master, 11);
+	assert_int_equal(m.dev.link, 12);
+	assert_int_equal(m.dev.xdp_prog, 13);
+	assert_int_equal(m.dev.type, ARPHRD_ETHER);
+	assert_true(m.dev.up);
+	assert_int_equal(m.altname_count, 2);
+	assert_string_equal(m.altnames[1], "uplink");
+}
+
+static void test_backoff(void **state)
+{
+	static const uint64_t delays[] = {5, 10, 20, 40, 60, 60};
+	struct backoff b = {0};
+	uint64_t now = 1000 * NSEC_PER_SEC;
+
+	(void)state;
+	assert_true(backoff_due(&b, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(delays); i++) {
+		backoff_failed(&b, now);
+		assert_false(backoff_due(&b, now + delays[i] * NSEC_PER_SEC - 1));
+		now += delays[i] * NSEC_PER_SEC;
+		assert_true(backoff_due(&b, now));
+	}
+	backoff_reset(&b);
+	assert_true(backoff_due(&b, 0));
+	backoff_failed(&b, now);
+	assert_true(backoff_due(&b, now + 5 * NSEC_PER_SEC));
+}
+
+/* Changes of the interface bring the next try nearer, however many there are, but not to less than 5 s after the last. */
+static void test_hurry(void **state)
+{
+	struct backoff b = {0};
+	const uint64_t now = 1000 * NSEC_PER_SEC;
+
+	(void)state;
+	backoff_hurry(&b);
+	assert_true(backoff_due(&b, 0));
+	for (int i = 0; i < 4; i++)
+		backoff_failed(&b, now);
+	assert_false(backoff_due(&b, now + 39 * NSEC_PER_SEC));
+	for (int i = 0; i < 3; i++)
+		backoff_hurry(&b);
+	assert_false(backoff_due(&b, now + 5 * NSEC_PER_SEC - 1));
+	assert_true(backoff_due(&b, now + 5 * NSEC_PER_SEC));
+	backoff_failed(&b, now); /* the delay goes on growing */
+	assert_false(backoff_due(&b, now + 59 * NSEC_PER_SEC));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_glob),  cmocka_unit_test(test_change),
+		cmocka_unit_test(test_named), cmocka_unit_test(test_swap),
+		cmocka_unit_test(test_once),  cmocka_unit_test(test_list),
+		cmocka_unit_test(test_many),  cmocka_unit_test(test_vlan),
+		cmocka_unit_test(test_parse), cmocka_unit_test(test_backoff),
+		cmocka_unit_test(test_hurry),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
