@@ -58,9 +58,15 @@ class Machine:
             return missing.read_text().strip() if missing.exists() else f'not fetched: tests/vm/fetch {self.kernel}'
         if not self.emulator().exists():
             return f'no QEMU in {cache()}: tests/vm/fetch'
+        if not (self.root() / image.PYTHON).is_dir():
+            return f'no {self.root() / image.PYTHON}: the images are made of Debian 12'
         if not os.access(self.programs()[0], os.X_OK):
             return f'no program {self.programs()[0]}: tests/vm/arm64 build'
         return None
+
+    def root(self):
+        """Where programs for this architecture are."""
+        return cache() / 'arm64' if self.arch == 'aarch64' else Path('/')
 
     def tools(self):
         return cache() / ('cross' if self.arch == 'aarch64' else 'qemu')
@@ -77,9 +83,8 @@ class Machine:
         return [tree / 'flowtally', *(path for path in others if path.is_file())]
 
     def image(self, path):
-        root = cache() / 'arm64' if self.arch == 'aarch64' else Path('/')
-        busybox = root / 'bin/busybox' if self.arch == 'aarch64' else cache() / 'qemu/bin/busybox'
-        made = image.Image(root, self.arch, busybox)
+        busybox = self.root() / 'bin/busybox' if self.arch == 'aarch64' else cache() / 'qemu/bin/busybox'
+        made = image.Image(self.root(), self.arch, busybox)
         self.name = '.'.join(made.kernel(self.folder).split('.')[:2]) + ('' if self.arch == 'x86_64' else ' arm64')
         for program in self.programs():
             made.add(f'machine/{"bpf/" if program.name.startswith("test_") else ""}{program.name}', program)
