@@ -12,16 +12,19 @@ import stat
 import subprocess
 from pathlib import Path
 
-TOOLS = ('bash', 'sh', 'ip', 'tc', 'nft', 'ethtool', 'bpftool', 'nstat', 'sysctl', 'setpriv', 'unshare', 'nsenter', 'modprobe', 'cat', 'sleep')
+TOOLS = ('bash', 'sh', 'ip', 'tc', 'nft', 'ethtool', 'bpftool', 'nstat', 'sysctl', 'setpriv', 'unshare', 'nsenter', 'modprobe',
+         'cat', 'sleep')
+APPLETS = ('mount', 'umount', 'dmesg', 'ping', 'ls', 'ps', 'grep', 'sed', 'kill', 'env', 'test', 'true', 'less', 'rm', 'cp',
+           'mkdir')
 PLACES = ('usr/bin', 'usr/sbin', 'bin', 'sbin')
 LIBRARY_PLACES = ('lib/{}-linux-gnu', 'usr/lib/{}-linux-gnu', 'lib', 'usr/lib', 'lib64')
 PYTHON = 'usr/lib/python3.11'
-NOT_OF_PYTHON = {'test', 'idlelib', 'tkinter', 'lib2to3', 'ensurepip', 'pydoc_data', 'distutils', 'turtledemo', 'dist-packages', 'sqlite3',
-                 'unittest', 'xml', 'xmlrpc', 'wsgiref', 'curses', 'dbm', 'venv', 'asyncio'}
+NOT_OF_PYTHON = {'test', 'idlelib', 'tkinter', 'lib2to3', 'ensurepip', 'pydoc_data', 'distutils', 'turtledemo', 'dist-packages',
+                 'sqlite3', 'unittest', 'xml', 'xmlrpc', 'wsgiref', 'curses', 'dbm', 'venv', 'asyncio'}
 NO_EXTENSIONS = re.compile(r'_(ssl|hashlib|sqlite3|tkinter|curses|dbm|gdbm|lzma|bz2|asyncio|test|xx|codecs_)')
 MODULES = ('kernel/net/', 'kernel/crypto/', 'kernel/lib/', 'kernel/drivers/net/')
-NO_MODULES = re.compile(r'/(bluetooth|mac80211|wireless|sunrpc|ceph|rds|tipc|batman-adv|ieee802154|nfc|wwan|can|ipvs|ethernet|phy|usb|hyperv|'
-                        r'mdio|wireguard|fddi|ppp|slip|team|vmxnet3|xen-netback)[/.]')
+NO_MODULES = re.compile(r'/(bluetooth|mac80211|wireless|sunrpc|ceph|rds|tipc|batman-adv|ieee802154|nfc|wwan|can|ipvs|ethernet|'
+                        r'phy|usb|hyperv|mdio|wireguard|fddi|ppp|slip|team|vmxnet3|xen-netback)[/.]')
 INIT = '''#!/bin/busybox sh
 # What is in /machine is run; with "shell" on the kernel's command line a shell comes first.
 export PATH=/usr/bin:/bin LD_LIBRARY_PATH=/lib HOME=/ PYTHONDONTWRITEBYTECODE=1
@@ -52,7 +55,7 @@ class Image:
         self.text('etc/passwd', 'root:x:0:0::/:/bin/sh\n')
         self.text('etc/nsswitch.conf', 'hosts: files\n')
         self.files['bin/busybox'] = 0o100755, Path(busybox)
-        for applet in 'mount', 'umount', 'dmesg', 'ping', 'ls', 'ps', 'grep', 'sed', 'kill', 'env', 'test', 'true', 'less', 'rm', 'cp', 'mkdir':
+        for applet in APPLETS:
             self.link(f'bin/{applet}', 'busybox')
         for tool in TOOLS:
             self.tool(tool)

@@ -5,9 +5,9 @@
 run.py [--logs FOLDER] [--only WORD] [--shell] [--kernel NAME]... FLOWTALLY [flowtally-clang-19] [BPF_TEST...]
 
 FLOWTALLY is the program; among the others may be flowtally-clang-19, the same with BPF programs by another compiler.  Without
---kernel: those of the file `kernels` that ./check runs, and with FLOWTALLY_TORTURE set all of them.  --only: tests whose name begins so.
---shell: a shell in the machine before the tests.  What a machine said is in FOLDER/KERNEL.console, what the tests found
-in FOLDER/KERNEL.json.
+--kernel: those of the file `kernels` that ./check runs, and with FLOWTALLY_TORTURE set all of them.  --only: tests whose
+name begins so.  --shell: a shell in the machine before the tests.  What a machine said is in FOLDER/KERNEL.console, what
+the tests found in FOLDER/KERNEL.json.
 """
 import argparse
 import base64
@@ -55,12 +55,18 @@ class Machine:
         """Why it cannot be run here, or None."""
         missing = self.folder.with_name(self.kernel + '.missing')
         if not (self.folder / 'release').exists():
-            return missing.read_text(encoding='utf-8').strip() if missing.exists() else f'not fetched: tests/vm/fetch {self.kernel}'
+            return missing.read_text().strip() if missing.exists() else f'not fetched: tests/vm/fetch {self.kernel}'
         if not self.emulator().exists():
             return f'no QEMU in {cache()}: tests/vm/fetch'
+        if not (self.root() / image.PYTHON).is_dir():
+            return f'no {self.root() / image.PYTHON}: the images are made of Debian 12'
         if not os.access(self.programs()[0], os.X_OK):
             return f'no program {self.programs()[0]}: tests/vm/arm64 build'
         return None
+
+    def root(self):
+        """Where programs for this architecture are."""
+        return cache() / 'arm64' if self.arch == 'aarch64' else Path('/')
 
     def tools(self):
         return cache() / ('cross' if self.arch == 'aarch64' else 'qemu')
@@ -77,12 +83,11 @@ class Machine:
         return [tree / 'flowtally', *(path for path in others if path.is_file())]
 
     def image(self, path):
-        root = cache() / 'arm64' if self.arch == 'aarch64' else Path('/')
-        busybox = root / 'bin/busybox' if self.arch == 'aarch64' else cache() / 'qemu/bin/busybox'
-        made = image.Image(root, self.arch, busybox)
+        busybox = self.root() / 'bin/busybox' if self.arch == 'aarch64' else cache() / 'qemu/bin/busybox'
+        made = image.Image(self.root(), self.arch, busybox)
         self.name = '.'.join(made.kernel(self.folder).split('.')[:2]) + ('' if self.arch == 'x86_64' else ' arm64')
-        for path in self.programs():
-            made.add(f'machine/{"bpf/" if path.name.startswith("test_") else ""}{path.name}', path)
+        for program in self.programs():
+            made.add(f'machine/{"bpf/" if program.name.startswith("test_") else ""}{program.name}', program)
         made.folder('machine/guest', HERE / 'guest', '*.py')
         made.folder('machine/e2e', ROOT / 'tests/e2e', '*.py')
         made.text('machine/options.json', json.dumps({'only': self.options.only, 'torture': is_torture()}))
@@ -92,8 +97,9 @@ class Machine:
         machine = ['-M', 'virt', '-cpu', 'cortex-a72'] if self.arch == 'aarch64' else ['-M', 'q35', '-cpu', 'max']
         console = 'ttyAMA0' if self.arch == 'aarch64' else 'ttyS0'
         share = self.tools() / 'usr/share'
-        return [str(self.emulator()), '-L', str(share / 'qemu'), '-L', str(share / 'seabios'), *machine, '-accel', 'tcg,thread=multi',
-                '-smp', '2', '-m', str(MEMORY), '-nodefaults', '-nographic', '-no-reboot', '-serial', 'stdio',
+        return [str(self.emulator()), '-L', str(share / 'qemu'), '-L', str(share / 'seabios'), *machine,
+                '-accel', 'tcg,thread=multi', '-smp', '2', '-m', str(MEMORY),
+                '-nodefaults', '-nographic', '-no-reboot', '-serial', 'stdio',
                 '-kernel', str(self.folder / 'vmlinuz'), '-initrd', path,
                 '-append', f'console={console} {COMMAND_LINE}{" shell" if self.options.shell else ""}']
 
@@ -147,8 +153,9 @@ class Machine:
             shutil.rmtree(self.options.logs / self.kernel, ignore_errors=True)
             with tarfile.open(fileobj=io.BytesIO(base64.b64decode(''.join(self.files)))) as files:
                 files.extractall(self.options.logs / self.kernel)
-        result = {'kernel': self.kernel, 'release': (self.folder / 'release').read_text(encoding='utf-8').strip(), 'arch': self.arch,
-                  'date': time.strftime('%Y-%m-%d', time.gmtime()), 'seconds': round(seconds), 'points': self.points, 'facts': self.facts}
+        result = {'kernel': self.kernel, 'release': (self.folder / 'release').read_text().strip(), 'arch': self.arch,
+                  'date': time.strftime('%Y-%m-%d', time.gmtime()), 'seconds': round(seconds), 'points': self.points,
+                  'facts': self.facts}
         (self.options.logs / f'{self.kernel}.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
 
 

@@ -21,10 +21,10 @@ HERE = Path(__file__).resolve().parent
 AT_A_TIME = 3
 LINE = 4000
 # Longest first.  Names of tests, each with the arguments of one run.
-TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'), ('test_exact.py', 'clsact'), ('test_super.py',),
-         ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',)]
+TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'), ('test_exact.py', 'clsact'),
+         ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',)]
 TOO_OLD = [('test_old.py',)]
-OLDEST = 5, 11
+OLDEST = 5, 12
 
 
 def emit(word, value):
@@ -45,17 +45,18 @@ def chosen():
 def pass_on(test, lock):
     """One test; what it says in a line each, whole, whatever others say meanwhile."""
     name = ' '.join(test).replace('test_', '').replace('.py', '')
-    process = subprocess.Popen([sys.executable, '-u', HERE / test[0], *test[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               stdin=subprocess.DEVNULL, text=True, errors='replace')
+    process = subprocess.Popen([sys.executable, '-u', HERE / test[0], *test[1:]], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
     points, end = 0, collections.deque(maxlen=20)
     for line in process.stdout:
         points += line.startswith('@point ')
         end.append(line.rstrip())
         with lock:
-            print(f'{line.rstrip()}' if line.startswith('@') else f'[{uptime()}] {name}: {line.rstrip()}', flush=True)
+            print(('' if line.startswith('@') else f'[{uptime()}] {name}: ') + line.rstrip(), flush=True)
     if process.wait() or not points:
         with lock:
-            emit('point', {'verdict': 'not ok', 'name': f'{name} runs to its end', 'lines': [f'status {process.returncode}', *end]})
+            emit('point', {'verdict': 'not ok', 'name': f'{name} runs to its end',
+                           'lines': [f'status {process.returncode}', *end]})
     with lock:
         print(f'[{uptime()}] {name}: ended', flush=True)
 
@@ -87,7 +88,8 @@ def check_kernel_log():
     text = subprocess.run(['dmesg'], capture_output=True, text=True, errors='replace', check=True).stdout
     Path('/tmp/logs/dmesg').write_text(text, encoding='utf-8')
     found = re.findall(r'.*(?:Oops|BUG:|WARNING: CPU|WARNING:.* at |general protection|Call Trace).*', text)
-    emit('point', {'verdict': 'not ok' if found else 'ok', 'name': 'the kernel has nothing to complain of', 'lines': found[:20]})
+    emit('point', {'verdict': 'not ok' if found else 'ok', 'name': 'the kernel has nothing to complain of',
+                   'lines': found[:20]})
 
 
 def main():

@@ -112,7 +112,7 @@ def check_drops(exporter):
 
 
 def filters(box):
-    return box.ip_tc('meter', 'filter', 'show', 'dev', 'm0', 'ingress') + box.ip_tc('meter', 'filter', 'show', 'dev', 'm0', 'egress')
+    return ''.join(box.ip_tc('meter', 'filter', 'show', 'dev', 'm0', side) for side in ('ingress', 'egress'))
 
 
 def check_hooks(kind, said):

@@ -10,11 +10,11 @@ from tap import check, check_equal
 
 def main():
     with point('refused, and what the kernel lacks is named'):
-        status, _, stderr = program.run('run', '--interface', 'lo', timeout=machine.PATIENCE, path=machine.BIN / 'flowtally')
+        status, _, stderr = program.run('run', '--interface', 'lo', path=machine.BIN / 'flowtally')
         (machine.LOGS / 'old.stderr').write_text(stderr, encoding='utf-8')
         check_equal('exit status', status, 1)
-        check(re.search(r'error|too old|cannot', stderr) and 'ready' not in stderr, stderr)
-        check(re.search(r'is too old|(lacks|has no|without|needs) .*\d\.\d', stderr), 'it does not say what is missing:', stderr)
+        check('ready' not in stderr, stderr)
+        check(re.search(r'is too old: .*\d\.\d', stderr), 'it does not say what is missing:', stderr)
         machine.fact('refused', 'too old', stderr.strip().splitlines()[-1].removeprefix('flowtally: '))
 
 

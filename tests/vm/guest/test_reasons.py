@@ -22,7 +22,7 @@ REASONS = 5, 17  # Linux that has any
 def known():
     """Reasons that this kernel has names for."""
     data = Path('/sys/kernel/btf/vmlinux').read_bytes()
-    return {name.decode().removeprefix('SKB_DROP_REASON_') for name in re.findall(rb'SKB_DROP_REASON_\w+', data)} | {'NO_SOCKET'}
+    return {'NO_SOCKET'} | {name.decode() for name in re.findall(rb'SKB_DROP_REASON_(\w+)', data)}
 
 
 def by_kernel(expected, names):
