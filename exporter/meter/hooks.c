@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include "exporter/log.h"
 #include "exporter/loop.h"
+#include "exporter/meter/datapath.h"
 #include "exporter/meter/hook.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
@@ -201,7 +202,11 @@ static int attach_ingress_xdp(const struct hooks *h, struct interface *i, const 
 		snprintf(i->reason, sizeof(i->reason), "%s", unwise);
 		return 0;
 	}
+	if (!strcmp(dev->kind, "bond"))
+		datapath_set_bond(h->options.datapath, dev->ifindex, true);
 	r = i->bare ? -EOPNOTSUPP : hook_attach_xdp(&i->ingress, h->options.datapath, dev->ifindex);
+	if (r < 0)
+		datapath_set_bond(h->options.datapath, dev->ifindex, false);
 	if (r == 0) {
 		i->view.ingress = HOOK_XDP;
 		if (asked && !strcmp(dev->kind, "tun"))
@@ -259,6 +264,8 @@ static void interface_detach(const struct hooks *h, struct interface *i)
 {
 	if (i->view.attached)
 		ifstats_detach(h->options.ifstats, i->view.ifindex);
+	if (i->view.ingress == HOOK_XDP)
+		datapath_set_bond(h->options.datapath, i->view.ifindex, false);
 	hook_detach(&i->ingress);
 	hook_detach(&i->egress);
 	i->view.ingress = i->view.egress = HOOK_NONE;
