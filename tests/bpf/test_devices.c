@@ -487,7 +487,9 @@ static int probe_new(int map)
 		 .src_reg = 1,
 		 .off = offsetof(struct __sk_buff, data)},
 		{.code = BPF_ALU64 | BPF_SUB | BPF_X, .dst_reg = 6, .src_reg = 2},
-		{.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 10, .off = -4, .imm = 0},
+		{.code = BPF_ST | BPF_MEM, /* BPF_W, which is 0 */
+		 .dst_reg = 10,
+		 .off = -4},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10},
 		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = -4},
 		{.code = BPF_LD | BPF_DW, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_FD, .imm = map},

@@ -49,9 +49,11 @@ static void configure(struct bpf_object *object)
 		if (strstr(bpf_map__name(map), "rodata"))
 			config = (void *)bpf_map__initial_value(map, &size);
 	}
-	if (!config)
+	if (!config) {
 		fail_msg("%s: no configuration", verify.path);
-	for (int use = 0; config && use < _BANK_USE_MAX; use++) {
+		return;
+	}
+	for (int use = 0; use < _BANK_USE_MAX; use++) {
 		config->limit[use] = datapath_entries_min() / 2;
 		config->high_water[use] = datapath_entries_min() / 4;
 	}
