@@ -297,11 +297,7 @@ static const struct kind kinds[] = {
 	{"geneve", BOTH("type geneve id 7", "remote 10.9.0.2", "remote 10.9.0.1"), NULL, false},
 	{"vti",
 	 BOTH("type vti key 7", "local 10.9.0.1 remote 10.9.0.2", "local 10.9.0.2 remote 10.9.0.1"),
-	 IPSEC_STATES(
-		 "") "; for d in in out; do for a in 1/2 2/1; do ip xfrm policy add src 0.0.0.0/0 "
-		     "dst 0.0.0.0/0 dir $d mark 7 tmpl src 10.9.0.${a%/*} dst 10.9.0.${a#*/} proto "
-		     "esp mode tunnel; done; done; sysctl -qw net.ipv4.conf.t0.disable_policy=1",
-	 false},
+	 IPSEC_STATES(""), false},
 	{"xfrm", BOTH("type xfrm", "dev u0 if_id 7", "dev u1 if_id 7"), IPSEC_STATES("if_id 7"),
 	 false},
 	{"xfrm, IPv6 inside", BOTH("type xfrm", "dev u0 if_id 7", "dev u1 if_id 7"),
@@ -339,6 +335,8 @@ static bool make_kind(const struct kind *k)
 			return false;
 		if (strstr(k->add[i], "xfrm"))
 			add_policies(i, "if_id 7", "10.8.0.0/24", "fd08::/64");
+		else if (strstr(k->add[i], "vti"))
+			add_policies(i, "mark 7", "10.8.0.0/24", "fd08::/64");
 	}
 	return true;
 }
@@ -491,8 +489,8 @@ static int probe_new(int map)
 		 .dst_reg = 10,
 		 .off = -4},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10},
-		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = -4},
-		{.code = BPF_LD | BPF_DW, /* BPF_IMM, which is 0 */
+		{.code = BPF_ALU64 | BPF_ADD, .dst_reg = 2, .imm = -4}, /* BPF_K, which is 0 */
+		{.code = BPF_LD | BPF_DW,				/* BPF_IMM, which is 0 */
 		 .dst_reg = 1,
 		 .src_reg = BPF_PSEUDO_MAP_FD,
 		 .imm = map},
