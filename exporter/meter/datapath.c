@@ -246,6 +246,14 @@ static int on_wakeup(void *userdata, void *data, _unused_ size_t size)
 	return 0;
 }
 
+static bool kernel_has_btf(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	btf__free(btf);
+	return btf != NULL;
+}
+
 /*
  * libbpf wants the kernel's BTF for relocations; where there is none an empty one will do for flows, whose programs
  * then do without what they would read of the kernel's structures.  *ret_btf must stay open until the load.
@@ -253,8 +261,7 @@ static int on_wakeup(void *userdata, void *data, _unused_ size_t size)
 static int open_skeleton(struct flowtally_bpf **ret, bool drops, int *ret_btf)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options);
-	bool real = drops || access("/sys/kernel/btf/vmlinux", R_OK) == 0;
-	struct btf *btf = real ? NULL : btf__new_empty();
+	struct btf *btf = drops || kernel_has_btf() ? NULL : btf__new_empty();
 	char path[32];
 	uint32_t size;
 	const void *data = btf ? btf__raw_data(btf, &size) : NULL;

@@ -298,10 +298,10 @@ static const struct kind kinds[] = {
 	{"vti",
 	 BOTH("type vti key 7", "local 10.9.0.1 remote 10.9.0.2", "local 10.9.0.2 remote 10.9.0.1"),
 	 IPSEC_STATES(""), false},
-	{"xfrm", BOTH("type xfrm", "dev u0 if_id 7", "dev u1 if_id 7"), IPSEC_STATES("if_id 7"),
-	 false},
+	{"xfrm", BOTH("type xfrm", "dev u0 if_id 7", "dev u1 if_id 7"),
+	 IPSEC_STATES("if_id 7 flag af-unspec"), false},
 	{"xfrm, IPv6 inside", BOTH("type xfrm", "dev u0 if_id 7", "dev u1 if_id 7"),
-	 IPSEC_STATES("if_id 7"), true},
+	 IPSEC_STATES("if_id 7 flag af-unspec"), true},
 };
 
 /* Policies of xfrm interfaces and of plain IPsec, for what goes through t0 or to the addresses on lo. */
