@@ -5,105 +5,201 @@
  */
 #include <linux/pkt_cls.h>
 #include "xdp/account.bpf.h"
+#include "tc/skb.bpf.h"
+#define TUNNEL_COPY bpf_skb_load_bytes
 #include "tc/tunnel.h"
+
+#define PACKET_LOOPBACK 5 /* <linux/if_packet.h>: the host's own, back from the way out */
 
 /* Octets pulled into the linear part when the headers are not all there: ample for real chains. */
 #define PULL_OCTETS 512
 
 enum link_layer {
 	LINK_ETHERNET,
-	LINK_BARE, /* no header of its own: tun, PPP, tunnels */
+	LINK_BARE, /* no header of its own, or one that is not Ethernet's: tun, PPP, tunnels */
 };
 
-static __always_inline int parse_skb(struct __sk_buff *skb, enum link_layer link, __u8 kind,
-				     struct packet *p)
+static __always_inline struct frame skb_frame(const struct __sk_buff *skb)
 {
-	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
 	struct frame f = {
 		.octets = skb->len,
 		.vlan_tagged = skb->vlan_present != 0,
 		.gso = skb->gso_size != 0,
 	};
 
-	if (link == LINK_BARE)
-		f.ethertype = bpf_ntohs(skb->protocol);
 	if (f.vlan_tagged)
 		f.vlan = skb->vlan_tci & 0x0fff;
+	return f;
+}
+
+static __always_inline void packet_init(struct packet *p, const struct __sk_buff *skb, __u8 kind)
+{
 	__builtin_memset(p, 0, sizeof(*p));
 	p->key.ifindex = skb->ifindex;
 	p->key.kind = kind;
-	return link == LINK_ETHERNET ? parse_ethernet(&c, &f, p) : parse_bare(&c, &f, p);
+}
+
+static __always_inline int parse_from_link(struct __sk_buff *skb, __u8 kind, struct packet *p)
+{
+	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+	struct frame f = skb_frame(skb);
+
+	packet_init(p, skb, kind);
+	return parse_ethernet(&c, &f, p);
+}
+
+static __always_inline int parse_from_network(struct __sk_buff *skb, __u32 start, __u8 kind,
+					      struct packet *p)
+{
+	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+	struct frame f = skb_frame(skb);
+
+	packet_init(p, skb, kind);
+	f.start = start;
+	f.ethertype = bpf_ntohs(skb->protocol);
+	parse_seek(&c, c.pos, start);
+	return parse_bare(&c, &f, p);
 }
 
 /*
- * Out of line: for the few skbs whose headers lay in their fragments.  Not static: the verifier then
- * looks at it once, by itself, and not once for each way that leads to it.
+ * An interface of Ethernet may be given packets without: ifb, of what another interface's filter sends there.
+ * The network header is then marked where Ethernet's would be.
  */
-__noinline int parse_pulled(struct __sk_buff *skb, __u32 link, __u32 kind, struct packet *p)
+static __always_inline int lacks_ethernet(const struct __sk_buff *skb)
 {
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return 0;
+	return (__u32)skb_network_offset(skb) < ETH_HLEN;
+}
+
+/*
+ * Of a super-packet no more is pulled than the first segment has: what is behind it may be datagrams of their
+ * own.  Headers that are not all in the linear part are longer than that, so its payload is as far as one can go.
+ */
+static __always_inline void pull_headers(struct __sk_buff *skb)
+{
+	__u32 octets = PULL_OCTETS, segment = skb->data_end - skb->data + skb->gso_size;
+
+	if (skb->gso_size && segment < octets)
+		octets = segment;
+	bpf_skb_pull_data(skb, skb->len < octets ? skb->len : octets);
+}
+
+/*
+ * From where the kernel has marked the network header.
+ *
+ * This and other functions are not static: the verifier then looks at them once, by themselves, and not once
+ * for each way that leads to them.
+ */
+__noinline int parse_marked(struct __sk_buff *skb, __u32 kind, __u32 pull, struct packet *p)
+{
+	__u32 start = skb_network_offset(skb);
+
 	if (!p)
 		return REASON_OUT_OF_REACH;
-	return link == LINK_ETHERNET ? parse_skb(skb, LINK_ETHERNET, kind, p)
-				     : parse_skb(skb, LINK_BARE, kind, p);
+	if (pull)
+		pull_headers(skb);
+	PARSE_OPAQUE(start);
+	if (start >=
+	    PULL_OCTETS) /* not marked, or further away than any header: at the beginning */
+		start = 0;
+	return parse_from_network(skb, start, kind, p);
+}
+
+/* For the few skbs of which the first look found no flow, for `reason`: without Ethernet's header, or with all pulled. */
+__noinline int parse_again(struct __sk_buff *skb, __u32 kind, __u32 reason, struct packet *p)
+{
+	if (!p)
+		return reason;
+	if (lacks_ethernet(skb))
+		return parse_marked(skb, kind, 1, p);
+	if (reason != REASON_OUT_OF_REACH)
+		return reason;
+	pull_headers(skb);
+	return parse_from_link(skb, kind, p);
+}
+
+static __always_inline int parse(struct __sk_buff *skb, __u32 direction, enum link_layer link,
+				 struct packet *p)
+{
+	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
+	int reason;
+
+	if (direction == DIRECTION_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
+		return REASON_LOOPED;
+	if (link == LINK_ETHERNET) {
+		reason = parse_from_link(skb, kind, p);
+		return reason == REASON_NONE ? reason : parse_again(skb, kind, reason, p);
+	}
+	if (skb_begins_with_network(skb))
+		reason = parse_from_network(skb, 0, kind, p);
+	else
+		reason = parse_marked(skb, kind, 0, p);
+	return reason == REASON_OUT_OF_REACH ? parse_marked(skb, kind, 1, p) : reason;
 }
 
 /*
- * Octets of headers that each segment of a tunnel's super-packet repeats behind the outer ones.  On
- * egress the kernel has worked out what all headers take (qdisc_pkt_len_init()).
+ * Octets of headers that each segment of a tunnel's super-packet repeats behind the outer ones; 0 or less: there are
+ * none.  Of a tunnel that is not known here the kernel may know it, in what it takes all headers for when they
+ * leave (qdisc_pkt_len_init()): the inner ones are in it from 6.17 on, and in stable releases of that time.
  */
-static __always_inline int inner_egress(const struct __sk_buff *skb, const struct packet *p)
+static __always_inline int inner_octets(struct __sk_buff *skb, __u32 direction,
+					const struct packet *p)
 {
-	__u32 segments = skb->gso_segs, outer = p->l3_offset + p->l4_offset + p->l4_header;
+	__u32 outer = p->l3_offset + p->l4_offset + p->l4_header, segments = skb->gso_segs;
+	int inner = tunnel_headers(skb, outer, skb->len, p->key.protocol);
 
+	if (inner > 0 || direction == DIRECTION_INGRESS)
+		return inner;
 	if (segments < 2 || skb->wire_len <= skb->len)
 		return 0;
 	return (int)((skb->wire_len - skb->len) / (segments - 1)) - (int)outer;
 }
 
-/* On arrival the headers themselves tell, pulled where they are not all in the linear part. */
-static __always_inline int inner_reached(struct __sk_buff *skb, __u32 outer, __u8 protocol)
-{
-	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
-
-	if (outer > PULL_OCTETS)
-		return 0;
-	parse_seek(&c, c.pos, outer);
-	return tunnel_headers(&c, skb->len - outer, protocol);
-}
-
-static __noinline int inner_ingress(struct __sk_buff *skb, __u32 outer, __u8 protocol)
-{
-	int r = inner_reached(skb, outer, protocol);
-
-	if (r < 0 && !bpf_skb_pull_data(skb, skb->len < PULL_OCTETS ? skb->len : PULL_OCTETS))
-		r = inner_reached(skb, outer, protocol);
-	return r;
-}
-
-static __always_inline void tally_skb(struct __sk_buff *skb, __u32 direction, struct packet *p,
-				      struct tally *t)
+__noinline int tally_super(struct __sk_buff *skb, __u32 direction, struct packet *p,
+			   struct tally *t)
 {
 	int inner;
 
-	if (skb->gso_size == 0) {
-		tally_packet(p, 0, 0, t);
-		return;
-	}
+	if (!p || !t)
+		return 0;
 	if (p->key.protocol != IPPROTO_TCP) {
-		inner = direction == DIRECTION_EGRESS
-				? inner_egress(skb, p)
-				: inner_ingress(skb, p->l3_offset + p->l4_offset + p->l4_header,
-						p->key.protocol);
+		inner = inner_octets(skb, direction, p);
 		p->inner = inner > 0 ? inner : 0;
 	}
 	tally_packet(p, skb->gso_segs, skb->gso_size, t);
+	return 0;
+}
+
+/* ESP, AH, IPComp, and ESP in UDP or TCP by its port (RFC 3948, RFC 9329). */
+static __always_inline int is_ipsec(const struct packet *p)
+{
+	if (p->key.protocol == IPPROTO_UDP || p->key.protocol == IPPROTO_TCP)
+		return p->key.src_port == bpf_htons(4500) || p->key.dst_port == bpf_htons(4500);
+	return p->key.protocol == IPPROTO_ESP || p->key.protocol == IPPROTO_AH ||
+	       p->key.protocol == IPPROTO_COMP;
+}
+
+/*
+ * Looking costs more than the rest, so it is not done before there is a reason to.  A packet that is handed over twice
+ * is never put into a flow: until one has been seen, packets of flows in the bank need no look.  Since then
+ * they do, as another host may send the same flow in the clear.
+ */
+__noinline int is_reinjected(struct __sk_buff *skb)
+{
+	if (!skb_is_reinjected(skb))
+		return 0;
+	active.ipsec = IPSEC_REINJECTED;
+	return 1;
 }
 
 static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enum link_layer link)
 {
-	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
-	struct hook_count *count = bpf_map_lookup_elem(&counts, &direction);
+	__u32 point =
+		direction; /* whose address is taken is no constant to the compiler any more */
+	struct hook_count *count = bpf_map_lookup_elem(&counts, &point);
 	__u32 octets = skb->len, segments = skb->gso_segs ?: 1;
+	struct place place;
 	struct packet p;
 	struct tally t;
 	int reason;
@@ -111,19 +207,27 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->seen += segments;
-	reason = parse_skb(skb, link, kind, &p);
-	if (reason == REASON_OUT_OF_REACH &&
-	    !bpf_skb_pull_data(skb, octets < PULL_OCTETS ? octets : PULL_OCTETS))
-		reason = parse_pulled(skb, link, kind, &p);
+	reason = parse(skb, direction, link, &p);
 	if (reason != REASON_NONE) {
 		count_unrecorded(skb->ifindex, direction, reason, segments, octets);
 		return TC_ACT_UNSPEC;
 	}
-	tally_skb(skb, direction, &p, &t);
+	if (skb->gso_size)
+		tally_super(skb, direction, &p, &t);
+	else
+		tally_packet(&p, 0, 0, &t);
 	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
 	if (t.packets != segments)
 		count->seen += (__u64)t.packets - segments;
-	account(BANK_FLOWS, count, direction, &p, &t);
+	account_find(BANK_FLOWS, &p, &place);
+	if (direction == DIRECTION_INGRESS && !place.record && !active.ipsec && is_ipsec(&p))
+		active.ipsec = IPSEC_PACKET;
+	if (direction == DIRECTION_INGRESS && active.ipsec > (place.record ? 1 : 0) &&
+	    is_reinjected(skb)) {
+		count_unrecorded(skb->ifindex, direction, REASON_REINJECTED, t.packets, octets);
+		return TC_ACT_UNSPEC;
+	}
+	account_add(BANK_FLOWS, count, direction, &p, &t, &place);
 	return TC_ACT_UNSPEC;
 }
 

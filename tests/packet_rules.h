@@ -83,17 +83,16 @@ static inline const char *rules_check_facts(const struct packet *p)
 	return NULL;
 }
 
-/* What an arriving super-packet's segments repeat in a tunnel; below 0 when that is not in reach. */
+/* What a super-packet's segments repeat in a tunnel; below 0 when that is not in reach. */
 static inline int rules_inner(const __u8 *bytes, __u32 reach, const struct frame *f,
 			      const struct packet *p)
 {
 	__u32 outer = p->l3_offset + p->l4_offset + p->l4_header;
-	struct cursor c = {.pos = (void *)bytes, .end = (void *)(bytes + reach)};
+	const struct tunnel_bytes source = {.bytes = bytes, .octets = reach};
 
 	if (!f->gso || p->key.protocol == IPPROTO_TCP)
 		return 0;
-	parse_seek(&c, c.pos, outer);
-	return tunnel_headers(&c, f->octets - outer, p->key.protocol);
+	return tunnel_headers(&source, outer, f->octets, p->key.protocol);
 }
 
 /* NULL, or the rule that a parser's answer breaks. */

@@ -6,8 +6,7 @@
  * are written out by hand on both sides, so that neither follows from the other.
  *
  * Bytes 12 and 13 of both kinds of IP header, in the source address, are that header's own ethertype
- * (8.0.0.1 and 2001:db8:86dd::1): BPF_PROG_TEST_RUN takes them for an Ethernet header's type, and so
- * the programs for link layers without a header can be given bytes that begin with an IP header.
+ * (8.0.0.1 and 2001:db8:86dd::1): as an Ethernet header, which they are not, they look as well as can be.
  *
  * What lies behind a packet's headers is 0xee, not 0: it is noticed when it is taken for a port.
  */

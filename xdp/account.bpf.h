@@ -61,10 +61,19 @@ struct {
 	__array(values, struct inner_map);
 } grace SEC(".maps") __weak;
 
-/* Written by userspace: the bank in use, of each pair.  Read once per packet. */
+/* What has arrived since load: tc/egress.bpf.c. */
+enum ipsec_seen {
+	IPSEC_NONE,
+	IPSEC_PACKET,	  /* one that carries another */
+	IPSEC_REINJECTED, /* one that was handed over for the second time */
+};
+
+/* Read once per packet. */
 struct {
-	__u32 index[_BANK_USE_MAX];
-	__u32 spare[14];
+	__u32 index[_BANK_USE_MAX]; /* written by userspace: the bank in use, of each pair */
+	__u32 bonds;		    /* likewise: entries of the map `bonds` */
+	__u32 ipsec;		    /* written by programs: enum ipsec_seen */
+	__u32 spare[12];
 } active __weak __attribute__((aligned(64)));
 
 /* Entries made in each bank since it was drained; touched on insert alone, on lines of their own. */
@@ -153,7 +162,9 @@ static __always_inline void record_add(struct flow_record *r, const struct packe
 		r->min_ttl = p->ttl;
 	if (p->ttl > r->max_ttl)
 		r->max_ttl = p->ttl;
-	r->last_ns = now_ns;
+	/* Another CPU may have been later, even the one which made the record. */
+	if (now_ns > r->last_ns)
+		r->last_ns = now_ns;
 	if ((r->tcp_flags & p->tcp_flags) != p->tcp_flags) {
 		struct flow_record add = {.tcp_flags = p->tcp_flags};
 
@@ -187,17 +198,32 @@ static __always_inline int bank_begin(enum bank_use use, __u32 bank, const struc
 	return REASON_NONE;
 }
 
-/* Puts the packet into its flow of the active bank; counts it by name where that cannot be. */
-static __always_inline void account(enum bank_use use, struct hook_count *count, __u32 point,
-				    const struct packet *p, const struct tally *t)
+/* Where a packet's flow is. */
+struct place {
+	__u32 bank;
+	__u64 now_ns;
+	struct flow_record *record; /* NULL: not in the active bank yet */
+};
+
+static __always_inline void account_find(enum bank_use use, const struct packet *p,
+					 struct place *place)
 {
-	__u32 bank = *(volatile __u32 *)&active.index[use] & 1;
-	__u64 now_ns = bank_clock_ns(use);
-	struct flow_record *record = bank_lookup(use, bank, &p->key);
+	place->bank = *(volatile __u32 *)&active.index[use] & 1;
+	place->now_ns = bank_clock_ns(use);
+	place->record = bank_lookup(use, place->bank, &p->key);
+}
+
+/* Puts the packet into its flow; counts it by name where that cannot be. */
+static __always_inline void account_add(enum bank_use use, struct hook_count *count, __u32 point,
+					const struct packet *p, const struct tally *t,
+					const struct place *place)
+{
+	struct flow_record *record = place->record;
+	__u32 bank = place->bank;
 	int reason, raced = 0;
 
 	if (!record) {
-		reason = bank_begin(use, bank, p, t, now_ns, &raced);
+		reason = bank_begin(use, bank, p, t, place->now_ns, &raced);
 		if (reason == REASON_NONE && raced) {
 			record = bank_lookup(use, bank, &p->key);
 			if (!record)
@@ -213,5 +239,14 @@ static __always_inline void account(enum bank_use use, struct hook_count *count,
 	count->bank[bank].packets += t->packets;
 	count->bank[bank].octets += t->octets;
 	if (record)
-		record_add(record, p, t, now_ns);
+		record_add(record, p, t, place->now_ns);
+}
+
+static __always_inline void account(enum bank_use use, struct hook_count *count, __u32 point,
+				    const struct packet *p, const struct tally *t)
+{
+	struct place place;
+
+	account_find(use, p, &place);
+	account_add(use, count, point, p, t, &place);
 }

@@ -118,6 +118,8 @@ struct flow_record {
 	X(OUT_OF_REACH, IGNORED, "out_of_reach", "headers beyond the bytes the hook or capture has") \
 	X(NO_HEADER, IGNORED, "no_header", "drop of a packet in which no network or link-layer header is marked") \
 	X(LINK_UNKNOWN, IGNORED, "link_unknown", "capture of a link layer that is not understood") \
+	X(LOOPED, IGNORED, "looped", "the host's own multicast or broadcast, handed back to it") \
+	X(REINJECTED, IGNORED, "reinjected", "taken out of an IPsec packet that has been counted on the same interface") \
 	X(EXCLUDED, IGNORED, "excluded", "drop for a reason that is not to be recorded") \
 	X(BANK_FULL, REFUSED, "bank_full", "new flow, and the bank has reached its limit") \
 	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion") \

@@ -15,8 +15,9 @@
 
 /* What the hook knows of the frame beside its bytes. */
 struct frame {
-	__u32 octets;	  /* length of the frame, from the first byte of the cursor on */
-	__u16 ethertype;  /* host order, of a link layer without an Ethernet header */
+	__u32 octets;	 /* length of the frame, from the first byte of the cursor on */
+	__u16 ethertype; /* host order, of a link layer without an Ethernet header */
+	__u16 start; /* likewise: octets in front of where the cursor is, which belong to no header of it */
 	__u16 vlan;	  /* VLAN id of a tag carried outside the bytes, which is the outermost */
 	__u8 vlan_tagged; /* there is such a tag */
 	__u8 gso;	  /* a super-packet: the IP length fields say nothing */
@@ -423,7 +424,7 @@ static __always_inline int parse_network(struct cursor *c, const struct frame *f
 		if (r != REASON_NONE)
 			return r;
 	}
-	p->link_octets = p->l3_offset + f->vlan_tagged * sizeof(struct parse_vlan);
+	p->link_octets = p->l3_offset - f->start + f->vlan_tagged * sizeof(struct parse_vlan);
 	if (ethertype == ETH_P_IP)
 		return parse_ipv4(c, f, p);
 	if (ethertype == ETH_P_IPV6)
@@ -485,7 +486,7 @@ static __always_inline int parse_ethernet(struct cursor *c, const struct frame *
 static __always_inline int parse_bare(struct cursor *c, const struct frame *f, struct packet *p)
 {
 	__u16 ethertype = f->ethertype;
-	__u32 start = 0;
+	__u32 start = f->start;
 	int r;
 
 	PARSE_OPAQUE(

@@ -139,6 +139,11 @@ static struct bpf_map *bank_get(const struct datapath *d, enum bank_use use, uns
 	return banks[use][bank];
 }
 
+int datapath_bank_fd(const struct datapath *d, enum bank_use use, unsigned int bank)
+{
+	return bpf_map__fd(bank_get(d, use, bank));
+}
+
 static int size_banks(struct datapath *d, enum bank_use use, uint32_t entries)
 {
 	uint32_t reserve = (uint32_t)d->cpus * BANK_RESERVE_PER_CPU;
@@ -238,14 +243,22 @@ static int on_wakeup(void *userdata, void *data, _unused_ size_t size)
 	return 0;
 }
 
+static bool kernel_has_btf(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	btf__free(btf);
+	return btf != NULL;
+}
+
 /*
- * libbpf wants the kernel's BTF for the drop tracer's relocations even where that is not to be loaded; an
- * empty one will do then.  *ret_btf must stay open until the load.
+ * libbpf wants the kernel's BTF for relocations; where there is none an empty one will do for flows, whose programs
+ * then do without what they would read of the kernel's structures.  *ret_btf must stay open until the load.
  */
 static int open_skeleton(struct flowtally_bpf **ret, bool drops, int *ret_btf)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options);
-	struct btf *btf = drops ? NULL : btf__new_empty();
+	struct btf *btf = drops || kernel_has_btf() ? NULL : btf__new_empty();
 	char path[32];
 	uint32_t size;
 	const void *data = btf ? btf__raw_data(btf, &size) : NULL;
@@ -396,6 +409,18 @@ unsigned int datapath_wakeup_clear(struct datapath *d)
 unsigned int datapath_uses(const struct datapath *d)
 {
 	return d->uses;
+}
+
+int datapath_set_bond(struct datapath *d, uint32_t ifindex, bool attached)
+{
+	int map = bpf_map__fd(d->skel->maps.bonds), r;
+	uint32_t zero = 0;
+
+	r = attached ? bpf_map_update_elem(map, &ifindex, &zero, BPF_NOEXIST)
+		     : bpf_map_delete_elem(map, &ifindex);
+	if (r == 0)
+		d->skel->bss->active.bonds += attached ? 1 : -1u;
+	return r == -EEXIST || r == -ENOENT ? 0 : r;
 }
 
 unsigned int datapath_active(const struct datapath *d, enum bank_use use)

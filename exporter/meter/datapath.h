@@ -64,6 +64,7 @@ enum datapath_map {
 };
 
 int datapath_map_fd(const struct datapath *datapath, enum datapath_map map);
+int datapath_bank_fd(const struct datapath *datapath, enum bank_use use, unsigned int bank);
 int datapath_program_fd(const struct datapath *datapath, enum datapath_program program);
 
 /* For clsact: a stub that calls the program for as long as this process lives.  Not for PROGRAM_XDP. */
@@ -71,6 +72,12 @@ int datapath_stub_fd(const struct datapath *datapath, enum datapath_program prog
 /* Whose those stubs are, by owner.h; 0 without clsact. */
 uint32_t datapath_owner(const struct datapath *datapath);
 const char *datapath_program_name(enum datapath_program program);
+
+/*
+ * Says that a bond has the XDP program, or has it no more: what the program sees in its members then counts as
+ * the bond's.  -errno of the kernel.
+ */
+int datapath_set_bond(struct datapath *datapath, uint32_t ifindex, bool attached);
 
 /* Which banks there are: a bit for each enum bank_use. */
 unsigned int datapath_uses(const struct datapath *datapath);

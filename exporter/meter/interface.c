@@ -151,6 +151,19 @@ static int attach_tc(struct interface *i, struct interface_context *c,
 	return 0;
 }
 
+/* Members of a bond run its program: the bond is known before the first packet. */
+static int attach_xdp(struct interface *i, struct interface_context *c, const struct netdev *dev)
+{
+	bool bond = !strcmp(dev->kind, "bond");
+	int r = bond ? datapath_set_bond(c->datapath, dev->ifindex, true) : 0;
+
+	if (r == 0)
+		r = hook_attach_xdp(&i->ingress, c->datapath, dev->ifindex);
+	if (r < 0 && bond)
+		datapath_set_bond(c->datapath, dev->ifindex, false);
+	return r;
+}
+
 /* XDP where it is asked for or wise; *ret_done says that ingress is settled, one way or the other. */
 static int attach_ingress_xdp(struct interface *i, struct interface_context *c,
 			      const struct netdev *dev, bool *ret_done, char *text, size_t size)
@@ -161,7 +174,7 @@ static int attach_ingress_xdp(struct interface *i, struct interface_context *c,
 	*ret_done = asked;
 	if (!asked && xdp_unwise(dev, c->selection, i->why, sizeof(i->why)))
 		return 0;
-	r = i->bare ? -EOPNOTSUPP : hook_attach_xdp(&i->ingress, c->datapath, dev->ifindex);
+	r = i->bare ? -EOPNOTSUPP : attach_xdp(i, c, dev);
 	if (r == 0) {
 		i->view.ingress = HOOK_XDP;
 		c->descriptors.hooks += i->ingress.fd >= 0;
@@ -303,6 +316,8 @@ static void detach_hook(struct hook *hook, enum hook_kind *kind, struct interfac
 	if (*kind == HOOK_NONE)
 		return;
 	c->descriptors.hooks -= hook->fd >= 0;
+	if (*kind == HOOK_XDP)
+		datapath_set_bond(c->datapath, hook->ifindex, false);
 	hook_detach(hook);
 	*kind = HOOK_NONE;
 }

@@ -48,11 +48,13 @@ static int parse_run(enum datapath_program program, const struct run *run, uint3
 	const struct frame f = {
 		.octets = run->size,
 		.ethertype = kernel_ethertype(run),
+		.start = (uint16_t)run->network,
 		.vlan = run->vlan & 0x0fff,
 		.vlan_tagged = run->vlan_tagged,
 		.gso = run->gso_size != 0,
 	};
-	struct cursor c = {.pos = (void *)run->bytes, .end = (void *)(run->bytes + reach)};
+	struct cursor c = {.pos = (void *)(run->bytes + run->network),
+			   .end = (void *)(run->bytes + reach)};
 
 	memset(p, 0, sizeof(*p));
 	p->key.ifindex = run->ifindex;
@@ -60,7 +62,7 @@ static int parse_run(enum datapath_program program, const struct run *run, uint3
 	return is_bare(program) ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
 }
 
-/* Leaving, the kernel's wire length tells; arriving, the headers, pulled if need be. */
+/* The headers tell; leaving, the kernel's wire length where they do not. */
 static uint16_t model_inner(enum datapath_program program, const struct run *run,
 			    const struct packet *p)
 {
@@ -70,12 +72,9 @@ static uint16_t model_inner(enum datapath_program program, const struct run *run
 
 	if (run->gso_size == 0 || p->key.protocol == IPPROTO_TCP)
 		return 0;
-	if (!is_egress(program))
-		inner = rules_inner(run->bytes, run->size, &f, p);
-	else if (run->wire_length > run->size && run->gso_segs > 1)
+	inner = rules_inner(run->bytes, run->size, &f, p);
+	if (inner <= 0 && is_egress(program) && run->wire_length > run->size && run->gso_segs > 1)
 		inner = (int)((run->wire_length - run->size) / (run->gso_segs - 1u)) - (int)outer;
-	else
-		inner = 0;
 	return (uint16_t)MAX(inner, 0);
 }
 
@@ -111,6 +110,12 @@ static void model_account(struct model *m, enum flow_direction direction, const 
 	m->accounted[direction].octets += t->octets;
 }
 
+/* Of a super-packet no more than a segment's payload behind what is in reach. */
+static uint32_t pulled(const struct run *run, uint32_t reach)
+{
+	return run->gso_size ? MIN(reach + run->gso_size, 512) : 512;
+}
+
 int model_add(struct model *m, enum datapath_program program, const struct run *run)
 {
 	enum flow_direction direction = is_egress(program) ? DIRECTION_EGRESS : DIRECTION_INGRESS;
@@ -125,9 +130,10 @@ int model_add(struct model *m, enum datapath_program program, const struct run *
 		reach = MIN(reach, XDP_REACH);
 	reason = parse_run(program, run, reach, &p);
 
-	/* TC programs pull headers that they do not reach, up to 512 octets. */
+	/* TC programs pull headers that they do not reach, up to 512 octets, or less of a super-packet. */
 	if (reason == REASON_OUT_OF_REACH && program != PROGRAM_XDP)
-		reason = parse_run(program, run, MIN(run->size, MAX(run->linear, 512)), &p);
+		reason =
+			parse_run(program, run, MIN(run->size, MAX(reach, pulled(run, reach))), &p);
 	if (reason == REASON_NONE) {
 		p.inner = model_inner(program, run, &p);
 		tally_packet(&p, run->gso_segs, run->gso_size, &t);

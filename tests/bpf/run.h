@@ -12,7 +12,8 @@ struct run {
 	uint32_t linear; /* octets that the program reaches without pulling; 0: all */
 	uint32_t ifindex;
 	uint16_t ethertype; /* for the model: what the kernel has found it to be; 0: by the bytes */
-	uint16_t gso_size;  /* from here on: TC alone */
+	uint32_t network; /* likewise: octets in front of the network header, where that is not Ethernet's */
+	uint16_t gso_size; /* from here on: TC alone */
 	uint16_t gso_segs;
 	uint32_t wire_length; /* 0: as the kernel has it, without GSO the size */
 	bool vlan_tagged;

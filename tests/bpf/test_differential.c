@@ -61,14 +61,9 @@ static void compare(struct differential *d, const char *name)
 	d->pending = 0;
 }
 
-/*
- * One frame to each program.  Those without an Ethernet header get what is behind it, with bytes 12 and
- * 13 being its ethertype: that is where BPF_PROG_TEST_RUN takes it from.
- */
+/* One frame to each program.  To those without an Ethernet header the network header says where to begin. */
 static void give_all(struct differential *d, const char *name, const struct run *run)
 {
-	uint8_t bare[FRAME_OCTETS];
-
 	for (int program = 0; program < _PROGRAM_HOOK_MAX; program++) {
 		struct run one = *run;
 
@@ -78,12 +73,9 @@ static void give_all(struct differential *d, const char *name, const struct run 
 					   .ifindex = run->ifindex,
 					   .repeat = 1};
 		if (is_bare(program)) {
-			if (one.size < 2 * ETH_HLEN || one.vlan_tagged)
+			if (one.vlan_tagged)
 				continue;
-			one.size -= ETH_HLEN;
-			memcpy(bare, one.bytes + ETH_HLEN, one.size);
-			memcpy(bare + 12, one.bytes + 12, 2);
-			one.bytes = bare;
+			one.network = ETH_HLEN;
 		}
 		d->frames += give_frame(d->give, program, name, &one);
 	}

@@ -47,11 +47,13 @@ static void configure(struct bpf_object *object)
 		if (bpf_map__type(map) == BPF_MAP_TYPE_LRU_HASH)
 			bpf_map__set_max_entries(map, datapath_entries_min());
 		if (strstr(bpf_map__name(map), "rodata"))
-			config = bpf_map__initial_value(map, &size);
+			config = (void *)bpf_map__initial_value(map, &size);
 	}
-	if (!config)
+	if (!config) {
 		fail_msg("%s: no configuration", verify.path);
-	for (int use = 0; config && use < _BANK_USE_MAX; use++) {
+		return;
+	}
+	for (int use = 0; use < _BANK_USE_MAX; use++) {
 		config->limit[use] = datapath_entries_min() / 2;
 		config->high_water[use] = datapath_entries_min() / 4;
 	}

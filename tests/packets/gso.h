@@ -46,7 +46,7 @@
 {"GSO, SCTP", BYTES(ETH(0x0800), IP4(132, 132), PORTS12, DATA100), .gso_size = 50, .gso_segs = 2,
 	FLOW4(132, 20, 132, 2905, 36412, 12), TALLY(2, 164, 82, 82)},
 
-/* In a tunnel: every segment has all the headers.  On arrival, that is; leaving, the kernel says so. */
+/* In a tunnel: every segment has all the headers. */
 {"GSO in VXLAN", BYTES(ETH(0x0800), IP4(190, 17), UDP(170), VXLAN, ETH(0x0800), IP4(140, 6), TCP(0x010), DATA100),
 	.gso_size = 50, .gso_segs = 2,
 	UDP4(190), .tunnel = 62, TALLY(2, 280, 140, 140)},
@@ -85,6 +85,15 @@
 {"GSO, 4in6", BYTES(ETH(0x86dd), IP6(152, 4), IP4_IHL(8, 152, 6), NOPS, NOPS, NOPS, TCP(0x010), DATA100),
 	.gso_size = 50, .gso_segs = 2,
 	OTHER6(192, 40, 4), .tunnel = 52, TALLY(2, 284, 142, 142)},
+{"GSO in UDP with nothing in between (FOU)", BYTES(ETH(0x0800), IP4(168, 17), UDP(148), IP4(140, 6), TCP(0x010), DATA100),
+	.gso_size = 50, .gso_segs = 2,
+	UDP4(168), .tunnel = 40, TALLY(2, 236, 118, 118)},
+{"GSO in GUE", BYTES(ETH(0x0800), IP4(172, 17), UDP(152), 0, 4, BE16(0), IP4(140, 6), TCP(0x010), DATA100),
+	.gso_size = 50, .gso_segs = 2,
+	UDP4(172), .tunnel = 44, TALLY(2, 244, 122, 122)},
+{"GSO in VXLAN-GPE, IPv6 inside", BYTES(ETH(0x0800), IP4(196, 17), UDP(176), 0x0c, 0, 0, 2, BE32(0x00002a00), IP6(120, 6),
+	TCP(0x010), DATA100), .gso_size = 50, .gso_segs = 2,
+	UDP4(196), .tunnel = 68, TALLY(2, 292, 146, 146)},
 /* Two VXLAN datagrams, merged as any others: what is inside the first ends before the second. */
 {"GSO, UDP, VXLAN datagrams", BYTES(ETH(0x0800), IP4(144, 17), UDP(124), VXLAN, ETH(0x0800), IP4(36, 17), UDP(16),
 	DATA8, VXLAN, ETH(0x0800), IP4(36, 17), UDP(16), DATA8), .gso_size = 58, .gso_segs = 2,
