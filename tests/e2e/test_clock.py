@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clocks that do not go on evenly: steps of the wall clock, sleeps of the machine, time namespaces.
 
-The wall clock is stepped by an hour, forward and back, and by ten years, while flows go on and are exported; it is
-stepped for the exporter alone, by clock_shim.c, and the capture has the true time.  So are sleeps: wall clock and CLOCK_BOOTTIME go ahead.
+The wall clock is stepped by an hour, forward and back, and by ten years, while flows go on and are exported;
+it is stepped for the exporter alone, by clock_shim.c, and the capture has the true time.  So are sleeps: wall
+clock and CLOCK_BOOTTIME go ahead.
 """
 import calendar
 import functools
