@@ -53,6 +53,7 @@ struct cache {
 	uint64_t seed; /* keys come from the wire: nobody outside may foresee their buckets */
 	uint64_t tick; /* the wheel's present; entries wait in [tick, tick + WHEEL_SLOTS) */
 	uint64_t next; /* the slot to fire next; less than tick while a pass has been interrupted */
+	uint64_t until_ns; /* what the last pass looked for was over by then */
 	uint32_t bucket_mask;
 	uint32_t free;	 /* list of entries that were in use */
 	uint32_t unused; /* entries from here on never were */
@@ -470,7 +471,11 @@ bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows)
 		if (to - cache->next >= WHEEL_SLOTS)
 			cache->next = to + 1 - WHEEL_SLOTS;
 		cache->tick = to; /* what is put back below is put ahead of it */
+	} else if (now_ns > cache->until_ns) {
+		/* Within the tick: what an interrupted pass has put back into its slot may be over by now. */
+		cache->next = MIN(cache->next, to);
 	}
+	cache->until_ns = now_ns;
 	for (;;) {
 		uint32_t index = cache->wheel[FIRING];
 

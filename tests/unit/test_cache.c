@@ -109,6 +109,24 @@ static void test_idle(void **state)
 	assert_int_equal(cache_stats(cache)->merged, 2);
 }
 
+/* A pass is interrupted and goes on later in the same tick, when what it had put back is over too. */
+static void test_same_tick(void **state)
+{
+	_cleanup_(cache_freep) struct cache *cache = new_cache(64);
+	const uint64_t tick = (1000 * SEC) & ~((1ull << 26) - 1), ms = NSEC_PER_MSEC;
+
+	(void)state;
+	cache_expire(cache,
+		     tick - IDLE); /* or they wait in the last slot and not in that of the tick */
+	merge(cache, 1, tick - IDLE + 20 * ms, tick - IDLE + 20 * ms, SYN);
+	merge(cache, 2, tick - IDLE + 20 * ms, tick - IDLE + 20 * ms, SYN);
+	assert_false(cache_expire_some(cache, tick + 10 * ms, 1));
+	assert_int_equal(records.count, 0);
+	assert_true(cache_expire_some(cache, tick + 30 * ms, 8));
+	assert_int_equal(records.count, 2);
+	expect_empty(cache);
+}
+
 static void test_active(void **state)
 {
 	_cleanup_(cache_freep) struct cache *cache = new_cache(64);
@@ -616,16 +634,17 @@ static void test_other_clock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_idle),	  cmocka_unit_test(test_active),
-		cmocka_unit_test(test_detected),  cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_gap),	  cmocka_unit_test(test_full),
-		cmocka_unit_test(test_record),	  cmocka_unit_test(test_phase),
-		cmocka_unit_test(test_seed),	  cmocka_unit_test(test_clock),
-		cmocka_unit_test(test_clock_end), cmocka_unit_test(test_clock_jump),
-		cmocka_unit_test(test_keys),	  cmocka_unit_test(test_options),
-		cmocka_unit_test(test_memory),	  cmocka_unit_test(test_own_seed),
-		cmocka_unit_test(test_raced),	  cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_before),	  cmocka_unit_test(test_other_clock),
+		cmocka_unit_test(test_idle),	    cmocka_unit_test(test_active),
+		cmocka_unit_test(test_detected),    cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_gap),	    cmocka_unit_test(test_full),
+		cmocka_unit_test(test_record),	    cmocka_unit_test(test_phase),
+		cmocka_unit_test(test_seed),	    cmocka_unit_test(test_clock),
+		cmocka_unit_test(test_clock_end),   cmocka_unit_test(test_clock_jump),
+		cmocka_unit_test(test_keys),	    cmocka_unit_test(test_options),
+		cmocka_unit_test(test_same_tick),   cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_own_seed),    cmocka_unit_test(test_raced),
+		cmocka_unit_test(test_too_long),    cmocka_unit_test(test_before),
+		cmocka_unit_test(test_other_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
