@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -12,6 +11,7 @@
 #include "exporter/loop.h"
 #include "exporter/meter/drain.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/thread.h"
 
 #define BATCHES 4
 
@@ -285,20 +285,14 @@ static int open_fds(struct drain *d, uint64_t interval_ns)
 	return watch(d, d->stop) ?: watch(d, d->timer) ?: watch(d, datapath_wakeup_fd(d->datapath));
 }
 
-/* Signals are the loop's business. */
 static int start_thread(struct drain *d)
 {
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	d->running = true;
-	r = pthread_create(&d->thread, NULL, drain_thread, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		d->running = false;
-	return -r;
+	d->running = true; /* which the thread reads */
+	r = thread_start(&d->thread, drain_thread, d);
+	d->running = r == 0;
+	return r;
 }
 
 int drain_new(struct drain **ret, const struct drain_options *options)

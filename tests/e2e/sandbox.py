@@ -17,8 +17,9 @@ import struct
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
-from tap import Failure
+from tap import Failure, Skip
 
 PREFIX = 'flowtally-e2e'
 CLONE_NEWNET = 0x40000000
@@ -89,6 +90,19 @@ def remove_stale():
 def scratch():
     """A folder for one test: with scratch() as directory: ..."""
     return tempfile.TemporaryDirectory(prefix=f'{PREFIX}-{os.getpid()}-')
+
+
+@contextlib.contextmanager
+def bpf_object(source):
+    """A file that clang makes of a BPF program in C."""
+    clang = shutil.which('clang-14') or shutil.which('clang')
+    if not clang:
+        raise Skip('not installed: clang')
+    with scratch() as directory:
+        path = Path(directory) / 'program.c'
+        path.write_text(source, encoding='ascii')
+        command(clang, '-target', 'bpf', '-O2', '-g', '-c', path, '-o', path.with_suffix('.o'))
+        yield path.with_suffix('.o')
 
 
 class Sandbox:

@@ -4,18 +4,16 @@
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import program
 import tap
 import traffic
-from sandbox import command, scratch, wait_until
+from sandbox import bpf_object, command, wait_until
 from tap import Skip, check, check_equal
 from test_lifecycle import ATTACH_SECONDS, METER, PEER, Bench, held
 
@@ -188,13 +186,7 @@ def test_churn():
 @contextlib.contextmanager
 def foreign_filter(box):
     """Somebody's filter that has the handle of ours on the way out of m0."""
-    clang = shutil.which('clang-14') or shutil.which('clang')
-    if not clang:
-        raise Skip('not installed: clang')
-    with scratch() as directory:
-        source, code = Path(directory) / 'accept.c', Path(directory) / 'accept.o'
-        source.write_text(ACCEPT)
-        command(clang, '-target', 'bpf', '-O2', '-g', '-c', source, '-o', code)
+    with bpf_object(ACCEPT) as code:
         box.ip_tc('meter', 'qdisc', 'add', 'dev', 'm0', 'clsact')
         place = ['dev', 'm0', 'egress', 'protocol', 'all', 'prio', '2', 'handle', '0xf10a', 'bpf']
         box.ip_tc('meter', 'filter', 'add', *place, 'da', 'obj', code, 'sec', 'tc')

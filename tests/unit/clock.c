@@ -263,7 +263,8 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itim
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	return wait_until(fds, count,
-			  timeout_ms < 0 ? UINT64_MAX : after((uint64_t)timeout_ms * NSEC_PER_MSEC));
+			  timeout_ms < 0 ? UINT64_MAX
+					 : after((uint64_t)timeout_ms * NSEC_PER_MSEC));
 }
 
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
@@ -273,16 +274,20 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, cons
 }
 
 /* What becomes of calls of the two in optimized code. */
-int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size); /* NOLINT(*-reserved-identifier) */
-int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size) /* NOLINT(*-reserved-identifier) */
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms,
+	       size_t size); /* NOLINT(*-reserved-identifier) */
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms,
+	       size_t size) /* NOLINT(*-reserved-identifier) */
 {
 	assert_true(size / sizeof(*fds) >= count);
 	return poll(fds, count, timeout_ms);
 }
 
-int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, /* NOLINT(*-reserved-identifier) */
+int __ppoll_chk(struct pollfd *fds, nfds_t count,
+		const struct timespec *timeout, /* NOLINT(*-reserved-identifier) */
 		const sigset_t *mask, size_t size);
-int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, /* NOLINT(*-reserved-identifier) */
+int __ppoll_chk(struct pollfd *fds, nfds_t count,
+		const struct timespec *timeout, /* NOLINT(*-reserved-identifier) */
 		const sigset_t *mask, size_t size)
 {
 	assert_true(size / sizeof(*fds) >= count);
