@@ -57,7 +57,6 @@ static __always_inline int parse_from_network(struct __sk_buff *skb, __u32 start
 	packet_init(p, skb, kind);
 	f.start = start;
 	f.ethertype = bpf_ntohs(skb->protocol);
-	parse_seek(&c, c.pos, start);
 	return parse_bare(&c, &f, p);
 }
 
