@@ -57,7 +57,6 @@ static __always_inline int parse_from_network(struct __sk_buff *skb, __u32 start
 	packet_init(p, skb, kind);
 	f.start = start;
 	f.ethertype = bpf_ntohs(skb->protocol);
-	parse_seek(&c, c.pos, start);
 	return parse_bare(&c, &f, p);
 }
 
@@ -119,22 +118,24 @@ __noinline int parse_again(struct __sk_buff *skb, __u32 kind, __u32 reason, stru
 	return parse_from_link(skb, kind, p);
 }
 
-static __always_inline int parse(struct __sk_buff *skb, __u32 direction, enum link_layer link,
-				 struct packet *p)
+/* With Ethernet's header. */
+static __always_inline int parse_link(struct __sk_buff *skb, __u8 kind, struct packet *p)
 {
-	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
+	int reason = parse_from_link(skb, kind, p);
+
+	return reason == REASON_NONE ? reason : parse_again(skb, kind, reason, p);
+}
+
+/* Without; `look`: the network header need not be where the bytes begin. */
+static __always_inline int parse_network_first(struct __sk_buff *skb, __u8 kind, __u32 look,
+					       struct packet *p)
+{
 	int reason;
 
-	if (direction == DIRECTION_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
-		return REASON_LOOPED;
-	if (link == LINK_ETHERNET) {
-		reason = parse_from_link(skb, kind, p);
-		return reason == REASON_NONE ? reason : parse_again(skb, kind, reason, p);
-	}
-	if (skb_begins_with_network(skb))
-		reason = parse_from_network(skb, 0, kind, p);
-	else
+	if (look && !skb_begins_with_network(skb))
 		reason = parse_marked(skb, kind, 0, p);
+	else
+		reason = parse_from_network(skb, 0, kind, p);
 	return reason == REASON_OUT_OF_REACH ? parse_marked(skb, kind, 1, p) : reason;
 }
 
@@ -171,6 +172,18 @@ __noinline int tally_super(struct __sk_buff *skb, __u32 direction, struct packet
 	return 0;
 }
 
+/*
+ * Looking for the mark costs as much as a fifth of all the rest.  Until there has been a packet with its network
+ * header elsewhere, those of flows in the bank need no look: such a packet's bytes are never put into a flow.
+ */
+__noinline int begins_elsewhere(struct __sk_buff *skb)
+{
+	if (skb_begins_with_network(skb))
+		return 0;
+	active.marked = 1;
+	return 1;
+}
+
 /* ESP, AH, IPComp, and ESP in UDP or TCP by its port (RFC 3948, RFC 9329). */
 static __always_inline int is_ipsec(const struct packet *p)
 {
@@ -180,17 +193,47 @@ static __always_inline int is_ipsec(const struct packet *p)
 	       p->key.protocol == IPPROTO_COMP;
 }
 
-/*
- * Looking costs more than the rest, so it is not done before there is a reason to.  A packet that is handed over twice
- * is never put into a flow: until one has been seen, packets of flows in the bank need no look.  Since then
- * they do, as another host may send the same flow in the clear.
- */
 __noinline int is_reinjected(struct __sk_buff *skb)
 {
 	if (!skb_is_reinjected(skb))
 		return 0;
 	active.ipsec = IPSEC_REINJECTED;
 	return 1;
+}
+
+/*
+ * Looking costs more than the rest, so it is not done before there is a reason to.  A packet that is handed over twice
+ * is never put into a flow: until one has been seen, packets of flows in the bank need no look.  Since then
+ * they do, as another host may send the same flow in the clear.
+ */
+static __always_inline int is_second(struct __sk_buff *skb, const struct packet *p)
+{
+	if (!active.ipsec && is_ipsec(p))
+		active.ipsec = IPSEC_PACKET;
+	return active.ipsec && is_reinjected(skb);
+}
+
+/* Parses the packet and looks for its flow. */
+static __always_inline int find_flow(struct __sk_buff *skb, __u32 direction, enum link_layer link,
+				     struct packet *p, struct place *place)
+{
+	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
+	__u32 look = *(volatile __u32 *)&active.marked;
+	int reason;
+
+	if (direction == DIRECTION_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
+		return REASON_LOOPED;
+	*place = (struct place){};
+	reason = link == LINK_ETHERNET ? parse_link(skb, kind, p)
+				       : parse_network_first(skb, kind, look, p);
+	if (reason == REASON_NONE)
+		account_find(BANK_FLOWS, p, place);
+	if (link == LINK_ETHERNET || look || place->record || !begins_elsewhere(skb))
+		return reason;
+	reason = parse_marked(skb, kind, 1, p);
+	if (reason == REASON_NONE)
+		account_find(BANK_FLOWS, p, place);
+	return reason;
 }
 
 static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enum link_layer link)
@@ -207,7 +250,7 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->seen += segments;
-	reason = parse(skb, direction, link, &p);
+	reason = find_flow(skb, direction, link, &p, &place);
 	if (reason != REASON_NONE) {
 		count_unrecorded(skb->ifindex, direction, reason, segments, octets);
 		return TC_ACT_UNSPEC;
@@ -219,11 +262,8 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
 	if (t.packets != segments)
 		count->seen += (__u64)t.packets - segments;
-	account_find(BANK_FLOWS, &p, &place);
-	if (direction == DIRECTION_INGRESS && !place.record && !active.ipsec && is_ipsec(&p))
-		active.ipsec = IPSEC_PACKET;
-	if (direction == DIRECTION_INGRESS && active.ipsec > (place.record ? 1 : 0) &&
-	    is_reinjected(skb)) {
+	if (direction == DIRECTION_INGRESS && (!place.record || active.ipsec == IPSEC_REINJECTED) &&
+	    is_second(skb, &p)) {
 		count_unrecorded(skb->ifindex, direction, REASON_REINJECTED, t.packets, octets);
 		return TC_ACT_UNSPEC;
 	}

@@ -73,7 +73,8 @@ struct {
 	__u32 index[_BANK_USE_MAX]; /* written by userspace: the bank in use, of each pair */
 	__u32 bonds;		    /* likewise: entries of the map `bonds` */
 	__u32 ipsec;		    /* written by programs: enum ipsec_seen */
-	__u32 spare[12];
+	__u32 marked; /* likewise: some packet's network header was not where its bytes began */
+	__u32 spare[11];
 } active __weak __attribute__((aligned(64)));
 
 /* Entries made in each bank since it was drained; touched on insert alone, on lines of their own. */

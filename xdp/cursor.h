@@ -41,16 +41,19 @@
 #ifdef CURSOR_BUFFER
 #define CURSOR_SLACK 64 /* more than any header that is taken */
 
+typedef __u32 cursor_place;
+
 struct cursor {
 	void *data;
-	__u32 pos;
-	__u32 end;
-	__u32 taken; /* where the last header began */
+	cursor_place pos;
+	cursor_place end;
 };
 #else
+typedef void *cursor_place;
+
 struct cursor {
-	void *pos;
-	void *end;
+	cursor_place pos;
+	cursor_place end;
 };
 #endif
 
@@ -141,46 +144,36 @@ struct parse_icmp {
 	__u8 code;
 } PARSE_HEADER;
 
-/*
- * Steps over `size` octets.  *ret: what lies there; or -1, when they are not within reach.
- */
-#ifdef CURSOR_BUFFER
+/* Hides a value from the compiler: a bound that it proves and drops is one the verifier misses. */
+#define PARSE_OPAQUE(value) __asm__ volatile("" : "+r"(value))
+
+/* Steps over `size` octets.  *ret: what lies there; or -1, when they are not within reach. */
 static __always_inline int cursor_take(struct cursor *c, __u32 size, void **ret)
 {
-	__u32 pos = c->pos;
+	cursor_place header = c->pos;
 
-	if (pos + size > c->end)
+	if (header + size > c->end)
 		return -1;
-	__asm__ volatile("" : "+r"(pos)); /* or the compiler proves the bound and drops the mask */
-	*ret = (char *)c->data + (pos & (CURSOR_BUFFER - 1));
-	c->taken = c->pos;
+#ifdef CURSOR_BUFFER
+	PARSE_OPAQUE(header);
+	*ret = (char *)c->data + (header & (CURSOR_BUFFER - 1));
+#else
+	*ret = header;
+#endif
 	c->pos += size;
 	return 0;
 }
 
-static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
+/*
+ * Puts the cursor `octets` behind a place, up to `mask` (a power of two, less one); what is there is checked by the
+ * next take.  The verifier joins the ways that lead here, whose octets it would otherwise tell apart.
+ */
+static __always_inline void cursor_seek(struct cursor *c, cursor_place from, __u32 octets,
+					__u32 mask)
 {
-	(void)header;
-	c->pos = c->taken + octets;
+	PARSE_OPAQUE(octets);
+	c->pos = from + (octets & mask);
 }
-#else
-static __always_inline int cursor_take(struct cursor *c, __u32 size, void **ret)
-{
-	char *header = c->pos;
-
-	if ((void *)(header + size) > c->end)
-		return -1;
-	c->pos = header + size;
-	*ret = header;
-	return 0;
-}
-
-/* Puts the cursor `octets` behind the start of the header taken last; what is there is checked by the next take. */
-static __always_inline void parse_seek(struct cursor *c, void *header, __u32 octets)
-{
-	c->pos = (char *)header + octets;
-}
-#endif
 
 /* Defines int parse_take_x(cursor, type **ret): *ret is what lies at the cursor, which moves on; or -1. */
 #define DEFINE_PARSE_TAKE(name, type) \

@@ -13,11 +13,16 @@
 #define PARSE_EXTENSION_MIN 8 /* octets of the shortest one */
 #define PARSE_OPTION_JUMBO  0xc2 /* RFC 2675 */
 
+/* Masks of cursor_seek(): no header ends further away. */
+#define PARSE_LINK_MASK 0x3ff /* in front of the IP header */
+#define PARSE_IPV4_MASK 0x3f
+#define PARSE_IPV6_MASK 0x7fff /* with all extension headers */
+
 /* What the hook knows of the frame beside its bytes. */
 struct frame {
-	__u32 octets;	 /* length of the frame, from the first byte of the cursor on */
-	__u16 ethertype; /* host order, of a link layer without an Ethernet header */
-	__u16 start; /* likewise: octets in front of where the cursor is, which belong to no header of it */
+	__u32 octets;	  /* length of the frame, from the first byte of the cursor on */
+	__u16 ethertype;  /* host order, of a link layer without an Ethernet header */
+	__u16 start;	  /* likewise: octets in front of the first header, below 512 */
 	__u16 vlan;	  /* VLAN id of a tag carried outside the bytes, which is the outermost */
 	__u8 vlan_tagged; /* there is such a tag */
 	__u8 gso;	  /* a super-packet: the IP length fields say nothing */
@@ -42,9 +47,6 @@ struct packet {
 	__u8 link_octets;  /* in front of the IP header: l3_offset, and a tag outside the bytes */
 	__u8 no_transport; /* a later fragment: what follows is no transport header */
 };
-
-/* Hides a value from the compiler: a bound that it proves and drops is one the verifier misses. */
-#define PARSE_OPAQUE(value) __asm__ volatile("" : "+r"(value))
 
 static __always_inline void parse_copy_mac(__u8 *dst, const __u8 *src)
 {
@@ -181,6 +183,7 @@ static __always_inline int parse_transport(struct cursor *c, const struct frame 
 
 static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, struct packet *p)
 {
+	cursor_place at = c->pos;
 	struct parse_ipv4 *ip;
 	__u16 fragment;
 	__u32 header, room;
@@ -205,7 +208,7 @@ static __always_inline int parse_ipv4(struct cursor *c, const struct frame *f, s
 	p->tos = ip->tos;
 	p->ttl = ip->ttl;
 	p->l4_offset = header;
-	parse_seek(c, ip, header);
+	cursor_seek(c, at, header, PARSE_IPV4_MASK);
 	if (c->pos > c->end)
 		return REASON_OUT_OF_REACH; /* the total length holds the options, and the frame that */
 	return parse_transport(c, f, p);
@@ -249,6 +252,7 @@ static __always_inline int parse_captured_jumbo(const struct cursor *c, const st
 	struct parse_extension *ext;
 	struct parse_option *option;
 	struct parse_ports *payload;
+	cursor_place at;
 	__u64 octets;
 	__u32 left;
 
@@ -257,9 +261,12 @@ static __always_inline int parse_captured_jumbo(const struct cursor *c, const st
 	p->octets = f->octets - p->l3_offset;
 	if (p->key.protocol != IPPROTO_HOPOPTS || parse_take_extension(&ahead, &ext) < 0)
 		return REASON_NONE;
-	parse_seek(&ahead, ext, 2);
+	cursor_seek(&ahead, c->pos, 2, PARSE_IPV6_MASK);
 	left = ext->length * 8 + 6;
-	while (left >= sizeof(*option) && parse_take_option(&ahead, &option) == 0) {
+	while (left >= sizeof(*option)) {
+		at = ahead.pos;
+		if (parse_take_option(&ahead, &option) < 0)
+			break;
 		if (option->type == PARSE_OPTION_JUMBO && option->length == 4 && left >= 6) {
 			if (parse_take_ports(&ahead, &payload) < 0)
 				break;
@@ -268,7 +275,7 @@ static __always_inline int parse_captured_jumbo(const struct cursor *c, const st
 			break;
 		}
 		octets = option->type == 0 ? 1 : sizeof(*option) + option->length;
-		parse_seek(&ahead, option, octets);
+		cursor_seek(&ahead, at, octets, PARSE_IPV6_MASK);
 		left -= octets < left ? octets : left;
 	}
 	return REASON_NONE;
@@ -293,7 +300,8 @@ static __always_inline int parse_is_extension(__u8 protocol)
  * Arithmetic in place of a switch over the kinds of header: each branch in here multiplies the paths
  * that the verifier walks, once per header of the chain.
  */
-static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet *p)
+static __always_inline int parse_ipv6_extensions(struct cursor *c, cursor_place header,
+						 struct packet *p)
 {
 	struct parse_extension *ext;
 	__u8 protocol = p->key.protocol;
@@ -308,16 +316,14 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 		ah = parse_is(protocol, IPPROTO_AH);
 		/* in units of 8 octets without the first 8; AH: of 4 without the first 8; fragment: always 8 */
 		length = (ext->length * (1 - fragment) + 1 + ah) << (3 - ah);
-		PARSE_OPAQUE(length);
-		length &= 0xfff;
 		offset += length;
 		/* offset and the flag that more follow: neither is in an atomic fragment (RFC 6946) */
 		parts |= bpf_ntohs(ext->fragment) & 0xfff9 & -fragment;
 		later = parts & 0xfff8;
 		protocol = ext->next;
-		parse_seek(c, ext, length);
 		if (offset > p->octets)
 			return REASON_IPV6_EXTENSION;
+		cursor_seek(c, header, offset, PARSE_IPV6_MASK);
 		if (c->pos > c->end)
 			return REASON_OUT_OF_REACH;
 	}
@@ -332,6 +338,7 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, struct packet
 
 static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, struct packet *p)
 {
+	cursor_place at = c->pos;
 	struct parse_ipv6 *ip;
 	__u32 first, room;
 	int r;
@@ -357,25 +364,25 @@ static __always_inline int parse_ipv6(struct cursor *c, const struct frame *f, s
 		return r;
 	if (p->octets > room)
 		return REASON_IPV6_LENGTH;
-	r = parse_ipv6_extensions(c, p);
+	r = parse_ipv6_extensions(c, at, p);
 	if (r != REASON_NONE)
 		return r;
 	return parse_transport(c, f, p);
 }
 
-static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, struct packet *p,
+static __always_inline int parse_pppoe(struct cursor *c, const struct frame *f, __u32 *offset,
 				       __u16 *ret_ethertype)
 {
 	struct parse_pppoe *pppoe;
 	__u32 length;
 
 	if (parse_take_pppoe(c, &pppoe) < 0)
-		return parse_missing(f, p->l3_offset + sizeof(*pppoe), REASON_LINK_SHORT);
-	p->l3_offset += sizeof(*pppoe);
+		return parse_missing(f, *offset + sizeof(*pppoe), REASON_LINK_SHORT);
+	*offset += sizeof(*pppoe);
 	length = bpf_ntohs(pppoe->length);
 	/* The length counts from the PPP protocol on; a super-packet's is too small a field. */
 	if (pppoe->version_type != 0x11 || pppoe->code != 0 || length < 2 ||
-	    (!f->gso && length > f->octets - p->l3_offset + 2))
+	    (!f->gso && length > f->octets - *offset + 2))
 		return REASON_PPPOE_BAD;
 	switch (bpf_ntohs(pppoe->protocol)) {
 	case 0x0021:
@@ -414,24 +421,6 @@ static __always_inline int parse_non_ip(__u16 ethertype)
 	}
 }
 
-static __always_inline int parse_network(struct cursor *c, const struct frame *f, struct packet *p,
-					 __u16 ethertype)
-{
-	int r;
-
-	if (ethertype == ETH_P_PPP_SES) {
-		r = parse_pppoe(c, f, p, &ethertype);
-		if (r != REASON_NONE)
-			return r;
-	}
-	p->link_octets = p->l3_offset - f->start + f->vlan_tagged * sizeof(struct parse_vlan);
-	if (ethertype == ETH_P_IP)
-		return parse_ipv4(c, f, p);
-	if (ethertype == ETH_P_IPV6)
-		return parse_ipv6(c, f, p);
-	return parse_non_ip(ethertype);
-}
-
 static __always_inline int parse_is_vlan(__u16 ethertype)
 {
 	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD || ethertype == ETH_P_QINQ1;
@@ -439,7 +428,7 @@ static __always_inline int parse_is_vlan(__u16 ethertype)
 
 /* Frame tags come behind one that is carried outside the bytes. */
 static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, struct packet *p,
-				       __u16 *ethertype)
+				       __u32 *offset, __u16 *ethertype)
 {
 	union {
 		__u16 id[2];
@@ -450,50 +439,63 @@ static __always_inline int parse_vlans(struct cursor *c, const struct frame *f, 
 
 	for (i = 0; i < PARSE_VLAN_MAX && parse_is_vlan(*ethertype); i++) {
 		if (parse_take_vlan(c, &tag) < 0)
-			return parse_missing(f, p->l3_offset + sizeof(*tag), REASON_LINK_SHORT);
+			return parse_missing(f, *offset + sizeof(*tag), REASON_LINK_SHORT);
 		if (tags == 0)
 			vlans.id[0] = bpf_ntohs(tag->tci) & 0x0fff;
 		else if (tags == 1)
 			vlans.id[1] = bpf_ntohs(tag->tci) & 0x0fff;
 		tags++;
-		p->l3_offset += sizeof(*tag);
+		*offset += sizeof(*tag);
 		*ethertype = bpf_ntohs(tag->ethertype);
 	}
 	__builtin_memcpy(&p->key.outer_vlan, &vlans.word, sizeof(vlans.word));
 	return parse_is_vlan(*ethertype) ? REASON_VLAN_DEPTH : REASON_NONE;
 }
 
+/* `offset` octets from the frame's beginning on, behind the link layer's own header. */
+static __always_inline int parse_network(struct cursor *c, const struct frame *f, struct packet *p,
+					 cursor_place frame, __u32 offset, __u16 ethertype)
+{
+	int r = parse_vlans(c, f, p, &offset, &ethertype);
+
+	if (r != REASON_NONE)
+		return r;
+	if (ethertype == ETH_P_PPP_SES) {
+		r = parse_pppoe(c, f, &offset, &ethertype);
+		if (r != REASON_NONE)
+			return r;
+	}
+	p->l3_offset = offset;
+	p->link_octets = offset - f->start + f->vlan_tagged * sizeof(struct parse_vlan);
+	cursor_seek(c, frame, offset, PARSE_LINK_MASK);
+	if (ethertype == ETH_P_IP)
+		return parse_ipv4(c, f, p);
+	if (ethertype == ETH_P_IPV6)
+		return parse_ipv6(c, f, p);
+	return parse_non_ip(ethertype);
+}
+
 /* A frame from its Ethernet header on.  *p is zeroed by the caller but for key.ifindex and key.kind. */
 static __always_inline int parse_ethernet(struct cursor *c, const struct frame *f, struct packet *p)
 {
+	cursor_place frame = c->pos;
 	struct parse_ethernet *eth;
-	__u16 ethertype;
-	int r;
 
 	if (parse_take_ethernet(c, &eth) < 0)
 		return parse_missing(f, sizeof(*eth), REASON_LINK_SHORT);
 	__builtin_memcpy(p->dst_mac, eth->dst, sizeof(p->dst_mac));
 	__builtin_memcpy(p->src_mac, eth->src, sizeof(p->src_mac));
-	p->l3_offset = sizeof(*eth);
-	ethertype = bpf_ntohs(eth->ethertype);
-	r = parse_vlans(c, f, p, &ethertype);
-	if (r != REASON_NONE)
-		return r;
-	return parse_network(c, f, p, ethertype);
+	return parse_network(c, f, p, frame, sizeof(*eth), bpf_ntohs(eth->ethertype));
 }
 
 /* A frame of a link layer without a header (tun, PPP, tunnels): frame.ethertype says what it is. */
 static __always_inline int parse_bare(struct cursor *c, const struct frame *f, struct packet *p)
 {
-	__u16 ethertype = f->ethertype;
+	cursor_place frame = c->pos;
 	__u32 start = f->start;
-	int r;
 
 	PARSE_OPAQUE(
 		start); /* of a constant the compiler makes ways of its own through the parser */
-	p->l3_offset = start;
-	r = parse_vlans(c, f, p, &ethertype);
-	if (r != REASON_NONE)
-		return r;
-	return parse_network(c, f, p, ethertype);
+	cursor_seek(c, frame, start, PARSE_LINK_MASK);
+	return parse_network(c, f, p, frame, start, f->ethertype);
 }

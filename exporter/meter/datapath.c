@@ -116,7 +116,7 @@ const struct kernel_features *datapath_features(const struct datapath *d)
 
 static int log_load_error(int error)
 {
-	if (error == -EPERM || error == -EACCES)
+	if (error == -EPERM)
 		return log_errno(
 			LOG_ERR, error,
 			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, "
@@ -308,8 +308,7 @@ static int load_wanted(struct datapath *d, const struct datapath_options *option
 			return r;
 	}
 	if (!why)
-		why = r == -EPERM || r == -EACCES ? "CAP_BPF and CAP_PERFMON are needed"
-						  : strerror(-r);
+		why = r == -EPERM ? "CAP_BPF and CAP_PERFMON are needed" : strerror(-r);
 	if (options->drops == DROPS_ON) {
 		log_error("cannot trace drops: %s", why);
 		return r;

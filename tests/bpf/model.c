@@ -53,8 +53,7 @@ static int parse_run(enum datapath_program program, const struct run *run, uint3
 		.vlan_tagged = run->vlan_tagged,
 		.gso = run->gso_size != 0,
 	};
-	struct cursor c = {.pos = (void *)(run->bytes + run->network),
-			   .end = (void *)(run->bytes + reach)};
+	struct cursor c = {.pos = (void *)run->bytes, .end = (void *)(run->bytes + reach)};
 
 	memset(p, 0, sizeof(*p));
 	p->key.ifindex = run->ifindex;

@@ -299,14 +299,43 @@ static void test_last_not_before_first(void **state)
 	model_init(&c->model, c->datapath);
 }
 
+/*
+ * The first packet of all whose network header is not where its bytes begin, though they read as the header of IPv4,
+ * with protocol 197: MAC addresses.  No flow of that, before such a packet has been seen and after it.
+ */
+static void test_first_marked(void **state)
+{
+	static const uint8_t bytes[74] = {
+		0x45,		0,	     0,	     60, 0, 1, 0, 0, 64, 197, 0xab, 0xcd,
+		BE16(ETH_P_IP), IP4(60, 17), UDP(40)};
+	struct run run = {.bytes = bytes,
+			  .size = sizeof(bytes),
+			  .network = ETH_HLEN,
+			  .ifindex = LOOPBACK,
+			  .repeat = 1};
+	struct give *c = *state;
+
+	give_frame(c, PROGRAM_TC_INGRESS_BARE, "the first", &run);
+	model_check(&c->model, "the first");
+	give_frame(c, PROGRAM_TC_INGRESS_BARE, "the next", &run);
+	give_frame(c, PROGRAM_TC_EGRESS_BARE, "one that leaves", &run);
+	model_check(&c->model, "the next");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),	       cmocka_unit_test(test_reasons_reached),
-		cmocka_unit_test(test_stubs),	       cmocka_unit_test(test_short_frames),
-		cmocka_unit_test(test_far_headers),    cmocka_unit_test(test_large_frames),
-		cmocka_unit_test(test_changed_bytes),  cmocka_unit_test(test_wire_length),
-		cmocka_unit_test(test_unknown_tunnel), cmocka_unit_test(test_last_not_before_first),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_reasons_reached),
+		cmocka_unit_test(test_stubs),
+		cmocka_unit_test(test_short_frames),
+		cmocka_unit_test(test_far_headers),
+		cmocka_unit_test(test_large_frames),
+		cmocka_unit_test(test_changed_bytes),
+		cmocka_unit_test(test_wire_length),
+		cmocka_unit_test(test_unknown_tunnel),
+		cmocka_unit_test(test_last_not_before_first),
+		cmocka_unit_test_setup_teardown(test_first_marked, give_open, give_close),
 	};
 
 	run_require();

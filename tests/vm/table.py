@@ -15,7 +15,7 @@ INTRODUCTION = '''# Kernels
 
 What tests/vm found in virtual machines; `tests/vm/table.py` has written this page from their results.
 Of each kernel: the hooks, what the kernel's verifier walks of each program (it allows a million instructions, the tests a
-quarter of that, from 7.0 on less than half) when clang 14 and clang 19 compile it, and how many tests passed.
+quarter of that) when clang 14 and clang 19 compile it, and how many tests passed.
 '''
 PROGRAMS = {'flowtally_xdp': 'XDP', 'flowtally_tc': 'TC egress', 'flowtally_tc_in': 'TC ingress',
             'flowtally_tc_l3': 'TC egress, no link header', 'flowtally_tc_i3': 'TC ingress, no link header',

@@ -22,9 +22,7 @@ from tap import check, check_equal
 LOGS = Path('/tmp/logs')
 BIN = Path(__file__).resolve().parent.parent
 CLANG_19 = BIN / 'flowtally-clang-19'
-# Instructions of one program that the verifier walks: a quarter of the million that it allows.  From 7.0 on it joins fewer
-# ways than before, and a quarter is not reached yet: 366,101 for flowtally_tc by clang 19 on 7.3.
-VERIFIED_MAX = 250000 if int(os.uname().release.split('.')[0]) < 7 else 400000
+VERIFIED_MAX = 250000  # instructions of one program that the verifier walks: a quarter of the million that it allows
 PATIENCE = 400  # seconds for the verifier, under emulation and beside other tests
 STUB = re.compile(r'flowtally_tc_s\d?')
 SMALL = ['--bank-entries', '8192', '--cache-entries', '8192', '--drop-entries', '4096']
