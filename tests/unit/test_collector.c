@@ -382,7 +382,12 @@ static void test_send_error(void **state)
 	exports_drain(exports, DRAIN_NS, false);
 	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 32);
 	assert_int_equal(stats()->state, COLLECTOR_FAILING);
-	give_messages(3);
+	give_messages(2);
+	exports_drain(exports, DRAIN_NS, false);
+	assert_int_equal(stats()->state,
+			 COLLECTOR_FAILING); /* until a second is over without another */
+	clock_skip(NSEC_PER_SEC);
+	give_messages(1);
 	exports_drain(exports, DRAIN_NS, false);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
 	assert_int_equal(stats()->exported.records, 48);
@@ -392,6 +397,29 @@ static void test_send_error(void **state)
 	assert_int_equal(s.sequence, 80 + s.options);
 	assert_int_equal(stderr_lines("collector"), 2);
 	assert_int_equal(stderr_lines("Operation not permitted"), 1);
+	assert_ledger(exports, &given);
+	stop();
+	sink_close(&s);
+}
+
+/* A packet filter that takes every other message is one line, not two for each. */
+static void test_flapping(void **state)
+{
+	struct sink s;
+
+	(void)state;
+	assert_true(sink_open(&s, "127.0.0.1", 0));
+	start(&(struct export_options){0}, NULL);
+	add_udp("127.0.0.1", s.port);
+	for (unsigned int i = 0; i < 200; i++) {
+		fail_sends(EPERM, i & 1);
+		give_messages(1);
+		exports_drain(exports, DRAIN_NS, false);
+		clock_skip(100 * NSEC_PER_MSEC);
+	}
+	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stderr_lines("collector"), 1);
+	assert_in_range(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 80 * 16, 100 * 16);
 	assert_ledger(exports, &given);
 	stop();
 	sink_close(&s);
@@ -424,6 +452,7 @@ static void test_reconnect(void **state)
 		assert_int_equal(stats()->errors, i + 1);
 		assert_ledger(exports, &given);
 		run_for(loop, 700);
+		clock_skip(120 * NSEC_PER_SEC); /* the next is not taken for a relapse */
 	}
 	sink_read(&s);
 	assert_int_equal(s.records, 3 * 11 * 16);
@@ -469,7 +498,7 @@ int main(void)
 		TEST(test_queue_full),	   TEST(test_blocking),	    TEST(test_stalled),
 		TEST(test_stalled_drains), TEST(test_unresolvable), TEST(test_eagain),
 		TEST(test_room),	   TEST(test_send_error),   TEST(test_reconnect),
-		TEST(test_options),	   TEST(test_queue_share),
+		TEST(test_options),	   TEST(test_queue_share),  TEST(test_flapping),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
