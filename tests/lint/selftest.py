@@ -80,6 +80,17 @@ class Limits(Tree):
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 59), 0)
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 60), 1)
 
+    def test_prose(self):
+        wide = 'word ' * 20 + 'w'
+        for name in 'README.md', 'CONTRIBUTING.md', 'docs/export.md', 'docs/decisions/0001-x.md':
+            self.assertEqual(self.found(name, wide[1:] + '\n'), 0)
+            self.assertEqual(self.found(name, wide + '\n'), 1)
+            self.assertEqual(self.found(name, f'- {wide}\n'), 1)
+            self.assertEqual(self.found(name, f'```\n{wide}\n```\n| {wide} |\n## {wide}\n'), 0)
+            self.assertEqual(self.found(name, f'```\n{wide}\n```\n{wide}\n'), 1)
+            self.assertEqual(self.found(name, f'see [this](https://example.org/{"x" * 100})\n'), 0)
+        self.assertEqual(self.found('docs/fields.md', wide + '\n'), 0)
+
     def test_licenses(self):
         line = '/* SPDX-License-Identifier: %s */\n'
         self.assertEqual(self.found('tc/a.bpf.c', line % '(BSD-2-Clause OR GPL-2.0-only)'), 0)
