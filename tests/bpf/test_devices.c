@@ -706,10 +706,10 @@ static void test_forwarded(void **state)
 			print_message("# not without ethtool\n");
 			return;
 		}
-		run(NEAR,
-		    "ip link add d0 type veth peer name d1 && ip link set d1 up && sysctl -qw net.ipv4.ip_forward=1 && ip link set d0 up && "
-		    "ip address add 10.7.0.1/24 dev d0 && ip neighbour replace 10.7.0.2 "
-		    "lladdr 02:00:00:00:00:02 dev d0 nud permanent");
+		run(NEAR, "ip link add d0 type veth peer name d1 && ip link set d1 up && "
+			  "sysctl -qw net.ipv4.ip_forward=1 && ip link set d0 up && "
+			  "ip address add 10.7.0.1/24 dev d0 && ip neighbour replace 10.7.0.2 "
+			  "lladdr 02:00:00:00:00:02 dev d0 nud permanent");
 		run(FAR, "ip route add 10.7.0.0/24 via 10.9.0.1");
 		check_forwarded(gro[i]);
 		close_devices(state);
