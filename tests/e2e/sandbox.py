@@ -29,6 +29,8 @@ DIES_WITH_TEST = ['setpriv', '--pdeathsig', 'KILL']
 QUIET = ('net.ipv6.conf.all.accept_ra=0', 'net.ipv6.conf.default.accept_ra=0', 'net.ipv6.conf.default.accept_dad=0',
          'net.ipv6.conf.default.addr_gen_mode=1', 'net.ipv6.conf.default.router_solicitations=0')
 NO_OFFLOADS = [word for feature in ('tso', 'gso', 'gro', 'tx', 'rx') for word in (feature, 'off')]
+# Else an interface is a member of groups for neighbour discovery and routers, which it reports in the first seconds.
+NO_GROUPS = 'arp', 'off', 'multicast', 'off'
 NO_IPV6 = ('net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
 
 _counter = itertools.count()
@@ -149,6 +151,8 @@ class Sandbox:
         for role, name in one, other:
             if not offloads:
                 self.run(role, 'ethtool', '-K', name, *NO_OFFLOADS)
+            if self.ipv6:
+                self.ip(role, 'link', 'set', name, *NO_GROUPS)
             self.ip(role, 'link', 'set', name, 'mtu', '1500', 'up')
         for role, name in one, other:
             wait_until(lambda r=role, n=name: self.link(r, n)['operstate'] == 'UP', 5, f'{name} to be up')
