@@ -94,12 +94,15 @@ def scratch():
 
 
 class Sandbox:
-    """with Sandbox('meter', 'peer') as box: ...   A role is one namespace."""
+    """with Sandbox('meter', 'peer') as box: ...   A role is one namespace.
 
-    def __init__(self, *roles, ipv6=False):
+    discovery: with IPv6 interfaces look for neighbours, and say so by themselves
+    """
+
+    def __init__(self, *roles, ipv6=False, discovery=False):
         number = next(_counter)
         self.names = {role: f'{PREFIX}-{os.getpid()}-{number}-{role}' for role in roles}
-        self.ipv6 = ipv6
+        self.ipv6, self.discovery = ipv6, discovery
         self.processes = []
 
     def __enter__(self):
@@ -151,7 +154,7 @@ class Sandbox:
         for role, name in one, other:
             if not offloads:
                 self.run(role, 'ethtool', '-K', name, *NO_OFFLOADS)
-            if self.ipv6:
+            if self.ipv6 and not self.discovery:
                 self.ip(role, 'link', 'set', name, *NO_GROUPS)
             self.ip(role, 'link', 'set', name, 'mtu', '1500', 'up')
         for role, name in one, other:

@@ -244,13 +244,13 @@ def test_sleep():
             check_time(f'end of flow {port}', flows[port][1], times[-1])
 
 
-def test_namespace(idle):
+def test_namespace(idle, *options):
     """Its monotonic clock is a day ahead, and the boot clock two; idle: as the option has it, longer than any pause."""
     prefix = time_namespace.prefix(100000, 200000)
     with Bench() as bench:
         path = f'{bench.directory.name}/flows.json'
         with program.Daemon(bench.box, 'meter', '--interface', 'm0', '--drain-interval', '500ms', '--idle-timeout', idle,
-                            '--collector', f'json://{path}', prefix=prefix) as daemon:
+                            '--collector', f'json://{path}', *options, prefix=prefix) as daemon:
             sent = []
             with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9):
                 for _ in range(4):  # one flow, of which no part is idle long enough
