@@ -375,6 +375,14 @@ def test_no_btf(net):
     check('cannot trace drops: the kernel gives no BTF (CONFIG_DEBUG_INFO_BTF=y' in stderr, stderr)
 
 
+def test_silence(net):
+    """In all that time nothing has come from the interfaces themselves, which a test would have to tell from its own."""
+    lines = net.box.run('node', 'cat', '/proc/net/snmp6').splitlines()
+    sent = {name: int(value) for name, value in map(str.split, lines) if name.startswith('Icmp6Out')}
+    kinds = 'MLDv2Reports', 'GroupMembResponses', 'RouterSolicits', 'NeighborSolicits', 'NeighborAdvertisements'
+    check_equal('ICMPv6', {kind: sent[f'Icmp6Out{kind}'] for kind in kinds}, dict.fromkeys(kinds, 0))
+
+
 KINDS = {
     'closed port': closed_port, 'firewall': firewall, 'hop limit': hop_limit, 'no route': no_route,
     'bad checksums': checksums, 'reverse path': reverse_path, 'full socket': full_socket,
@@ -384,6 +392,7 @@ KINDS = {
 
 OTHERS = {
     'no flow': test_no_flow, 'benign drops': test_benign, 'switched off': test_off, "without the kernel's BTF": test_no_btf,
+    'silence': test_silence,
 }
 WITHOUT_BTF = 'unshare', '--mount', 'sh', '-c', 'mount --bind /dev/null /sys/kernel/btf/vmlinux && exec "$0" "$@"'
 
