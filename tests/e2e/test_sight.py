@@ -306,7 +306,7 @@ def foreign_tcx(box, interface):
         os.close(program_fd)
 
 
-def busy(box, process, *texts, seconds=40):
+def busy(box, process, *texts, seconds=120):
     """Sends a packet each way every 100 ms until the exporter has said all of that; returns how many, and the lines."""
     before = {text: len(lines_of(process, text)) for text in texts}
     count, end = 0, time.monotonic() + seconds
