@@ -86,10 +86,10 @@ def test_burst():
         with program.Daemon(bench.box, 'meter', '--interface', 'm0', '--interface', 'v*', '--ingress', 'tc', *SMALL_BANK,
                             '--collector', f'file://{bench.file}') as daemon:
             with Trickle(bench.box) as trickle:
-                wait_until(lambda: exported_port(bench), PATIENCE, 'the first records')
+                wait_until(lambda: exported_port(bench), ATTACH_SECONDS, 'the first records')
                 pairs(bench.box, BURST_PAIRS)
                 port = trickle.port
-                wait_until(lambda: exported_port(bench) > port, PATIENCE, 'records of what came with them')
+                wait_until(lambda: exported_port(bench) > port, ATTACH_SECONDS, 'records of what came with them')
                 early = attached(daemon, 'v.*')
                 wait_until(lambda: attached(daemon, 'v.*') == 2 * BURST_PAIRS, PATIENCE, 'all to be attached')
             ledger = daemon.stop()
