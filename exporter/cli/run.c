@@ -254,11 +254,12 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 /* What the hooks saw up to this swap, against the kernel's newest counters. */
 static void look(struct run *r)
 {
+	const uint64_t swap_ns = r->swaps_ns[BANK_FLOWS];
 	const struct sight_sources sources = {
 		.datapath = r->datapath,
 		.hooks = r->hooks,
 		.ifstats = hooks_ifstats(r->hooks),
-		.drained_ns = r->swaps_ns[BANK_FLOWS],
+		.drained_ns = swap_ns ? kernel_clock_here_ns(&r->clock, swap_ns) : 0,
 	};
 
 	if (sources.ifstats) /* else nothing is attached yet */

@@ -346,8 +346,6 @@ def main():
     program.binary()
     with Sandbox('meter', 'peer', ipv6=True) as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        for role, name in ('meter', 'm0'), ('peer', 'p0'):
-            box.ip(role, 'link', 'set', name, 'arp', 'off')  # no groups to report, which would be dropped
         box.address(('meter', 'm0', HERE), ('peer', 'p0', THERE))
         send(box, 9000, 1)
         send(box, 9000, 1, six=True)
