@@ -271,7 +271,7 @@ def main():
               for what, test in (('steps of the wall clock', test_steps), ('ten years', test_years))
               for scheme in ('ipfix', 'netflow9')] +
              [('sleeps of the machine', test_sleep), ('a time namespace', functools.partial(test_namespace, 'forced')),
-              ('idle timeouts in a time namespace', functools.partial(test_namespace, 'idle'))])
+              ('idle timeouts in a time namespace', functools.partial(test_namespace, 'idle'))], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

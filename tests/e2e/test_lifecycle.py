@@ -329,7 +329,7 @@ def main():
         ('JSON equals IPFIX', test_json),
         ('JSON on standard output', test_json_output),
         ('two interfaces', test_two_interfaces),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':
