@@ -2,6 +2,7 @@
 """Runs tests and says so in TAP, one line a test; what went wrong follows as comments."""
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -95,6 +96,19 @@ def come_first():
             group.write(str(NICENESS))
 
 
+def share_machine(alone):
+    """Until this process ends: beside the tests of the same build that share it too, or after and before all of them.
+
+    The lock is that of the program under test.  Returns what holds it.
+    """
+    path = os.environ.get('FLOWTALLY') or (sys.argv[1] if len(sys.argv) > 1 else '')
+    if not os.path.isfile(path):
+        return None
+    lock = open(path, 'rb')  # pylint: disable=consider-using-with
+    fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    return lock
+
+
 def skip_all(reason):
     print(f'1..0 # SKIP {reason}')
     sys.exit(0)
@@ -160,17 +174,21 @@ def run_beside(chosen, at_once):
     return passed
 
 
-def main(tests, at_once=1):
+def main(tests, at_once=1, alone=False):
     """Runs (name, function) pairs, those whose name holds the words of the environment's E2E_ONLY if it is set.
 
     at_once: for tests that mostly wait and share nothing, of which so many run beside each other.
+    alone: no other end-to-end tests meanwhile, of this build; each says why.
     """
     only = os.environ.get('E2E_ONLY', '')
     chosen = [(name, function) for name, function in tests if only in name]
     print(f'1..{len(chosen)}', flush=True)
     come_first()
+    lock = share_machine(alone)
     if at_once > 1:
         passed = run_beside(chosen, at_once)
     else:
         passed = all([verdict(i, name, function) for i, (name, function) in enumerate(chosen, 1)])
+    if lock:
+        lock.close()
     sys.exit(0 if passed else 1)
