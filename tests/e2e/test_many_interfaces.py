@@ -292,7 +292,7 @@ def main():
         ('one hook alone is no start', test_half_alone),
         ('one hook is detached by somebody', test_one_hook_detached),
         ('one interface by two names', test_two_names),
-    ], tap.AT_ONCE)
+    ])  # one after another: all of them wait for the same lock of the kernel
 
 
 if __name__ == '__main__':
