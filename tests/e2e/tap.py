@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import signal
 import sys
@@ -143,11 +144,12 @@ class Beside:
                 os._exit(2)
 
     def end(self, status):
-        """It has ended, with this status; one without a verdict has failed."""
-        self.passed = status == 0
+        """It has ended, with this status, and printed this; one without a verdict has failed."""
         self.output.seek(0)
         text = self.output.read().decode(errors='replace')
-        if status not in (0, 1):
+        judged = re.search(rf'^(not )?ok {self.number} - ', text, re.M)
+        self.passed = status == 0 and judged is not None
+        if not judged:
             text += f'not ok {self.number} - {self.name}\n# ended without a verdict: status {status}\n'
         self.output.close()
         return text

@@ -5,7 +5,6 @@
 results=build/check/results
 meson=/usr/bin/meson
 start=$SECONDS
-at_once=$(($(nproc) + 3)) # tests: many only wait
 export FLOWTALLY_PCAPS=${FLOWTALLY_PCAPS:-$PWD/../shared/pcaps}
 
 begin_results() {
@@ -35,7 +34,7 @@ tests() {
 	local build=$1 log=$results/tests-$1.log status=0
 	shift
 
-	"$meson" test -C "build/check/$build" --no-rebuild --num-processes "$at_once" --logbase "check-$build" "$@" \
+	"$meson" test -C "build/check/$build" --no-rebuild --logbase "check-$build" "$@" \
 		>"$log" 2>&1 </dev/null || status=$?
 	cp "build/check/$build/meson-logs/check-$build".{json,junit.xml} "$results" 2>/dev/null || true
 	! /usr/bin/python3 tests/lint/results.py summary "$results/check-$build" || [ "$status" -eq 0 ] || {

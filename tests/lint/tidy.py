@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """clang-tidy over every program in compile_commands.json of the build folder, the BPF programs included."""
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,8 @@ def main(build):
     ours = [path for path in paths if str(Path(path).relative_to(tree.ROOT)) in set(tree.c_files())]
     if not ours:
         sys.exit(f'{build}: no program of ours in compile_commands.json')
-    with ThreadPoolExecutor(2) as pool:
+    ours.sort(key=lambda path: Path(path).stat().st_size, reverse=True)  # so that none of the long ones is left for the end
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         tree.finish([found for found in pool.map(lambda path: tidy(build, path), ours) if found])
 
 
