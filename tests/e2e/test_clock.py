@@ -92,7 +92,7 @@ def test_steps(scheme):
                     set_offset(offset, step)
                     changes.append(time.time())
                 bench.flows(FLOWS, 20000 + 100 * i)
-                time.sleep(3)
+                time.sleep(DELAY_SECONDS + SLACK_SECONDS)  # so that all are exported well before the next step
             ledger = daemon.stop()
         capture.stop()
         judge(capture, ledger, changes)
