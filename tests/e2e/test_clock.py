@@ -267,11 +267,11 @@ def test_namespace(verb):
 def main():
     tap.require('ip', 'ethtool', 'dumpcap', 'tshark', 'nfcapd', 'nfdump', 'unshare')
     program.binary()
-    tap.main([(f'{scheme}: {what}', functools.partial(test, scheme))
+    tap.main(at_once=tap.AT_ONCE, tests=[(f'{scheme}: {what}', functools.partial(test, scheme))
               for what, test in (('steps of the wall clock', test_steps), ('ten years', test_years))
               for scheme in ('ipfix', 'netflow9')] +
              [('sleeps of the machine', test_sleep), ('a time namespace', functools.partial(test_namespace, 'forced')),
-              ('idle timeouts in a time namespace', functools.partial(test_namespace, 'idle'))], tap.AT_ONCE)
+              ('idle timeouts in a time namespace', functools.partial(test_namespace, 'idle'))])
 
 
 if __name__ == '__main__':
