@@ -100,7 +100,8 @@ def test_burst():
                 wait_until(lambda: exported_port(bench.file), ATTACH_SECONDS, 'the first records')
                 port = trickle.port
                 pairs(bench.box, BURST_PAIRS)
-                early = wait_until(lambda: attached_before(bench, daemon, port), ATTACH_SECONDS, 'records of what came with them')
+                early = wait_until(lambda: attached_before(bench, daemon, port), ATTACH_SECONDS,
+                                   'records of what was sent meanwhile')
                 wait_until(lambda: attached(daemon, 'v.*') == 2 * BURST_PAIRS, PATIENCE, 'all to be attached')
             ledger = daemon.stop()
         check(early < 2 * BURST_PAIRS, f'{early} were attached when records came: nothing was proven')
