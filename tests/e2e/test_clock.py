@@ -93,7 +93,7 @@ def test_steps(scheme):
                     set_offset(offset, step)
                     changes.append(time.time())
                 bench.flows(FLOWS, 20000 + 100 * i)
-                time.sleep(3)
+                time.sleep(DELAY_SECONDS + SLACK_SECONDS)  # so that all are exported well before the next step
             ledger = daemon.stop()
         capture.stop()
         judge(capture, ledger, changes)
@@ -267,7 +267,7 @@ def test_namespace(idle, *options):
 def main():
     tap.require('ip', 'ethtool', 'dumpcap', 'tshark', 'nfcapd', 'nfdump')
     program.binary()
-    tap.main([(f'{scheme}: {what}', functools.partial(test, scheme))
+    tap.main(at_once=tap.AT_ONCE, tests=[(f'{scheme}: {what}', functools.partial(test, scheme))
               for what, test in (('steps of the wall clock', test_steps), ('ten years', test_years))
               for scheme in ('ipfix', 'netflow9')] +
              [('sleeps of the machine', test_sleep), ('a time namespace', functools.partial(test_namespace, '60s')),

@@ -402,7 +402,8 @@ def main():
     program.binary()
     with drops.network() as net:
         tap.main([(name, functools.partial(test_kind, net, make)) for name, make in KINDS.items()] + [
-            (name, functools.partial(test, net)) for name, test in OTHERS.items()])
+            (name, functools.partial(test, net)) for name, test in OTHERS.items()],
+            alone=True)  # as in test_drops_live.py
 
 
 if __name__ == '__main__':

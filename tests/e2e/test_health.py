@@ -241,7 +241,7 @@ def main():
         ('a link without interface', test_scope_missing),
         *((f'multicast to {address}', functools.partial(test_multicast, address, group))
           for address, group in (('224.0.0.77', '224.0.0.77'), ('[ff02::77%m0]', 'ff02::77'))),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -424,7 +424,7 @@ def main():
         ('hidden, in the summary', test_hidden_text),
         ('hidden by tcx', test_hidden_tcx),
         ('quiet', test_quiet),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':
