@@ -84,6 +84,7 @@ class Daemon:
         except subprocess.TimeoutExpired:
             raise Failure(f'still there {STOP_SECONDS} s after signal {sign}') from None
         check_equal(f'exit status after signal {sign} ({time.monotonic() - start:.1f} s)', status, 0)
+        check('does not balance' not in self.stderr(), 'the ledger did not balance after some swap')
         return ledger.proven(last_ledger(self.stderr()))
 
 
