@@ -178,7 +178,7 @@ __noinline int tally_super(struct __sk_buff *skb, __u32 direction, struct packet
  */
 __noinline int begins_elsewhere(struct __sk_buff *skb)
 {
-	if (skb_begins_with_network(skb))
+	if (skb_begins_with_network(skb) || (int)skb_network_offset(skb) <= 0)
 		return 0;
 	active.marked = 1;
 	return 1;

@@ -255,15 +255,24 @@ static void print_text(const struct tracer *t, const struct ledger *ledger)
 		log_text(text, size);
 }
 
-/* With the lock held; `final`: nothing is left in a bank. */
+/* With the lock held; `final`: nothing is left in a bank.  Else in another thread, when the loop hangs. */
 static void print_ledger(struct tracer *t, bool final)
 {
 	struct ledger_reasons reasons = {0};
 	struct ledger ledger = {.drop_reasons = &reasons, .drop_names = t->names};
+	int error = 0;
 
-	ledger_read_drain(&ledger, t->datapath, t->drain, final);
-	ledger_read_reasons(&reasons, t->drain);
 	t->printed = true;
+	if (final) {
+		ledger_read_drain(&ledger, t->datapath, t->drain, true);
+		ledger_read_reasons(&reasons, t->drain);
+	} else {
+		error = ledger_read_now(&ledger, &reasons, t->datapath, t->drain);
+	}
+	if (error < 0) {
+		log_errno(LOG_ERR, error, "cannot read the ledger");
+		return;
+	}
 	if (t->options.summary == SUMMARY_TEXT)
 		print_text(t, &ledger);
 	else

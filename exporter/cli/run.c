@@ -113,15 +113,20 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 						   length ? ", " : "", interface->name);
 }
 
+static void read_caches(const struct run *r, struct ledger *ledger)
+{
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		if (r->caches[use])
+			ledger->sides[use].cache = *cache_stats(r->caches[use]);
+}
+
 static struct ledger read_ledger(const struct run *r, bool final)
 {
 	struct ledger ledger = {
 		.exports = r->exports, .ifstats = hooks_ifstats(r->hooks), .sight = r->sight};
 
 	ledger_read_drain(&ledger, r->datapath, r->drain, final);
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		if (r->caches[use])
-			ledger.sides[use].cache = *cache_stats(r->caches[use]);
+	read_caches(r, &ledger);
 	return ledger;
 }
 
@@ -130,7 +135,7 @@ static void check_ledger(struct run *r)
 {
 	const struct ledger ledger = read_ledger(r, false);
 
-	if (r->unbalanced || ledger_balanced(&ledger))
+	if (r->unbalanced || ledger.unsettled || ledger_balanced(&ledger))
 		return;
 	r->unbalanced = true;
 	log_error(
@@ -538,23 +543,15 @@ static int attach(struct run *r)
 	return attach_drops(r) ?: hooks_new(&r->hooks, &hooks);
 }
 
-/* With the lock held; `final`: all has been done, and nothing else uses what is read. */
-static void print_ledger(struct run *r, bool final)
+/* With the lock held. */
+static void print_ledger(struct run *r, struct ledger *ledger, const struct ledger_reasons *reasons)
 {
-	struct ledger_reasons reasons = {0};
-	struct ledger ledger = read_ledger(r, final);
-
 	r->printed = true;
-	if (!final) { /* the main thread's, or that of the hooks */
-		ledger.ifstats = NULL;
-		ledger.sight = NULL;
+	if (ledger->drops_traced) {
+		ledger->drop_reasons = reasons;
+		ledger->drop_names = r->drop_names;
 	}
-	if (ledger.drops_traced) {
-		ledger_read_reasons(&reasons, r->drain);
-		ledger.drop_reasons = &reasons;
-		ledger.drop_names = r->drop_names;
-	}
-	summary_print(&ledger, r->options.summary);
+	summary_print(ledger, r->options.summary);
 }
 
 /* What still sees packets meanwhile is drained as ever. */
@@ -577,15 +574,25 @@ static void detach(struct run *r)
 
 static void print_summary(struct run *r)
 {
+	struct ledger ledger = read_ledger(r, true);
+	struct ledger_reasons reasons;
+
+	ledger_read_reasons(&reasons, r->drain);
 	pthread_mutex_lock(&r->ending);
-	print_ledger(r, true);
+	print_ledger(r, &ledger, &reasons);
 	pthread_mutex_unlock(&r->ending);
 }
 
-/* In the thread of `stop`: the main thread hangs somewhere.  The lock is kept, for the process is at its end. */
+/*
+ * In the thread of `stop`: the main thread hangs somewhere.  The lock is kept, for the process is at its end.
+ * Interfaces are left out, which are the main thread's, or that of the hooks.
+ */
 static void on_overdue(void *userdata)
 {
 	struct run *r = userdata;
+	struct ledger ledger = {.exports = r->exports};
+	struct ledger_reasons reasons;
+	int error;
 
 	pthread_mutex_lock(&r->ending);
 	if (!r->printed)
@@ -594,7 +601,13 @@ static void on_overdue(void *userdata)
 	if (!r->metering || r->printed)
 		return;
 	exports_abandon(r->exports);
-	print_ledger(r, false);
+	error = ledger_read_now(&ledger, &reasons, r->datapath, r->drain);
+	if (error < 0) {
+		log_errno(LOG_ERR, error, "cannot read the ledger");
+		return;
+	}
+	read_caches(r, &ledger);
+	print_ledger(r, &ledger, &reasons);
 }
 
 /*

@@ -81,6 +81,7 @@ static void die(struct udp_health *h, uint64_t now_ns)
 	h->relapses = relapse ? MIN(h->relapses + 1, RELAPSES_MAX) : 0;
 	h->phase = UDP_DEAD;
 	h->was_dead = true;
+	h->failing = false; /* who gets an answer has sent */
 	h->silent = 0;
 	h->backoff_ns = BACKOFF_MIN_NS;
 	h->next_ns = now_ns + h->backoff_ns;
@@ -166,9 +167,10 @@ bool udp_health_unproven(const struct udp_health *h, uint64_t now_ns)
 void udp_health_failed(struct udp_health *h, uint64_t now_ns)
 {
 	bool relapse = h->mended_ns && now_ns - h->mended_ns < CALM_MAX_NS;
+	bool goes_on = h->failing && now_ns - h->failed_ns < CALM_MAX_NS;
 
 	h->failed_ns = now_ns;
-	if (h->failing)
+	if (goes_on)
 		return;
 	h->failing = true;
 	h->calm_ns = relapse ? MIN(2 * h->calm_ns, CALM_MAX_NS) : CALM_MIN_NS;

@@ -179,10 +179,10 @@ void udp_note_time(struct udp_sender *s, uint64_t now_ns)
 	if (s->health.host->lost_ns > s->health.error_ns)
 		note_host(s, now_ns);
 	if (udp_health_step(&s->health, now_ns)) {
-		if (s->health.phase == UDP_UP)
-			collector_set_state(s->c, COLLECTOR_UP, 0);
-		else /* records follow */
+		if (s->health.phase != UDP_UP) /* records follow */
 			s->c->control.pending |= 1u << CONTROL_TEMPLATES | CONTROL_OPTIONS;
+		else if (udp_health_mended(&s->health, now_ns)) /* else a later send says so */
+			collector_set_state(s->c, COLLECTOR_UP, 0);
 	}
 	if (!udp_health_unproven(&s->health, now_ns))
 		s->unproven = (struct export_count){0};

@@ -145,8 +145,10 @@ static int log_load_error(int error)
 		return log_errno(
 			LOG_ERR, error,
 			"cannot load the BPF programs: choose a smaller --bank-entries or --drop-entries");
-	return log_errno(LOG_ERR, error,
-			 "cannot load the BPF programs (--verbose shows the kernel's reasons)");
+	return log_errno(
+		LOG_ERR, error,
+		"cannot load the BPF programs (--verbose shows the kernel's reasons; where "
+		"it shows none, a security module refuses)");
 }
 
 static struct bpf_map *bank_get(const struct datapath *d, enum bank_use use, unsigned int bank)
@@ -326,7 +328,10 @@ static int load_wanted(struct datapath *d, const struct datapath_options *option
 			return r;
 	}
 	if (!why)
-		why = lacks_capabilities(r) ? "CAP_BPF and CAP_PERFMON are needed" : strerror(-r);
+		why = !lacks_capabilities(r) ? strerror(-r)
+		      : d->uses & 1u << BANK_FLOWS
+			      ? "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed"
+			      : "CAP_BPF and CAP_PERFMON are needed";
 	if (options->drops == DROPS_ON) {
 		log_error("cannot trace drops: %s", why);
 		return r;
@@ -517,28 +522,37 @@ int datapath_counts(const struct datapath *d, enum flow_point point, struct hook
 	return 0;
 }
 
+#define UNRECORDED_BATCH 128 /* more than the kernel's hash table ever has in one of its buckets */
+
 int datapath_unrecorded(const struct datapath *d, datapath_visit visit, void *userdata)
 {
-	_cleanup_(freep) struct reason_count *counts = calloc((size_t)d->cpus, sizeof(*counts));
-	struct reason_key key, *previous = NULL;
-	int fd = bpf_map__fd(d->skel->maps.unrecorded), r;
-	struct reason_count sum;
+	size_t cpus = (size_t)d->cpus;
+	_cleanup_(freep) struct reason_count *counts =
+		calloc(cpus * UNRECORDED_BATCH, sizeof(*counts));
+	int fd = bpf_map__fd(d->skel->maps.unrecorded), r = 0;
+	struct reason_key keys[UNRECORDED_BATCH];
+	uint32_t position = 0, count;
+	bool first = true;
 
 	if (!counts)
 		return -ENOMEM;
-	/* Nothing is ever deleted from this map, so that the walk neither ends early nor starts again. */
-	while (bpf_map_get_next_key(fd, previous, &key) == 0) {
-		r = bpf_map_lookup_elem(fd, &key, counts);
-		if (r < 0)
+	while (r == 0) {
+		count = UNRECORDED_BATCH;
+		r = bpf_map_lookup_batch(fd, first ? NULL : &position, &position, keys, counts,
+					 &count, NULL);
+		if (r < 0 && r != -ENOENT) /* which says that these were the last */
 			return r;
-		sum = (struct reason_count){0};
-		for (int i = 0; i < d->cpus; i++) {
-			sum.packets += counts[i].packets;
-			sum.octets += counts[i].octets;
+		for (uint32_t i = 0; i < count; i++) {
+			struct reason_count sum = {0};
+
+			for (size_t cpu = 0; cpu < cpus; cpu++) {
+				sum.packets += counts[i * cpus + cpu].packets;
+				sum.octets += counts[i * cpus + cpu].octets;
+			}
+			if (sum.packets)
+				visit(userdata, &keys[i], &sum);
 		}
-		if (sum.packets)
-			visit(userdata, &key, &sum);
-		previous = &key;
+		first = false;
 	}
 	return 0;
 }

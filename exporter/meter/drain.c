@@ -122,14 +122,18 @@ struct settling {
 	struct drain_settled *settled;
 	enum bank_use use;
 	unsigned int bank;
+	bool full; /* there were more than can be */
 };
 
 static void add_reason(void *userdata, const struct reason_key *key,
 		       const struct reason_count *count)
 {
-	const struct settling *s = userdata;
+	struct settling *s = userdata;
 
-	if (key->bank == s->bank && point_use((enum flow_point)key->point) == s->use)
+	if (key->bank != s->bank || point_use((enum flow_point)key->point) != s->use)
+		return;
+	s->full |= s->settled->reason_count == UNRECORDED_MAX;
+	if (!s->full)
 		s->settled->reasons[s->settled->reason_count++] =
 			(struct drain_reason){.key = *key, .count = *count};
 }
@@ -142,9 +146,8 @@ static void add_drop(void *userdata, uint16_t reason, const struct drop_count *c
 		(struct drain_drop){.count = *count, .reason = reason};
 }
 
-/* What has been counted with a bank in use, which stands still. */
-static int settled_read(const struct drain *d, enum bank_use use, unsigned int bank,
-			struct drain_settled *ret)
+int drain_count(const struct drain *d, enum bank_use use, unsigned int bank,
+		struct drain_settled *ret)
 {
 	struct settling settling = {.settled = ret, .use = use, .bank = bank};
 	struct hook_count count;
@@ -162,7 +165,7 @@ static int settled_read(const struct drain *d, enum bank_use use, unsigned int b
 		r = datapath_unrecorded(d->datapath, add_reason, &settling);
 	if (r == 0 && use == BANK_DROPS)
 		r = drops_counts(d->datapath, bank, add_drop, &settling);
-	return r;
+	return r == 0 && settling.full ? -EAGAIN : r;
 }
 
 /* An empty bank that stands still gave what it was given; the difference has been evicted. */
@@ -183,7 +186,6 @@ static void bank_settle(struct drain *d, enum bank_use use, unsigned int bank,
 	pair->stats.evicted_entries = evicted[0].entries + evicted[1].entries;
 	pair->stats.evicted_packets = evicted[0].packets + evicted[1].packets;
 	pair->stats.evicted_octets = evicted[0].octets + evicted[1].octets;
-	datapath_reset_fill(d->datapath, use, bank);
 }
 
 static void count_batch(struct pair *pair, unsigned int bank, const struct drain_batch *batch)
@@ -242,13 +244,15 @@ static void send_end(struct drain *d, enum bank_use use, unsigned int bank, uint
 		return;
 	batch_begin(slot, use, swap_ns, true);
 	if (swapped)
-		r = settled_read(d, use, bank, &slot->settled);
+		r = drain_count(d, use, bank, &slot->settled);
 	slot->settles = swapped && r == 0;
 	slot->bank = bank;
 	if (slot->settles && error == 0)
 		bank_settle(d, use, bank, &slot->settled);
-	if (r < 0 || error < 0)
-		stats->errors++;
+	if (swapped && error == 0) /* it is empty, whatever is known of its counters */
+		datapath_reset_fill(d->datapath, use, bank);
+	stats->errors += r < 0 || error < 0;
+	stats->unsettled = swapped && r < 0;
 	slot->stats = *stats;
 	batch_put(d, slot);
 }
@@ -433,9 +437,9 @@ void drain_finish(struct drain *d)
 	/* Now all banks stand still, also those that could not be swapped. */
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		for (unsigned int bank = 0; bank < 2; bank++)
-			if (datapath_uses(d->datapath) >> use & 1)
-				(void)settled_read(d, (enum bank_use)use, bank,
-						   &d->settled[use][bank]);
+			if (datapath_uses(d->datapath) >> use & 1 &&
+			    drain_count(d, (enum bank_use)use, bank, &d->slots[0].settled) == 0)
+				settled_copy(&d->settled[use][bank], &d->slots[0].settled);
 }
 
 const struct drain_stats *drain_stats(const struct drain *d, enum bank_use use)

@@ -69,6 +69,7 @@ struct drain_stats {
 	uint64_t evicted_packets;
 	uint64_t evicted_octets;
 	uint64_t errors; /* failed swaps and reads; the entries wait for the next drain of that bank */
+	bool unsettled; /* likewise of the kernel's counters: those of the swap before are the newest */
 };
 
 int drain_new(struct drain **ret, const struct drain_options *options);
@@ -88,3 +89,10 @@ const struct drain_stats *drain_stats(const struct drain *drain, enum bank_use u
 /* Likewise; `bank` is 0 or 1. */
 const struct drain_settled *drain_settled(const struct drain *drain, enum bank_use use,
 					  unsigned int bank);
+
+/*
+ * In any thread: what the kernel has counted by now with a bank in use, which need not stand still.  For when the loop
+ * hangs.  -ENOMEM, -errno of the kernel: *ret is not to be used.
+ */
+int drain_count(const struct drain *drain, enum bank_use use, unsigned int bank,
+		struct drain_settled *ret);

@@ -71,36 +71,68 @@ static void add_settled(struct ledger *l, const struct drain_settled *settled)
 	}
 }
 
-void ledger_read_drain(struct ledger *l, const struct datapath *datapath, const struct drain *drain,
-		       bool final)
+static void add_drops(struct ledger_reasons *l, const struct drain_settled *settled)
+{
+	for (uint32_t i = 0; i < settled->drop_count; i++) {
+		struct drop_count *to = &l->reasons[settled->drops[i].reason];
+
+		to->packets += settled->drops[i].count.packets;
+		to->octets += settled->drops[i].count.octets;
+	}
+}
+
+static void begin_reading(struct ledger *l, const struct datapath *datapath)
 {
 	memset(l->seen, 0, sizeof(l->seen));
 	memset(l->accounted, 0, sizeof(l->accounted));
 	memset(l->reasons, 0, sizeof(l->reasons));
-	for (int use = 0; use < _BANK_USE_MAX; use++) {
-		for (unsigned int bank = 0; bank < 2; bank++)
-			add_settled(l, drain_settled(drain, (enum bank_use)use, bank));
-		read_side(l, (enum bank_use)use, drain, final);
-	}
 	l->drops_traced = datapath_uses(datapath) >> BANK_DROPS & 1;
 	if (l->drops_traced)
 		(void)drops_missed(datapath, &l->drops_missed); /* failing that, as before */
 }
 
+void ledger_read_drain(struct ledger *l, const struct datapath *datapath, const struct drain *drain,
+		       bool final)
+{
+	begin_reading(l, datapath);
+	l->unsettled = false;
+	for (int use = 0; use < _BANK_USE_MAX; use++) {
+		for (unsigned int bank = 0; bank < 2; bank++)
+			add_settled(l, drain_settled(drain, (enum bank_use)use, bank));
+		l->unsettled |= drain_stats(drain, (enum bank_use)use)->unsettled;
+		read_side(l, (enum bank_use)use, drain, final);
+	}
+}
+
 void ledger_read_reasons(struct ledger_reasons *ret, const struct drain *drain)
 {
-	const struct drain_settled *settled;
-
 	*ret = (struct ledger_reasons){0};
-	for (unsigned int bank = 0; bank < 2; bank++) {
-		settled = drain_settled(drain, BANK_DROPS, bank);
-		for (uint32_t i = 0; i < settled->drop_count; i++) {
-			struct drop_count *to = &ret->reasons[settled->drops[i].reason];
+	for (unsigned int bank = 0; bank < 2; bank++)
+		add_drops(ret, drain_settled(drain, BANK_DROPS, bank));
+}
 
-			to->packets += settled->drops[i].count.packets;
-			to->octets += settled->drops[i].count.octets;
+int ledger_read_now(struct ledger *l, struct ledger_reasons *ret_reasons,
+		    const struct datapath *datapath, const struct drain *drain)
+{
+	_cleanup_(freep) struct drain_settled *counted = malloc(sizeof(*counted));
+	int r;
+
+	if (!counted)
+		return -ENOMEM;
+	begin_reading(l, datapath);
+	*ret_reasons = (struct ledger_reasons){0};
+	for (int use = 0; use < _BANK_USE_MAX; use++) {
+		for (unsigned int bank = 0; bank < 2 && datapath_uses(datapath) >> use & 1;
+		     bank++) {
+			r = drain_count(drain, (enum bank_use)use, bank, counted);
+			if (r < 0)
+				return r;
+			add_settled(l, counted);
+			add_drops(ret_reasons, counted);
 		}
+		read_side(l, (enum bank_use)use, drain, false);
 	}
+	return 0;
 }
 
 static void add(struct ledger_amount *sum, uint64_t packets, uint64_t octets)

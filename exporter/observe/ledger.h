@@ -47,6 +47,7 @@ struct ledger {
 	struct ledger_amount accounted[_POINT_MAX]; /* IP octets */
 	struct reason_count reasons[_POINT_MAX][_REASON_MAX];
 	struct ledger_side sides[_BANK_USE_MAX];
+	bool unsettled; /* the kernel's counters are older than what was drained, see drain.h */
 	bool drops_traced;
 	uint64_t drops_missed; /* drops, not packets, that the tracer was not called for: not in seen */
 	const struct ledger_reasons *drop_reasons; /* NULL: not known */
@@ -65,6 +66,13 @@ void ledger_read_drain(struct ledger *ledger, const struct datapath *datapath,
 
 /* Likewise. */
 void ledger_read_reasons(struct ledger_reasons *ret, const struct drain *drain);
+
+/*
+ * In another thread, when the loop hangs: what the kernel has counted by now, more of which may be on its way.  What
+ * is in no cache yet shows as `bank`.  -ENOMEM, -errno of the kernel: nothing is known.
+ */
+int ledger_read_now(struct ledger *ledger, struct ledger_reasons *ret_reasons,
+		    const struct datapath *datapath, const struct drain *drain);
 
 /* Accounted, but not read from the banks yet. */
 struct ledger_amount ledger_bank(const struct ledger *ledger, enum bank_use use);

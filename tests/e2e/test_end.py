@@ -5,6 +5,8 @@
 Whatever a collector, a reader or a service manager does not take: the exporter meters on, ends in the time that it
 has, and its ledger says what became of each packet.
 """
+import contextlib
+import ctypes
 import fcntl
 import functools
 import os
@@ -18,7 +20,7 @@ import ledger as ledgers
 import program
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
+from sandbox import DIES_WITH_TEST, LIBC, Sandbox, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.76.0.1', '10.76.0.2'
@@ -202,6 +204,45 @@ def test_full_stderr():
         os.close(reader)
 
 
+class Halted:
+    """with Halted(pid): ...   The main thread of a process stands still, as in a system call that hangs; the others go on."""
+
+    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def trace(self, request):
+        if LIBC.ptrace(request, self.pid, None, None) < 0:
+            raise tap.Failure(f'ptrace: {os.strerror(ctypes.get_errno())}')
+
+    def __enter__(self):
+        self.trace(self.SEIZE)
+        self.trace(self.INTERRUPT)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(tap.Failure):
+            self.trace(self.DETACH)
+
+
+def test_hung():
+    """The main thread hangs: the ledger has what is still in the kernel's banks, and the collectors' queues."""
+    with Bench() as bench, program.Daemon(bench.box, 'meter', '--interface', 'm0', '--drain-interval', '1h', '--stop-timeout',
+                                          '2s', '--collector', 'ipfix://127.0.0.1:4739') as daemon:
+        bench.flows(50)
+        with Halted(daemon.process.pid):
+            since = time.monotonic()
+            os.kill(daemon.process.pid, signal.SIGTERM)  # Popen would wait first, and take the halt for the end
+            wait_until(lambda: '"collectors"' in daemon.stderr(), 2 + 2 * ANYTHING, 'the ledger')
+        check_equal('exit status', ended(daemon.process, 4 + 2 * ANYTHING, since), 1)
+        ledger = program.last_ledger(daemon.stderr())
+        check_equal('seen', ledger['seen'], bench.sent)
+        check_equal('in the banks', ledger['bank']['packets'], bench.sent)
+        check_equal('balanced', ledger['balanced'], True)
+
+
 def test_stderr_never_read():
     """Then there is no ledger, and an end all the same."""
     with Bench() as bench:
@@ -289,6 +330,7 @@ def main():
         ('replay: a second signal', functools.partial(test_replay, 2)),
         ('replay: no capture comes', test_replay_waits),
         ('stderr is full', test_full_stderr),
+        ('the main thread hangs', test_hung),
         ('stderr is never read', test_stderr_never_read),
         ('stdout is full', test_full_output),
         ('the service manager does not read', test_manager),

@@ -23,12 +23,12 @@ from pathlib import Path
 import program
 import tap
 import traffic
-from sandbox import Sandbox, scratch
+from sandbox import Sandbox, scratch, wait_until
 from tap import check, check_equal
 
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
 SECONDS = 30 if TORTURE else 5
-WARM_UP_SECONDS = 1  # the cache is full by then
+WARM_UP_SECONDS = 1
 RATE_REFUSED, RATE_KEPT = 1600000, 600000  # packets a second that one CPU makes, about: for how long it takes
 FLOWS = 1 << 28  # more than it has packets, from 10.0.0.0 on, 4096 ports each
 SENDER, RECEIVER, SINK = 'send0', 'receive0', 'sink0'
@@ -38,6 +38,7 @@ ETHERNET = bytes((2, 0, 0, 0, 0, 0x99, 2, 0, 0, 0, 0, 2, 8, 0))
 LASTING_FLOWS = 16
 LASTING_PAUSE = 0.002
 LASTING_NET = 0xac1000
+SMALL_CACHE, DEFAULT_CACHE = 8192, 65536  # flows; it is full when twice as many have arrived
 MEMORY_SLACK = 4 << 20
 SOURCE, SOURCE_PORT, PACKETS, OCTETS = 8, 7, 2, 1  # information elements
 
@@ -165,18 +166,20 @@ def read(path):
     return lasting, flood
 
 
-def run_flood(box, options, rate, path):
+def run_flood(box, options, cache, rate, path):
     """The ledger, packets sent by lasting flow, packets arrived, what the generator says, and memory before and after.
 
     Beside the file there is a collector that takes no more than the pace of UDP: its losses have names, too.
     """
     with traffic.bound(box, 'node', socket.SOCK_DGRAM, '127.0.0.1', 4739), \
             program.Daemon(box, 'node', '--interface', RECEIVER, '--egress', 'off', '--drain-interval', '1s', *options,
-                           '--collector', f'file://{path}', '--collector', 'ipfix://127.0.0.1') as daemon:
+                           '--cache-entries', cache, '--collector', f'file://{path}', '--collector',
+                           'ipfix://127.0.0.1') as daemon:
         before = box.packets('node', RECEIVER, 'rx')
         lasting = Lasting(box)
         flood = Flood(box, rate)
-        time.sleep(WARM_UP_SECONDS)
+        wait_until(lambda: box.packets('node', RECEIVER, 'rx') - before > 2 * cache, 20 * SECONDS, 'a full cache')
+        time.sleep(WARM_UP_SECONDS)  # until that is drained
         memory = [resident(daemon.process)]
         generated = flood.wait()
         memory.append(resident(daemon.process))
@@ -186,11 +189,12 @@ def run_flood(box, options, rate, path):
         return daemon.stop(), sent, arrived, generated, memory
 
 
-def test_flood(options, refuses):
+def test_flood(options, cache, refuses):
     with scratch() as directory, Sandbox('node') as box:
         build(box)
         path = f'{directory}/flood.ipfix'
-        ledger, sent, arrived, generated, memory = run_flood(box, options, RATE_REFUSED if refuses else RATE_KEPT, path)
+        ledger, sent, arrived, generated, memory = run_flood(box, options, cache,
+                                                             RATE_REFUSED if refuses else RATE_KEPT, path)
         lasting, flood = read(path)
     refused = ledger['refused'].get('bank_full', {'packets': 0, 'octets': 0})
     refused_lasting = (refused['octets'] - FLOOD_OCTETS * refused['packets']) // (LASTING_OCTETS - FLOOD_OCTETS)
@@ -216,11 +220,11 @@ def test_flood(options, refuses):
 def main():
     tap.require('ip', 'ethtool')
     program.binary()
-    small = ['--bank-entries', '4096', '--cache-entries', '8192']
-    tap.main([('small banks, TC', functools.partial(test_flood, ['--ingress', 'tc', *small], True)),
-              ('small banks, XDP', functools.partial(test_flood, ['--ingress', 'xdp', *small], True)),
-              ('default banks, TC', functools.partial(test_flood, ['--ingress', 'tc'], False)),
-              ('default banks, XDP', functools.partial(test_flood, ['--ingress', 'xdp'], False))])
+    small = ['--bank-entries', '4096']
+    tap.main([('small banks, TC', functools.partial(test_flood, ['--ingress', 'tc', *small], SMALL_CACHE, True)),
+              ('small banks, XDP', functools.partial(test_flood, ['--ingress', 'xdp', *small], SMALL_CACHE, True)),
+              ('default banks, TC', functools.partial(test_flood, ['--ingress', 'tc'], DEFAULT_CACHE, False)),
+              ('default banks, XDP', functools.partial(test_flood, ['--ingress', 'xdp'], DEFAULT_CACHE, False))])
 
 
 if __name__ == '__main__':

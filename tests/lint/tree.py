@@ -18,9 +18,13 @@ def files(root=ROOT):
 def changed(root=ROOT):
     """Those that are not as in the branch that this one follows; without one, as in the last commit."""
     git = ['git', '-c', 'safe.directory=*', '-C', str(root)]
-    base = subprocess.run(git + ['merge-base', 'HEAD', '@{upstream}'], check=False, capture_output=True, text=True).stdout.strip()
-    listed = subprocess.run(git + ['diff', '--name-only', '-z', base or 'HEAD'], check=True, capture_output=True, text=True).stdout
-    new = subprocess.run(git + ['ls-files', '-o', '--exclude-standard', '-z'], check=True, capture_output=True, text=True).stdout
+
+    def said(*words, check=True):
+        return subprocess.run([*git, *words], check=check, capture_output=True, text=True).stdout
+
+    base = said('merge-base', 'HEAD', '@{upstream}', check=False).strip()
+    listed = said('diff', '--name-only', '-z', base or 'HEAD')
+    new = said('ls-files', '-o', '--exclude-standard', '-z')
     return {name for name in (listed + new).split('\0') if name and (root / name).is_file()}
 
 

@@ -251,16 +251,35 @@ static void test_failing(void **state)
 	assert_true(udp_health_mended(&h, now + SEC));
 }
 
+/* A failure is forgotten when an answer shows that sends arrive, and with time when there are none to show it. */
+static void test_failing_forgotten(void **state)
+{
+	struct udp_health h;
+
+	(void)state;
+	begin(&h);
+	udp_health_failed(&h, now);
+	udp_health_error(&h, ECONNREFUSED, now, now);
+	assert_true(udp_health_mended(&h, now));
+	for (int i = 0; i < 8; i++, now += 2 * SEC) { /* relapses, each after a longer calm */
+		udp_health_failed(&h, now);
+		now += h.calm_ns;
+		assert_true(udp_health_mended(&h, now));
+	}
+	udp_health_failed(&h, now);
+	now += 3600 * SEC;
+	udp_health_failed(&h, now);
+	assert_false(udp_health_mended(&h, now + 999 * MS));
+	assert_true(udp_health_mended(&h, now + 1000 * MS));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_failing, setup),
-		TEST(test_limited),
-		TEST(test_neighbour),
-		TEST(test_back),
-		TEST(test_relapses),
-		TEST(test_late),
-		TEST(test_hosts),
+		TEST(test_failing), TEST(test_failing_forgotten),
+		TEST(test_limited), TEST(test_neighbour),
+		TEST(test_back),    TEST(test_relapses),
+		TEST(test_late),    TEST(test_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
