@@ -3,7 +3,8 @@
 /*
  * The drain thread: swaps the banks at each interval, or a pair earlier when one fills, reads the bank that
  * stands still and hands whole batches to the loop's thread.  Waiting for an RCU grace period blocks,
- * so nothing else lives in this thread, and it shares nothing else with the loop.
+ * so nothing else lives in this thread, and it shares nothing else with the loop.  What functions return here is the
+ * loop's thread's, but for drain_count().
  */
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
