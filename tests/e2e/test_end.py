@@ -214,16 +214,19 @@ class Halted:
 
     def trace(self, request):
         if LIBC.ptrace(request, self.pid, None, None) < 0:
-            raise tap.Failure(f'ptrace: {os.strerror(ctypes.get_errno())}')
+            raise OSError(ctypes.get_errno(), 'ptrace')
 
     def __enter__(self):
-        self.trace(self.SEIZE)
+        try:
+            self.trace(self.SEIZE)
+        except PermissionError as error:
+            raise tap.Skip(f'programs may not be traced here: {error}') from None
         self.trace(self.INTERRUPT)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
         return self
 
     def __exit__(self, *_):
-        with contextlib.suppress(tap.Failure):
+        with contextlib.suppress(ProcessLookupError):
             self.trace(self.DETACH)
 
 
