@@ -132,10 +132,12 @@ static __always_inline int parse_network_first(struct __sk_buff *skb, __u8 kind,
 {
 	int reason;
 
-	if (look && !skb_begins_with_network(skb))
+	if (look && !skb_begins_with_network(skb)) {
+		packet_init(p, skb, kind); /* likewise */
 		reason = parse_marked(skb, kind, 0, p);
-	else
+	} else {
 		reason = parse_from_network(skb, 0, kind, p);
+	}
 	return reason == REASON_OUT_OF_REACH ? parse_marked(skb, kind, 1, p) : reason;
 }
 
@@ -256,10 +258,12 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 		count_unrecorded(skb->ifindex, direction, bank, reason, segments, octets);
 		return TC_ACT_UNSPEC;
 	}
-	if (skb->gso_size)
+	if (skb->gso_size) {
+		t = (struct tally){}; /* older kernels take no memory that is not initialized */
 		tally_super(skb, direction, &p, &t);
-	else
+	} else {
 		tally_packet(&p, 0, 0, &t);
+	}
 	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
 	if (t.packets != segments)
 		count->seen += (__u64)t.packets - segments;

@@ -39,7 +39,10 @@ static struct {
 
 static int real_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
-	return (int)syscall(SYS_poll, fds, count, timeout_ms);
+	const struct timespec timeout = {.tv_sec = timeout_ms / 1000,
+					 .tv_nsec = timeout_ms % 1000 * 1000000L};
+
+	return (int)syscall(SYS_ppoll, fds, count, timeout_ms < 0 ? NULL : &timeout, NULL, 0);
 }
 
 uint64_t clock_passed_ns(void)
