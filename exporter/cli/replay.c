@@ -279,7 +279,7 @@ int replay_main(int argc, char **argv)
 	_cleanup_(replay_clear) struct replay r = {.ending = PTHREAD_MUTEX_INITIALIZER};
 	struct stop_options stop = {
 		.hangup = true, .interrupt = true, .overdue = on_overdue, .userdata = &r};
-	bool whole;
+	bool interrupted, whole;
 	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
 
 	if (error != 0)
@@ -291,10 +291,12 @@ int replay_main(int argc, char **argv)
 	if (open_capture(&r) < 0 || open_collectors(&r) < 0 || make_cache(&r) < 0)
 		return 1;
 	error = read_packets(&r);
-	whole = error == 0 && !stop_begun(r.stop);
+	interrupted = stop_begun(
+		r.stop); /* by the signal, and not by finish() or a signal behind the end */
+	whole = error == 0 && !interrupted;
 	finish(&r);
 	whole &= !report_capture(&r, error);
-	if (stop_begun(r.stop))
+	if (interrupted)
 		log_warning("interrupted after %llu packets",
 			    (unsigned long long)r.ledger.seen[POINT_INGRESS]);
 	whole &= check_lost(&r) == 0;

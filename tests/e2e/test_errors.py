@@ -263,7 +263,8 @@ def test_replay_hangup():
         process.stdin.flush()
         wait_until(lambda: awaits(process, signal.SIGHUP), 5, 'a reader of SIGHUP')
         process.send_signal(signal.SIGHUP)
-        stderr = process.communicate(timeout=20)[1].decode()
+        process.wait(20)  # the capture does not end
+        stderr = process.stderr.read().decode()
     check_complaint((process.returncode, '', stderr), FAILED, ['interrupted after'])
     program.last_ledger(stderr)
 

@@ -104,8 +104,7 @@ def check_exact(expected, frames, flows):
 def check_drops(exporter):
     rows = [row for row in exporter.rows() if 'droppedPacketDeltaCount' in row and
             (row['sourceTransportPort'], row['destinationTransportPort']) == CLOSED]
-    if version() < (5, 17):
-        check('drops are not recorded' in exporter.daemon.stderr(), 'it does not say that there are no reasons')
+    if version() < (5, 17) and 'drops are not recorded' in exporter.daemon.stderr():  # distributions have them before
         return
     found = {(row['dropReasonName'], row['droppedPacketDeltaCount'], row['droppedOctetDeltaCount']) for row in rows}
     check_equal('drops', found, {('NO_SOCKET', CLOSED_COUNT, CLOSED_COUNT * (CLOSED_SIZE + HEADERS[4]))})
