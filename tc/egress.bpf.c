@@ -133,7 +133,7 @@ static __always_inline int parse_network_first(struct __sk_buff *skb, __u8 kind,
 	int reason;
 
 	if (look && !skb_begins_with_network(skb)) {
-		packet_init(p, skb, kind); /* likewise */
+		packet_init(p, skb, kind); /* for 5.15, see count_skb() */
 		reason = parse_marked(skb, kind, 0, p);
 	} else {
 		reason = parse_from_network(skb, 0, kind, p);
@@ -259,7 +259,7 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 		return TC_ACT_UNSPEC;
 	}
 	if (skb->gso_size) {
-		t = (struct tally){}; /* older kernels take no memory that is not initialized */
+		t = (struct tally){}; /* 5.15: no function is given uninitialized memory */
 		tally_super(skb, direction, &p, &t);
 	} else {
 		tally_packet(&p, 0, 0, &t);
