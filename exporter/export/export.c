@@ -89,8 +89,8 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	int r;
 
 	set_defaults(&o);
-	if (o.message_max < 512 || o.message_max > 9000 || o.queue_messages < 16 ||
-	    o.queue_messages > 65536 || o.dscp > 63)
+	if (o.message_max < URL_MESSAGE_MIN || o.message_max > URL_MESSAGE_MAX ||
+	    o.queue_messages < 16 || o.queue_messages > 65536 || o.dscp > URL_DSCP_MAX)
 		return -EINVAL;
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
 		return -ENOMEM;
@@ -239,6 +239,11 @@ static int make_collector(struct exports *exports, const struct collector_url *u
 
 int exports_add(struct exports *exports, const char *url)
 {
+	return exports_add_with(exports, url, NULL);
+}
+
+int exports_add_with(struct exports *exports, const char *url, const struct url_options *options)
+{
 	_cleanup_(freep) char *copy = strdup(url);
 	struct collector_url parsed;
 	char why[URL_WHY_MAX];
@@ -252,6 +257,8 @@ int exports_add(struct exports *exports, const char *url)
 	r = url_parse(copy, &parsed, why);
 	if (r < 0)
 		return r;
+	if (options)
+		parsed.options = *options;
 	r = make_collector(exports, &parsed, &c);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 
 struct loop;
 struct exports;
+struct url_options;
 
 #define EXPORT_COLLECTORS_MAX 32
 
@@ -104,6 +105,9 @@ DEFINE_CLEANUP(struct exports *, exports_free)
  * opening the file or a socket.  A name that does not resolve is no error: it is tried again.
  */
 int exports_add(struct exports *exports, const char *url);
+
+/* The same; what `options` (export/url.h) says stands in place of what the URL does.  NULL: it says nothing. */
+int exports_add_with(struct exports *exports, const char *url, const struct url_options *options);
 
 /*
  * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <xxhash.h>
 #include "exporter/export/profile.h"
+#include "exporter/value.h"
 
 /* Template ids of layouts that have no id of their own: two in a row, chosen by the layout. */
 #define HASHED_ID_MIN	1024u
@@ -27,6 +28,7 @@ struct list {
 	char *why;
 	size_t used;
 	unsigned int errors;
+	bool alone; /* it is a single name */
 };
 
 _printf_(2, 3) static void wrong(struct list *l, const char *format, ...)
@@ -68,6 +70,22 @@ static bool is_of_drops(enum field_symbol symbol)
 	       symbol == FIELD_DROP_REASON_NAME;
 }
 
+/* What may have been meant; a profile only where it would stand alone. */
+static void guess_name(struct list *l, const char *name, size_t size)
+{
+	char word[64], hint[VALUE_HINT_MAX];
+	struct value_guess guess = {0};
+
+	snprintf(word, sizeof(word), "%.*s", (int)size, name);
+	for (unsigned int i = 0; i < _FIELD_MAX; i++)
+		if (!is_of_drops((enum field_symbol)i))
+			value_guess_offer(&guess, word, flow_fields[i].name);
+	for (size_t i = 0; l->alone && i < ARRAY_SIZE(named); i++)
+		value_guess_offer(&guess, word, named[i].name);
+	wrong(l, "'%.*s' is no element that is metered, docs/fields.md lists them%s",
+	      (int)MIN(size, 40u), name, value_guess_hint(&guess, hint));
+}
+
 /* The element of that name, with that length unless it is 0. */
 static void read_name(struct list *l, const char *name, size_t size)
 {
@@ -98,8 +116,7 @@ static void read_name(struct list *l, const char *name, size_t size)
 		wrong(l, "'%.*s': there is no such length of %.*s", (int)size, name, (int)length,
 		      name);
 	else
-		wrong(l, "'%.*s' is no element that is metered, docs/fields.md lists them",
-		      (int)MIN(size, 40u), name);
+		guess_name(l, name, size);
 }
 
 /* --- Order */
@@ -209,6 +226,7 @@ static void make_templates(struct list *l)
 
 static void read_list(struct list *l, const char *text)
 {
+	l->alone = !strchr(text, ',');
 	for (;;) {
 		size_t size = strcspn(text, ",");
 

@@ -9,6 +9,11 @@
 #define URL_WHY_MAX	 700
 #define URL_TEMPLATE_MAX 1500 /* octets of a list of element names */
 
+/* Ranges of what a URL and the options of the exports can say alike. */
+#define URL_MESSAGE_MIN 512 /* octets */
+#define URL_MESSAGE_MAX 9000
+#define URL_DSCP_MAX	63
+
 enum url_scheme {
 	URL_IPFIX,    /* ipfix://host[:port][?option&...], UDP */
 	URL_NETFLOW9, /* netflow9://host[:port][?option&...] */
@@ -24,6 +29,7 @@ struct url_options {
 	uint16_t message_max;		 /* 0: not said */
 	int dscp;			 /* -1: not said */
 };
+#define URL_OPTIONS_NONE ((struct url_options){.dscp = -1})
 
 struct collector_url {
 	const char *text; /* the URL itself */
@@ -35,6 +41,18 @@ struct collector_url {
 	struct url_options options;
 	const char *path; /* absolute; points into the URL */
 };
+
+/*
+ * One option by its key: template, rate, source, dscp or message-size; each can be said once.  -EINVAL: `why` says
+ * what is wrong.  Whether elements of a template exist is not looked at.
+ */
+int url_option_set(struct url_options *options, const char *key, const char *value,
+		   char why[URL_WHY_MAX]);
+
+/* The key by number, NULL past the last; whether a collector of the scheme heeds it; whether it has been said. */
+const char *url_option_name(unsigned int index);
+bool url_option_applies(unsigned int index, enum url_scheme scheme);
+bool url_option_said(unsigned int index, const struct url_options *options);
 
 /* -EINVAL when the URL is none: `why` says then in a few words what is wrong with it. */
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX]);
