@@ -60,7 +60,7 @@ int config_read_file(struct config *config, const char *path, struct problems *p
 	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	_cleanup_(freep) char *text = NULL;
 	struct stat status;
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	if (fd < 0 || fstat(fd, &status) < 0)

@@ -240,12 +240,12 @@ static void check_run(struct loader *l)
 		if (strcmp(c->collectors[i].url, "json:-") != 0)
 			continue;
 		source = collector_source(l, i);
-		problems_error(l->problems, "%s and %s json:- both need standard output, choose one",
+		problems_error(l->problems,
+			       "%s and %s json:- both need standard output, choose one",
 			       place(l, "live", one), config_source_print(&source, other));
 	}
 	if (c->ingress == HOOK_MODE_OFF && c->egress == HOOK_MODE_OFF)
-		problems_error(l->problems,
-			       "%s off %s off: nothing to meter; leave one of them on",
+		problems_error(l->problems, "%s off %s off: nothing to meter; leave one of them on",
 			       place(l, "ingress", one), place(l, "egress", other));
 }
 

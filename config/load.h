@@ -14,8 +14,8 @@ struct config_assignment {
 
 struct config_request {
 	enum config_verb verb;
-	const char *capture;	/* of replay */
-	const char *file;	/* NULL: none */
+	const char *capture;	  /* of replay */
+	const char *file;	  /* NULL: none */
 	char *const *environment; /* "NAME=VALUE", NULL at the end; NULL: it has no say */
 	const struct config_assignment *assignments;
 	size_t assignment_count;

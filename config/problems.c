@@ -101,7 +101,7 @@ void problems_log(const struct problems *p)
 	for (size_t i = 0; i < p->count; i++)
 		log_message(p->list[i].warning ? LOG_WARNING : LOG_ERR, "%s", p->list[i].text);
 	if (p->left_out)
-		log_error("%zu more problems are not shown", p->left_out);
+		log_error("more is wrong than these %d lines tell", PROBLEMS_MAX);
 }
 
 void problems_clear(struct problems *p)

@@ -15,8 +15,8 @@ struct problem {
 struct problems {
 	struct problem list[PROBLEMS_MAX];
 	size_t count;
-	size_t errors; /* all of them */
-	size_t left_out;
+	size_t errors;	 /* all of them */
+	size_t left_out; /* for want of room; whoever stops reading then counts one */
 };
 
 /* Where a value comes from. */

@@ -402,9 +402,8 @@ int config_set_collector(const struct config *config, struct config_collector *c
 			 const struct config_source *source, const char *text,
 			 struct problems *problems)
 {
-	const struct task t = {.config = (struct config *)config,
-			       .source = source,
-			       .problems = problems};
+	const struct task t = {
+		.config = (struct config *)config, .source = source, .problems = problems};
 	const char *key = source->within, *why_template;
 	char why[URL_WHY_MAX];
 	int r;

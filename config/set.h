@@ -16,8 +16,8 @@ void config_list_begin(struct config *config, const struct config_source *source
 /* One more interface or collector; errors as above. */
 int config_add_interface(struct config *config, const struct config_source *source,
 			 const char *text, struct problems *problems);
-int config_add_collector(struct config *config, const struct config_source *source,
-			 const char *url, struct problems *problems);
+int config_add_collector(struct config *config, const struct config_source *source, const char *url,
+			 struct problems *problems);
 
 /*
  * What a mapping in a file says of the collector `c`, which need not be one of the configuration (yet): `name`, or an

@@ -88,8 +88,10 @@ static void refuse_properties(struct reader *r)
 		anchor = e->data.mapping_start.anchor;
 		tag = e->data.mapping_start.tag;
 	} else if (e->type == YAML_ALIAS_EVENT) {
-		wrong_at(r, e->start_mark, "an alias, '*%.40s'; write the value itself (quote "
-			 "it, if it is a name that begins with *)", e->data.alias.anchor);
+		wrong_at(r, e->start_mark,
+			 "an alias, '*%.40s'; write the value itself (quote "
+			 "it, if it is a name that begins with *)",
+			 e->data.alias.anchor);
 	}
 	if (anchor)
 		wrong_at(r, e->start_mark, "an anchor, '&%.40s'; it has no use here",
@@ -105,6 +107,7 @@ static bool next(struct reader *r)
 		return false;
 	yaml_event_delete(&r->event);
 	if (problems_full(r->problems)) {
+		r->problems->left_out++; /* at least */
 		r->error = -EINVAL;
 		return false;
 	}
@@ -388,8 +391,7 @@ static void read_mapping(struct reader *r)
 
 		r->source.setting = NULL;
 		if (r->event.type == YAML_SCALAR_EVENT) {
-			snprintf(key, sizeof(key), "%s",
-				 (const char *)r->event.data.scalar.value);
+			snprintf(key, sizeof(key), "%s", (const char *)r->event.data.scalar.value);
 			r->source.setting = find_setting(r, key);
 		} else if (r->event.type != YAML_ALIAS_EVENT) {
 			wrong_at(r, r->event.start_mark, "%s where a key is needed", kind(r));
@@ -414,8 +416,8 @@ static void read_stream(struct reader *r, bool list)
 		read_mapping(r);
 	else if (!is_null(r)) {
 		if (r->event.type != YAML_ALIAS_EVENT)
-			wrong_at(r, r->event.start_mark,
-				 "%s where lines of KEY: VALUE are needed", kind(r));
+			wrong_at(r, r->event.start_mark, "%s where lines of KEY: VALUE are needed",
+				 kind(r));
 		skip(r);
 	}
 	if (next(r) && next(r) && r->event.type != YAML_STREAM_END_EVENT)
@@ -440,7 +442,12 @@ static int read_text(struct reader *r, bool list)
 /* Octets of the UTF-8 character, 0 when it is none or one that YAML does not have. */
 static size_t character(const unsigned char *p, size_t size)
 {
-	size_t length = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+	size_t length = *p < 0x80   ? 1
+			: *p < 0xc2 ? 0
+			: *p < 0xe0 ? 2
+			: *p < 0xf0 ? 3
+			: *p < 0xf5 ? 4
+				    : 0;
 	uint32_t value = length == 1 ? *p : *p & (0xffu >> (length + 1));
 
 	if (!length || length > size)
@@ -453,7 +460,8 @@ static size_t character(const unsigned char *p, size_t size)
 	if ((length == 3 && value < 0x800) || (length == 4 && value < 0x10000) ||
 	    value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
 		return 0;
-	if (length == 1 && ((value < 0x20 && !strchr("\t\n\r", (int)value)) || !value || value == 0x7f))
+	if (length == 1 &&
+	    ((value < 0x20 && !strchr("\t\n\r", (int)value)) || !value || value == 0x7f))
 		return 0;
 	return length;
 }
@@ -468,7 +476,8 @@ static bool check_characters(struct reader *r)
 
 		if (!length) {
 			if (*p < 0x80)
-				wrong_at(r, mark, "a control character, 0x%02x; text is needed", *p);
+				wrong_at(r, mark, "a control character, 0x%02x; text is needed",
+					 *p);
 			else
 				wrong_at(r, mark, "not UTF-8, 0x%02x; text in UTF-8 is needed", *p);
 			return false;
@@ -518,8 +527,8 @@ int config_read_list(struct config *config, const struct config_source *source, 
 
 bool yaml_is_plain(const char *text)
 {
-	static const char *const words[] = {"y",     "n",   "yes",  "no",   "true",
-					    "false", "on",  "off",  "null"};
+	static const char *const words[] = {"y",     "n",  "yes", "no",	 "true",
+					    "false", "on", "off", "null"};
 	size_t length = strlen(text);
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)

@@ -9,7 +9,11 @@ int collectors_add(struct exports *exports, const struct config *config)
 	for (size_t i = 0; i < config->collector_count; i++) {
 		const struct config_collector *c = &config->collectors[i];
 
-		error = exports_add_with(exports, c->url, &c->options);
+		error = exports_add_collector(exports, &(struct export_collector){
+							       .url = c->url,
+							       .name = c->name,
+							       .options = &c->options,
+						       });
 		if (error < 0)
 			return log_errno(LOG_ERR, error, "cannot open collector '%s'", c->url);
 	}

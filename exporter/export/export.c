@@ -115,10 +115,11 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 
 static void free_collector(struct collector *c)
 {
-	char *url = (char *)c->stats.url;
+	char *url = (char *)c->stats.url, *name = (char *)c->stats.name;
 
 	c->ops->free(c);
 	free(url);
+	free(name);
 }
 
 static void free_stream(struct exports_stream *s)
@@ -239,30 +240,33 @@ static int make_collector(struct exports *exports, const struct collector_url *u
 
 int exports_add(struct exports *exports, const char *url)
 {
-	return exports_add_with(exports, url, NULL);
+	return exports_add_collector(exports, &(struct export_collector){.url = url});
 }
 
-int exports_add_with(struct exports *exports, const char *url, const struct url_options *options)
+int exports_add_collector(struct exports *exports, const struct export_collector *collector)
 {
-	_cleanup_(freep) char *copy = strdup(url);
+	_cleanup_(freep) char *url = strdup(collector->url), *name = NULL;
 	struct collector_url parsed;
 	char why[URL_WHY_MAX];
 	struct collector *c;
 	int r;
 
-	if (!copy)
+	if (collector->name)
+		name = strdup(collector->name);
+	if (!url || (collector->name && !name))
 		return -ENOMEM;
 	if (exports->count == EXPORT_COLLECTORS_MAX)
 		return -ENOSPC;
-	r = url_parse(copy, &parsed, why);
+	r = url_parse(url, &parsed, why);
 	if (r < 0)
 		return r;
-	if (options)
-		parsed.options = *options;
+	if (collector->options)
+		parsed.options = *collector->options;
 	r = make_collector(exports, &parsed, &c);
 	if (r < 0)
 		return r;
-	TAKE_PTR(copy); /* is stats.url */
+	TAKE_PTR(url); /* is stats.url */
+	c->stats.name = TAKE_PTR(name);
 	exports->collectors[exports->count++] = c;
 	c->number = exports->count;
 	return 0;

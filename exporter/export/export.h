@@ -70,6 +70,7 @@ enum collector_state {
 
 struct collector_stats {
 	const char *url;
+	const char *name; /* NULL: none */
 	enum collector_state state;
 	bool shares;		      /* gets a share of the flows (balance), not all */
 	struct export_count given;    /* by exports_flow(): = exported + queued + lost */
@@ -106,8 +107,14 @@ DEFINE_CLEANUP(struct exports *, exports_free)
  */
 int exports_add(struct exports *exports, const char *url);
 
-/* The same; what `options` (export/url.h) says stands in place of what the URL does.  NULL: it says nothing. */
-int exports_add_with(struct exports *exports, const char *url, const struct url_options *options);
+/* A collector of which more is known than its URL; all is copied. */
+struct export_collector {
+	const char *url;
+	const char *name; /* for people; NULL: none */
+	const struct url_options
+		*options; /* export/url.h, in place of the URL's; NULL: as the URL says */
+};
+int exports_add_collector(struct exports *exports, const struct export_collector *collector);
 
 /*
  * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall

@@ -300,8 +300,8 @@ static void print_collector(const struct collector_stats *c, FILE *file)
 {
 	uint64_t lost = collector_lost(c);
 
-	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64, c->url,
-		c->exported.packets, c->exported.records, lost);
+	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64,
+		c->name ? c->name : c->url, c->exported.packets, c->exported.records, lost);
 	for (int i = 0; lost && i < _EXPORT_LOSS_MAX; i++)
 		if (c->lost[i].packets)
 			fprintf(file, " (%s %" PRIu64 ")", export_loss_name((enum export_loss)i),
@@ -385,11 +385,12 @@ static json_t *json_collector(const struct collector_stats *c)
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		json_object_set_new(lost, export_loss_name((enum export_loss)i),
 				    json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "state",
-			 collector_state_name(c->state), "shares", c->shares, "given",
-			 json_count(&c->given), "exported", json_count(&c->exported), "queued",
-			 json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
-			 "bytes", (json_int_t)c->bytes, "errors", (json_int_t)c->errors);
+	return json_pack("{s:s,s:s*,s:s,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "name",
+			 c->name, "state", collector_state_name(c->state), "shares", c->shares,
+			 "given", json_count(&c->given), "exported", json_count(&c->exported),
+			 "queued", json_count(&c->queued), "lost", lost, "messages",
+			 (json_int_t)c->messages, "bytes", (json_int_t)c->bytes, "errors",
+			 (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)
