@@ -7,7 +7,7 @@
 #include "config/yaml.h"
 
 #define COMMENT_COLUMN 40
-#define LINE_MAX_	100
+#define COMMENT_WIDTH  100
 
 /* Text that a YAML reader reads as that text, never as a number or a truth. */
 static void print_text(FILE *file, const char *text)
@@ -270,7 +270,7 @@ static void print_comment(FILE *file, const char *text)
 	while (*text) {
 		size_t length = strcspn(text, " ");
 
-		if (width && width + 1 + length > LINE_MAX_ - 2) {
+		if (width && width + 1 + length > COMMENT_WIDTH - 2) {
 			fputc('\n', file);
 			width = 0;
 		}

@@ -48,14 +48,14 @@ const char *config_source_print(const struct config_source *s, char text[CONFIG_
 
 	switch (s->layer) {
 	case CONFIG_OPTION:
-		snprintf(text, CONFIG_SOURCE_MAX, "--%s", s->setting->name);
+		snprintf(text, CONFIG_SOURCE_MAX, "--%s", s->setting ? s->setting->name : "");
 		break;
 	case CONFIG_SET:
 		snprintf(text, CONFIG_SOURCE_MAX, "--set %s%s%s", key, dot, within);
 		break;
 	case CONFIG_ENVIRONMENT:
-		snprintf(text, CONFIG_SOURCE_MAX, "%s%s%s", setting_environment(s->setting, name),
-			 dot, within);
+		snprintf(text, CONFIG_SOURCE_MAX, "%s%s%s",
+			 s->setting ? setting_environment(s->setting, name) : "", dot, within);
 		break;
 	case CONFIG_FILE:
 		snprintf(text, CONFIG_SOURCE_MAX, "%s:%u:%u: %s", s->path, s->line, s->column,

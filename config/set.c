@@ -51,10 +51,6 @@ static int set_flag(const struct task *t, const char *text)
 {
 	static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
 
-	if (!text) {
-		*(bool *)field(t) = true;
-		return 0;
-	}
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		if (strcmp(words[i], text) != 0)
 			continue;
@@ -262,7 +258,7 @@ int config_set(struct config *config, const struct config_source *source, const 
 		return refuse(&t, "'%s': given twice; it takes one value", text);
 	}
 	*origin = origin_of(source); /* a wrong one too: a second is no better */
-	r = set_value(&t, text);
+	r = set_value(&t, text ? text : source->setting->type == SETTING_FLAG ? "true" : "");
 	drop_reasons_freep(&t.names);
 	return r;
 }

@@ -408,8 +408,10 @@ static void read_mapping(struct reader *r)
 
 static void read_stream(struct reader *r, bool list)
 {
-	if (!next(r) || !next(r) || r->event.type == YAML_STREAM_END_EVENT || !next(r))
-		return;
+	/* The begin of the stream, that of a document or the end, and the value. */
+	for (int i = 0; i < 3; i++)
+		if (!next(r) || r->event.type == YAML_STREAM_END_EVENT)
+			return;
 	if (list)
 		read_list(r);
 	else if (r->event.type == YAML_MAPPING_START_EVENT)
@@ -420,7 +422,10 @@ static void read_stream(struct reader *r, bool list)
 				 kind(r));
 		skip(r);
 	}
-	if (next(r) && next(r) && r->event.type != YAML_STREAM_END_EVENT)
+	for (int i = 0; i < 2; i++) /* the ends of both */
+		if (!next(r))
+			return;
+	if (r->event.type != YAML_STREAM_END_EVENT)
 		wrong_at(r, r->event.start_mark, "a second document; there can be one");
 }
 

@@ -47,8 +47,10 @@ static int fail_usage(const char *format, ...)
 
 static int check(int argc, char **argv)
 {
-	int status = argc == 2 ? 0
-			       : fail_usage("usage: flowtally config check FILE: one file is to be named");
+	int status =
+		argc == 2
+			? 0
+			: fail_usage("usage: flowtally config check FILE: one file is to be named");
 
 	if (status == 0) {
 		_cleanup_(config_clear) struct config config = {0};
@@ -71,7 +73,7 @@ static int show(int argc, char **argv)
 	argv[0] = "config show";
 	r = options_parse(&config, VERB_SHOW, argc, argv);
 	if (r != 0)
-		return r < 0 ? USAGE : 0; /* --help */
+		return r < 0 ? USAGE : 0;    /* --help */
 	file = open_memstream(&text, &size); /* columns are counted, whatever stdout is */
 	r = file ? config_print(file, &config, config.effective) : -ENOMEM;
 	if (file && fclose(file) != 0)
@@ -90,7 +92,8 @@ static int diff(int argc, char **argv)
 	int status, r;
 
 	if (argc != 3)
-		return fail_usage("usage: flowtally config diff OLD NEW: two files are to be named");
+		return fail_usage(
+			"usage: flowtally config diff OLD NEW: two files are to be named");
 	status = load_file(&before, argv[1]);
 	r = load_file(&after, argv[2]); /* its mistakes too */
 	if (status || r)
@@ -126,7 +129,8 @@ static const struct {
 	const char *help;
 } verbs[] = {
 	{"check", check, "FILE", "tell all mistakes of a file"},
-	{"show", show, "[--effective] [OPTION]...", "what `run` would have with these options, and from where"},
+	{"show", show, "[--effective] [OPTION]...",
+	 "what `run` would have with these options, and from where"},
 	{"diff", diff, "OLD NEW", "what differs between two files; exit status 1 if anything does"},
 	{"schema", schema, "", "a JSON schema of the file, for editors"},
 	{"example", example, "", "a file of all settings with their defaults"},
@@ -136,7 +140,8 @@ static void print_usage(FILE *file)
 {
 	fprintf(file, "usage: flowtally config VERB\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		fprintf(file, "  %-8s %-26s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+		fprintf(file, "  %-8s %-26s %s\n", verbs[i].name, verbs[i].arguments,
+			verbs[i].help);
 }
 
 int config_main(int argc, char **argv)

@@ -53,7 +53,7 @@ static int load(const struct config_request *request)
 	if (problems.left_out)
 		snprintf(got.text + used, sizeof(got.text) - used, "and %zu more\n",
 			 problems.left_out);
-	assert_int_equal(r < 0, problems.errors > 0);
+	assert_int_equal(r<0, problems.errors> 0);
 	problems_clear(&problems);
 	return r;
 }
@@ -100,28 +100,27 @@ static void test_file(void **state)
 	const struct config *c = &got.config;
 
 	(void)state;
-	assert_int_equal(
-		load_text("# ours\n"
-			  "interfaces: [eth0, \"veth*\"]\n"
-			  "ingress: tc\n"
-			  "collectors:\n"
-			  "  - url: ipfix://192.0.2.20\n"
-			  "    name: main\n"
-			  "    template: extended\n"
-			  "    rate: 10k/s\n"
-			  "    dscp: 8\n"
-			  "    source: 192.0.2.1\n"
-			  "    message-size: 1KiB\n"
-			  "  - netflow9://192.0.2.21:2055?rate=7\n"
-			  "  - {url: \"file:///dev/null\", template: minimal}\n"
-			  "idle-timeout: 1500ms\n"
-			  "rate: 5000\n"
-			  "drops-budget: off\n"
-			  "message-size: 9kB\n"
-			  "live: yes\n"
-			  "template: 'octetDeltaCount,packetDeltaCount'\n"
-			  "domain: \"7\"\n"),
-		0);
+	assert_int_equal(load_text("# ours\n"
+				   "interfaces: [eth0, \"veth*\"]\n"
+				   "ingress: tc\n"
+				   "collectors:\n"
+				   "  - url: ipfix://192.0.2.20\n"
+				   "    name: main\n"
+				   "    template: extended\n"
+				   "    rate: 10k/s\n"
+				   "    dscp: 8\n"
+				   "    source: 192.0.2.1\n"
+				   "    message-size: 1KiB\n"
+				   "  - netflow9://192.0.2.21:2055?rate=7\n"
+				   "  - {url: \"file:///dev/null\", template: minimal}\n"
+				   "idle-timeout: 1500ms\n"
+				   "rate: 5000\n"
+				   "drops-budget: off\n"
+				   "message-size: 9kB\n"
+				   "live: yes\n"
+				   "template: 'octetDeltaCount,packetDeltaCount'\n"
+				   "domain: \"7\"\n"),
+			 0);
 	assert_string_equal(got.text, "");
 	assert_int_equal(c->interface_count, 2);
 	assert_string_equal(c->interfaces[1], "veth*");
@@ -152,7 +151,14 @@ static void test_file(void **state)
 static void test_empty(void **state)
 {
 	static const char *const texts[] = {
-		"", "\n", "# nothing\n", "---\n", "--- \n...\n", "{}\n", "~\n", "\xef\xbb\xbf# mark\n",
+		"",
+		"\n",
+		"# nothing\n",
+		"---\n",
+		"--- \n...\n",
+		"{}\n",
+		"~\n",
+		"\xef\xbb\xbf# mark\n",
 		"interfaces:\n  # - eth0\ncollectors: []\n",
 	};
 
@@ -351,8 +357,7 @@ static void test_files(void **state)
 	expect_refused("f: belongs to user 65534");
 	assert_int_equal(chown(path, 0, 65534), 0);
 	assert_int_equal(
-		load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true}),
-		0);
+		load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true}), 0);
 	config_done();
 	write_file("collectors: [\"file:///x\"]\n", 26);
 }
@@ -374,14 +379,14 @@ static void test_own_file(void **state)
 static const char *as_shown(const struct setting *s)
 {
 	/* In the greatest unit, and quoted where a reader could take it for something else. */
-	return !strcmp(s->name, "drops-budget")	       ? "10k"
-	       : !strcmp(s->name, "rate")	       ? "20k"
-	       : !strcmp(s->name, "drop-entries")      ? "32768"
-	       : !strcmp(s->name, "drops")	       ? "\"on\""
-	       : !strcmp(s->name, "drops-include")     ? "\"policy,NO_SOCKET\""
-	       : !strcmp(s->name, "drops-exclude")     ? "\"benign,tcp_state\""
-	       : !strcmp(s->name, "source")	       ? "\"192.0.2.1\""
-						       : s->sample;
+	return !strcmp(s->name, "drops-budget")	   ? "10k"
+	       : !strcmp(s->name, "rate")	   ? "20k"
+	       : !strcmp(s->name, "drop-entries")  ? "32768"
+	       : !strcmp(s->name, "drops")	   ? "\"on\""
+	       : !strcmp(s->name, "drops-include") ? "\"policy,NO_SOCKET\""
+	       : !strcmp(s->name, "drops-exclude") ? "\"benign,tcp_state\""
+	       : !strcmp(s->name, "source")	   ? "\"192.0.2.1\""
+						   : s->sample;
 }
 
 static void expect_setting(const struct setting *s, const struct config_request *request,
@@ -451,8 +456,8 @@ static void test_precedence(void **state)
 {
 	const struct setting *set = settings + 1;
 	char *environment[] = {"FLOWTALLY_IDLE_TIMEOUT=3s", "FLOWTALLY_ACTIVE_TIMEOUT=33s",
-			       "FLOWTALLY_LINGER=333ms", "FLOWTALLY_INTERFACES=b1 b2",
-			       "FLOWTALLY_DOMAIN=", NULL};
+			       "FLOWTALLY_LINGER=333ms",    "FLOWTALLY_INTERFACES=b1 b2",
+			       "FLOWTALLY_DOMAIN=",	    NULL};
 	struct config_assignment a[] = {
 		{.setting = set, .text = "active-timeout=44s"},
 		{.setting = set, .text = "linger=444ms"},
@@ -492,8 +497,7 @@ static void test_environment(void **state)
 			"FLOWTALLY_PCAPS=/x", "HOME=/", NULL};
 	char *bad[] = {"FLOWTALLY_IDLE_TIMOUT=3s", "FLOWTALLY_DSCP=64",
 		       "FLOWTALLY_COLLECTORS=[ipfix://a, {url: ipfix://b, rate: x}]", NULL};
-	struct config_request request = {
-		.verb = VERB_RUN, .environment = good, .partial = true};
+	struct config_request request = {.verb = VERB_RUN, .environment = good, .partial = true};
 
 	(void)state;
 	assert_int_equal(load(&request), 0);
@@ -534,7 +538,8 @@ static void cut_comments(char *text)
 
 		if (*line == '#')
 			continue;
-		to += sprintf(to, "%.*s\n", (int)(comment ? comment - line : (long)strlen(line)), line);
+		to += sprintf(to, "%.*s\n", (int)(comment ? comment - line : (long)strlen(line)),
+			      line);
 	}
 }
 
@@ -543,12 +548,14 @@ static void test_round_trip(void **state)
 	char *first, *second;
 
 	(void)state;
-	assert_int_equal(load_text("interfaces: [eth0, \"*\", \"5\", \"off\"]\n"
-				   "collectors:\n  - {url: \"ipfix://[2001:db8::1]:4739\", name: \"a #'b\\\\\\\"\","
-				   " rate: 10k/s, dscp: 8, source: \"2001:db8::2\", message-size: 1KiB}\n"
-				   "  - \"json:///dev/null\"\nsource: 2001:db8::3\ndrops: off\n"
-				   "mask: tcx,xdp-frags\nquiet: true\n"),
-			 0);
+	assert_int_equal(
+		load_text(
+			"interfaces: [eth0, \"*\", \"5\", \"off\"]\n"
+			"collectors:\n  - {url: \"ipfix://[2001:db8::1]:4739\", name: \"a #'b\\\\\\\"\","
+			" rate: 10k/s, dscp: 8, source: \"2001:db8::2\", message-size: 1KiB}\n"
+			"  - \"json:///dev/null\"\nsource: 2001:db8::3\ndrops: off\n"
+			"mask: tcx,xdp-frags\nquiet: true\n"),
+		0);
 	first = print_all();
 	config_done();
 	assert_int_equal(load_text(first), 0);
@@ -647,12 +654,12 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),	   cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_mistakes),   cmocka_unit_test(test_bombs),
-		cmocka_unit_test(test_files),	   cmocka_unit_test(test_own_file),
+		cmocka_unit_test(test_file),	      cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_mistakes),      cmocka_unit_test(test_bombs),
+		cmocka_unit_test(test_files),	      cmocka_unit_test(test_own_file),
 		cmocka_unit_test(test_every_setting), cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_environment), cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_example),	   cmocka_unit_test(test_difference),
+		cmocka_unit_test(test_environment),   cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_example),	      cmocka_unit_test(test_difference),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
