@@ -47,7 +47,7 @@ static void note_sent(struct udp_sender *s, const uint8_t *head, size_t bytes,
 	udp_note_sent(s, head, count, now_ns);
 	s->since_templates++;
 	s->credit_ns -= MIN(s->credit_ns, CREDIT_NS);
-	if (stats->state != COLLECTOR_FAILING)
+	if (stats->state != COLLECTOR_FAILING || !udp_health_mended(&s->health, now_ns))
 		return;
 	if (s->health.phase == UDP_UP)
 		collector_set_state(s->c, COLLECTOR_UP, 0);
@@ -84,6 +84,7 @@ static int judge_failure(struct udp_sender *s, int error, uint64_t now_ns)
 	s->c->stats.errors++;
 	if (error == ENOBUFS)
 		return -ENOBUFS;
+	udp_health_failed(&s->health, now_ns);
 	collector_set_state(s->c, COLLECTOR_FAILING, error);
 	return -error;
 }
