@@ -15,7 +15,7 @@ static void add(struct problems *p, bool warning, char *text)
 	p->list[p->count++] = (struct problem){.warning = warning, .text = text};
 }
 
-static char *print(const char *format, va_list args)
+_printf_(1, 0) static char *print(const char *format, va_list args)
 {
 	char *text;
 

@@ -32,7 +32,7 @@ static int load_file(struct config *ret, const char *path)
 	return 0;
 }
 
-static int fail_usage(const char *format, ...)
+_printf_(1, 2) static int fail_usage(const char *format, ...)
 {
 	_cleanup_(freep) char *text = NULL;
 	va_list args;
