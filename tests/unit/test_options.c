@@ -360,6 +360,7 @@ static void test_files(void **state)
 	expect_error(line, "given 33 times", "can be 32");
 	*strrchr(line, ' ') = '\0';
 	expect_good(line);
+	assert_int_equal(got.options.collector_count, 32);
 	config_clear(&got.options);
 	expect_error("run --interface e --collector json:///dev/shm/../nosuch --collector"
 		     " ipfix://a --collector file:///dev/nosuch",
