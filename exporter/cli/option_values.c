@@ -3,7 +3,7 @@
 #include <string.h>
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/option_values.h"
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
 #include "exporter/export/export.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/export/control.h"
-#include "exporter/export/option_data.h"
+#include "exporter/export/format/option_data.h"
 #include "exporter/export/stream.h"
 
 /* selectorAlgorithm, RFC 5477: so many packets of so many, by count. */

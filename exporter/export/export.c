@@ -6,7 +6,7 @@
 #include <xxhash.h>
 #include "exporter/export/control.h"
 #include "exporter/export/stream.h"
-#include "exporter/export/udp_health.h"
+#include "exporter/export/transport/udp_health.h"
 #include "exporter/log.h"
 
 #define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */

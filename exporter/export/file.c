@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include "exporter/export/control.h"
-#include "exporter/export/json.h"
+#include "exporter/export/format/json.h"
 #include "exporter/export/stream.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"

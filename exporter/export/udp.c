@@ -8,7 +8,7 @@
 #include <linux/filter.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
 #include "exporter/export/udp.h"
 #include "exporter/util.h"
 

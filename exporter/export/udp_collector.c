@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include "exporter/export/collector.h"
-#include "exporter/export/resolver.h"
+#include "exporter/export/transport/resolver.h"
 #include "exporter/export/stream.h"
 #include "exporter/export/udp.h"
 #include "exporter/export/udp_sender.h"

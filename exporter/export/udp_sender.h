@@ -6,7 +6,7 @@
  */
 #include "exporter/export/collector.h"
 #include "exporter/export/queue.h"
-#include "exporter/export/udp_health.h"
+#include "exporter/export/transport/udp_health.h"
 
 /* Messages sent last, whose loss an ICMP error may still tell: those of 160 ms at full pace. */
 #define UDP_HISTORY 1024

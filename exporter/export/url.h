@@ -3,7 +3,7 @@
 /* Collector URLs. */
 #include <stdbool.h>
 #include <stdint.h>
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
 
 #define URL_HOST_MAX	 253 /* octets of a DNS name */
 #define URL_WHY_MAX	 700

@@ -7,7 +7,7 @@
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/options.h"
 #include "exporter/export/export.h"
-#include "exporter/export/profile.h"
+#include "exporter/export/format/profile.h"
 #include "exporter/export/url.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include "exporter/util.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/wire.h"
 #include "exporter/loop.h"
 #include "tests/unit/sink.h"
 

@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drop_reason.h"
 #include "tests/unit/flows.h"

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
 #include "exporter/util.h"
 
 _printf_(2, 3) static int wrong(char *why, const char *format, ...)
