@@ -10,7 +10,7 @@
 
 #define IPFIX_PORT    4739 /* IANA */
 #define NETFLOW9_PORT 2055 /* by custom */
-#define SCHEMES	      "ipfix://, netflow9://, file:// or json:"
+#define SCHEMES	      "ipfix://, ipfix+tcp://, netflow9://, file:// or json:"
 
 _printf_(2, 3) static int wrong(char *why, const char *format, ...)
 {
@@ -143,10 +143,14 @@ static int parse_option(const char *key, const char *value, struct url_options *
 		if (!parse_number(value, 512, 9000, &number))
 			return wrong(why, "message-size '%s' is not between 512 and 9000", value);
 		o->message_max = (uint16_t)number;
+	} else if (!strcmp(key, "retry")) {
+		if (!parse_number(value, 1, 3600, &number))
+			return wrong(why, "retry '%s' is not between 1 and 3600 seconds", value);
+		o->retry = (uint16_t)number;
 	} else {
 		return wrong(why,
-			     "unknown option '%.40s', there are template, rate, source, dscp "
-			     "and message-size",
+			     "unknown option '%.40s', there are template, rate, source, dscp, "
+			     "message-size and retry",
 			     key);
 	}
 	return 0;
@@ -215,9 +219,11 @@ static int parse_network(const char *text, uint16_t port, struct collector_url *
 	memcpy(authority, text, length);
 	authority[length] = '\0';
 	r = parse_authority(authority, port, url, why);
-	if (r < 0 || !options)
-		return r;
-	return parse_options(options + 1, &url->options, why);
+	if (r >= 0 && options)
+		r = parse_options(options + 1, &url->options, why);
+	if (r >= 0 && url->options.retry && url->scheme != URL_IPFIX_TCP)
+		return wrong(why, "retry has a meaning with ipfix+tcp:// alone");
+	return r;
 }
 
 static int parse_path(const char *text, const char *example, struct collector_url *url, char *why)
@@ -246,6 +252,9 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 	if (!strncmp(url, "ipfix://", 8)) {
 		parsed.scheme = URL_IPFIX;
 		r = parse_network(url + 8, IPFIX_PORT, &parsed, why);
+	} else if (!strncmp(url, "ipfix+tcp://", 12)) {
+		parsed.scheme = URL_IPFIX_TCP;
+		r = parse_network(url + 12, IPFIX_PORT, &parsed, why);
 	} else if (!strncmp(url, "netflow9://", 11)) {
 		parsed.scheme = URL_NETFLOW9;
 		r = parse_network(url + 11, NETFLOW9_PORT, &parsed, why);
@@ -260,8 +269,8 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 		r = parse_path(url + 7, "json:///path", &parsed, why);
 	} else if (!strncmp(url, "json:", 5)) {
 		return wrong(why, "'%s' is neither json:- (standard output) nor json:///path", url);
-	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "netflow9:", 9) ||
-		   !strncmp(url, "file:", 5)) {
+	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "ipfix+tcp:", 10) ||
+		   !strncmp(url, "netflow9:", 9) || !strncmp(url, "file:", 5)) {
 		return wrong(why, "'//' is missing after '%.*s:'", (int)scheme, url);
 	} else if (!url[scheme]) {
 		return wrong(why, "the scheme is missing, use " SCHEMES);

@@ -10,10 +10,11 @@
 #define URL_TEMPLATE_MAX 1500 /* octets of a list of element names */
 
 enum url_scheme {
-	URL_IPFIX,    /* ipfix://host[:port][?option&...], UDP */
-	URL_NETFLOW9, /* netflow9://host[:port][?option&...] */
-	URL_FILE,     /* file:///path */
-	URL_JSON,     /* json:///path, or json:- with an empty path: standard output */
+	URL_IPFIX,     /* ipfix://host[:port][?option&...], UDP */
+	URL_IPFIX_TCP, /* ipfix+tcp://host[:port][?option&...] */
+	URL_NETFLOW9,  /* netflow9://host[:port][?option&...], UDP */
+	URL_FILE,      /* file:///path */
+	URL_JSON,      /* json:///path, or json:- with an empty path: standard output */
 };
 
 /* What the URL says of its collector alone. */
@@ -23,6 +24,7 @@ struct url_options {
 	uint32_t rate;			 /* 0: not said */
 	uint16_t message_max;		 /* 0: not said */
 	int dscp;			 /* -1: not said */
+	uint16_t retry; /* TCP: s between two attempts to connect, 1 to 3600; 0: not said */
 };
 
 struct collector_url {
