@@ -14,7 +14,8 @@
 #include "exporter/export/transport/transport.h"
 
 #define CONNECT_NS (10 * NSEC_PER_SEC)
-#define PROVEN_NS  (5 * NSEC_PER_SEC) /* so long a connection that was missed has to last to be called up */
+#define PROVEN_NS \
+	(5 * NSEC_PER_SEC) /* so long a connection that was missed has to last to be called up */
 
 /*
  * A host that is gone: it acknowledges nothing for so long, or leaves so many probes of an idle connection
@@ -47,9 +48,9 @@ struct tcp_transport {
 	struct ip_address source;
 	uint8_t dscp;
 	bool connected;
-	uint64_t since_ns;    /* connect() was called, or it has connected */
-	uint64_t written;     /* octets that the kernel has taken in this connection */
-	uint64_t taken;	      /* octets of the messages that have been taken: those, and the rest */
+	uint64_t since_ns; /* connect() was called, or it has connected */
+	uint64_t written;  /* octets that the kernel has taken in this connection */
+	uint64_t taken;	   /* octets of the messages that have been taken: those, and the rest */
 	uint64_t progress_ns; /* the last acknowledgement, or when the first message that waits for one went */
 	struct tcp_sent sent[UNACKED_MAX]; /* ring */
 	uint32_t head, count;
@@ -211,7 +212,8 @@ static int set_options(int fd)
 		{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_SEC},
 		{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EACH},
 		{IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
-		{IPPROTO_TCP, TCP_NODELAY, 1}, /* what is sent is meant to arrive, full segments or not */
+		{IPPROTO_TCP, TCP_NODELAY,
+		 1}, /* what is sent is meant to arrive, full segments or not */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
@@ -255,7 +257,8 @@ static int open_connection(struct transport *t, const struct sockaddr *address, 
 /* --- Sending */
 
 /* The message has been taken, though the kernel may have a part of it alone. */
-static void note_taken(struct tcp_transport *tcp, const struct transport_message *m, uint64_t now_ns)
+static void note_taken(struct tcp_transport *tcp, const struct transport_message *m,
+		       uint64_t now_ns)
 {
 	if (!tcp->count)
 		tcp->progress_ns = now_ns;

@@ -39,7 +39,7 @@ enum transport_takes {
 
 struct transport_ops {
 	bool reliable; /* what is sent arrives, in order, or the session ends: templates go once in each */
-	bool timed;    /* sessions last: templates (if not reliable), options, statistics go at intervals */
+	bool timed; /* sessions last: templates (if not reliable), options, statistics go at intervals */
 	bool by_capture; /* of a capture that is replayed: export times are those of exports_set_time() */
 	uint64_t message_ns; /* what a message costs of the pace, and what may be saved up */
 	uint64_t burst_ns;
