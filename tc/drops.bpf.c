@@ -99,7 +99,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, DROP_REASON_MAX);
+	__uint(max_entries, DROP_REASON_MAX * 2);
 	__type(key, __u32);
 	__type(value, struct drop_count);
 } drop_counts SEC(".maps");
@@ -236,9 +236,10 @@ static __always_inline int drop_parse(struct drop *d, struct sk_buff *skb, struc
 	return ethernet == HEADER_UNSET ? parse_bare(&c, &f, p) : parse_ethernet(&c, &f, p);
 }
 
-static __always_inline void count_drop(__u32 reason, __u64 packets, __u64 octets)
+static __always_inline void count_drop(__u32 reason, __u32 bank, __u64 packets, __u64 octets)
 {
-	struct drop_count *count = bpf_map_lookup_elem(&drop_counts, &reason);
+	__u32 index = bank * DROP_REASON_MAX + reason;
+	struct drop_count *count = bpf_map_lookup_elem(&drop_counts, &index);
 
 	if (count) {
 		count->packets += packets;
@@ -246,7 +247,8 @@ static __always_inline void count_drop(__u32 reason, __u64 packets, __u64 octets
 	}
 }
 
-static __always_inline void account_drop(struct drop *d, struct packet *p, struct hook_count *count)
+static __always_inline void account_drop(struct drop *d, struct packet *p, __u32 bank,
+					 struct bank_count *count)
 {
 	struct tally t;
 
@@ -254,8 +256,8 @@ static __always_inline void account_drop(struct drop *d, struct packet *p, struc
 	tally_packet(p, d->segments == 1 ? 0 : d->segments, d->gso_size, &t);
 	if (t.packets != d->segments)
 		count->seen += (__u64)t.packets - d->segments;
-	count_drop(d->reason, t.packets, t.octets);
-	account(BANK_DROPS, count, POINT_DROP, p, &t);
+	count_drop(d->reason, bank, t.packets, t.octets);
+	account(BANK_DROPS, bank, count, POINT_DROP, p, &t);
 }
 
 /*
@@ -294,7 +296,8 @@ int flowtally_drop(__u64 *ctx)
 	struct sk_buff *skb = (void *)ctx[0];
 	struct sock *rx_sk = config.drop_socket ? (void *)ctx[3] : NULL;
 	__u32 zero = 0, point = POINT_DROP, packed = drop_reason_pack(ctx[2]);
-	struct hook_count *count = bpf_map_lookup_elem(&counts, &point);
+	__u32 bank = active_bank(BANK_DROPS);
+	struct bank_count *count = count_begin(point, bank);
 	struct drop *d = bpf_map_lookup_elem(&drops, &zero);
 	int reason = REASON_EXCLUDED;
 	struct packet p;
@@ -313,10 +316,10 @@ int flowtally_drop(__u64 *ctx)
 	if (!config.drop_excluded[packed & (DROP_REASON_MAX - 1)])
 		reason = drop_is_affordable(d) ? drop_parse(d, skb, &p) : REASON_BUDGET;
 	if (reason == REASON_NONE) {
-		account_drop(d, &p, count);
+		account_drop(d, &p, bank, count);
 	} else {
-		count_unrecorded(d->ifindex, POINT_DROP, reason, d->segments, d->octets);
-		count_drop(d->reason, d->segments, d->octets);
+		count_unrecorded(d->ifindex, POINT_DROP, bank, reason, d->segments, d->octets);
+		count_drop(d->reason, bank, d->segments, d->octets);
 	}
 	return 0;
 }

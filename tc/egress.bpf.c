@@ -215,7 +215,7 @@ static __always_inline int is_second(struct __sk_buff *skb, const struct packet 
 
 /* Parses the packet and looks for its flow. */
 static __always_inline int find_flow(struct __sk_buff *skb, __u32 direction, enum link_layer link,
-				     struct packet *p, struct place *place)
+				     __u32 bank, struct packet *p, struct place *place)
 {
 	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
 	__u32 look = *(volatile __u32 *)&active.marked;
@@ -227,12 +227,12 @@ static __always_inline int find_flow(struct __sk_buff *skb, __u32 direction, enu
 	reason = link == LINK_ETHERNET ? parse_link(skb, kind, p)
 				       : parse_network_first(skb, kind, look, p);
 	if (reason == REASON_NONE)
-		account_find(BANK_FLOWS, p, place);
+		account_find(BANK_FLOWS, bank, p, place);
 	if (link == LINK_ETHERNET || look || place->record || !begins_elsewhere(skb))
 		return reason;
 	reason = parse_marked(skb, kind, 1, p);
 	if (reason == REASON_NONE)
-		account_find(BANK_FLOWS, p, place);
+		account_find(BANK_FLOWS, bank, p, place);
 	return reason;
 }
 
@@ -240,7 +240,8 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 {
 	__u32 point =
 		direction; /* whose address is taken is no constant to the compiler any more */
-	struct hook_count *count = bpf_map_lookup_elem(&counts, &point);
+	__u32 bank = active_bank(BANK_FLOWS);
+	struct bank_count *count = count_begin(point, bank);
 	__u32 octets = skb->len, segments = skb->gso_segs ?: 1;
 	struct place place;
 	struct packet p;
@@ -250,9 +251,9 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->seen += segments;
-	reason = find_flow(skb, direction, link, &p, &place);
+	reason = find_flow(skb, direction, link, bank, &p, &place);
 	if (reason != REASON_NONE) {
-		count_unrecorded(skb->ifindex, direction, reason, segments, octets);
+		count_unrecorded(skb->ifindex, direction, bank, reason, segments, octets);
 		return TC_ACT_UNSPEC;
 	}
 	if (skb->gso_size)
@@ -264,10 +265,11 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 		count->seen += (__u64)t.packets - segments;
 	if (direction == DIRECTION_INGRESS && (!place.record || active.ipsec == IPSEC_REINJECTED) &&
 	    is_second(skb, &p)) {
-		count_unrecorded(skb->ifindex, direction, REASON_REINJECTED, t.packets, octets);
+		count_unrecorded(skb->ifindex, direction, bank, REASON_REINJECTED, t.packets,
+				 octets);
 		return TC_ACT_UNSPEC;
 	}
-	account_add(BANK_FLOWS, count, direction, &p, &t, &place);
+	account_add(BANK_FLOWS, bank, count, direction, &p, &t, &place);
 	return TC_ACT_UNSPEC;
 }
 

@@ -34,7 +34,7 @@ struct {
 /* The rare path's counters.  Keys of ifindex 0 are made beforehand, for when the map is full. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, UNRECORDED_MAX);
 	__type(key, struct reason_key);
 	__type(value, struct reason_count);
 } unrecorded SEC(".maps") __weak;
@@ -83,10 +83,17 @@ struct {
 	__u32 spare[15];
 } fill[_BANK_USE_MAX][2] __weak __attribute__((aligned(64)));
 
-static __always_inline void count_unrecorded(__u32 ifindex, __u32 point, int reason, __u64 packets,
-					     __u64 octets)
+/* The bank in use.  Once in a program: what it counts belongs to one bank. */
+static __always_inline __u32 active_bank(enum bank_use use)
 {
-	struct reason_key key = {.ifindex = ifindex, .point = point, .reason = reason};
+	return *(volatile __u32 *)&active.index[use] & 1;
+}
+
+static __always_inline void count_unrecorded(__u32 ifindex, __u32 point, __u32 bank, int reason,
+					     __u64 packets, __u64 octets)
+{
+	struct reason_key key = {
+		.ifindex = ifindex, .reason = reason, .point = point, .bank = bank};
 	struct reason_count *count, zero = {};
 
 	count = bpf_map_lookup_elem(&unrecorded, &key);
@@ -201,26 +208,23 @@ static __always_inline int bank_begin(enum bank_use use, __u32 bank, const struc
 
 /* Where a packet's flow is. */
 struct place {
-	__u32 bank;
 	__u64 now_ns;
 	struct flow_record *record; /* NULL: not in the active bank yet */
 };
 
-static __always_inline void account_find(enum bank_use use, const struct packet *p,
+static __always_inline void account_find(enum bank_use use, __u32 bank, const struct packet *p,
 					 struct place *place)
 {
-	place->bank = *(volatile __u32 *)&active.index[use] & 1;
 	place->now_ns = bank_clock_ns(use);
-	place->record = bank_lookup(use, place->bank, &p->key);
+	place->record = bank_lookup(use, bank, &p->key);
 }
 
 /* Puts the packet into its flow; counts it by name where that cannot be. */
-static __always_inline void account_add(enum bank_use use, struct hook_count *count, __u32 point,
-					const struct packet *p, const struct tally *t,
+static __always_inline void account_add(enum bank_use use, __u32 bank, struct bank_count *count,
+					__u32 point, const struct packet *p, const struct tally *t,
 					const struct place *place)
 {
 	struct flow_record *record = place->record;
-	__u32 bank = place->bank;
 	int reason, raced = 0;
 
 	if (!record) {
@@ -231,23 +235,32 @@ static __always_inline void account_add(enum bank_use use, struct hook_count *co
 				reason = REASON_INSERT_ERROR;
 		}
 		if (reason != REASON_NONE) {
-			count_unrecorded(p->key.ifindex, point, reason, t->packets, t->octets);
+			count_unrecorded(p->key.ifindex, point, bank, reason, t->packets,
+					 t->octets);
 			return;
 		}
 		if (!raced)
-			count->bank[bank].inserts++;
+			count->inserts++;
 	}
-	count->bank[bank].packets += t->packets;
-	count->bank[bank].octets += t->octets;
+	count->packets += t->packets;
+	count->octets += t->octets;
 	if (record)
 		record_add(record, p, t, place->now_ns);
 }
 
-static __always_inline void account(enum bank_use use, struct hook_count *count, __u32 point,
-				    const struct packet *p, const struct tally *t)
+static __always_inline void account(enum bank_use use, __u32 bank, struct bank_count *count,
+				    __u32 point, const struct packet *p, const struct tally *t)
 {
 	struct place place;
 
-	account_find(use, p, &place);
-	account_add(use, count, point, p, t, &place);
+	account_find(use, bank, p, &place);
+	account_add(use, bank, count, point, p, t, &place);
+}
+
+/* Counters of a point with the bank that is in use; NULL cannot be. */
+static __always_inline struct bank_count *count_begin(__u32 point, __u32 bank)
+{
+	struct hook_count *count = bpf_map_lookup_elem(&counts, &point);
+
+	return count ? &count->bank[bank] : NULL;
 }

@@ -156,11 +156,15 @@ enum bank_use {
 	_BANK_USE_MAX,
 };
 
+/* Entries of the map `unrecorded`. */
+#define UNRECORDED_MAX 2048
+
 /* Key and value of the map `unrecorded`: packets in no flow, by interface, point and reason. */
 struct reason_key {
 	__u32 ifindex; /* 0: unknown, or interfaces for which there was no room left in the map */
-	__u16 point;   /* enum flow_point */
 	__u16 reason;  /* enum flow_reason, not REASON_NONE */
+	__u8 point;    /* enum flow_point */
+	__u8 bank;     /* in use when the program began */
 };
 
 struct reason_count {
@@ -168,19 +172,25 @@ struct reason_count {
 	__u64 octets; /* refused: IP layer; ignored, and refused for the budget: the whole frame */
 };
 
-/* Per CPU and point, since load.  A bank's counters stand still while it is not the active one. */
+/*
+ * Per CPU and point, since load.  Each program reads once, where it begins, which bank is in use, and counts all that
+ * becomes of its packet with that bank.  So all counters of a bank stand still together while it is not in use.
+ */
 struct bank_count {
+	__u64 seen; /* counted by itself at the program's entry, so that the ledger's identity can fail */
 	__u64 packets; /* accounted in the bank */
 	__u64 octets;  /* IP layer */
 	__u64 inserts; /* entries made */
 };
 
 struct hook_count {
-	__u64 seen; /* counted by itself at the program's entry, so that the ledger's identity can fail */
 	struct bank_count bank[2];
 };
 
-/* Key: drop_reason_pack().  Per CPU, since load: all drops for that reason, in a record or not. */
+/*
+ * Index: drop_reason_pack(), and DROP_REASON_MAX more with bank 1.  Per CPU, since load: all drops for that reason,
+ * in a record or not.
+ */
 struct drop_count {
 	__u64 packets;
 	__u64 octets; /* IP layer; of those in no record all that is in memory */
@@ -219,4 +229,4 @@ struct datapath_config {
 FLOW_STATIC_ASSERT(sizeof(struct flow_key) == 48);
 FLOW_STATIC_ASSERT(sizeof(struct flow_record) == 64);
 FLOW_STATIC_ASSERT(sizeof(struct reason_key) == 8);
-FLOW_STATIC_ASSERT(sizeof(struct hook_count) == 56);
+FLOW_STATIC_ASSERT(sizeof(struct hook_count) == 64);

@@ -89,9 +89,9 @@ static __noinline int parse_buffers(struct xdp_md *ctx, __u32 ifindex, __u32 oct
 SEC("xdp")
 int flowtally_xdp(struct xdp_md *ctx)
 {
-	__u32 octets = ctx->data_end - ctx->data, linear = octets, direction = DIRECTION_INGRESS;
-	struct hook_count *count = bpf_map_lookup_elem(&counts, &direction);
-	__u32 ifindex = ctx->ingress_ifindex;
+	__u32 bank = active_bank(BANK_FLOWS), direction = DIRECTION_INGRESS;
+	struct bank_count *count = count_begin(direction, bank);
+	__u32 ifindex = ctx->ingress_ifindex, octets, linear;
 	struct packet p;
 	struct tally t;
 	int reason;
@@ -99,6 +99,8 @@ int flowtally_xdp(struct xdp_md *ctx)
 	if (!count)
 		return XDP_PASS;
 	count->seen++;
+	octets = linear = ctx->data_end - ctx->data;
+	PARSE_OPAQUE(ctx); /* or half of a pointer is kept for both, and is one no more */
 	if (active.bonds)
 		ifindex = attached_ifindex(ctx);
 	reason = parse_frame(ctx, ifindex, octets, &p);
@@ -109,11 +111,11 @@ int flowtally_xdp(struct xdp_md *ctx)
 			reason = parse_buffers(ctx, ifindex, octets, &p);
 	}
 	if (reason != REASON_NONE) {
-		count_unrecorded(ifindex, direction, reason, 1, octets);
+		count_unrecorded(ifindex, direction, bank, reason, 1, octets);
 		return XDP_PASS;
 	}
 	tally_packet(&p, 0, 0, &t);
-	account(BANK_FLOWS, count, direction, &p, &t);
+	account(BANK_FLOWS, bank, count, direction, &p, &t);
 	return XDP_PASS;
 }
 

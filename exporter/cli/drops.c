@@ -74,17 +74,11 @@ static void tracer_clear(struct tracer *t)
 	run_options_clear(&t->options);
 }
 
-static int read_ledger(const struct tracer *t, bool final, struct ledger *ret)
-{
-	return ledger_read_datapath(ret, t->datapath, t->drain, final);
-}
-
 static uint64_t count_missed(const struct tracer *t)
 {
 	struct ledger ledger = {0};
 
-	if (read_ledger(t, false, &ledger) < 0)
-		return 0;
+	ledger_read_drain(&ledger, t->datapath, t->drain, false);
 	return ledger_lost(&ledger) + ledger.drops_missed;
 }
 
@@ -266,14 +260,11 @@ static void print_ledger(struct tracer *t, bool final)
 {
 	struct ledger_reasons reasons = {0};
 	struct ledger ledger = {.drop_reasons = &reasons, .drop_names = t->names};
-	int error = read_ledger(t, final, &ledger);
 
+	ledger_read_drain(&ledger, t->datapath, t->drain, final);
+	ledger_read_reasons(&reasons, t->drain);
 	t->printed = true;
-	if (error == 0)
-		error = ledger_read_reasons(&reasons, t->datapath);
-	if (error < 0)
-		log_errno(LOG_ERR, error, "cannot read the ledger");
-	else if (t->options.summary == SUMMARY_TEXT)
+	if (t->options.summary == SUMMARY_TEXT)
 		print_text(t, &ledger);
 	else
 		summary_print(&ledger, t->options.summary);

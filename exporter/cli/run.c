@@ -63,6 +63,7 @@ struct run {
 	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
 	bool metering;		/* under it: what the ledger is read from is there */
 	bool printed;		/* likewise */
+	bool unbalanced;	/* the ledger did not balance at some swap */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
@@ -112,19 +113,28 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 						   length ? ", " : "", interface->name);
 }
 
-static int read_ledger(const struct run *r, bool final, struct ledger *ret)
+static struct ledger read_ledger(const struct run *r, bool final)
 {
 	struct ledger ledger = {
 		.exports = r->exports, .ifstats = hooks_ifstats(r->hooks), .sight = r->sight};
-	int error = ledger_read_datapath(&ledger, r->datapath, r->drain, final);
 
-	if (error < 0)
-		return error;
+	ledger_read_drain(&ledger, r->datapath, r->drain, final);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use])
 			ledger.sides[use].cache = *cache_stats(r->caches[use]);
-	*ret = ledger;
-	return 0;
+	return ledger;
+}
+
+/* After each swap every packet up to it must be in one place: trouble shows long before the end. */
+static void check_ledger(struct run *r)
+{
+	const struct ledger ledger = read_ledger(r, false);
+
+	if (r->unbalanced || ledger_balanced(&ledger))
+		return;
+	r->unbalanced = true;
+	log_error(
+		"the ledger does not balance: packets are neither in a record nor in a counter of losses");
 }
 
 static void describe_interface(const struct hooks_interface *from, struct export_interface *ret)
@@ -142,13 +152,9 @@ static int tell_collectors(struct run *r)
 	_cleanup_(freep) struct export_interface *interfaces = NULL;
 	const struct hooks_interface *interface;
 	unsigned int count = 0, all = 0;
-	struct ledger_amount unmetered;
-	struct ledger ledger;
-	int error = read_ledger(r, false, &ledger);
+	const struct ledger ledger = read_ledger(r, false);
+	const struct ledger_amount unmetered = ledger_unmetered(&ledger);
 
-	if (error < 0)
-		return error;
-	unmetered = ledger_unmetered(&ledger);
 	exports_set_metering(r->exports, unmetered.packets, unmetered.octets);
 	while (r->hooks && hooks_get(r->hooks, all))
 		all++;
@@ -167,13 +173,12 @@ static void refresh_live(struct run *r, uint64_t now_ns)
 {
 	struct live_totals totals = {.now_ns = now_ns,
 				     .flows = cache_stats(r->caches[BANK_FLOWS])->entries};
-	struct ledger ledger;
+	const struct ledger ledger = read_ledger(r, false);
 	char interfaces[256];
 
 	name_interfaces(r, interfaces, sizeof(interfaces));
 	totals.interfaces = interfaces;
-	if (read_ledger(r, false, &ledger) == 0)
-		totals.lost = ledger_lost(&ledger);
+	totals.lost = ledger_lost(&ledger);
 	live_refresh(r->live, &totals);
 }
 
@@ -254,11 +259,12 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 /* What the hooks saw up to this swap, against the kernel's newest counters. */
 static void look(struct run *r)
 {
+	const uint64_t swap_ns = r->swaps_ns[BANK_FLOWS];
 	const struct sight_sources sources = {
-		.datapath = r->datapath,
+		.drain = r->drain,
 		.hooks = r->hooks,
 		.ifstats = hooks_ifstats(r->hooks),
-		.drained_ns = r->swaps_ns[BANK_FLOWS],
+		.drained_ns = swap_ns ? kernel_clock_here_ns(&r->clock, swap_ns) : 0,
 	};
 
 	if (sources.ifstats) /* else nothing is attached yet */
@@ -287,6 +293,7 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 		notify(r, r->untold);
 	r->swaps_ns[batch->use] = batch->swap_ns;
 	r->refresh |= batch->use == BANK_FLOWS;
+	check_ledger(r);
 	look(r);
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
 }
@@ -535,23 +542,19 @@ static int attach(struct run *r)
 static void print_ledger(struct run *r, bool final)
 {
 	struct ledger_reasons reasons = {0};
-	struct ledger ledger;
-	int error = read_ledger(r, final, &ledger);
+	struct ledger ledger = read_ledger(r, final);
 
 	r->printed = true;
 	if (!final) { /* the main thread's, or that of the hooks */
 		ledger.ifstats = NULL;
 		ledger.sight = NULL;
 	}
-	if (error == 0 && ledger.drops_traced) {
+	if (ledger.drops_traced) {
+		ledger_read_reasons(&reasons, r->drain);
 		ledger.drop_reasons = &reasons;
 		ledger.drop_names = r->drop_names;
-		error = ledger_read_reasons(&reasons, r->datapath);
 	}
-	if (error < 0)
-		log_errno(LOG_ERR, error, "cannot read the ledger");
-	else
-		summary_print(&ledger, r->options.summary);
+	summary_print(&ledger, r->options.summary);
 }
 
 /* What still sees packets meanwhile is drained as ever. */
@@ -612,7 +615,7 @@ static int finish(struct run *r)
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
 	drain_finish(r->drain);
-	sight_settle(r->sight, r->datapath);
+	sight_settle(r->sight, r->drain);
 	for (int use = 0; use < _BANK_USE_MAX; use++)
 		if (r->caches[use]) {
 			cache_expire(r->caches[use], r->swaps_ns[use]);

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include "exporter/cli/stop.h"
 #include "exporter/log.h"
+#include "exporter/thread.h"
 
 /* What the process has for its last words, of the time there is or after a second signal. */
 #define LAST_NS (1 * NSEC_PER_SEC)
@@ -145,21 +146,14 @@ static int open_fds(struct stop *s)
 	return s->signals < 0 || s->begun < 0 || s->wake < 0 ? -errno : 0;
 }
 
-/* Of signals it wants those alone that it reads. */
 static int start_thread(struct stop *s)
 {
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	s->running = true;
 	s->caller = pthread_self();
-	r = pthread_create(&s->thread, NULL, stop_thread, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		s->running = false;
-	return -r;
+	r = thread_start(&s->thread, stop_thread, s);
+	s->running = r == 0;
+	return r;
 }
 
 int stop_new(struct stop **ret, const struct stop_options *options)

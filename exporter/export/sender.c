@@ -209,11 +209,6 @@ static int send_batch(struct sender *s, unsigned int count, uint64_t now_ns)
 	int sent;
 
 	fill_batch(s, &b, count);
-	if (!b.count) { /* not even a record fits */
-		s->c->account.stats.errors++;
-		account_set_state(&s->c->account, COLLECTOR_FAILING, EMSGSIZE);
-		return -EMSGSIZE;
-	}
 	sent = s->transport->ops->send(s->transport, b.messages, b.count, now_ns);
 	for (int i = 0; i < sent; i++) {
 		s->debt_ns += s->rate ? b.slices[i].records * NSEC_PER_SEC / s->rate : 0;

@@ -207,19 +207,17 @@ static int configure_flows(struct datapath *d, uint32_t entries)
 static int make_catch_all(struct datapath *d)
 {
 	_cleanup_(freep) struct reason_count *zero = calloc((size_t)d->cpus, sizeof(*zero));
+	int fd = bpf_map__fd(d->skel->maps.unrecorded), r = 0;
 	struct reason_key key = {0};
-	int r;
 
 	if (!zero)
 		return -ENOMEM;
 	for (key.point = 0; key.point < _POINT_MAX; key.point++)
-		for (key.reason = REASON_NONE + 1; key.reason < _REASON_MAX; key.reason++) {
-			r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.unrecorded), &key, zero,
-						BPF_ANY);
-			if (r < 0)
-				return r;
-		}
-	return 0;
+		for (key.bank = 0; key.bank < 2; key.bank++)
+			for (key.reason = REASON_NONE + 1; r == 0 && key.reason < _REASON_MAX;
+			     key.reason++)
+				r = bpf_map_update_elem(fd, &key, zero, BPF_ANY);
+	return r;
 }
 
 static int fill_jump(struct datapath *d)
@@ -473,8 +471,8 @@ void datapath_reset_fill(struct datapath *d, enum bank_use use, unsigned int ban
 
 static void hook_count_add(struct hook_count *sum, const struct hook_count *count)
 {
-	sum->seen += count->seen;
 	for (unsigned int i = 0; i < ARRAY_SIZE(sum->bank); i++) {
+		sum->bank[i].seen += count->bank[i].seen;
 		sum->bank[i].packets += count->bank[i].packets;
 		sum->bank[i].octets += count->bank[i].octets;
 		sum->bank[i].inserts += count->bank[i].inserts;

@@ -112,7 +112,7 @@ void datapath_reset_fill(struct datapath *datapath, enum bank_use use, unsigned 
 /* Counters of one point, summed over the CPUs. */
 int datapath_counts(const struct datapath *datapath, enum flow_point point, struct hook_count *ret);
 
-/* Calls `visit` for each counter of packets in no flow, summed over the CPUs. */
+/* Calls `visit` for each counter of packets in no flow, summed over the CPUs: of each bank by itself. */
 typedef void (*datapath_visit)(void *userdata, const struct reason_key *key,
 			       const struct reason_count *count);
 int datapath_unrecorded(const struct datapath *datapath, datapath_visit visit, void *userdata);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -11,14 +10,19 @@
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drain.h"
+#include "exporter/meter/drops.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/thread.h"
 
 #define BATCHES 4
 
-/* A batch and, with `end` set, what the thread had counted by then. */
+/* A batch and, with `end` set, what the thread and the kernel had counted by then. */
 struct slot {
 	struct drain_batch batch;
 	struct drain_stats stats;
+	bool settles; /* likewise: the counters of a bank stand still, and are in `settled` */
+	unsigned int bank;
+	struct drain_settled settled;
 };
 
 /* What a bank has been given and what was read from it, since load. */
@@ -34,7 +38,8 @@ struct drain {
 	drain_callback callback;
 	void *userdata;
 	struct loop_source *source;
-	struct drain_stats published[_BANK_USE_MAX]; /* the loop's copy */
+	struct drain_stats published[_BANK_USE_MAX]; /* the loop's copies */
+	struct drain_settled settled[_BANK_USE_MAX][2];
 
 	/* The thread's, and the caller's once the thread has been joined. */
 	pthread_t thread;
@@ -78,10 +83,24 @@ static struct slot *batch_get(struct drain *d)
 	return d->running ? slot_receive(d->empty[0]) : &d->slots[0];
 }
 
+/* Not what is behind the last entries: it has never been written, and takes no memory. */
+static void settled_copy(struct drain_settled *to, const struct drain_settled *from)
+{
+	memcpy(to->counts, from->counts, sizeof(to->counts));
+	memcpy(to->reasons, from->reasons, from->reason_count * sizeof(*from->reasons));
+	memcpy(to->drops, from->drops, from->drop_count * sizeof(*from->drops));
+	to->reason_count = from->reason_count;
+	to->drop_count = from->drop_count;
+}
+
 static void deliver(struct drain *d, const struct slot *slot)
 {
+	enum bank_use use = slot->batch.use;
+
 	if (slot->batch.end)
-		d->published[slot->batch.use] = slot->stats;
+		d->published[use] = slot->stats;
+	if (slot->batch.end && slot->settles)
+		settled_copy(&d->settled[use][slot->bank], &slot->settled);
 	d->callback(d->userdata, &slot->batch);
 }
 
@@ -98,36 +117,66 @@ static enum bank_use point_use(enum flow_point point)
 	return point == POINT_DROP ? BANK_DROPS : BANK_FLOWS;
 }
 
-static int bank_accounted(const struct drain *d, enum bank_use use, unsigned int bank,
-			  struct bank_sum *ret)
-{
-	struct bank_sum sum = {0};
-	struct hook_count count;
-	int r;
+/* Whose counters are read. */
+struct settling {
+	struct drain_settled *settled;
+	enum bank_use use;
+	unsigned int bank;
+};
 
-	for (int i = 0; i < _POINT_MAX; i++) {
+static void add_reason(void *userdata, const struct reason_key *key,
+		       const struct reason_count *count)
+{
+	const struct settling *s = userdata;
+
+	if (key->bank == s->bank && point_use((enum flow_point)key->point) == s->use)
+		s->settled->reasons[s->settled->reason_count++] =
+			(struct drain_reason){.key = *key, .count = *count};
+}
+
+static void add_drop(void *userdata, uint16_t reason, const struct drop_count *count)
+{
+	const struct settling *s = userdata;
+
+	s->settled->drops[s->settled->drop_count++] =
+		(struct drain_drop){.count = *count, .reason = reason};
+}
+
+/* What has been counted with a bank in use, which stands still. */
+static int settled_read(const struct drain *d, enum bank_use use, unsigned int bank,
+			struct drain_settled *ret)
+{
+	struct settling settling = {.settled = ret, .use = use, .bank = bank};
+	struct hook_count count;
+	int r = 0;
+
+	memset(ret->counts, 0, sizeof(ret->counts));
+	ret->reason_count = ret->drop_count = 0;
+	for (int i = 0; i < _POINT_MAX && r == 0; i++) {
 		if (point_use((enum flow_point)i) != use)
 			continue;
 		r = datapath_counts(d->datapath, (enum flow_point)i, &count);
-		if (r < 0)
-			return r;
-		sum.entries += count.bank[bank].inserts;
-		sum.packets += count.bank[bank].packets;
-		sum.octets += count.bank[bank].octets;
+		ret->counts[i] = count.bank[bank];
 	}
-	*ret = sum;
-	return 0;
+	if (r == 0)
+		r = datapath_unrecorded(d->datapath, add_reason, &settling);
+	if (r == 0 && use == BANK_DROPS)
+		r = drops_counts(d->datapath, bank, add_drop, &settling);
+	return r;
 }
 
 /* An empty bank that stands still gave what it was given; the difference has been evicted. */
-static int bank_settle(struct drain *d, enum bank_use use, unsigned int bank)
+static void bank_settle(struct drain *d, enum bank_use use, unsigned int bank,
+			const struct drain_settled *settled)
 {
 	struct pair *pair = &d->pairs[use];
-	struct bank_sum accounted, *drained = &pair->drained[bank], *evicted = pair->evicted;
-	int r = bank_accounted(d, use, bank, &accounted);
+	struct bank_sum accounted = {0}, *drained = &pair->drained[bank], *evicted = pair->evicted;
 
-	if (r < 0)
-		return r;
+	for (int i = 0; i < _POINT_MAX; i++) {
+		accounted.entries += settled->counts[i].inserts;
+		accounted.packets += settled->counts[i].packets;
+		accounted.octets += settled->counts[i].octets;
+	}
 	evicted[bank].entries = accounted.entries - drained->entries;
 	evicted[bank].packets = accounted.packets - drained->packets;
 	evicted[bank].octets = accounted.octets - drained->octets;
@@ -135,7 +184,6 @@ static int bank_settle(struct drain *d, enum bank_use use, unsigned int bank)
 	pair->stats.evicted_packets = evicted[0].packets + evicted[1].packets;
 	pair->stats.evicted_octets = evicted[0].octets + evicted[1].octets;
 	datapath_reset_fill(d->datapath, use, bank);
-	return 0;
 }
 
 static void count_batch(struct pair *pair, unsigned int bank, const struct drain_batch *batch)
@@ -182,29 +230,45 @@ static int bank_read(struct drain *d, enum bank_use use, unsigned int bank, uint
 	return r;
 }
 
+/* The end of a swap; `error`: of the swap (`swapped` is false) or of the reading. */
+static void send_end(struct drain *d, enum bank_use use, unsigned int bank, uint64_t swap_ns,
+		     bool swapped, int error)
+{
+	struct drain_stats *stats = &d->pairs[use].stats;
+	struct slot *slot = batch_get(d);
+	int r = 0;
+
+	if (!slot)
+		return;
+	batch_begin(slot, use, swap_ns, true);
+	if (swapped)
+		r = settled_read(d, use, bank, &slot->settled);
+	slot->settles = swapped && r == 0;
+	slot->bank = bank;
+	if (slot->settles && error == 0)
+		bank_settle(d, use, bank, &slot->settled);
+	if (r < 0 || error < 0)
+		stats->errors++;
+	slot->stats = *stats;
+	batch_put(d, slot);
+}
+
 /* The watermark is read before the flip: what is stamped later may be in either bank. */
 static void drain_once(struct drain *d, enum bank_use use, bool early)
 {
 	uint64_t swap_ns = d->clock ? kernel_clock_coarse_ns(d->clock)
 				    : clock_ns(CLOCK_MONOTONIC_COARSE);
 	struct drain_stats *stats = &d->pairs[use].stats;
-	struct slot *slot;
-	unsigned int bank;
+	unsigned int bank = 0;
 	int r = datapath_swap(d->datapath, use, &bank);
+	bool swapped = r == 0;
 
-	if (r == 0) {
+	if (swapped) {
 		stats->swaps++;
 		stats->early += early;
-		r = bank_read(d, use, bank, swap_ns) ?: bank_settle(d, use, bank);
+		r = bank_read(d, use, bank, swap_ns);
 	}
-	if (r < 0)
-		stats->errors++;
-	slot = batch_get(d);
-	if (!slot)
-		return;
-	batch_begin(slot, use, swap_ns, true);
-	slot->stats = *stats;
-	batch_put(d, slot);
+	send_end(d, use, bank, swap_ns, swapped, r);
 }
 
 static void drain_uses(struct drain *d, unsigned int uses, bool early)
@@ -285,20 +349,14 @@ static int open_fds(struct drain *d, uint64_t interval_ns)
 	return watch(d, d->stop) ?: watch(d, d->timer) ?: watch(d, datapath_wakeup_fd(d->datapath));
 }
 
-/* Signals are the loop's business. */
 static int start_thread(struct drain *d)
 {
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	d->running = true;
-	r = pthread_create(&d->thread, NULL, drain_thread, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		d->running = false;
-	return -r;
+	d->running = true; /* which the thread reads */
+	r = thread_start(&d->thread, drain_thread, d);
+	d->running = r == 0;
+	return r;
 }
 
 int drain_new(struct drain **ret, const struct drain_options *options)
@@ -372,9 +430,21 @@ void drain_finish(struct drain *d)
 	stop_thread(d);
 	for (int bank = 0; bank < 2; bank++)
 		drain_uses(d, datapath_uses(d->datapath), false);
+	/* Now all banks stand still, also those that could not be swapped. */
+	for (int use = 0; use < _BANK_USE_MAX; use++)
+		for (unsigned int bank = 0; bank < 2; bank++)
+			if (datapath_uses(d->datapath) >> use & 1)
+				(void)settled_read(d, (enum bank_use)use, bank,
+						   &d->settled[use][bank]);
 }
 
 const struct drain_stats *drain_stats(const struct drain *d, enum bank_use use)
 {
 	return &d->published[use];
+}
+
+const struct drain_settled *drain_settled(const struct drain *d, enum bank_use use,
+					  unsigned int bank)
+{
+	return &d->settled[use][bank];
 }

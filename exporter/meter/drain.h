@@ -36,6 +36,28 @@ struct drain_options {
 	void *userdata;
 };
 
+/* Packets in no record, and drops by drop_reason_pack(). */
+struct drain_reason {
+	struct reason_key key;
+	struct reason_count count;
+};
+struct drain_drop {
+	struct drop_count count;
+	uint16_t reason;
+};
+
+/*
+ * All that the kernel had counted with one bank in use, since load, when that bank last stood still.  Of both banks
+ * together it is what was counted up to one moment, and all of it what became of the same packets.
+ */
+struct drain_settled {
+	struct bank_count counts[_POINT_MAX]; /* 0 of points that belong to other banks */
+	uint32_t reason_count;
+	uint32_t drop_count;
+	struct drain_reason reasons[UNRECORDED_MAX];
+	struct drain_drop drops[DROP_REASON_MAX];
+};
+
 /* Of one pair of banks.  All exact at the end of a swap; read them in the loop's thread. */
 struct drain_stats {
 	uint64_t swaps;
@@ -62,3 +84,7 @@ DEFINE_CLEANUP(struct drain *, drain_free)
 void drain_finish(struct drain *drain);
 
 const struct drain_stats *drain_stats(const struct drain *drain, enum bank_use use);
+
+/* Likewise; `bank` is 0 or 1. */
+const struct drain_settled *drain_settled(const struct drain *drain, enum bank_use use,
+					  unsigned int bank);

@@ -129,28 +129,47 @@ struct drops *drops_free(struct drops *d)
 	return NULL;
 }
 
-int drops_counts(const struct datapath *datapath, drops_visit visit, void *userdata)
+/* `counts` of one reason, by CPU. */
+static void visit_counts(uint16_t reason, const struct drop_count *counts, int cpus,
+			 drops_visit visit, void *userdata)
 {
-	int fd = datapath_map_fd(datapath, MAP_DROP_COUNTS), cpus = libbpf_num_possible_cpus(), r;
+	struct drop_count sum = {0};
+
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		sum.packets += counts[cpu].packets;
+		sum.octets += counts[cpu].octets;
+	}
+	if (sum.packets)
+		visit(userdata, reason, &sum);
+}
+
+#define COUNTS_BATCH 256
+
+_Static_assert(DROP_REASON_MAX % COUNTS_BATCH == 0, "a batch holds reasons of one bank alone");
+
+int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit visit,
+		 void *userdata)
+{
+	int fd = datapath_map_fd(datapath, MAP_DROP_COUNTS), cpus = libbpf_num_possible_cpus();
 	_cleanup_(freep) struct drop_count *counts = NULL;
-	struct drop_count sum;
+	uint32_t keys[COUNTS_BATCH], count = COUNTS_BATCH;
+	uint32_t position = bank * DROP_REASON_MAX - 1; /* the next is the bank's first */
+	int r = 0;
 
 	if (fd < 0 || cpus < 0)
 		return fd < 0 ? 0 : cpus;
-	counts = calloc((size_t)cpus, sizeof(*counts));
+	counts = calloc((size_t)cpus * COUNTS_BATCH, sizeof(*counts));
 	if (!counts)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < DROP_REASON_MAX; i++) {
-		r = bpf_map_lookup_elem(fd, &i, counts);
-		if (r < 0)
+	for (uint32_t done = 0; done < DROP_REASON_MAX; done += count) {
+		count = COUNTS_BATCH;
+		r = bpf_map_lookup_batch(fd, bank || done ? &position : NULL, &position, keys,
+					 counts, &count, NULL);
+		if (r < 0 && (r != -ENOENT || !count)) /* -ENOENT: that was the last of the map */
 			return r;
-		sum = (struct drop_count){0};
-		for (int cpu = 0; cpu < cpus; cpu++) {
-			sum.packets += counts[cpu].packets;
-			sum.octets += counts[cpu].octets;
-		}
-		if (sum.packets)
-			visit(userdata, (uint16_t)i, &sum);
+		for (uint32_t i = 0; i < count; i++)
+			visit_counts((uint16_t)(keys[i] % DROP_REASON_MAX),
+				     &counts[i * (uint32_t)cpus], cpus, visit, userdata);
 	}
 	return 0;
 }

@@ -36,9 +36,13 @@ int drops_new(struct drops **ret, const struct datapath *datapath);
 struct drops *drops_free(struct drops *drops);
 DEFINE_CLEANUP(struct drops *, drops_free)
 
-/* Calls `visit` for each reason for which packets were dropped since load, summed over the CPUs.  -errno. */
+/*
+ * Calls `visit` for each reason for which packets were dropped with that bank in use since load, summed over the CPUs.
+ * -errno.
+ */
 typedef void (*drops_visit)(void *userdata, uint16_t reason, const struct drop_count *count);
-int drops_counts(const struct datapath *datapath, drops_visit visit, void *userdata);
+int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit visit,
+		 void *userdata);
 
 /*
  * Frames that XDP programs of this namespace's interface lost since load: aborted, or a failed redirect or

@@ -7,13 +7,11 @@
 #include <sys/utsname.h>
 #include "exporter/log.h"
 #include "exporter/meter/features.h"
+#include "exporter/meter/tcx.h"
 
 #ifndef BPF_F_XDP_HAS_FRAGS
 #define BPF_F_XDP_HAS_FRAGS (1U << 5)
 #endif
-
-/* enum bpf_attach_type of 6.6, which Debian 12's headers do not have */
-#define ATTACH_TCX_EGRESS 47
 
 #define LOOPBACK_IFINDEX 1
 
@@ -213,7 +211,7 @@ static int mask_features(struct kernel_features *features, const char *mask)
 /* With no interface 0, a kernel that knows the attach type says ENODEV, one that does not EINVAL. */
 void features_probe_tcx(struct kernel_features *features, int program)
 {
-	int fd = bpf_link_create(program, 0, ATTACH_TCX_EGRESS, NULL);
+	int fd = bpf_link_create(program, 0, tcx_attach_type(DIRECTION_EGRESS), NULL);
 
 	if (fd >= 0)
 		close(fd);

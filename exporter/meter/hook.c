@@ -10,12 +10,11 @@
 #include "exporter/meter/hook.h"
 #include "exporter/meter/owner.h"
 #include "exporter/meter/tc_filters.h"
+#include "exporter/meter/tcx.h"
 
-/* From 6.6's <linux/bpf.h>, which Debian 12 does not have yet. */
-#define ATTACH_TCX_INGRESS 46
-#define ATTACH_TCX_EGRESS  47
-#define ATTACH_BEFORE	   (1U << 3)
-#define TCX_NEXT	   (-1)
+/* BPF_F_BEFORE of 6.6's <linux/bpf.h>, which Debian 12 does not have yet. */
+#define ATTACH_BEFORE (1U << 3)
+#define TCX_NEXT      (-1)
 
 /*
  * Not 1 where that can be: a priority has one kind of filter and one protocol, so that others could not put theirs
@@ -119,8 +118,7 @@ static uint32_t program_id(int prog)
 static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_direction direction)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = ATTACH_BEFORE);
-	const int type = direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
-	int fd = bpf_link_create(prog, (int)ifindex, (enum bpf_attach_type)type, &opts);
+	int fd = bpf_link_create(prog, (int)ifindex, tcx_attach_type(direction), &opts);
 
 	if (fd < 0)
 		return fd;

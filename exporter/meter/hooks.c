@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +15,7 @@
 #include "exporter/meter/interface.h"
 #include "exporter/meter/netdev.h"
 #include "exporter/meter/selection.h"
+#include "exporter/thread.h"
 
 /*
  * A tick is a second.  In each a fifth of the interfaces is looked after, and of those what failed is tried again when it
@@ -506,18 +506,12 @@ static void *hooks_thread(void *userdata)
 	return NULL;
 }
 
-/* Signals are the loop's business. */
 static int start_thread(struct hooks *h)
 {
-	sigset_t all, old;
-	int r;
+	int r = thread_start(&h->thread, hooks_thread, h);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&h->thread, NULL, hooks_thread, h);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	h->running = r == 0;
-	return -r;
+	return r;
 }
 
 static int open_fds(struct hooks *h)

@@ -8,7 +8,7 @@
 #include <sys/timerfd.h>
 #include "exporter/meter/kernel_clock.h"
 
-#define AGREE_NS (50 * NSEC_PER_MSEC) /* between a measurement and what procfs says */
+#define AGREE_NS (50 * NSEC_PER_MSEC) /* between a close measurement and what procfs says */
 
 /* Two clocks are not read in one instant; a shorter sleep is noticed together with the next one. */
 #define SLEEP_MIN_NS (10 * NSEC_PER_MSEC)
@@ -20,16 +20,30 @@
 /* What a program can be run on. */
 #define PACKET_OCTETS 64
 
-int64_t kernel_clock_choose(const int64_t *measured_ns, int64_t listed_ns)
+void kernel_clock_measure(struct kernel_clock_measured *best, uint64_t before_ns,
+			  uint64_t kernel_ns, uint64_t after_ns)
 {
-	if (!measured_ns)
+	if (after_ns - before_ns >= best->within_ns)
+		return;
+	*best = (struct kernel_clock_measured){
+		.ahead_ns = (int64_t)(before_ns + (after_ns - before_ns) / 2 - kernel_ns),
+		.within_ns = after_ns - before_ns,
+	};
+}
+
+static bool may_be(const struct kernel_clock_measured *measured, int64_t ahead_ns)
+{
+	const int64_t differ_ns = measured->ahead_ns - ahead_ns;
+	const int64_t agree_ns = (int64_t)(AGREE_NS + measured->within_ns / 2);
+
+	return differ_ns < agree_ns && -differ_ns < agree_ns;
+}
+
+int64_t kernel_clock_choose(const struct kernel_clock_measured *measured, int64_t listed_ns)
+{
+	if (measured->within_ns == UINT64_MAX || may_be(measured, listed_ns))
 		return listed_ns;
-	if (*measured_ns - listed_ns < (int64_t)AGREE_NS &&
-	    listed_ns - *measured_ns < (int64_t)AGREE_NS)
-		return listed_ns;
-	if (*measured_ns<(int64_t)AGREE_NS && * measured_ns> - (int64_t)AGREE_NS)
-		return 0;
-	return *measured_ns;
+	return may_be(measured, 0) ? 0 : measured->ahead_ns;
 }
 
 /* procfs tells of the namespace of children to come, in which the process itself need not be. */
@@ -73,8 +87,8 @@ static int load_program(int map)
 			     program, ARRAY_SIZE(program), NULL);
 }
 
-/* CLOCK_MONOTONIC less the kernel's clock, some microseconds about. */
-static int measure(int64_t *ret_ns)
+/* Some microseconds about, where the process has not had to wait each time. */
+static void measure(struct kernel_clock_measured *ret)
 {
 	_cleanup_(closep) int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "flowtally_clock",
 						   sizeof(uint32_t), sizeof(uint64_t), 1, NULL);
@@ -83,18 +97,17 @@ static int measure(int64_t *ret_ns)
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = sizeof(packet));
 	uint64_t before_ns, kernel_ns = 0, after_ns;
 	uint32_t zero = 0;
-	int r;
 
-	if (program < 0)
-		return program;
-	before_ns = clock_ns(CLOCK_MONOTONIC);
-	r = bpf_prog_test_run_opts(program, &run);
-	after_ns = clock_ns(CLOCK_MONOTONIC);
-	r = r ?: bpf_map_lookup_elem(map, &zero, &kernel_ns);
-	if (r < 0)
-		return r;
-	*ret_ns = (int64_t)(before_ns + (after_ns - before_ns) / 2 - kernel_ns);
-	return 0;
+	*ret = (struct kernel_clock_measured){.within_ns = UINT64_MAX};
+	for (int i = 0; i < READINGS && program >= 0 && ret->within_ns > CLOSE_NS; i++) {
+		before_ns = clock_ns(CLOCK_MONOTONIC);
+		if (bpf_prog_test_run_opts(program, &run) < 0)
+			return;
+		after_ns = clock_ns(CLOCK_MONOTONIC);
+		if (bpf_map_lookup_elem(map, &zero, &kernel_ns) < 0)
+			return;
+		kernel_clock_measure(ret, before_ns, kernel_ns, after_ns);
+	}
 }
 
 /* In one instant, as nearly as can be had: CLOCK_MONOTONIC is never read before the others. */
@@ -128,12 +141,11 @@ void kernel_clock_start(struct kernel_clock *c, int64_t ahead_ns,
 void kernel_clock_init(struct kernel_clock *c)
 {
 	struct kernel_clock_reading now;
-	int64_t measured_ns;
-	bool known = measure(&measured_ns) == 0;
+	struct kernel_clock_measured measured;
 
+	measure(&measured);
 	read_clocks(&now);
-	kernel_clock_start(c, kernel_clock_choose(known ? &measured_ns : NULL, read_listed()),
-			   &now);
+	kernel_clock_start(c, kernel_clock_choose(&measured, read_listed()), &now);
 }
 
 uint64_t kernel_clock_now_ns(const struct kernel_clock *c)
@@ -144,6 +156,11 @@ uint64_t kernel_clock_now_ns(const struct kernel_clock *c)
 uint64_t kernel_clock_coarse_ns(const struct kernel_clock *c)
 {
 	return clock_ns(CLOCK_MONOTONIC_COARSE) - (uint64_t)c->ahead_ns;
+}
+
+uint64_t kernel_clock_here_ns(const struct kernel_clock *c, uint64_t kernel_ns)
+{
+	return kernel_ns + (uint64_t)c->ahead_ns;
 }
 
 void kernel_clock_notice(struct kernel_clock *c, const struct kernel_clock_reading *now)

@@ -42,6 +42,9 @@ void kernel_clock_init(struct kernel_clock *clock);
 uint64_t kernel_clock_now_ns(const struct kernel_clock *clock);
 uint64_t kernel_clock_coarse_ns(const struct kernel_clock *clock);
 
+/* What CLOCK_MONOTONIC is in this process at a time of the kernel's. */
+uint64_t kernel_clock_here_ns(const struct kernel_clock *clock, uint64_t kernel_ns);
+
 /*
  * Notices sleeps.  What happened up to now is taken for older than a sleep that it notices: to be called soon after one
  * (kernel_clock_fd()), and before times are told.
@@ -64,11 +67,18 @@ int kernel_clock_rearm(int fd);
 
 /* The parts that tests call. */
 
-/*
- * How far CLOCK_MONOTONIC is ahead of the kernel's clock: `measured` (NULL: could not be) within some ms, and exactly what
- * procfs says of the namespace, if that agrees.
- */
-int64_t kernel_clock_choose(const int64_t *measured_ns, int64_t listed_ns);
+/* How far CLOCK_MONOTONIC is ahead of the kernel's clock, which was read between two readings of it, ns. */
+struct kernel_clock_measured {
+	int64_t ahead_ns;
+	uint64_t within_ns; /* between the two; UINT64_MAX: nothing was measured */
+};
+
+/* Keeps the closer one: a process that has to wait for a CPU in the middle has measured nothing. */
+void kernel_clock_measure(struct kernel_clock_measured *best, uint64_t before_ns,
+			  uint64_t kernel_ns, uint64_t after_ns);
+
+/* As measured, and exactly what procfs says of the namespace, if that agrees. */
+int64_t kernel_clock_choose(const struct kernel_clock_measured *measured, int64_t listed_ns);
 void kernel_clock_start(struct kernel_clock *clock, int64_t ahead_ns,
 			const struct kernel_clock_reading *now);
 void kernel_clock_notice(struct kernel_clock *clock, const struct kernel_clock_reading *now);

@@ -114,7 +114,7 @@ static int ask(struct nlmsghdr *request, uint16_t flags, mnl_cb_t callback, void
 	int r = MNL_CB_OK;
 	ssize_t n;
 
-	request->nlmsg_flags = NLM_F_REQUEST | flags;
+	request->nlmsg_flags |= NLM_F_REQUEST | flags;
 	request->nlmsg_seq = 1;
 	if (!socket || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
 	    mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
@@ -143,6 +143,11 @@ int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void (*restart)(voi
 		r = ask(request, NLM_F_DUMP, callback, userdata);
 	}
 	return r;
+}
+
+int netdev_request(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
+{
+	return ask(request, NLM_F_ACK, callback, userdata);
 }
 
 int netdev_get(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)

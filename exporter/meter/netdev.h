@@ -48,6 +48,12 @@ typedef void (*netdev_visit)(void *userdata, const struct netdev_message *messag
 int netdev_dump(struct nlmsghdr *request, mnl_cb_t callback, void (*restart)(void *userdata),
 		void *userdata);
 
+/*
+ * Sends the request, with the flags that it has, and gives its answer, if there is one beside the acknowledgement, to
+ * `callback` (NULL: none is expected).  -errno, of the answer too.
+ */
+int netdev_request(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
+
 /* The same for one object, whose message the kernel sends to all who watch too (NLM_F_ECHO).  -errno, of its answer too. */
 int netdev_get(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
 

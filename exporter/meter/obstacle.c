@@ -5,10 +5,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include "exporter/meter/tc_filters.h"
-
-/* From 6.6's <linux/bpf.h>, which Debian 12 does not have yet. */
-#define ATTACH_TCX_INGRESS 46
-#define ATTACH_TCX_EGRESS  47
+#include "exporter/meter/tcx.h"
 
 /* BPF_PROG_QUERY's part of that union bpf_attr. */
 struct tcx_query {
@@ -31,8 +28,7 @@ static bool find_tcx(const struct obstacle_place *place, char *ret, size_t size)
 	__u32 programs[64];
 	struct tcx_query query = {
 		.ifindex = place->hook->ifindex,
-		.type = place->hook->direction == DIRECTION_INGRESS ? ATTACH_TCX_INGRESS
-								    : ATTACH_TCX_EGRESS,
+		.type = tcx_attach_type(place->hook->direction),
 		.prog_ids = (__u64)(unsigned long)programs,
 		.count = ARRAY_SIZE(programs),
 	};

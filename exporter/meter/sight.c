@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/meter/drain.h"
 #include "exporter/meter/sight.h"
 #include <errno.h>
 #include <string.h>
@@ -164,28 +165,32 @@ void sight_make_room(struct sight *s, const struct ifstats *stats)
 	free(old.slots);
 }
 
-static void add_unrecorded(void *userdata, const struct reason_key *key,
-			   const struct reason_count *count)
+static void add_unrecorded(struct sight *s, const struct drain_reason *reason)
 {
-	struct sight *s = userdata;
 	struct sight_interface *i;
 
-	if (key->point >= _DIRECTION_MAX)
+	if (reason->key.point >= _DIRECTION_MAX)
 		return;
-	i = get_slot(s, key->ifindex);
+	i = get_slot(s, reason->key.ifindex);
 	if (i)
-		i->sides[key->point].unrecorded += count->packets;
+		i->sides[reason->key.point].unrecorded += reason->count.packets;
 	else
-		s->unplaced[key->point] += count->packets;
+		s->unplaced[reason->key.point] += reason->count.packets;
 }
 
-void sight_settle(struct sight *s, const struct datapath *datapath)
+void sight_settle(struct sight *s, const struct drain *drain)
 {
+	const struct drain_settled *settled;
+
 	for (size_t n = 0; n < s->size; n++)
 		for (int side = 0; side < _DIRECTION_MAX; side++)
 			s->slots[n].sides[side].unrecorded = 0;
 	memset(s->unplaced, 0, sizeof(s->unplaced));
-	datapath_unrecorded(datapath, add_unrecorded, s); /* failing that, less was seen */
+	for (unsigned int bank = 0; bank < 2; bank++) {
+		settled = drain_settled(drain, BANK_FLOWS, bank);
+		for (uint32_t i = 0; i < settled->reason_count; i++)
+			add_unrecorded(s, &settled->reasons[i]);
+	}
 }
 
 static void note_hooks(struct sight *s, const struct hooks *hooks)
@@ -272,7 +277,7 @@ void sight_look(struct sight *s, const struct sight_sources *sources)
 	if (stats->read_ns == s->sampled_ns)
 		return;
 	s->sampled_ns = stats->read_ns;
-	sight_settle(s, sources->datapath);
+	sight_settle(s, sources->drain);
 	for (size_t n = 0; n < stats->count; n++)
 		look_at(s, &stats->interfaces[n], sources->drained_ns);
 	for (int n = 0; n < _DIRECTION_MAX; n++)

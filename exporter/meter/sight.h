@@ -89,7 +89,7 @@ void sight_account(struct sight *sight, const struct flow_key *keys,
 		   const struct flow_record *records, uint32_t count);
 
 struct sight_sources {
-	const struct datapath *datapath;
+	const struct drain *drain;
 	const struct hooks *hooks;
 	const struct ifstats *ifstats;
 	uint64_t drained_ns; /* CLOCK_MONOTONIC of the last swap that was accounted */
@@ -98,8 +98,8 @@ struct sight_sources {
 /* Compares if there is a new sample of the kernel's counters; logs which hooks are silent, and when that is over. */
 void sight_look(struct sight *sight, const struct sight_sources *sources);
 
-/* For the end: reads the counters of what was ignored and refused once more. */
-void sight_settle(struct sight *sight, const struct datapath *datapath);
+/* For the end: takes what was ignored and refused by the last swaps. */
+void sight_settle(struct sight *sight, const struct drain *drain);
 
 /* Found silent, or nothing was seen at all while the kernel counted `kernel` packets. */
 bool sight_is_hidden(const struct sight_side *side, uint64_t kernel);

@@ -10,40 +10,10 @@
 #include <string.h>
 #include "exporter/meter/netdev.h"
 
-static void socket_closep(struct mnl_socket **socket)
-{
-	if (*socket)
-		mnl_socket_close(*socket);
-}
-
 static uint32_t parent_of(enum flow_direction direction)
 {
 	return TC_H_MAKE(TC_H_CLSACT,
 			 direction == DIRECTION_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
-}
-
-/* Sends one request and gives its answer, if there is one beside the acknowledgement, to `callback`. */
-static int talk(struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
-{
-	_cleanup_(socket_closep) struct mnl_socket *socket =
-		mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	char buffer[32768];
-	int r = MNL_CB_OK;
-	ssize_t n;
-
-	request->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-	request->nlmsg_seq = 1;
-	if (!socket || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
-	    mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
-		return -errno;
-	while (r == MNL_CB_OK) {
-		n = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(buffer, (size_t)n, request->nlmsg_seq, mnl_socket_get_portid(socket),
-			       callback, userdata);
-	}
-	return r < 0 ? -errno : 0;
 }
 
 static struct nlmsghdr *begin(char *buffer, uint16_t type, uint16_t flags, uint32_t ifindex,
@@ -104,10 +74,10 @@ static int on_qdisc(const struct nlmsghdr *message, void *data)
 int tc_qdisc_get(uint32_t ifindex, struct tc_qdisc *ret)
 {
 	char buffer[256];
-	/* without ECHO kernels before 6.8 answer nobody but who listens to RTNLGRP_TC */
-	struct nlmsghdr *request = begin(buffer, RTM_GETQDISC, NLM_F_ECHO, ifindex, TC_H_INGRESS);
+	struct nlmsghdr *request = begin(buffer, RTM_GETQDISC, 0, ifindex, TC_H_INGRESS);
 	struct tc_qdisc qdisc = {0};
-	int r = talk(request, on_qdisc, &qdisc);
+	/* by NLM_F_ECHO: without it kernels before 6.8 answer nobody but who listens to RTNLGRP_TC */
+	int r = netdev_get(request, on_qdisc, &qdisc);
 
 	if (r < 0)
 		return r;
@@ -126,7 +96,7 @@ int tc_qdisc_add_clsact(uint32_t ifindex)
 
 	tc->tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
 	mnl_attr_put_strz(request, TCA_KIND, "clsact");
-	return talk(request, NULL, NULL);
+	return netdev_request(request, NULL, NULL);
 }
 
 static void parse_options(const struct nlattr *options, struct tc_filter *filter)
@@ -252,7 +222,7 @@ int tc_filter_add(uint32_t ifindex, enum flow_direction direction, uint16_t prio
 	mnl_attr_put_strz(request, TCA_BPF_NAME, name);
 	mnl_attr_put_u32(request, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
 	mnl_attr_nest_end(request, options);
-	return talk(request, NULL, NULL);
+	return netdev_request(request, NULL, NULL);
 }
 
 int tc_filter_delete(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
@@ -260,8 +230,9 @@ int tc_filter_delete(uint32_t ifindex, enum flow_direction direction, uint16_t p
 {
 	char buffer[256];
 
-	return talk(begin_filter(buffer, RTM_DELTFILTER, 0, ifindex, direction, priority, handle),
-		    NULL, NULL);
+	return netdev_request(begin_filter(buffer, RTM_DELTFILTER, 0, ifindex, direction, priority,
+					   handle),
+			      NULL, NULL);
 }
 
 static int on_program(const struct nlmsghdr *message, void *data)
@@ -278,8 +249,9 @@ int tc_filter_program(uint32_t ifindex, enum flow_direction direction, uint16_t 
 {
 	char buffer[256];
 	uint32_t id = 0;
-	int r = talk(begin_filter(buffer, RTM_GETTFILTER, 0, ifindex, direction, priority, handle),
-		     on_program, &id);
+	int r = netdev_request(begin_filter(buffer, RTM_GETTFILTER, 0, ifindex, direction, priority,
+					    handle),
+			       on_program, &id);
 
 	if (r < 0)
 		return r;

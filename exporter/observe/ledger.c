@@ -43,15 +43,6 @@ const char *flow_end_name(enum flow_end end)
 	return names[end];
 }
 
-static void add_reason(void *userdata, const struct reason_key *key,
-		       const struct reason_count *count)
-{
-	struct ledger *l = userdata;
-
-	l->reasons[key->point][key->reason].packets += count->packets;
-	l->reasons[key->point][key->reason].octets += count->octets;
-}
-
 static void read_side(struct ledger *l, enum bank_use use, const struct drain *drain, bool final)
 {
 	const struct drain_stats *stats = drain_stats(drain, use);
@@ -64,40 +55,52 @@ static void read_side(struct ledger *l, enum bank_use use, const struct drain *d
 		side->drain_error = ledger_bank(l, use);
 }
 
-int ledger_read_datapath(struct ledger *l, const struct datapath *datapath,
-			 const struct drain *drain, bool final)
+static void add_settled(struct ledger *l, const struct drain_settled *settled)
 {
-	struct hook_count count;
-	int r;
-
 	for (int i = 0; i < _POINT_MAX; i++) {
-		r = datapath_counts(datapath, (enum flow_point)i, &count);
-		if (r < 0)
-			return r;
-		l->seen[i] = count.seen;
-		l->accounted[i].packets = count.bank[0].packets + count.bank[1].packets;
-		l->accounted[i].octets = count.bank[0].octets + count.bank[1].octets;
+		l->seen[i] += settled->counts[i].seen;
+		l->accounted[i].packets += settled->counts[i].packets;
+		l->accounted[i].octets += settled->counts[i].octets;
 	}
+	for (uint32_t i = 0; i < settled->reason_count; i++) {
+		const struct drain_reason *from = &settled->reasons[i];
+		struct reason_count *to = &l->reasons[from->key.point][from->key.reason];
+
+		to->packets += from->count.packets;
+		to->octets += from->count.octets;
+	}
+}
+
+void ledger_read_drain(struct ledger *l, const struct datapath *datapath, const struct drain *drain,
+		       bool final)
+{
+	memset(l->seen, 0, sizeof(l->seen));
+	memset(l->accounted, 0, sizeof(l->accounted));
 	memset(l->reasons, 0, sizeof(l->reasons));
-	r = datapath_unrecorded(datapath, add_reason, l);
-	if (r < 0)
-		return r;
-	for (int use = 0; use < _BANK_USE_MAX; use++)
+	for (int use = 0; use < _BANK_USE_MAX; use++) {
+		for (unsigned int bank = 0; bank < 2; bank++)
+			add_settled(l, drain_settled(drain, (enum bank_use)use, bank));
 		read_side(l, (enum bank_use)use, drain, final);
+	}
 	l->drops_traced = datapath_uses(datapath) >> BANK_DROPS & 1;
-	return l->drops_traced ? drops_missed(datapath, &l->drops_missed) : 0;
+	if (l->drops_traced)
+		(void)drops_missed(datapath, &l->drops_missed); /* failing that, as before */
 }
 
-static void add_drop_reason(void *userdata, uint16_t reason, const struct drop_count *count)
+void ledger_read_reasons(struct ledger_reasons *ret, const struct drain *drain)
 {
-	struct ledger_reasons *l = userdata;
+	const struct drain_settled *settled;
 
-	l->reasons[reason] = *count;
-}
+	*ret = (struct ledger_reasons){0};
+	for (unsigned int bank = 0; bank < 2; bank++) {
+		settled = drain_settled(drain, BANK_DROPS, bank);
+		for (uint32_t i = 0; i < settled->drop_count; i++) {
+			struct drop_count *to = &ret->reasons[settled->drops[i].reason];
 
-int ledger_read_reasons(struct ledger_reasons *ret, const struct datapath *datapath)
-{
-	return drops_counts(datapath, add_drop_reason, ret);
+			to->packets += settled->drops[i].count.packets;
+			to->octets += settled->drops[i].count.octets;
+		}
+	}
 }
 
 static void add(struct ledger_amount *sum, uint64_t packets, uint64_t octets)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The ledger: where every packet that the hooks saw has gone.  Two identities hold whenever nothing is
- * on its way between two counters, always at the end of a run:
+ * The ledger: where every packet that the hooks saw has gone.  Two identities hold at the end of each swap of
+ * the banks (drain.h) and at the end of a run, however many packets are on their way:
  *
  *	seen = accounted + ignored{reason} + refused{reason}                       packets, at each point
  *	accounted = bank + lost{evicted, drain_error} + cache + handed over        packets and octets
@@ -56,11 +56,15 @@ struct ledger {
 	const struct sight *sight; /* what the hooks saw of each of them; NULL: not known */
 };
 
-/* Reads what kernel and drain know; `final`: what is still in a bank cannot be read any more. */
-int ledger_read_datapath(struct ledger *ledger, const struct datapath *datapath,
-			 const struct drain *drain, bool final);
+/*
+ * What kernel and drain had counted up to the last swaps; in the loop's thread.  `final`: what is still in a bank cannot
+ * be read any more.
+ */
+void ledger_read_drain(struct ledger *ledger, const struct datapath *datapath,
+		       const struct drain *drain, bool final);
 
-int ledger_read_reasons(struct ledger_reasons *ret, const struct datapath *datapath);
+/* Likewise. */
+void ledger_read_reasons(struct ledger_reasons *ret, const struct drain *drain);
 
 /* Accounted, but not read from the banks yet. */
 struct ledger_amount ledger_bank(const struct ledger *ledger, enum bank_use use);

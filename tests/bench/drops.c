@@ -42,6 +42,11 @@ static int attach(const struct driver *d, enum tracer tracer, const struct datap
 	return datapath ? drops_new(ret_drops, datapath) : 0;
 }
 
+static unsigned long long hook_seen(const struct hook_count *count)
+{
+	return count->bank[0].seen + count->bank[1].seen;
+}
+
 static int run_tracer(const struct driver *d, enum tracer tracer, struct datapath *datapath,
 		      const struct driver_load *load, unsigned int round)
 {
@@ -63,7 +68,7 @@ static int run_tracer(const struct driver *d, enum tracer tracer, struct datapat
 	printf("{\"flows\":%u,\"tracer\":\"%s\",\"round\":%u,\"ns\":%.3f,\"sent\":%u,\"delivered\":%llu,"
 	       "\"seen\":%llu,\"missed\":%llu}\n",
 	       load->flows, tracer_names[tracer], round, result.ns, load->packets,
-	       (unsigned long long)result.delivered, (unsigned long long)(after.seen - before.seen),
+	       (unsigned long long)result.delivered, hook_seen(&after) - hook_seen(&before),
 	       (unsigned long long)missed);
 	fflush(stdout);
 	return 0;

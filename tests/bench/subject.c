@@ -252,7 +252,7 @@ int subject_count(const struct subject *s, enum bench_hook hook, struct subject_
 	if (r < 0)
 		return r;
 	for (int i = 0; i < cpus; i++) {
-		sum.seen += counts[i].seen;
+		sum.seen += counts[i].bank[0].seen + counts[i].bank[1].seen;
 		sum.accounted += counts[i].bank[0].packets + counts[i].bank[1].packets;
 		sum.inserts += counts[i].bank[0].inserts + counts[i].bank[1].inserts;
 	}

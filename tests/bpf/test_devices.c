@@ -8,7 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
+#include <linux/virtio_net.h>
+#include <net/ethernet.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -570,6 +574,149 @@ static void test_not_pulled(_unused_ void **state)
 	assert_int_equal(sum(&flows, IPPROTO_UDP, 0).octets, 20 * PACKETS * (28 + PAYLOAD));
 }
 
+#define HEADERS (ETH_HLEN + 20 + 8)
+#define BURSTS	20
+
+/* What leaves an interface: each frame as it is handed to the driver, before it is segmented. */
+static int open_tap(const char *name)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL)),
+	    one = 1;
+	const struct sockaddr_ll at = {.sll_family = AF_PACKET,
+				       .sll_protocol = htons(ETH_P_ALL),
+				       .sll_ifindex = (int)if_nametoindex(name)};
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
+}
+
+struct forwarded {
+	unsigned int datagrams, super_packets;
+	unsigned int linear; /* octets of a super-packet in the linear part, at most */
+};
+
+/* The datagrams of a burst say which they are. */
+static uint8_t content_of(unsigned int datagram)
+{
+	return (uint8_t)(datagram % PACKETS + 1);
+}
+
+/* Datagrams that went on, each octet as it was sent; a super-packet is still one, of the same datagrams. */
+static struct forwarded read_tap(int fd)
+{
+	struct {
+		struct virtio_net_hdr header;
+		uint8_t frame[65536];
+	} __attribute__((packed)) data;
+	struct forwarded f = {0};
+	ssize_t n;
+
+	while ((n = recv(fd, &data, sizeof(data), 0)) > 0) {
+		uint32_t octets = (uint32_t)n - (uint32_t)sizeof(data.header) - HEADERS;
+
+		if (data.frame[12] != 8 || data.frame[13] != 0) /* no IPv4 */
+			continue;
+		assert_int_equal(data.frame[ETH_HLEN + 8], 63); /* TTL, one less */
+		assert_int_equal(octets % PAYLOAD, 0);
+		for (uint32_t i = 0; i < octets; i++)
+			assert_int_equal(data.frame[HEADERS + i],
+					 content_of(f.datagrams + i / PAYLOAD));
+		f.datagrams += octets / PAYLOAD;
+		if (data.header.gso_type == VIRTIO_NET_HDR_GSO_NONE) {
+			assert_int_equal(octets, PAYLOAD);
+			continue;
+		}
+		assert_int_equal(data.header.gso_size, PAYLOAD);
+		f.super_packets++;
+		f.linear = MAX(f.linear, data.header.hdr_len);
+	}
+	return f;
+}
+
+/* Bursts from FAR through NEAR, out of d0. */
+static struct forwarded forward(int tap)
+{
+	_cleanup_(closep) int fd = open_socket(FAR, "10.9.0.2", PORT);
+	const struct sockaddr_in to = {.sin_family = AF_INET,
+				       .sin_port = htons(PORT),
+				       .sin_addr.s_addr = inet_addr("10.7.0.2")};
+	uint8_t payload[PACKETS * PAYLOAD];
+	struct forwarded sum = {0};
+	int size = PAYLOAD;
+
+	for (unsigned int i = 0; i < sizeof(payload); i++)
+		payload[i] = content_of(i / PAYLOAD);
+	assert_int_equal(setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)), 0);
+	for (int n = 0; n < BURSTS; n++) {
+		assert_int_equal(sendto(fd, payload, sizeof(payload), 0,
+					(const struct sockaddr *)&to, sizeof(to)),
+				 sizeof(payload));
+		for (unsigned int got = 0, tries = 0; got < PACKETS; tries++) {
+			struct pollfd arrived = {.fd = tap, .events = POLLIN};
+			struct forwarded f;
+
+			assert_true(tries < 100 && poll(&arrived, 1, 10000) == 1);
+			f = read_tap(tap);
+			got += f.datagrams;
+			sum.datagrams += f.datagrams;
+			sum.super_packets += f.super_packets;
+			sum.linear = MAX(sum.linear, f.linear);
+		}
+	}
+	return sum;
+}
+
+/* Merged datagrams that are forwarded are the same with us as without, in a list and not. */
+static void check_forwarded(const char *gro)
+{
+	_cleanup_(closep) int tap = -1;
+	struct forwarded before, after;
+	struct hook out = HOOK_INIT;
+	struct flows flows;
+
+	run(NEAR, "ethtool -K u0 %s", gro);
+	tap = open_tap("d0");
+	before = forward(tap);
+	assert_true(before.super_packets > 0);
+	attach("u0");
+	assert_int_equal(hook_attach_tc(&out, context.datapath, if_nametoindex("d0"),
+					DIRECTION_EGRESS, false),
+			 0);
+	after = forward(tap);
+	hook_detach(&out);
+	flows = collect();
+	assert_int_equal(before.datagrams, BURSTS * PACKETS);
+	assert_int_equal(after.datagrams, BURSTS * PACKETS);
+	assert_true(after.super_packets > 0);
+	assert_int_equal(after.linear, before.linear);
+	for (uint8_t egress = 0; egress < 2; egress++)
+		assert_int_equal(sum(&flows, IPPROTO_UDP, egress).packets, BURSTS * PACKETS);
+}
+
+static void test_forwarded(void **state)
+{
+	static const char *const gro[] = {"gro on rx-gro-list on rx-udp-gro-forwarding off",
+					  "gro on rx-gro-list off rx-udp-gro-forwarding on"};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(gro); i++) {
+		if (!try_run(NEAR, "ethtool -K u0 rx-udp-gro-forwarding on") ||
+		    !try_run(FAR, "ethtool -K u1 tx-udp-segmentation off")) {
+			print_message("# not without ethtool\n");
+			return;
+		}
+		run(NEAR, "ip link add d0 type veth peer name d1 && ip link set d1 up && "
+			  "sysctl -qw net.ipv4.ip_forward=1 && ip link set d0 up && "
+			  "ip address add 10.7.0.1/24 dev d0 && ip neighbour replace 10.7.0.2 "
+			  "lladdr 02:00:00:00:00:02 dev d0 nud permanent");
+		run(FAR, "ip route add 10.7.0.0/24 via 10.9.0.1");
+		check_forwarded(gro[i]);
+		close_devices(state);
+		open_devices(state);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,6 +726,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ifb, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_bond, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_not_pulled, open_devices, close_devices),
+		cmocka_unit_test_setup_teardown(test_forwarded, open_devices, close_devices),
 	};
 
 	run_require();

@@ -16,7 +16,7 @@
 #include "tests/packets.h"
 
 #define ESTABLISHED 90
-#define INTERFACES  40
+#define INTERFACES  100
 
 struct context {
 	struct datapath *datapath;

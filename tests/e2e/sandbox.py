@@ -17,8 +17,9 @@ import struct
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
-from tap import Failure
+from tap import Failure, Skip
 
 PREFIX = 'flowtally-e2e'
 CLONE_NEWNET = 0x40000000
@@ -29,6 +30,8 @@ DIES_WITH_TEST = ['setpriv', '--pdeathsig', 'KILL']
 QUIET = ('net.ipv6.conf.all.accept_ra=0', 'net.ipv6.conf.default.accept_ra=0', 'net.ipv6.conf.default.accept_dad=0',
          'net.ipv6.conf.default.addr_gen_mode=1', 'net.ipv6.conf.default.router_solicitations=0')
 NO_OFFLOADS = [word for feature in ('tso', 'gso', 'gro', 'tx', 'rx') for word in (feature, 'off')]
+# Else an interface is a member of groups for neighbour discovery and routers, which it reports in the first seconds.
+NO_GROUPS = 'arp', 'off', 'multicast', 'off'
 NO_IPV6 = ('net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
 
 _counter = itertools.count()
@@ -91,13 +94,29 @@ def scratch():
     return tempfile.TemporaryDirectory(prefix=f'{PREFIX}-{os.getpid()}-')
 
 
-class Sandbox:
-    """with Sandbox('meter', 'peer') as box: ...   A role is one namespace."""
+@contextlib.contextmanager
+def bpf_object(source):
+    """A file that clang makes of a BPF program in C."""
+    clang = shutil.which('clang-14') or shutil.which('clang')
+    if not clang:
+        raise Skip('not installed: clang')
+    with scratch() as directory:
+        path = Path(directory) / 'program.c'
+        path.write_text(source, encoding='ascii')
+        command(clang, '-target', 'bpf', '-O2', '-g', '-c', path, '-o', path.with_suffix('.o'))
+        yield path.with_suffix('.o')
 
-    def __init__(self, *roles, ipv6=False):
+
+class Sandbox:
+    """with Sandbox('meter', 'peer') as box: ...   A role is one namespace.
+
+    discovery: with IPv6 interfaces look for neighbours, and say so by themselves
+    """
+
+    def __init__(self, *roles, ipv6=False, discovery=False):
         number = next(_counter)
         self.names = {role: f'{PREFIX}-{os.getpid()}-{number}-{role}' for role in roles}
-        self.ipv6 = ipv6
+        self.ipv6, self.discovery = ipv6, discovery
         self.processes = []
 
     def __enter__(self):
@@ -149,6 +168,8 @@ class Sandbox:
         for role, name in one, other:
             if not offloads:
                 self.run(role, 'ethtool', '-K', name, *NO_OFFLOADS)
+            if self.ipv6 and not self.discovery:
+                self.ip(role, 'link', 'set', name, *NO_GROUPS)
             self.ip(role, 'link', 'set', name, 'mtu', '1500', 'up')
         for role, name in one, other:
             wait_until(lambda r=role, n=name: self.link(r, n)['operstate'] == 'UP', 5, f'{name} to be up')

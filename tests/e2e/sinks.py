@@ -23,8 +23,8 @@ while True:
 class Bench:
     """A meter and a peer, between which flows go one way and records the other."""
 
-    def __init__(self):
-        self.box = Sandbox('meter', 'peer', ipv6=True)
+    def __init__(self, discovery=False):
+        self.box = Sandbox('meter', 'peer', ipv6=True, discovery=discovery)
         self.directory = scratch()
 
     def __enter__(self):

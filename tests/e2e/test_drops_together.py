@@ -21,7 +21,7 @@ import readers
 import tap
 import traffic
 from capture import Capture
-from drops import packets_of
+from drops import HOMELESS, is_homeless, packets_of, strays_of
 from sandbox import Sandbox, command, scratch, wait_until
 from tap import Skip, check, check_equal
 
@@ -29,6 +29,7 @@ HOST, ROUTER, FAR = '10.1.0.2', '10.1.0.1', '10.2.0.2'
 HOST6, ROUTER6 = 'fd01::2', 'fd01::1'
 PAYLOAD = b'flowtally' * 10
 DATAGRAM = 28 + len(PAYLOAD)  # IPv4
+STORM_MIN = 30000  # packets, however slow the machine is
 RULES = '''table inet drops {
   counter in { }
   counter pass { }
@@ -84,13 +85,18 @@ def send_frames(box, frames):
             sock.send(octets)
 
 
+def settle(box):
+    """What the host has sent to the router has been dropped, if it is to be."""
+    traffic.pass_queues(box, ('host', 'h0'), ('router', 'r0'))
+
+
 def full_socket(box):
     """Datagrams for a socket that nobody reads: how many found no room."""
     with traffic.bound(box, 'router', socket.SOCK_DGRAM, ROUTER, 5010) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2500)
         traffic.udp(box, 'host', (HOST, 4010), (ROUTER, 5010), 40, PAYLOAD)
-        time.sleep(0.2)
-        held, sock = 0, sock
+        settle(box)
+        held = 0
         sock.setblocking(False)
         try:
             while sock.recv(2048):
@@ -104,7 +110,6 @@ def full_queue(box):
     box.ip_tc('router', 'qdisc', 'replace', 'dev', 'r1', 'root', 'tbf', 'rate', '8kbit', 'burst', '1600', 'limit', '400')
     for _ in range(30):
         traffic.udp(box, 'router', ('10.2.0.1', 4011), (FAR, 5011), 1, PAYLOAD)
-    time.sleep(0.2)
     return json.loads(box.ip_tc('router', '-s', '-j', 'qdisc', 'show', 'dev', 'r1', 'root'))[0]['drops']
 
 
@@ -220,9 +225,14 @@ class Made:
             with program.Daemon(box, 'router', '--interface', 'r0', '--interface', 'r1', '--drain-interval', '1s',
                                 '--drops-exclude', 'DUP_FRAG', '--collector', f'json://{path}', drops='on') as daemon:
                 self.expected = send_all(box)
+                settle(box)
                 self.ledger = daemon.stop()
             self.traced, self.trace_error = tracer.stop(), tracer.text()
-            self.records = drops_of(path)
+            records = drops_of(path)
+            self.records = [record for record in records if not is_homeless(record)]
+            self.strays = Counter()
+            for record in filter(is_homeless, records):
+                self.strays[record['dropReasonName']] += record['droppedPacketDeltaCount']
             self.statistics = json.loads(box.run('router', 'nstat', '-aszj'))['kernel']
             listed = json.loads(box.run('router', 'nft', '-j', 'list', 'counters'))['nftables']
             self.filtered = {item['counter']['name']: item['counter'] for item in listed if 'counter' in item}
@@ -287,8 +297,7 @@ def test_reasons():
     totals = Counter()
     for key, (packets, _) in made().expected.items():
         totals[key[0]] += packets
-    counted = {name: count['packets'] for name, count in made().ledger['drops']['reasons'].items()}
-    check_equal('totals by reason', counted, dict(totals))
+    check_equal('totals by reason', packets_of(made().ledger['drops']['reasons']), dict(totals + made().strays))
 
 
 def test_other_tracer():
@@ -310,14 +319,14 @@ def test_balance():
 
 
 def storm(box, daemon_options, senders, flows):
-    """A few seconds of datagrams that the firewall refuses, from so many processes: (ledger, firewall's packets)."""
+    """Some seconds of datagrams that the firewall refuses, from so many processes: (ledger, firewall's packets)."""
     script = ('import socket,sys,time\n'
               's=socket.socket(socket.AF_INET,socket.SOCK_RAW,socket.IPPROTO_RAW)\n'
               'import struct\n'
               'first,flows=int(sys.argv[1]),int(sys.argv[2])\n'
               'end=time.monotonic()+3\n'
               'n=0\n'
-              'while time.monotonic()<end:\n'
+              f'while time.monotonic()<end or n<{STORM_MIN // senders}:\n'
               '    for _ in range(500):\n'
               '        i=first+n%flows; n+=1\n'
               '        source=socket.inet_aton("10.%d.%d.%d"%(50+(i>>16),i>>8&255,i&255))\n'
@@ -330,6 +339,7 @@ def storm(box, daemon_options, senders, flows):
                      for number in range(senders)]
         for process in processes:
             process.wait(60)
+        settle(box)
         ledger = daemon.stop()
     listed = json.loads(box.run('router', 'nft', '-j', 'list', 'counters'))['nftables']
     return ledger, next(item['counter']['packets'] for item in listed if item.get('counter', {}).get('name') == 'in')
@@ -341,8 +351,11 @@ def run_storm(options, flows):
         box.run('router', 'sysctl', '-qw', 'net.ipv4.conf.r0.rp_filter=0', 'net.ipv4.conf.all.rp_filter=0')
         ledger, refused = storm(box, options, 2, flows)
     drops = ledger['drops']
-    check_equal('drops and missed ones, against the firewall', drops['seen'] + drops['missed'], refused)
-    check(drops['seen'] > 20000, f'no storm: {drops["seen"]} drops')
+    reasons = packets_of(drops['reasons'])
+    check(0 <= refused - reasons['NETFILTER_DROP'] <= drops['missed'],
+          f'the firewall dropped {refused}, {drops["missed"]} are missed, of {reasons}')
+    check(set(reasons) <= {'NETFILTER_DROP', *HOMELESS}, f'drops of another kind: {reasons}')
+    check(drops['seen'] >= STORM_MIN, f'no storm: {drops["seen"]} drops')
     return drops
 
 
@@ -360,7 +373,7 @@ def test_budget():
     accounted, refused = drops['accounted']['packets'], packets_of(drops['refused'])
     check_equal('kinds of refused ones', set(refused), {'budget'})
     check_equal('seen', accounted + refused['budget'], drops['seen'])
-    check_equal('by reason of the kernel', packets_of(drops['reasons']), {'NETFILTER_DROP': drops['seen']})
+    check_equal('by reason of the kernel', sum(packets_of(drops['reasons']).values()), drops['seen'])
     # Each CPU has a second's worth at once, and the same again each second.
     check(budget < accounted <= os.cpu_count() * budget * (1 + seconds), f'{accounted} in records after {seconds} s')
     check(refused['budget'] > accounted, f'{refused} beyond the budget, {accounted} within')
@@ -382,27 +395,30 @@ def run_filtered(*options):
                             *options, drops='on') as daemon:
             traffic.udp(box, 'host', (HOST, 4000), (ROUTER, 5000), 11, PAYLOAD)
             send_frames(box, 8 * [frame(box, HOST, (4012, 5012), PAYLOAD, tag=struct.pack('!HH', 0x8100, 8))])
+            settle(box)
             ledger = daemon.stop()
         names = Counter()
         for record in drops_of(path):
             names[record['dropReasonName']] += record['droppedPacketDeltaCount']
-        reasons = {name: count['packets'] for name, count in ledger['drops']['reasons'].items()}
-        check_equal('by reason, recorded or not', reasons, {'NO_SOCKET': 11, 'OTHERHOST': 8})
-        return dict(names), ledger['drops']
+        expected, reasons = {'NO_SOCKET': 11, 'OTHERHOST': 8}, packets_of(ledger['drops']['reasons'])
+        strays = strays_of(reasons, expected)
+        check_equal('by reason, recorded or not', reasons, {**expected, **strays})
+        excluded = ledger['drops']['ignored']['excluded']['packets']
+        check_equal('recorded and excluded', sum(names.values()) + excluded, sum(reasons.values()))
+        return {name: packets for name, packets in names.items() if name not in strays}
 
 
 def test_filters():
     for options, expected in (((), {'NO_SOCKET': 11}), (('--drops-include', 'benign'), {'OTHERHOST': 8}),
                               (('--drops-include', 'no_socket,benign', '--drops-exclude', 'OTHERHOST'), {'NO_SOCKET': 11}),
                               (('--drops-exclude', 'no_receiver'), {'OTHERHOST': 8})):
-        names, drops = run_filtered(*options)
-        check_equal(f'records with {options}', names, expected)
-        check_equal(f'excluded with {options}', drops['ignored']['excluded']['packets'], 19 - sum(expected.values()))
+        check_equal(f'records with {options}', run_filtered(*options), expected)
 
 
 def test_collectors():
     """What nfdump, tshark and goflow2 read of them, in IPFIX and NetFlow v9."""
     goflow2 = readers.Goflow2 if readers.Goflow2.path() else None
+    exclude = '--drops-exclude', ','.join(['benign', *HOMELESS])
     with scratch() as directory, Sandbox('host', 'router', 'far', ipv6=True) as box:
         join(box)
         nfcapds = [collect.Nfcapd(box, 'router', directory, port) for port in (9995, 9996)]
@@ -411,10 +427,11 @@ def test_collectors():
             goflow2 = goflow2(box, 'router', directory, 9997)
             urls.append('ipfix://127.0.0.1:9997')
         capture = Capture(box, 'router', 'lo', Path(directory) / 'wire.pcap', 'udp', snaplen=65535)
-        with program.Daemon(box, 'router', '--interface', 'r0', '--drain-interval', '1s',
+        with program.Daemon(box, 'router', '--interface', 'r0', '--drain-interval', '1s', *exclude,
                             *[word for url in urls for word in ('--collector', url)], drops='on') as daemon:
             traffic.udp(box, 'host', (HOST, 4000), (ROUTER, 5000), 11, PAYLOAD)
             traffic.udp(box, 'host', (HOST6, 4020), (ROUTER6, 5020), 12, PAYLOAD)
+            settle(box)
             daemon.stop()
         capture.stop()
         check_tshark(capture)

@@ -15,8 +15,8 @@ import collect
 import program
 import tap
 import traffic
-from sandbox import Sandbox, command, scratch, wait_until
-from tap import Skip, check, check_equal
+from sandbox import Sandbox, bpf_object, command, scratch, wait_until
+from tap import check, check_equal
 
 USAGE, FAILED = 2, 1
 NOWHERE = 'file:///dev/null'
@@ -107,13 +107,7 @@ def test_no_btf(box):
 
 def test_hook_held(box):
     """Somebody else's XDP program stays, and is named."""
-    clang = shutil.which('clang-14') or shutil.which('clang')
-    if not clang:
-        raise Skip('not installed: clang')
-    with scratch() as directory:
-        source, code = Path(directory) / 'foreign.c', Path(directory) / 'foreign.o'
-        source.write_text(XDP_SOURCE)
-        command(clang, '-target', 'bpf', '-O2', '-g', '-c', source, '-o', code)
+    with bpf_object(XDP_SOURCE) as code:
         box.ip('meter', 'link', 'set', 'dev', 'm0', 'xdpdrv', 'obj', code, 'sec', 'xdp')
     try:
         foreign = box.link('meter', 'm0')['xdp']['prog']['id']

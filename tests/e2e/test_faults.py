@@ -294,7 +294,7 @@ def main():
         ('balance', test_balance),
         ('source address and code point', test_sender),
         ('flows and drops in a file', test_file_with_drops),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -272,7 +272,7 @@ def main():
         ('types of elements', live(test_types)),
         *((f'{test.__name__[5:]}, {scheme}', live(test, scheme)) for scheme in SCHEMES
           for test in (test_layouts, test_interfaces, test_sampling, test_statistics, test_ignored)),
-    ])
+    ], alone=True)  # as in test_drops_live.py
 
 
 if __name__ == '__main__':

@@ -201,7 +201,7 @@ def main():
     tests = [('super-packets through tcx', veth, []), ('super-packets through clsact', veth, ['--mask', 'tcx']),
              ('BIG TCP', big_tcp, []), ('tun devices', tun_devices, []), ('super-packets in VXLAN', vxlan, []),
              ('merged datagrams', datagrams, [])]
-    tap.main([(name, functools.partial(test_gso, build, mask)) for name, build, mask in tests])
+    tap.main([(name, functools.partial(test_gso, build, mask)) for name, build, mask in tests], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -72,7 +72,7 @@ def test_absent():
 
 def test_off():
     """A host that is off: its neighbours find that out after three seconds, and meanwhile take all that is sent."""
-    with Bench() as bench:
+    with Bench(discovery=True) as bench:
         urls = [f'ipfix://{OFF}:9995', f'netflow9://{OFF}:9996', 'ipfix://[fd75::99]:9997']
         with program.Daemon(bench.box, 'meter', *FAST, *(w for url in urls for w in ('--collector', url))) as daemon:
             send(bench, SECONDS)
@@ -151,7 +151,7 @@ def link_local(bench, role, name):
 
 def test_link_local(scheme, percent):
     """A collector on the link, by its link-local address, and from one; the interface goes, and comes back."""
-    with Bench() as bench:
+    with Bench(discovery=True) as bench:
         here, there = link_local(bench, 'meter', 'm0'), link_local(bench, 'peer', 'p0')
         nfcapd = Nfcapd(bench.box, 'peer', bench.directory.name, 9995, PEER6)
         url = f'{scheme}://[{there}{percent}m0]:9995?source={here}{percent}m0'
@@ -165,7 +165,7 @@ def test_link_local(scheme, percent):
 
 def test_interface_late():
     """The interface of the scope is not there yet: a state, tried again; it comes, and all that waited goes."""
-    with Bench() as bench:
+    with Bench(discovery=True) as bench:
         url = 'ipfix://[fe80::2%late0]:9995'
         nfcapd = Nfcapd(bench.box, 'peer', bench.directory.name, 9995, PEER6)
         with program.Daemon(bench.box, 'meter', *QUICK, '--collector', url) as daemon:
@@ -197,7 +197,7 @@ def test_scope_missing():
 
 def test_multicast(address, group):
     """A group on the link is a collector like any other; nobody answers for it."""
-    with Bench() as bench:
+    with Bench(discovery=True) as bench:
         link_local(bench, 'meter', 'm0')
         bench.box.ip('meter', 'route', 'add', '224.0.0.0/4', 'dev', 'm0')
         with bench.box.entered('peer'):
@@ -241,7 +241,7 @@ def main():
         ('a link without interface', test_scope_missing),
         *((f'multicast to {address}', functools.partial(test_multicast, address, group))
           for address, group in (('224.0.0.77', '224.0.0.77'), ('[ff02::77%m0]', 'ff02::77'))),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -5,14 +5,12 @@ import contextlib
 import json
 import re
 import socket
-import subprocess
 import time
-from pathlib import Path
 
 import program
 import tap
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from sandbox import Sandbox, bpf_object, wait_until
 from tap import check, check_equal
 
 METER, PEER, AWAY = '10.83.0.1', '10.83.0.2', '10.83.1.2'
@@ -176,10 +174,7 @@ def test_removed():
 def test_xdp_exceptions():
     """Frames that somebody's XDP program aborts are in no other counter, and in no hook of ours."""
     source = '__attribute__((section("xdp"), used)) int abort_all(void *ctx) { return 0; }'
-    with network() as box, scratch() as directory:
-        program_object = Path(directory) / 'abort.o'
-        subprocess.run(['clang-14', '-target', 'bpf', '-O2', '-x', 'c', '-', '-c', '-o', program_object], input=source,
-                       text=True, check=True)
+    with network() as box, bpf_object(source) as program_object:
         with program.Daemon(box, 'meter', '--interface', 'm0', drops='on') as daemon:
             box.ip('meter', 'link', 'set', 'dev', 'm0', 'xdp', 'obj', program_object, 'sec', 'xdp')
             send_frames(box, 7, UNKNOWN, bytes(60))
@@ -204,4 +199,4 @@ def test_text():
 
 if __name__ == '__main__':
     tap.require('ip', 'tc')
-    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')])
+    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')], tap.AT_ONCE)

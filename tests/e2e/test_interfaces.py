@@ -115,7 +115,7 @@ def main():
         ('the stub of a killed exporter', test_stub),
         ('times of a full cache', test_early_times),
         ('a gap between drains', test_gap),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

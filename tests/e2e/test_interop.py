@@ -164,7 +164,7 @@ def main():
     made = make_traffic()
     tests = [(f'{scheme}: {name}', functools.partial(test_read, scheme, template, made)) for scheme in SCHEMES
              for name, template in [*((profile, profile) for profile in PROFILES), ('elements by name', CHOSEN)]]
-    tap.main([*tests, ('goflow2 is one of the readers', test_goflow2)])
+    tap.main([*tests, ('goflow2 is one of the readers', test_goflow2)], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@
 Each record has the reason for which it was made, and whatever happens their sums are those of a capture
 on the other end of the veth.
 """
+import contextlib
 import functools
 import json
 import re
@@ -145,7 +146,8 @@ def held(process, kind):
     """Ids of the BPF programs ('prog_id') or links ('link_id') that a process holds."""
     found = set()
     for path in Path(f'/proc/{process.pid}/fdinfo').iterdir():
-        found |= {int(number) for number in re.findall(rf'^{kind}:\s*(\d+)$', path.read_text(), re.M)}
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found |= {int(number) for number in re.findall(rf'^{kind}:\s*(\d+)$', path.read_text(), re.M)}
     return found - {0}
 
 
@@ -329,7 +331,7 @@ def main():
         ('JSON equals IPFIX', test_json),
         ('JSON on standard output', test_json_output),
         ('two interfaces', test_two_interfaces),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -126,7 +126,7 @@ def main():
         ('the name moves, is lost, is not answered', test_moves),
         ('an unknown name', functools.partial(test_unknown, None)),
         ('a name server that says nothing', functools.partial(test_unknown, SILENT)),
-    ])
+    ], tap.AT_ONCE)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traffic of real sockets between namespaces of a sandbox, and captures without any."""
+import os
 import socket
 import struct
 import threading
@@ -8,6 +9,7 @@ import time
 SO_MAX_PACING_RATE = 47
 UDP_SEGMENT = 103
 CHUNK = bytes(65536)
+MARK = 0x88b6  # of frames that are nobody's: for local experiments
 
 
 def family(address):
@@ -80,6 +82,38 @@ def tcp_refused(box, role, source, destination):
         except ConnectionRefusedError:
             return
     raise AssertionError('somebody listens there')
+
+
+def pass_queues(box, sender, receiver):
+    """Returns when a stack is done with all that was sent to it; sender and receiver are the ends of a veth, (role, name).
+
+    What is sent waits in a queue of the sender's CPU, when that is busy: a frame behind it says that it has been through.
+    """
+    with box.entered(receiver[0]):
+        sink = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(MARK))
+    with box.entered(sender[0]):
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+    cpus = os.sched_getaffinity(0)
+    with sink, wire:
+        sink.bind((receiver[1], MARK))
+        sink.settimeout(20)
+        try:
+            for cpu in sorted(cpus):
+                os.sched_setaffinity(0, [cpu])
+                wire.sendto(bytes(46), (sender[1], MARK, 0, 0, b'\xff' * 6))
+                sink.recv(100)
+        finally:
+            os.sched_setaffinity(0, cpus)
+
+
+def free_all(box, role):
+    """Returns when the kernel has freed what it was to free by now, such as sockets that are closed, and what they held.
+
+    It does so in callbacks of RCU, on an idle machine some tenths of a second later; when it removes a device it waits
+    for all of them (rcu_barrier()).
+    """
+    box.ip(role, 'link', 'add', 'barrier0', 'type', 'veth', 'peer', 'name', 'barrier1')
+    box.ip(role, 'link', 'delete', 'barrier0')
 
 
 def udp_frame(port):

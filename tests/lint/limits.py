@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes of files and functions, license lines, and nothing in the tree that belongs to one machine."""
+"""Sizes of files and functions, widths of lines, license lines, and nothing in the tree that belongs to one machine."""
 import ast
 import re
 import tree
@@ -8,6 +8,9 @@ import tree
 FILE_LINES = 800
 FUNCTION_LINES = 60
 COLUMNS = 128  # clang-format keeps code at 100; this is for comments and for Python
+PROSE = re.compile(r'(README|CONTRIBUTING|docs/([\w-]+/)?[\w-]+)\.md')
+GENERATED = {'docs/drop-reasons.md', 'docs/fields.md', 'docs/kernels.md'}
+PROSE_COLUMNS = 100
 SPDX_FILES = re.compile(r'.*\.(c|h|def|py|sh|ya?ml|toml)|(.*/)?meson(\.build|_options\.txt)|\.clang-.*|\.editorconfig')
 BPF_LICENSE = '(BSD-2-Clause OR GPL-2.0-only)'
 MACHINE = re.compile(r'(?<![\w.])/(work|root|home)/\w|\b(deb|files|index|proxy|registry|static)\.\w+\.(org|io|com)\b')
@@ -44,6 +47,19 @@ def check_sizes(name, text):
             yield f'{name}:{number}: {len(line.expandtabs(8))} columns; {COLUMNS} at most'
 
 
+def check_prose(name, text):
+    """Paragraphs and lists: not tables, code, headings, and what a link points to."""
+    if not PROSE.fullmatch(name) or name in GENERATED:
+        return
+    code = False
+    for number, line in enumerate(text, 1):
+        fence = line.lstrip().startswith('```')
+        code ^= fence
+        width = len(re.sub(r'\]\([^)]*\)|https?://\S+', ']', line))
+        if width > PROSE_COLUMNS and not code and not fence and not line.startswith(('|', '#')):
+            yield f'{name}:{number}: prose of {width} columns; {PROSE_COLUMNS} at most'
+
+
 def check_license(name, text):
     if not SPDX_FILES.fullmatch(name) and not (text and text[0].startswith('#!')):
         return
@@ -65,7 +81,7 @@ def check(root, names):
         text = tree.lines(root, name)
         if text is None or name.startswith('LICENSES/'):
             continue
-        for rule in (check_sizes, check_license, check_machine):
+        for rule in (check_sizes, check_prose, check_license, check_machine):
             problems += rule(name, text)
     return problems
 

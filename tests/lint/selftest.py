@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The lint tests of our own fail on what they are there to find, and on nothing else."""
+import subprocess
+import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 import compile_commands
@@ -30,6 +33,80 @@ BAD = [
     ('exporter/main.c', '"tests/packets.h"'), ('exporter/main.c', '"exporter/gone.h"'),
     ('exporter/main.c', '<xdp/flow.h>'), ('exporter/orphan.c', '"exporter/util.h"'),
 ]
+
+
+BESIDE = '''
+import os, sys, time
+sys.path.insert(0, {folder!r})
+import tap
+
+def wrong():
+    tap.check(False, 'a reason')
+
+def skipped():
+    raise tap.Skip('another')
+
+tap.main([('slow', lambda: time.sleep(0.3)), ('wrong', wrong), ('killed', lambda: os.kill(os.getpid(), 9)),
+          ('exits', lambda: os._exit(0)), ('leaves', sys.exit), ('skipped', skipped), ('other', lambda: None)], {at_once})
+'''
+# A test of argv[3] writes its name into argv[2] when it begins, and again when it may end.
+LOCKED = '''
+import os, sys, time
+sys.path.insert(0, {folder!r})
+import tap
+
+def say():
+    os.write(fd, sys.argv[3].encode())
+
+def held():
+    say()
+    while sys.argv[3] == 's' and not os.path.exists(sys.argv[2] + '.end'):
+        time.sleep(0.01)
+    say()
+
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+tap.main([('held', held)], alone=sys.argv[3] == 'a')
+'''
+
+
+class Tap(unittest.TestCase):
+    """Of tests/e2e/tap.py, on which the verdict of each end-to-end test rests."""
+
+    folder = str(Path(__file__).resolve().parents[1] / 'e2e')
+
+    def test_beside(self):
+        """In their order, each with its verdict; one without a verdict has failed, whatever its status."""
+        done = subprocess.run([sys.executable, '-c', BESIDE.format(folder=self.folder, at_once=3)], capture_output=True,
+                              text=True, check=False, timeout=60)
+        lines = [line for line in done.stdout.splitlines() if not line.startswith('#')]
+        self.assertEqual(lines, ['1..7', 'ok 1 - slow', 'not ok 2 - wrong', 'not ok 3 - killed', 'not ok 4 - exits',
+                                 'not ok 5 - leaves', 'ok 6 - skipped # SKIP another', 'ok 7 - other'])
+        self.assertIn('# a reason', done.stdout.splitlines())
+        self.assertEqual(done.returncode, 1)
+
+    def test_alone(self):
+        """One that is to be alone waits for the two that are beside each other."""
+        with tempfile.TemporaryDirectory() as directory:
+            binary, log = Path(directory) / 'program', Path(directory) / 'log'
+            binary.touch()
+            log.touch()
+
+            def start(what):
+                return subprocess.Popen([sys.executable, '-c', LOCKED.format(folder=self.folder), binary, log, what],
+                                        stdout=subprocess.DEVNULL)
+
+            def wait(text):
+                end = time.monotonic() + 30
+                while log.read_text() != text and time.monotonic() < end:
+                    time.sleep(0.01)
+                self.assertEqual(log.read_text(), text)
+            tests = [start('s'), start('s')]
+            wait('ss')
+            tests.append(start('a'))
+            time.sleep(0.5)  # it begins, if it can
+            (Path(directory) / 'log.end').touch()
+            self.assertEqual([test.wait(30) for test in tests], [0, 0, 0])
+            self.assertEqual(log.read_text(), 'ssssaa')
 
 
 class Tree(unittest.TestCase):
@@ -79,6 +156,17 @@ class Limits(Tree):
         top = '# SPDX-License-Identifier: Apache-2.0\ndef f():\n'
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 59), 0)
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 60), 1)
+
+    def test_prose(self):
+        wide = 'word ' * 20 + 'w'
+        for name in 'README.md', 'CONTRIBUTING.md', 'docs/export.md', 'docs/decisions/0001-x.md':
+            self.assertEqual(self.found(name, wide[1:] + '\n'), 0)
+            self.assertEqual(self.found(name, wide + '\n'), 1)
+            self.assertEqual(self.found(name, f'- {wide}\n'), 1)
+            self.assertEqual(self.found(name, f'```\n{wide}\n```\n| {wide} |\n## {wide}\n'), 0)
+            self.assertEqual(self.found(name, f'```\n{wide}\n```\n{wide}\n'), 1)
+            self.assertEqual(self.found(name, f'see [this](https://example.org/{"x" * 100})\n'), 0)
+        self.assertEqual(self.found('docs/fields.md', wide + '\n'), 0)
 
     def test_licenses(self):
         line = '/* SPDX-License-Identifier: %s */\n'

@@ -2,11 +2,12 @@
 #pragma once
 /*
  * Around collectors under test: a UDP socket that receives, standard error that is kept, a loop that
- * runs for a while, and send calls that fail on demand.
+ * runs for a while, and send calls that fail on demand.  All by the time of clock.h.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/export/export.h"
+#include "tests/unit/clock.h"
 
 #define SINK_MESSAGES 4096
 
@@ -76,15 +77,6 @@ bool sink_refuse(const struct sink *s, const char *from, const uint8_t *message,
 
 /* Runs the loop for so long. */
 void run_for(struct loop *loop, unsigned int milliseconds);
-
-/*
- * From now on ppoll() waits for nothing: when nothing is ready the monotonic clock moves on instead.  And
- * the wall clock is off by so much.  Until clocks_reset().
- */
-void clock_flies(void);
-void clock_skip(uint64_t ns);
-void clock_set_wall(int64_t offset_ns);
-void clocks_reset(void);
 
 /* The next `count` calls of sendmmsg() fail with this errno. */
 void fail_sends(int error, unsigned int count);

@@ -11,7 +11,6 @@
 #include <jansson.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include "exporter/export/format/fields.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drop_reason.h"
@@ -43,6 +42,7 @@ static int remove_folder(void **state)
 static int remove_file(void **state)
 {
 	unlink(path);
+	clock_reset();
 	return stderr_release(state);
 }
 
@@ -516,7 +516,7 @@ static void test_slow_reader(void **state)
 	assert_int_equal(lines, 1000);
 	assert_int_equal(stats->exported.records, 1000);
 
-	start_ns = clock_ns(CLOCK_MONOTONIC);
+	start_ns = clock_passed_ns();
 	for (unsigned int i = 0; i < 50000; i++) {
 		exports_flow(exports, &flow);
 		given.records++;
@@ -524,7 +524,7 @@ static void test_slow_reader(void **state)
 		given.octets += 40;
 	}
 	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
-	assert_in_range((clock_ns(CLOCK_MONOTONIC) - start_ns) / NSEC_PER_MSEC, 200, 5000);
+	assert_int_equal((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, 200);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats->queued.records, 0);
 	assert_true(stats->lost[EXPORT_LOSS_QUEUE_FULL].records > 1000);
@@ -533,36 +533,40 @@ static void test_slow_reader(void **state)
 	close(fd);
 }
 
+struct late_reader {
+	int fd;
+	unsigned int lines;
+};
+
+static void read_late(void *userdata)
+{
+	struct late_reader *reader = userdata;
+
+	reader->lines += read_lines(reader->fd);
+	clock_at(NSEC_PER_MSEC, read_late, reader);
+}
+
 /* Without a loop there is time: nothing is lost to a reader that is late. */
 static void test_late_reader(void **state)
 {
 	struct flow flow = {.record = {.packets = 1, .octets = 40}};
 	struct exports *exports = open_fifo(NULL);
-	unsigned int lines = 0, expected = 50000;
-	pid_t reader;
-	int fd, status;
+	const unsigned int expected = 50000;
+	struct late_reader reader = {.fd = open(path, O_RDONLY | O_NONBLOCK)};
+	uint64_t start_ns = clock_passed_ns();
 
 	(void)state;
-	fd = open(path, O_RDONLY | O_NONBLOCK);
-	assert_true(fd >= 0);
+	assert_true(reader.fd >= 0);
 	assert_int_equal(exports_add(exports, url), 0);
-	reader = fork();
-	if (!reader) {
-		usleep(500000);
-		for (unsigned int i = 0; i < 5000 && lines < expected; i++) {
-			lines += read_lines(fd);
-			usleep(1000);
-		}
-		_exit(lines == expected ? 0 : 1);
-	}
+	clock_at(900 * NSEC_PER_MSEC, read_late, &reader);
 	for (unsigned int i = 0; i < expected; i++)
 		exports_flow(exports, &flow);
+	assert_in_range((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, 900, 2000);
 	exports_drain(exports, 2 * NSEC_PER_SEC, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, expected);
 	exports_free(exports);
-	assert_int_equal(waitpid(reader, &status, 0), reader);
-	assert_int_equal(status, 0);
-	close(fd);
+	assert_int_equal(reader.lines + read_lines(reader.fd), expected);
+	close(reader.fd);
 }
 
 #define TEST(f) cmocka_unit_test_teardown(f, remove_file)

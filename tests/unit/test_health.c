@@ -221,11 +221,46 @@ static void test_hosts(void **state)
 
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
+/* Sends that fail now and then: their end is believed less and less, and no state changes each time. */
+static void test_failing(void **state)
+{
+	struct udp_health h;
+	unsigned int ends = 0;
+
+	(void)state;
+	begin(&h);
+	assert_true(udp_health_mended(&h, now));
+	udp_health_failed(&h, now);
+	assert_false(udp_health_mended(&h, now + 999 * MS));
+	assert_true(udp_health_mended(&h, now + 1000 * MS));
+	for (uint64_t end = now + 3600 * SEC; now < end; now += 100 * MS) {
+		bool before = h.failing;
+
+		if (now % (3 * SEC) == 0)
+			udp_health_failed(&h, now);
+		else if (udp_health_mended(&h, now) && before)
+			ends++;
+	}
+	assert_in_range(ends, 1, 3);
+	assert_true(h.failing);
+	/* After some minutes of calm a failure is a first one again. */
+	now += 300 * SEC;
+	assert_true(udp_health_mended(&h, now));
+	now += 300 * SEC;
+	udp_health_failed(&h, now);
+	assert_true(udp_health_mended(&h, now + SEC));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_limited),  TEST(test_neighbour), TEST(test_back),
-		TEST(test_relapses), TEST(test_late),	   TEST(test_hosts),
+		cmocka_unit_test_setup(test_failing, setup),
+		TEST(test_limited),
+		TEST(test_neighbour),
+		TEST(test_back),
+		TEST(test_relapses),
+		TEST(test_late),
+		TEST(test_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

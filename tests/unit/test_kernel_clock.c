@@ -139,16 +139,48 @@ static void test_monotonic(void **state)
 
 static void test_choose(void **state)
 {
-	const int64_t listed = DAY, near = DAY + 3000000, zero = -2000000, other = 5 * DAY;
+	const struct kernel_clock_measured none = {.within_ns = UINT64_MAX},
+					   near = {DAY + 3000000, 2000}, zero = {-2000000, 2000},
+					   other = {5 * DAY, 2000};
+	const int64_t listed = DAY;
 
 	(void)state;
-	assert_int_equal(kernel_clock_choose(NULL, 0), 0);
-	assert_int_equal(kernel_clock_choose(NULL, listed), listed);
+	assert_int_equal(kernel_clock_choose(&none, 0), 0);
+	assert_int_equal(kernel_clock_choose(&none, listed), listed);
 	assert_int_equal(kernel_clock_choose(&near, listed), listed); /* exact */
 	assert_int_equal(kernel_clock_choose(&zero, 0), 0);
 	assert_int_equal(kernel_clock_choose(&zero, listed),
 			 0); /* of children, not of this process */
-	assert_int_equal(kernel_clock_choose(&other, listed), other);
+	assert_int_equal(kernel_clock_choose(&other, listed), other.ahead_ns);
+}
+
+/* Other programs have the CPU in the middle of a measurement, once or always. */
+static void test_measure(void **state)
+{
+	struct kernel_clock_measured m = {.within_ns = UINT64_MAX};
+
+	(void)state;
+	kernel_clock_measure(&m, DAY + 100 * SEC, 100 * SEC, DAY + 100 * SEC + SEC);
+	assert_int_equal(m.within_ns, SEC);
+	assert_int_equal(kernel_clock_choose(&m, DAY), DAY);
+	assert_int_equal(kernel_clock_choose(&m, DAY + SEC), DAY + SEC);
+	assert_int_equal(kernel_clock_choose(&m, DAY + 2 * SEC), m.ahead_ns);
+	kernel_clock_measure(&m, DAY + 102 * SEC, 102 * SEC + 10, DAY + 102 * SEC + 40);
+	kernel_clock_measure(&m, DAY + 103 * SEC, 103 * SEC + SEC, DAY + 103 * SEC + SEC);
+	assert_int_equal(m.ahead_ns, DAY + 10);
+	assert_int_equal(m.within_ns, 40);
+	assert_int_equal(kernel_clock_choose(&m, DAY + SEC), DAY + 10);
+}
+
+/* The kernel's times are this process's, and back. */
+static void test_to_namespace(void **state)
+{
+	struct kernel_clock c = {.ahead_ns = DAY};
+
+	(void)state;
+	assert_int_equal(kernel_clock_here_ns(&c, 100 * SEC), DAY + 100 * SEC);
+	c.ahead_ns = -50 * (int64_t)SEC;
+	assert_int_equal(kernel_clock_here_ns(&c, 100 * SEC), 50 * SEC);
 }
 
 /* The machine that runs the test: tests may be in a time namespace, or not be allowed to ask the kernel. */
@@ -173,6 +205,7 @@ int main(void)
 		cmocka_unit_test(test_sleeps),	  cmocka_unit_test(test_sleeps_in_namespace),
 		cmocka_unit_test(test_jitter),	  cmocka_unit_test(test_many),
 		cmocka_unit_test(test_monotonic), cmocka_unit_test(test_choose),
+		cmocka_unit_test(test_measure),	  cmocka_unit_test(test_to_namespace),
 		cmocka_unit_test(test_here),
 	};
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 #include "exporter/log.h"
+#include "tests/unit/clock.h"
 
 #define QUEUE_MAX (256u * 1024) /* log.h */
 #define TEXT_MAX  (4u << 20)
@@ -225,31 +226,31 @@ static void test_no_reader(_unused_ void **state)
 	stream[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void *read_slowly(_unused_ void *userdata)
-{
-	size_t length = 0;
-	ssize_t n;
+static size_t slow_length;
 
-	while ((n = read(stream[0], text + length, MIN(16384u, TEXT_MAX - 1 - length))) > 0) {
-		length += (size_t)n;
-		usleep(2000);
-	}
-	text[length] = '\0';
-	return NULL;
+/* 16 KiB each 2 ms. */
+static void read_slowly(_unused_ void *userdata)
+{
+	ssize_t n = read(stream[0], text + slow_length, MIN(16384u, TEXT_MAX - 1 - slow_length));
+
+	slow_length += n > 0 ? (size_t)n : 0;
+	clock_at(2 * NSEC_PER_MSEC, read_slowly, NULL);
 }
 
 /* Before log_never_wait() a reader that is slow gets everything. */
 static void test_patience(_unused_ void **state)
 {
 	unsigned int missing;
-	pthread_t reader;
+	ssize_t n;
 	int r;
 
 	open_pipe();
-	alarm(30);
-	assert_int_equal(pthread_create(&reader, NULL, read_slowly, NULL), 0);
+	fcntl(stream[0], F_SETFL, O_NONBLOCK);
+	clock_at(900 * NSEC_PER_MSEC, read_slowly, NULL);
 	log_lines(LINES);
 	assert_true(log_flush(1000));
+	assert_true(clock_passed_ns() >= 900 * NSEC_PER_MSEC);
+	clock_reset();
 	dup2(saved, STDERR_FILENO);
 	close(stream[1]);
 	/* the log may hold a description of its own: it lets go of it when it writes elsewhere */
@@ -257,11 +258,27 @@ static void test_patience(_unused_ void **state)
 	dup2(r, STDERR_FILENO);
 	log_info("elsewhere");
 	close(r);
-	pthread_join(reader, NULL);
-	alarm(0);
+	while ((n = read(stream[0], text + slow_length, TEXT_MAX - 1 - slow_length)) > 0)
+		slow_length += (size_t)n;
+	assert_int_equal(n, 0);
+	text[slow_length] = '\0';
 	assert_int_equal(count_lines(&missing), LINES);
 	assert_int_equal(missing, 0);
 	stream[1] = open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
+
+/* One that takes nothing is waited for a second, and not with each line; what is left of a page begins it anew. */
+static void test_patience_ends(_unused_ void **state)
+{
+	unsigned int lines = 0;
+
+	open_pipe();
+	for (; !clock_passed_ns(); lines++)
+		log_lines(1);
+	assert_int_equal(clock_passed_ns() / NSEC_PER_MSEC, 1000);
+	log_lines(LINES - lines);
+	assert_in_range(clock_passed_ns() / NSEC_PER_MSEC, 1000, 10000);
+	clock_reset();
 }
 
 static int setup(_unused_ void **state)
@@ -275,7 +292,9 @@ static int setup(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_patience, restore_stderr), /* first: patience ends */
+		/* first, since log_never_wait() is for ever */
+		cmocka_unit_test_teardown(test_patience, restore_stderr),
+		cmocka_unit_test_teardown(test_patience_ends, restore_stderr),
 		TEST(test_pipe),
 		TEST(test_order),
 		TEST(test_socket),

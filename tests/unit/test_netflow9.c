@@ -264,7 +264,7 @@ static void test_now(void **state)
 	run_for(loop, 50);
 	sink_read(&s);
 	assert_int_equal(s.records, 1);
-	assert_in_range(s.export_time, now_ms / 1000, now_ms / 1000 + 3);
+	assert_in_range(s.export_time, now_ms / 1000, now_ms / 1000 + 1);
 	check_times(&s, &flow);
 	stop();
 	sink_close(&s);

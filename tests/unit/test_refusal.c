@@ -16,7 +16,6 @@ static void test_refused(void **state)
 	struct sink s;
 
 	(void)state;
-	clock_flies();
 	start(&(struct export_options){0}, NULL);
 	add_udp("127.0.0.1", port);
 	give_messages(100);
@@ -58,7 +57,6 @@ static void test_refused(void **state)
 static void test_refused_for_ever(void **state)
 {
 	(void)state;
-	clock_flies();
 	start(&(struct export_options){.queue_messages = 16}, NULL);
 	add_udp("127.0.0.1", closed_port());
 	give_messages(100);
@@ -310,7 +308,7 @@ static void test_full_receive_buffer(void **state)
 
 static int release(void **state)
 {
-	clocks_reset();
+	clock_reset();
 	return stderr_release(state);
 }
 

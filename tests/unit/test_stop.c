@@ -10,11 +10,13 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 #include "exporter/cli/stop.h"
+#include "tests/unit/clock.h"
 
-#define READY	 'r'
-#define OVERDUE	 'o'
-#define FINISHED 'f'
-#define NO_TIME	 (3600 * NSEC_PER_SEC)
+#define ALIVE	'a'
+#define OVERDUE 'o'
+
+#define MSEC	NSEC_PER_MSEC
+#define NO_TIME (3600 * NSEC_PER_SEC)
 
 static int said[2]; /* a pipe: what the child says */
 static pid_t child;
@@ -30,27 +32,38 @@ static void on_overdue(_unused_ void *userdata)
 	say(OVERDUE);
 }
 
-/* The child has it, and says that it does; the parent returns from here. */
+/* In the child it is there, and time moves by clock_skip() alone; the parent returns from here. */
 static bool in_child(struct stop **ret, uint64_t timeout_ns, bool interrupt)
 {
 	const struct stop_options options = {.timeout_ns = timeout_ns,
 					     .hangup = true,
 					     .interrupt = interrupt,
 					     .overdue = on_overdue};
-	char c;
 
 	assert_int_equal(pipe(said), 0);
 	child = fork();
-	if (child == 0) {
-		alarm(20);
-		if (stop_new(ret, &options) < 0)
-			_exit(8);
-		say(READY);
-		return true;
-	}
-	assert_int_equal(read(said[0], &c, 1), 1);
-	assert_int_equal(c, READY);
-	return false;
+	if (child)
+		return false;
+	alarm(60);
+	if (!interrupt)
+		clock_hold();
+	if (stop_new(ret, &options) < 0)
+		_exit(8);
+	return true;
+}
+
+/* As from outside: to the process, not to a thread. */
+static void receive(int signal)
+{
+	if (kill(getpid(), signal) < 0)
+		_exit(7);
+}
+
+/* So much passes, and the process is still there. */
+static void survive(uint64_t ns)
+{
+	clock_skip(ns);
+	say(ALIVE);
 }
 
 static void check_end(int status, const char *expected)
@@ -69,32 +82,47 @@ static void check_end(int status, const char *expected)
 	close(said[0]);
 }
 
-static void hang(void)
-{
-	for (;;)
-		poll(NULL, 0, -1);
-}
-
 static void test_timeout(_unused_ void **state)
 {
 	struct stop *stop;
 
-	if (in_child(&stop, 300 * NSEC_PER_MSEC, false))
-		hang();
-	kill(child, SIGTERM);
-	check_end(1, "o");
+	if (in_child(&stop, 300 * MSEC, false)) {
+		survive(1000 * MSEC);
+		receive(SIGTERM);
+		survive(299 * MSEC);
+		survive(2 * MSEC);
+	}
+	check_end(1, "aao");
+}
+
+/* The end may begin without a signal. */
+static void test_begin(_unused_ void **state)
+{
+	struct stop *stop;
+
+	if (in_child(&stop, 300 * MSEC, false)) {
+		survive(1000 * MSEC);
+		stop_begin(stop);
+		survive(299 * MSEC);
+		survive(2 * MSEC);
+	}
+	check_end(1, "aao");
 }
 
 static void test_again(_unused_ void **state)
 {
 	struct stop *stop;
 
-	if (in_child(&stop, NO_TIME, false))
-		hang();
-	kill(child, SIGTERM);
-	usleep(400000);
-	kill(child, SIGINT);
-	check_end(1, "o");
+	if (in_child(&stop, NO_TIME, false)) {
+		receive(SIGTERM);
+		survive(400 * MSEC);
+		receive(SIGINT);
+		survive(999 * MSEC);
+		if (stop_deadline_ns(stop) != 0 || strcmp(stop_why(stop), "another signal") != 0)
+			_exit(6);
+		survive(2 * MSEC);
+	}
+	check_end(1, "aao");
 }
 
 /* A signal that arrives by two ways at once is one. */
@@ -103,19 +131,16 @@ static void test_twice(_unused_ void **state)
 	struct stop *stop;
 
 	if (in_child(&stop, NO_TIME, false)) {
-		while (!stop_begun(stop))
-			usleep(1000);
-		usleep(1500000);
+		receive(SIGTERM);
+		survive(20 * MSEC);
+		receive(SIGTERM);
+		survive(1500 * MSEC);
 		if (stop_deadline_ns(stop) == 0 || stop_why(stop))
-			_exit(7);
+			_exit(6);
 		stop_free(stop);
-		say(FINISHED);
 		_exit(0);
 	}
-	kill(child, SIGTERM);
-	usleep(20000);
-	kill(child, SIGTERM);
-	check_end(0, "f");
+	check_end(0, "aa");
 }
 
 /* Without a signal there is no deadline; with one there is time for last words before the end. */
@@ -124,29 +149,26 @@ static void test_deadline(_unused_ void **state)
 	struct stop *stop;
 
 	if (in_child(&stop, 8 * NSEC_PER_SEC, false)) {
-		uint64_t before_ns = clock_ns(CLOCK_MONOTONIC), deadline_ns, after_ns;
 		struct pollfd begun = {.fd = stop_fd(stop), .events = POLLIN};
 
 		if (stop_deadline_ns(stop) != UINT64_MAX || stop_begun(stop) || stop_why(stop) ||
 		    poll(&begun, 1, 0) != 0)
 			_exit(5);
-		say(FINISHED);
-		if (poll(&begun, 1, -1) != 1 || !stop_begun(stop))
+		receive(SIGTERM);
+		clock_skip(6999 * MSEC);
+		if (poll(&begun, 1, 0) != 1 || !stop_begun(stop) || stop_why(stop) ||
+		    stop_deadline_ns(stop) != CLOCK_START_NS + 7 * NSEC_PER_SEC)
 			_exit(6);
-		deadline_ns = stop_deadline_ns(stop);
-		after_ns = clock_ns(CLOCK_MONOTONIC);
-		if (deadline_ns < before_ns + 6 * NSEC_PER_SEC ||
-		    deadline_ns >= after_ns + 8 * NSEC_PER_SEC)
-			_exit(7);
+		clock_skip(1 * MSEC);
+		if (!stop_why(stop) || strcmp(stop_why(stop), "--stop-timeout") != 0)
+			_exit(4);
 		stop_free(stop);
 		_exit(0);
 	}
-	usleep(50000);
-	kill(child, SIGTERM);
-	check_end(0, "f");
+	check_end(0, "");
 }
 
-/* A read(2) that waits for ever ends. */
+/* A read(2) that waits for ever ends, also when it begins after the signal. */
 static void test_interrupt(_unused_ void **state)
 {
 	struct stop *stop;
@@ -154,14 +176,18 @@ static void test_interrupt(_unused_ void **state)
 	char c;
 
 	assert_int_equal(pipe(never), 0);
-	if (in_child(&stop, NO_TIME, true)) {
+	/* time flies here, so there has to be much of it */
+	if (in_child(&stop, UINT64_MAX / 2, true)) {
+		struct pollfd begun = {.fd = stop_fd(stop), .events = POLLIN};
+
+		receive(SIGHUP);
+		while (poll(&begun, 1, -1) != 1)
+			;
 		if (read(never[0], &c, 1) >= 0 || errno != EINTR || !stop_begun(stop))
-			_exit(7);
+			_exit(6);
 		stop_free(stop);
 		_exit(0);
 	}
-	usleep(100000);
-	kill(child, SIGHUP);
 	check_end(0, "");
 	close(never[0]);
 	close(never[1]);
@@ -172,7 +198,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_timeout),	  cmocka_unit_test(test_again),
 		cmocka_unit_test(test_twice),	  cmocka_unit_test(test_deadline),
-		cmocka_unit_test(test_interrupt),
+		cmocka_unit_test(test_interrupt), cmocka_unit_test(test_begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,7 +63,8 @@ struct transport_ops {
 	/*
 	 * Takes messages, in order: how many of them, all with records or all without, or 0 to be asked again.
 	 * -EAGAIN: wait until the descriptor is writable; -ENOBUFS: wait a little; -EMSGSIZE and -EPERM: this
-	 * message cannot go; others: the session is over.  Failures are counted and in the state.
+	 * message cannot go; others: the session is over.  Failures are counted and in the state.  A count of 0
+	 * says that not even one record fits into limit().
 	 */
 	int (*send)(struct transport *t, const struct transport_message *messages,
 		    unsigned int count, uint64_t now_ns);

@@ -265,6 +265,7 @@ static int judge_failure(struct udp_transport *u, int error, uint64_t now_ns)
 	u->t.account->stats.errors++;
 	if (error == ENOBUFS)
 		return -ENOBUFS;
+	udp_health_failed(&u->health, now_ns);
 	account_set_state(u->t.account, COLLECTOR_FAILING, error);
 	return -error;
 }
@@ -279,7 +280,7 @@ static void note_message(struct udp_transport *u, const struct transport_message
 	account_send(account, &m->count, 1, m->length);
 	note_sent(u, m->parts[0].iov_base, &m->count, now_ns);
 	u->look_at_path = m->last_template;
-	if (account->stats.state == COLLECTOR_FAILING) {
+	if (account->stats.state == COLLECTOR_FAILING && udp_health_mended(&u->health, now_ns)) {
 		if (u->health.phase == UDP_UP)
 			account_set_state(account, COLLECTOR_UP, 0);
 		else /* it was dead before its socket failed, and nothing has been heard of it since */
@@ -297,6 +298,8 @@ static int send_messages(struct transport *t, const struct transport_message *me
 	struct mmsghdr headers[BATCH];
 	int sent;
 
+	if (!count)
+		return judge_failure(u, EMSGSIZE, now_ns);
 	count = MIN(count, (unsigned int)BATCH);
 	for (unsigned int i = 0; i < count; i++)
 		headers[i] =

@@ -24,6 +24,10 @@
 /* Up for so long without an error, it is not relapsing any more, and what was sent at first has arrived. */
 #define PROVEN_NS (10 * NSEC_PER_SEC)
 
+/* Without a failure of sends, until they are over. */
+#define CALM_MIN_NS (1 * NSEC_PER_SEC)
+#define CALM_MAX_NS (60 * NSEC_PER_SEC)
+
 #define RELAPSES_MAX 5 /* each doubles spacing, trial and PROVEN_NS */
 
 struct udp_host *udp_host_get(struct udp_host *hosts, unsigned int count,
@@ -157,6 +161,28 @@ bool udp_health_unproven(const struct udp_health *h, uint64_t now_ns)
 {
 	return h->phase == UDP_TRIAL ||
 	       (h->phase == UDP_UP && !h->was_dead && now_ns - h->since_ns < PROVEN_NS);
+}
+
+void udp_health_failed(struct udp_health *h, uint64_t now_ns)
+{
+	bool relapse = h->mended_ns && now_ns - h->mended_ns < CALM_MAX_NS;
+
+	h->failed_ns = now_ns;
+	if (h->failing)
+		return;
+	h->failing = true;
+	h->calm_ns = relapse ? MIN(2 * h->calm_ns, CALM_MAX_NS) : CALM_MIN_NS;
+}
+
+bool udp_health_mended(struct udp_health *h, uint64_t now_ns)
+{
+	if (!h->failing)
+		return true;
+	if (now_ns - h->failed_ns < h->calm_ns)
+		return false;
+	h->failing = false;
+	h->mended_ns = now_ns;
+	return true;
 }
 
 static uint64_t until(uint64_t due_ns, uint64_t now_ns)

@@ -47,6 +47,11 @@ struct udp_health {
 	bool was_dead;
 	bool unreachable; /* the last error was about a host, not a port: the next may take seconds */
 	uint64_t error_ns; /* when the last error was read */
+
+	bool failing;	    /* the system refuses sends */
+	uint64_t failed_ns; /* when it last did */
+	uint64_t mended_ns; /* when that was over; 0: it never was */
+	uint64_t calm_ns;   /* without a failure, until it is */
 };
 
 /* A table of `count` hosts, zeroed at first: the one of this address, with a user more; never NULL if count
@@ -77,6 +82,13 @@ void udp_health_sent(struct udp_health *h, unsigned int messages, uint64_t now_n
 
 /* Whether an error would say of all that went since since_ns that it is lost. */
 bool udp_health_unproven(const struct udp_health *h, uint64_t now_ns);
+
+/*
+ * A send failed in this system, by a packet filter or for want of a route; and a send succeeded: true when the failures
+ * are over, which takes a second without one, and twice the time, up to a minute, each time that it was wrong.
+ */
+void udp_health_failed(struct udp_health *h, uint64_t now_ns);
+bool udp_health_mended(struct udp_health *h, uint64_t now_ns);
 
 /* Time until udp_health_step() or a probe is due; UINT64_MAX: neither is. */
 uint64_t udp_health_wait(const struct udp_health *h, uint64_t now_ns);

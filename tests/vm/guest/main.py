@@ -9,12 +9,12 @@ import collections
 import io
 import json
 import os
-import queue
 import re
 import subprocess
 import sys
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -22,7 +22,8 @@ AT_A_TIME = 3
 LINE = 4000
 # Longest first.  Names of tests, each with the arguments of one run.
 TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'), ('test_exact.py', 'clsact'),
-         ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',)]
+         ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',),
+         ('test_time.py',)]
 TOO_OLD = [('test_old.py',)]
 OLDEST = 5, 12
 
@@ -65,15 +66,6 @@ def uptime():
     return Path('/proc/uptime').read_text(encoding='utf-8').split()[0]
 
 
-def work(waiting, lock):
-    while True:
-        try:
-            test = waiting.get_nowait()
-        except queue.Empty:
-            return
-        pass_on(test, lock)
-
-
 def send_files():
     """The folder of logs, in lines that a serial console passes on."""
     data = io.BytesIO()
@@ -97,14 +89,9 @@ def main():
     os.environ.update(PYTHONPATH=f'{HERE}:{HERE.parent}/e2e', FLOWTALLY=str(HERE.parent / 'flowtally'))
     os.makedirs('/tmp/logs')
     print(f'[{uptime()}] Linux {os.uname().release}', flush=True)
-    waiting, lock = queue.Queue(), threading.Lock()
-    for test in chosen():
-        waiting.put(test)
-    threads = [threading.Thread(target=work, args=(waiting, lock)) for _ in range(AT_A_TIME)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    lock = threading.Lock()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(lambda test: pass_on(test, lock), chosen()))
     check_kernel_log()
     send_files()
     print('@end', uptime(), flush=True)

@@ -4,7 +4,6 @@
 An older kernel has fewer names: what it has none for it calls NOT_SPECIFIED.
 """
 import re
-import time
 from pathlib import Path
 
 import drops
@@ -43,7 +42,6 @@ def main():
     with drops.network() as net, drops.Meter(net, *machine.SMALL, '--ingress', 'off', '--egress', 'tc') as meter:
         for name, make in KINDS:
             expected[name] = by_kernel(make(net), names)
-        time.sleep(kinds.SETTLE_SECONDS)
         with point('drops: SIGTERM, the ledger balances'):
             ledger = meter.stop()
             check_equal('missed', ledger['drops']['missed'], 0)
