@@ -15,7 +15,7 @@ import strict
 import tap
 import traffic
 from sandbox import wait_until
-from sinks import METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
+from sinks import METER, METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
 from tap import Skip, check, check_equal
 
 DEAD_SECONDS = 45  # of a host that does not answer, until the exporter gives it up
@@ -190,6 +190,8 @@ def test_dead_host():
             wait_until(lambda: 'cannot send' in daemon.stderr(), DEAD_SECONDS, 'the host to be given up')
             check('timed out' in daemon.stderr(), 'the reason is another one')
             bench.box.ip('peer', 'address', 'add', f'{PEER}/24', 'dev', 'p0')
+            bench.box.ip('peer', 'neighbour', 'replace', METER, 'lladdr', bench.box.link('meter', 'm0')['address'], 'dev',
+                         'p0', 'nud', 'permanent')
             wait_until(lambda: 'up again' in daemon.stderr(), 30, 'the collector to be up again')
             bench.flows(50, 22000)
             time.sleep(2.5)

@@ -88,11 +88,16 @@ static void note_acknowledged(struct tcp_transport *tcp, uint64_t now_ns)
 	}
 }
 
-/* The session is over: what is not acknowledged never will be.  Returns -ECONNRESET, whatever the reason. */
+/*
+ * The session is over: what is not acknowledged never will be, not even by a host that comes back.  Returns
+ * -ECONNRESET, whatever the reason.
+ */
 static int fail(struct tcp_transport *tcp, int error, uint64_t now_ns)
 {
+	const struct linger at_once = {.l_onoff = 1};
 	struct account *account = tcp->t.account;
 
+	(void)setsockopt(tcp->t.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	note_acknowledged(tcp, now_ns);
 	for (; tcp->count; tcp->count--) {
 		account_drop(account, EXPORT_LOSS_SEND_ERROR, &tcp->sent[tcp->head].count);
