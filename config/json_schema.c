@@ -48,6 +48,9 @@ static json_t *collector(void)
 	for (size_t i = 0; i < count; i++)
 		if (setting_find(names[i]))
 			json_object_set_new(keys, names[i], type_of(setting_find(names[i])));
+		else if (!json_object_get(keys, names[i])) /* a number, with or without its unit */
+			json_object_set_new(keys, names[i],
+					    json_pack("{s:[s,s]}", "type", "integer", "string"));
 	return json_pack("{s:[{s:s},{s:s,s:o,s:[s],s:b}]}", "anyOf", "type", "string", "type",
 			 "object", "properties", keys, "required", "url", "additionalProperties",
 			 false);

@@ -50,29 +50,14 @@ static void each_option(const struct config_collector *c, FILE *file,
 			void (*print)(FILE *file, const char *key, const char *value))
 {
 	struct collector_url parsed = {.options = URL_OPTIONS_NONE};
-	const struct url_options *o = &c->options;
 	char why[URL_WHY_MAX], text[VALUE_TEXT_MAX];
 
 	(void)url_parse(c->url, &parsed, why);
 	if (c->name)
 		print(file, "name", c->name);
-	for (unsigned int i = 0; url_option_name(i); i++) {
-		const char *key = url_option_name(i), *value = text;
-
-		if (!url_option_said(i, o) || url_option_said(i, &parsed.options))
-			continue;
-		if (!strcmp(key, "template"))
-			value = o->template;
-		else if (!strcmp(key, "source"))
-			value = o->source;
-		else if (!strcmp(key, "rate"))
-			value_print_rate(text, o->rate);
-		else if (!strcmp(key, "dscp"))
-			snprintf(text, sizeof(text), "%d", o->dscp);
-		else
-			value_print_size(text, o->message_max);
-		print(file, key, value);
-	}
+	for (unsigned int i = 0; url_option_name(i); i++)
+		if (url_option_said(i, &c->options) && !url_option_said(i, &parsed.options))
+			print(file, url_option_name(i), url_option_print(i, &c->options, text));
 }
 
 static bool is_number(const char *text)

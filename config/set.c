@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include "config/set.h"
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
 #include "exporter/export/export.h"
 #include "exporter/meter/drop_reason.h"
 
@@ -389,7 +389,7 @@ static int check_scheme(const struct task *t, const struct config_collector *c)
 	for (unsigned int i = 0; url_option_name(i); i++)
 		if (!strcmp(url_option_name(i), t->source->within) &&
 		    !url_option_applies(i, parsed.scheme))
-			return refuse(t, ": of no use to '%s'; collectors over UDP have it",
+			return refuse(t, ": of no use to '%s'; collectors elsewhere have it",
 				      c->url);
 	return 0;
 }

@@ -6,7 +6,7 @@
 #include <xxhash.h>
 #include "exporter/export/control.h"
 #include "exporter/export/stream.h"
-#include "exporter/export/udp_health.h"
+#include "exporter/export/transport/udp_health.h"
 #include "exporter/log.h"
 
 #define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */
@@ -115,7 +115,7 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 
 static void free_collector(struct collector *c)
 {
-	char *url = (char *)c->stats.url, *name = (char *)c->stats.name;
+	char *url = (char *)c->account.stats.url, *name = (char *)c->account.stats.name;
 
 	c->ops->free(c);
 	free(url);
@@ -149,9 +149,10 @@ struct exports *exports_free(struct exports *exports)
 
 /* --- Collectors and their streams */
 
-static bool is_udp(const struct collector_url *url)
+static bool in_network(const struct collector_url *url)
 {
-	return url->scheme == URL_IPFIX || url->scheme == URL_NETFLOW9;
+	return url->scheme == URL_IPFIX || url->scheme == URL_IPFIX_TCP ||
+	       url->scheme == URL_NETFLOW9;
 }
 
 static uint16_t message_max(const struct exports *exports, const struct collector_url *url)
@@ -179,7 +180,7 @@ static struct exports_stream *find_stream(struct exports *exports, const struct 
 	return NULL;
 }
 
-/* The stream this collector is to be a member of, made if there is none. */
+/* The stream that this collector is to be a member of; a new one has no members, and is not in use yet. */
 static int get_stream(struct exports *exports, const struct collector_url *url, bool share,
 		      struct exports_stream **ret)
 {
@@ -202,21 +203,35 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 		if (!exports->context.offline)
 			s->stream.base_ms =
 				clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC - STREAM_BASE_AHEAD_MS;
-		if (share)
-			exports->shares[exports->share_count++] = s;
-		else
-			exports->streams[exports->stream_count++] = s;
 	}
 	*ret = s;
+	return 0;
+}
+
+/* A collector that becomes a member of the stream, or none. */
+static int make_member(struct exports *exports, const struct collector_url *url, struct stream *s,
+		       struct collector **ret)
+{
+	struct collector *c;
+	int r = in_network(url) ? network_collector_new(&c, url, s, &exports->context)
+				: file_collector_new(&c, url, s, &exports->context);
+
+	if (r < 0)
+		return r;
+	r = stream_join(s, c);
+	if (r < 0) {
+		c->ops->free(c);
+		return r;
+	}
+	*ret = c;
 	return 0;
 }
 
 static int make_collector(struct exports *exports, const struct collector_url *url,
 			  struct collector **ret)
 {
-	bool udp = is_udp(url), share = udp && exports->context.options.balance;
+	bool share = in_network(url) && exports->context.options.balance;
 	struct exports_stream *s;
-	struct collector *c;
 	int r;
 
 	if (url->scheme == URL_JSON)
@@ -224,17 +239,20 @@ static int make_collector(struct exports *exports, const struct collector_url *u
 	r = get_stream(exports, url, share, &s);
 	if (r < 0)
 		return r;
-	r = udp ? udp_collector_new(&c, url, &s->stream, &exports->context)
-		: file_collector_new(&c, url, &s->stream, &exports->context);
-	if (r < 0)
-		return r;
-	r = stream_join(&s->stream, c);
+	r = make_member(exports, url, &s->stream, ret);
 	if (r < 0) {
-		c->ops->free(c);
+		/* A stream without members would take flows from the others. */
+		if (!s->stream.count)
+			free_stream(s);
 		return r;
 	}
-	c->stats.shares = share;
-	*ret = c;
+	(*ret)->account.stats.shares = share;
+	if (s->stream.count > 1)
+		return 0;
+	if (share)
+		exports->shares[exports->share_count++] = s;
+	else
+		exports->streams[exports->stream_count++] = s;
 	return 0;
 }
 
@@ -266,7 +284,7 @@ int exports_add_collector(struct exports *exports, const struct export_collector
 	if (r < 0)
 		return r;
 	TAKE_PTR(url); /* is stats.url */
-	c->stats.name = TAKE_PTR(name);
+	c->account.stats.name = TAKE_PTR(name);
 	exports->collectors[exports->count++] = c;
 	c->number = exports->count;
 	return 0;
@@ -342,8 +360,8 @@ static void move_clock(struct exports *exports, int64_t ms)
 	for (unsigned int i = 0; i < exports->share_count; i++)
 		stream_move_clock(&exports->shares[i]->stream, ms);
 	for (unsigned int i = 0; i < exports->count; i++) {
-		move_time(&exports->collectors[i]->first_loss_ms, ms);
-		move_time(&exports->collectors[i]->last_loss_ms, ms);
+		move_time(&exports->collectors[i]->account.first_loss_ms, ms);
+		move_time(&exports->collectors[i]->account.last_loss_ms, ms);
 	}
 	move_time(&u->first_ms, ms);
 	move_time(&u->last_ms, ms);
@@ -376,7 +394,7 @@ void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const
 /* Records that were in the queue and are not any more. */
 static uint64_t records_gone(const struct collector *c)
 {
-	const struct collector_stats *s = &c->stats;
+	const struct collector_stats *s = &c->account.stats;
 
 	return s->given.records - s->queued.records - s->lost[EXPORT_LOSS_QUEUE_FULL].records;
 }
@@ -389,10 +407,10 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
 	if (gone != c->progress_records) {
 		c->progress_records = gone;
 		c->progress_ns = now_ns;
-		c->stalled = false;
+		c->account.stalled = false;
 	}
-	c->stalled |= now_ns - c->progress_ns >= timeout_ns;
-	return !c->stalled;
+	c->account.stalled |= now_ns - c->progress_ns >= timeout_ns;
+	return !c->account.stalled;
 }
 
 /*
@@ -417,7 +435,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 			struct collector *c = collectors[i];
 			uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-			if (c->stalled && !first)
+			if (c->account.stalled && !first)
 				continue;
 			c->ops->step(c, now_ns, &step);
 			if (!step.busy || !progresses(c, now_ns, timeout_ns))
@@ -437,7 +455,8 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 
 static void make_room(struct collector *c)
 {
-	if ((c->stalled && records_gone(c) == c->progress_records) || context_overdue(c->context))
+	if ((c->account.stalled && records_gone(c) == c->progress_records) ||
+	    context_overdue(c->context))
 		return;
 	drain(&c, 1, BLOCK_TIMEOUT_NS);
 }
@@ -515,31 +534,31 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 {
 	exports_flush(exports);
 	for (unsigned int i = 0; final && i < exports->count; i++)
-		exports->collectors[i]->stalled = false;
+		exports->collectors[i]->account.stalled = false;
 	drain(exports->collectors, exports->count, timeout_ns);
 	for (unsigned int i = 0; final && i < exports->count; i++) {
 		struct collector *c = exports->collectors[i];
-		struct export_count rest = c->stats.queued;
+		struct export_count rest = c->account.stats.queued;
 
 		if (!rest.records)
 			continue;
 		discard(c);
-		count_remove(&c->stats.queued, &rest);
-		collector_lose(c, EXPORT_LOSS_UNSENT, &rest);
+		account_drop(&c->account, EXPORT_LOSS_UNSENT, &rest);
 	}
 }
 
 void exports_abandon(struct exports *exports)
 {
 	for (unsigned int i = 0; i < exports->count; i++) {
-		struct collector_stats *stats = &exports->collectors[i]->stats;
+		struct collector_stats *stats = &exports->collectors[i]->account.stats;
 		struct export_count rest = stats->queued;
 
-		count_move(&stats->queued, &stats->lost[EXPORT_LOSS_UNSENT], &rest);
+		count_remove(&stats->queued, &rest);
+		count_add(&stats->lost[EXPORT_LOSS_UNSENT], &rest);
 	}
 }
 
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index)
 {
-	return index < exports->count ? &exports->collectors[index]->stats : NULL;
+	return index < exports->count ? &exports->collectors[index]->account.stats : NULL;
 }

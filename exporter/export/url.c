@@ -11,7 +11,7 @@
 
 #define IPFIX_PORT    4739 /* IANA */
 #define NETFLOW9_PORT 2055 /* by custom */
-#define SCHEMES	      "ipfix://, netflow9://, file:// or json:"
+#define SCHEMES	      "ipfix://, ipfix+tcp://, netflow9://, file:// or json:"
 
 _printf_(2, 3) static int wrong(char *why, const char *format, ...)
 {
@@ -165,18 +165,35 @@ static int parse_message_size(const char *value, struct url_options *o, char *wh
 	return 0;
 }
 
-#define UDP (1u << URL_IPFIX | 1u << URL_NETFLOW9)
+/* In seconds, with or without the unit. */
+static int parse_retry(const char *value, struct url_options *o, char *why)
+{
+	uint64_t ns;
+
+	if (value_number(value, &ns) == 0)
+		ns = MIN(ns, 3601u) * NSEC_PER_SEC;
+	else if (value_duration(value, &ns) < 0)
+		ns = 0;
+	if (ns < NSEC_PER_SEC || ns > 3600 * NSEC_PER_SEC || ns % NSEC_PER_SEC)
+		return wrong(why, "retry '%s' is not between 1 and 3600 seconds", value);
+	o->retry = (uint16_t)(ns / NSEC_PER_SEC);
+	return 0;
+}
+
+#define TCP	(1u << URL_IPFIX_TCP)
+#define NETWORK (1u << URL_IPFIX | 1u << URL_NETFLOW9 | TCP)
 
 static const struct {
 	const char *name;
 	int (*parse)(const char *value, struct url_options *o, char *why);
 	unsigned int schemes;
 } known[] = {
-	{"template", parse_template, UDP | 1u << URL_FILE},
-	{"rate", parse_rate, UDP},
-	{"source", parse_source, UDP},
-	{"dscp", parse_dscp, UDP},
-	{"message-size", parse_message_size, UDP},
+	{"template", parse_template, NETWORK | 1u << URL_FILE},
+	{"rate", parse_rate, NETWORK},
+	{"source", parse_source, NETWORK},
+	{"dscp", parse_dscp, NETWORK},
+	{"message-size", parse_message_size, NETWORK},
+	{"retry", parse_retry, TCP},
 };
 
 const char *url_option_name(unsigned int index)
@@ -191,10 +208,29 @@ bool url_option_applies(unsigned int index, enum url_scheme scheme)
 
 bool url_option_said(unsigned int index, const struct url_options *o)
 {
-	const bool said[] = {*o->template, o->rate, *o->source, o->dscp >= 0, o->message_max};
+	const bool said[] = {*o->template, o->rate,	   *o->source,
+			     o->dscp >= 0, o->message_max, o->retry};
 
 	_Static_assert(ARRAY_SIZE(said) == ARRAY_SIZE(known), "one of each");
 	return said[index];
+}
+
+const char *url_option_print(unsigned int index, const struct url_options *o,
+			     char text[VALUE_TEXT_MAX])
+{
+	if (index == 0)
+		return o->template;
+	if (index == 2)
+		return o->source;
+	if (index == 1)
+		value_print_rate(text, o->rate);
+	else if (index == 3)
+		snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
+	else if (index == 4)
+		value_print_size(text, o->message_max);
+	else
+		value_print_duration(text, o->retry * NSEC_PER_SEC);
+	return text;
 }
 
 int url_option_set(struct url_options *o, const char *key, const char *value, char why[URL_WHY_MAX])
@@ -282,9 +318,11 @@ static int parse_network(const char *text, uint16_t port, struct collector_url *
 	memcpy(authority, text, length);
 	authority[length] = '\0';
 	r = parse_authority(authority, port, url, why);
-	if (r < 0 || !options)
-		return r;
-	return parse_options(options + 1, &url->options, why);
+	if (r >= 0 && options)
+		r = parse_options(options + 1, &url->options, why);
+	if (r >= 0 && url->options.retry && url->scheme != URL_IPFIX_TCP)
+		return wrong(why, "retry has a meaning with ipfix+tcp:// alone");
+	return r;
 }
 
 static int parse_path(const char *text, const char *example, struct collector_url *url, char *why)
@@ -335,6 +373,7 @@ static int wrong_scheme(const char *url, size_t scheme, char *why)
 		return wrong(why, "the scheme is missing, use " SCHEMES);
 	snprintf(word, sizeof(word), "%.*s", (int)scheme, url);
 	value_guess_offer(&guess, word, "ipfix");
+	value_guess_offer(&guess, word, "ipfix+tcp");
 	value_guess_offer(&guess, word, "netflow9");
 	value_guess_offer(&guess, word, "file");
 	value_guess_offer(&guess, word, "json");
@@ -356,6 +395,9 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 	if (!strncmp(url, "ipfix://", 8)) {
 		parsed.scheme = URL_IPFIX;
 		r = parse_network(url + 8, IPFIX_PORT, &parsed, why);
+	} else if (!strncmp(url, "ipfix+tcp://", 12)) {
+		parsed.scheme = URL_IPFIX_TCP;
+		r = parse_network(url + 12, IPFIX_PORT, &parsed, why);
 	} else if (!strncmp(url, "netflow9://", 11)) {
 		parsed.scheme = URL_NETFLOW9;
 		r = parse_network(url + 11, NETFLOW9_PORT, &parsed, why);
@@ -370,8 +412,8 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 		r = parse_path(url + 7, "json:///path", &parsed, why);
 	} else if (!strncmp(url, "json:", 5)) {
 		return wrong(why, "'%s' is neither json:- (standard output) nor json:///path", url);
-	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "netflow9:", 9) ||
-		   !strncmp(url, "file:", 5)) {
+	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "ipfix+tcp:", 10) ||
+		   !strncmp(url, "netflow9:", 9) || !strncmp(url, "file:", 5)) {
 		return wrong(why, "'//' is missing after '%.*s:'", (int)scheme, url);
 	} else {
 		return wrong_scheme(url, scheme, why);

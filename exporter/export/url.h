@@ -3,7 +3,8 @@
 /* Collector URLs. */
 #include <stdbool.h>
 #include <stdint.h>
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
+#include "exporter/value.h"
 
 #define URL_HOST_MAX	 253 /* octets of a DNS name */
 #define URL_WHY_MAX	 700
@@ -15,10 +16,11 @@
 #define URL_DSCP_MAX	63
 
 enum url_scheme {
-	URL_IPFIX,    /* ipfix://host[:port][?option&...], UDP */
-	URL_NETFLOW9, /* netflow9://host[:port][?option&...] */
-	URL_FILE,     /* file:///path */
-	URL_JSON,     /* json:///path, or json:- with an empty path: standard output */
+	URL_IPFIX,     /* ipfix://host[:port][?option&...], UDP */
+	URL_IPFIX_TCP, /* ipfix+tcp://host[:port][?option&...] */
+	URL_NETFLOW9,  /* netflow9://host[:port][?option&...], UDP */
+	URL_FILE,      /* file:///path */
+	URL_JSON,      /* json:///path, or json:- with an empty path: standard output */
 };
 
 /* What the URL says of its collector alone. */
@@ -28,6 +30,7 @@ struct url_options {
 	uint32_t rate;			 /* 0: not said */
 	uint16_t message_max;		 /* 0: not said */
 	int dscp;			 /* -1: not said */
+	uint16_t retry; /* TCP: s between two attempts to connect, 1 to 3600; 0: not said */
 };
 #define URL_OPTIONS_NONE ((struct url_options){.dscp = -1})
 
@@ -43,8 +46,8 @@ struct collector_url {
 };
 
 /*
- * One option by its key: template, rate, source, dscp or message-size; each can be said once.  -EINVAL: `why` says
- * what is wrong.  Whether elements of a template exist is not looked at.
+ * One option by its key: template, rate, source, dscp, message-size or retry; each can be said once.  -EINVAL:
+ * `why` says what is wrong.  Whether elements of a template exist is not looked at.
  */
 int url_option_set(struct url_options *options, const char *key, const char *value,
 		   char why[URL_WHY_MAX]);
@@ -53,6 +56,10 @@ int url_option_set(struct url_options *options, const char *key, const char *val
 const char *url_option_name(unsigned int index);
 bool url_option_applies(unsigned int index, enum url_scheme scheme);
 bool url_option_said(unsigned int index, const struct url_options *options);
+
+/* Its value as one can write it. */
+const char *url_option_print(unsigned int index, const struct url_options *options,
+			     char text[VALUE_TEXT_MAX]);
 
 /* -EINVAL when the URL is none: `why` says then in a few words what is wrong with it. */
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX]);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include "config/config.h"
-#include "exporter/export/profile.h"
+#include "exporter/export/format/profile.h"
 #include "exporter/log.h"
 #include "exporter/meter/drop_reason.h"
 #include "tests/fuzz/fuzz.h"

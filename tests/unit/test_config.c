@@ -224,13 +224,13 @@ static const struct {
 	{"interfaces: [[a]]\n",
 	 "f:1:14: interfaces: a list where there can be one value; write a name\n"},
 	{"collectors:\n  - 10.9.0.2:2055\n",
-	 "f:2:5: collectors '10.9.0.2:2055': the scheme is missing, use ipfix://, netflow9://, file:// or"
+	 "f:2:5: collectors '10.9.0.2:2055': the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or"
 	 " json:; did you mean netflow9://10.9.0.2:2055?\n"},
 	{"collectors:\n  - name: a\n",
 	 "f:2:5: a collector without url; write url: ipfix://192.0.2.20\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
-	 "f:3:5: 'ratte': no such key of a collector; there are url, name, template, rate, source, dscp"
-	 " and message-size; did you mean rate?\n"},
+	 "f:3:5: 'ratte': no such key of a collector; there are url, name, template, rate, source, dscp,"
+	 " message-size and retry; did you mean rate?\n"},
 	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
 	 "f:4:5: rate: given twice; line 3 has it already\n"},
 	{"collectors:\n  - url: ipfix://a?rate=5\n    rate: 6\n",
@@ -241,10 +241,10 @@ static const struct {
 	 "f:4:15: template 'defualt': 'defualt' is no element that is metered, docs/fields.md lists them;"
 	 " did you mean default?\n"},
 	{"collectors:\n  - url: gopher://a\n    dscp: 64\n",
-	 "f:2:10: url 'gopher://a': unknown scheme 'gopher', use ipfix://, netflow9://, file:// or json:\n"
+	 "f:2:10: url 'gopher://a': unknown scheme 'gopher', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:\n"
 	 "f:3:11: dscp: dscp '64' is not between 0 and 63\n"},
 	{"collectors:\n  - url: json:///dev/null\n    rate: 5\n",
-	 "f:3:11: rate: of no use to 'json:///dev/null'; collectors over UDP have it\n"},
+	 "f:3:11: rate: of no use to 'json:///dev/null'; collectors elsewhere have it\n"},
 	{"collectors:\n  - {url: \"ipfix://a\", name: x}\n  - {url: \"ipfix://b\", name: x}\n",
 	 "f:3:30: name 'x': another collector has this name\n"},
 	{"collectors: [\"file:///dev/shm/nosuch\", \"json:///dev/shm/../shm/nosuch\"]\n",

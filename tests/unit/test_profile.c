@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
-#include "exporter/export/profile.h"
+#include "exporter/export/format/profile.h"
 #include "tests/unit/flows.h"
 
 static struct profile *make(const char *text, uint32_t enterprise)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
-#include "exporter/export/udp_health.h"
+#include "exporter/export/transport/udp_health.h"
 #include "exporter/util.h"
 
 /* The first probe comes so long after the error; an answered one doubles that. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <inttypes.h>
-#include "exporter/export/json.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/json.h"
+#include "exporter/export/format/wire.h"
 
 /* Octets of the longest member: comma, quoted name, colon, quoted IPv6 address. */
 #define MEMBER_MAX 128
@@ -64,4 +64,4 @@ _Static_assert(_FIELD_MAX *MEMBER_MAX + DROP_MAX + 2 <= JSON_LINE_MAX, "a line o
 
 #define FIELD(symbol, pen, id, name, ...) \
 	_Static_assert(sizeof(#name) + INET6_ADDRSTRLEN + 6 <= MEMBER_MAX, "a member " #name);
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
-#include "exporter/export/option_data.h"
+#include "exporter/export/format/option_data.h"
 #include "exporter/util.h"
 
 #define VARIABLE 65535

@@ -4,8 +4,8 @@
  * preprocessor: with lengths and offsets constant the compiler leaves a row of loads, byte swaps and
  * stores.  Other templates are encoded field by field, through a table of the same functions.
  */
-#include "exporter/export/fields.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/fields.h"
+#include "exporter/export/format/wire.h"
 
 /* NetFlow v9 has milliseconds of uptime, which wrap after 49 days. */
 static inline uint64_t wall_ms(uint64_t ns, const struct record_clock *clock)
@@ -50,7 +50,7 @@ static inline void put_string(uint8_t *out, const char *text, size_t length)
 		LENGTH_ipfix_##symbol = length, \
 		LENGTH_netflow9_##symbol = v9_length \
 	};
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 
 #define MEMBER_OF(protocol, field) \
 	put_##protocol##_##field(out, f, clock); \
@@ -63,12 +63,12 @@ static inline void put_string(uint8_t *out, const char *text, size_t length)
 #define TEMPLATE_BEGIN(symbol, ...) BEGIN_OF(ipfix, symbol)
 #define MEMBER(field)		    MEMBER_OF(ipfix, field)
 #define TEMPLATE_END(symbol)	    }
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 
 #define TEMPLATE_BEGIN(symbol, ...) BEGIN_OF(netflow9, symbol)
 #define MEMBER(field)		    MEMBER_OF(netflow9, field)
 #define TEMPLATE_END(symbol)	    }
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 
 /* --- Field by field */
 
@@ -79,12 +79,12 @@ struct field_encoder {
 
 static const struct field_encoder encoders_ipfix[_FIELD_MAX] = {
 #define FIELD(symbol, ...) [FIELD_##symbol] = {put_ipfix_##symbol, LENGTH_ipfix_##symbol},
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 static const struct field_encoder encoders_netflow9[_FIELD_MAX] = {
 #define FIELD(symbol, ...) [FIELD_##symbol] = {put_netflow9_##symbol, LENGTH_netflow9_##symbol},
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 static inline void encode(const struct field_encoder *encoders, uint8_t *out,

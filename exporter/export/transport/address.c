@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include "exporter/export/address.h"
+#include "exporter/export/transport/address.h"
 #include "exporter/util.h"
 
 _printf_(2, 3) static int wrong(char *why, const char *format, ...)
@@ -123,4 +123,66 @@ int address_locate(const struct ip_address *a, uint16_t port, struct sockaddr_st
 	memcpy(ret, &v6, sizeof(v6));
 	*ret_length = sizeof(v6);
 	return 0;
+}
+
+/* -EADDRNOTAVAIL when it is of the other family, -ENODEV when its interface is not there. */
+static int bind_source(int fd, sa_family_t family, const struct ip_address *source)
+{
+	struct sockaddr_storage address;
+	socklen_t length;
+	int r;
+
+	if (source->family != family)
+		return -EADDRNOTAVAIL;
+	r = address_locate(source, 0, &address, &length);
+	if (r < 0)
+		return r;
+	if (bind(fd, (struct sockaddr *)&address, length) < 0)
+		return -errno;
+	return 0;
+}
+
+void address_of(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+
+	*ret = (struct in6_addr){0};
+	*ret_scope = 0;
+	if (address->sa_family == AF_INET6) {
+		*ret = v6->sin6_addr;
+		*ret_scope = v6->sin6_scope_id;
+	} else if (address->sa_family == AF_INET) {
+		ret->s6_addr[10] = ret->s6_addr[11] = 0xff;
+		memcpy(&ret->s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
+	}
+}
+
+int address_usable(struct sockaddr *address, socklen_t *length)
+{
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+
+	if (address->sa_family != AF_INET6)
+		return 0;
+	if (address_needs_scope(&v6->sin6_addr) && !v6->sin6_scope_id)
+		return -EINVAL;
+	if (!IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		return 0;
+	v4.sin_port = v6->sin6_port;
+	memcpy(&v4.sin_addr, &v6->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
+	memcpy(address, &v4, sizeof(v4));
+	*length = sizeof(v4);
+	return 0;
+}
+
+int address_set_local(int fd, sa_family_t family, const struct ip_address *source, uint8_t dscp)
+{
+	bool ipv6 = family == AF_INET6;
+	int tos = dscp << 2;
+
+	if (dscp && setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_TCLASS : IP_TOS,
+			       &tos, sizeof(tos)) < 0)
+		return -errno;
+	return source ? bind_source(fd, family, source) : 0;
 }

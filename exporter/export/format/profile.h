@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* Which fields a record has: profiles by name, or a list of element names. */
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 
 #define PROFILE_WHY_MAX	   600
 #define ENTERPRISE_DEFAULT 32473 /* for documentation, RFC 5612 */

@@ -8,63 +8,12 @@
 #include <linux/filter.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
-#include "exporter/export/address.h"
-#include "exporter/export/udp.h"
+#include "exporter/export/transport/address.h"
+#include "exporter/export/transport/udp_socket.h"
 #include "exporter/util.h"
 
 #define HEADERS_IPV4 28 /* octets: IP and UDP */
 #define HEADERS_IPV6 48
-
-/* -EADDRNOTAVAIL when it is of the other family, -ENODEV when its interface is not there. */
-static int bind_source(int fd, sa_family_t family, const struct ip_address *source)
-{
-	struct sockaddr_storage address;
-	socklen_t length;
-	int r;
-
-	if (source->family != family)
-		return -EADDRNOTAVAIL;
-	r = address_locate(source, 0, &address, &length);
-	if (r < 0)
-		return r;
-	if (bind(fd, (struct sockaddr *)&address, length) < 0)
-		return -errno;
-	return 0;
-}
-
-void udp_address(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope)
-{
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-
-	*ret = (struct in6_addr){0};
-	*ret_scope = 0;
-	if (address->sa_family == AF_INET6) {
-		*ret = v6->sin6_addr;
-		*ret_scope = v6->sin6_scope_id;
-	} else if (address->sa_family == AF_INET) {
-		ret->s6_addr[10] = ret->s6_addr[11] = 0xff;
-		memcpy(&ret->s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
-	}
-}
-
-int udp_usable(struct sockaddr *address, socklen_t *length)
-{
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-	struct sockaddr_in v4 = {.sin_family = AF_INET};
-
-	if (address->sa_family != AF_INET6)
-		return 0;
-	if (address_needs_scope(&v6->sin6_addr) && !v6->sin6_scope_id)
-		return -EINVAL;
-	if (!IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-		return 0;
-	v4.sin_port = v6->sin6_port;
-	memcpy(&v4.sin_addr, &v6->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
-	memcpy(address, &v4, sizeof(v4));
-	*length = sizeof(v4);
-	return 0;
-}
 
 /* Nobody reads what arrives, and it must not take the room of what ICMP says. */
 static int drop_arrivals(int fd)
@@ -78,16 +27,15 @@ static int drop_arrivals(int fd)
 }
 
 /* ICMP errors are told, and nothing is fragmented: the path's MTU is for us to follow. */
-static int set_options(int fd, sa_family_t family, uint8_t dscp)
+static int set_options(int fd, sa_family_t family)
 {
 	bool ipv6 = family == AF_INET6;
 	int level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
-	int one = 1, tos = dscp << 2, discover = ipv6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+	int one = 1, discover = ipv6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
 
 	if (setsockopt(fd, level, ipv6 ? IPV6_RECVERR : IP_RECVERR, &one, sizeof(one)) < 0 ||
 	    setsockopt(fd, level, ipv6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &discover,
-		       sizeof(discover)) < 0 ||
-	    (dscp && setsockopt(fd, level, ipv6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof(tos)) < 0))
+		       sizeof(discover)) < 0)
 		return -errno;
 	return drop_arrivals(fd);
 }
@@ -101,9 +49,9 @@ int udp_connect(const struct sockaddr *address, size_t length, const struct ip_a
 
 	if (fd < 0)
 		return -errno;
-	r = set_options(fd, family, dscp);
-	if (r >= 0 && source)
-		r = bind_source(fd, family, source);
+	r = set_options(fd, family);
+	if (r >= 0)
+		r = address_set_local(fd, family, source, dscp);
 	if (r < 0)
 		return r;
 	if (connect(fd, address, (socklen_t)length) < 0)
@@ -156,7 +104,7 @@ static bool icmp_error(struct msghdr *message, struct udp_answer *ret)
 		if (e.error.ee_origin != SO_EE_ORIGIN_ICMP &&
 		    e.error.ee_origin != SO_EE_ORIGIN_ICMP6)
 			continue;
-		udp_address((struct sockaddr *)&e.from, &ret->from, &scope);
+		address_of((struct sockaddr *)&e.from, &ret->from, &scope);
 		ret->about_host = names_host(&e.error);
 		ret->error = (int)e.error.ee_errno;
 		return true;

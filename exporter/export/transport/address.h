@@ -32,3 +32,15 @@ int address_locate(const struct ip_address *a, uint16_t port, struct sockaddr_st
 
 /* Whether the address is of no use without a scope. */
 bool address_needs_scope(const struct in6_addr *a);
+
+/* An address without port; that of IPv4 mapped. */
+void address_of(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope);
+
+/*
+ * Makes an address that a name has one that can be connected to: a mapped one becomes IPv4.  -EINVAL when it
+ * has no meaning without an interface, which a name cannot say.
+ */
+int address_usable(struct sockaddr *address, socklen_t *length);
+
+/* Where a socket sends from (NULL: the system's to choose) and the DSCP that it sets, 0 to 63.  -errno. */
+int address_set_local(int fd, sa_family_t family, const struct ip_address *source, uint8_t dscp);

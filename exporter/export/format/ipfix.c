@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "exporter/export/protocol.h"
+#include "exporter/export/format/protocol.h"
 
 #define ENTERPRISE_BIT 0x8000u
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* What differs between IPFIX (RFC 7011) and NetFlow v9 (RFC 3954), as a table of operations. */
-#include "exporter/export/fields.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/fields.h"
+#include "exporter/export/format/wire.h"
 
 #define PROTOCOL_HEADER_MAX 20 /* octets */
 #define SET_HEADER	    4  /* octets: set id, length */

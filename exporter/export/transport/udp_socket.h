@@ -6,8 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sockaddr;
-
 #define UDP_QUOTE_MAX 32
 
 /* An ICMP error that names our ports; whoever knows them can have sent it. */
@@ -19,16 +17,8 @@ struct udp_answer {
 	uint8_t quote[UDP_QUOTE_MAX];
 };
 
-/* An address without port; that of IPv4 mapped. */
-void udp_address(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope);
-
-/*
- * Makes an address that a name has one that can be connected to: a mapped one becomes IPv4.  -EINVAL when it
- * has no meaning without an interface, which a name cannot say.
- */
-int udp_usable(struct sockaddr *address, socklen_t *length);
-
 struct ip_address;
+struct sockaddr;
 
 /*
  * The socket, or -errno.  `source` is an address to send from, or NULL; dscp is 0 to 63.  What arrives at it

@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <arpa/inet.h>
-#include "exporter/export/resolver.h"
+#include "exporter/export/transport/resolver.h"
 
 #define BACKOFF_MIN_NS (1 * NSEC_PER_SEC)
 #define BACKOFF_MAX_NS (60 * NSEC_PER_SEC)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 
 const struct field flow_fields[_FIELD_MAX] = {
 #define FIELD(symbol_, pen_, id_, name_, type_, length_, v9_type_, v9_length_, op_, source_, \
@@ -17,7 +17,7 @@ const struct field flow_fields[_FIELD_MAX] = {
 		.semantics = FIELD_SEMANTICS_##semantics_, \
 		.units = FIELD_UNITS_##units_, \
 	},
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 #define TEMPLATE_BEGIN(symbol, ...) static const enum field_symbol members_##symbol[] = {
@@ -25,7 +25,7 @@ const struct field flow_fields[_FIELD_MAX] = {
 #define TEMPLATE_END(symbol) \
 	} \
 	;
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 
 const struct flow_template flow_templates[_TEMPLATE_MAX] = {
 #define TEMPLATE_BEGIN(symbol_, id_, length_, v9_length_, text_) \
@@ -38,7 +38,7 @@ const struct flow_template flow_templates[_TEMPLATE_MAX] = {
 		.encode = {[PROTOCOL_IPFIX] = encode_ipfix_##symbol_, \
 			   [PROTOCOL_NETFLOW9] = encode_netflow9_##symbol_}, \
 	},
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 /*
@@ -48,27 +48,27 @@ const struct flow_template flow_templates[_TEMPLATE_MAX] = {
 enum {
 #define FIELD(symbol, pen, id, name, type, length, v9_type, v9_length, ...) \
 	LENGTH_##symbol = length, V9_LENGTH_##symbol = v9_length,
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 enum {
 #define TEMPLATE_BEGIN(symbol, ...) RECORD_LENGTH_##symbol = 0
 #define MEMBER(field)		    +LENGTH_##field
 #define TEMPLATE_END(symbol)	    ,
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 enum {
 #define TEMPLATE_BEGIN(symbol, ...) V9_RECORD_LENGTH_##symbol = 0
 #define MEMBER(field)		    +V9_LENGTH_##field
 #define TEMPLATE_END(symbol)	    ,
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 enum {
 #define FIELD(symbol, pen, id, name, type, length, ...) +(length)
 	ALL_FIELDS_LENGTH = 0
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 _Static_assert(ALL_FIELDS_LENGTH <= FLOW_RECORD_MAX, "longest record");
@@ -78,19 +78,19 @@ _Static_assert(_FIELD_MAX <= 64, "flowKeyIndicator has 64 bits");
 	_Static_assert(RECORD_LENGTH_##symbol == (length), "record length of " #symbol); \
 	_Static_assert(V9_RECORD_LENGTH_##symbol == (v9_length), "v9 record length of " #symbol); \
 	_Static_assert((id) >= 256, "template id of " #symbol);
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 
 /* An element of ours and one of IANA's with the same number are two. */
 enum {
 #define FIELD(symbol, pen, id, ...) ELEMENT_##symbol = ((pen) != 0) << 15 | (id),
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 };
 
 static inline _unused_ void elements_are_unique(unsigned int element)
 {
 	switch (element) {
 #define FIELD(symbol, pen, id, name, type, length, ...) case ELEMENT_##symbol << 8 | (length):
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 		break;
 	}
 }
@@ -104,13 +104,13 @@ static inline _unused_ void elements_are_unique(unsigned int element)
 	break; \
 	} \
 	}
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 
 static inline _unused_ void templates_are_unique(unsigned int template_id)
 {
 	switch (template_id) {
 #define TEMPLATE_BEGIN(symbol, id, ...) case id:
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 		break;
 	}
 }

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <xxhash.h>
-#include "exporter/export/profile.h"
+#include "exporter/export/format/profile.h"
 #include "exporter/value.h"
 
 /* Template ids of layouts that have no id of their own: two in a row, chosen by the layout. */

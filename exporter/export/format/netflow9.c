@@ -4,7 +4,7 @@
  * The header's wall time is rounded up to the second, so that no record is younger than it, and the
  * uptime follows from it: when the uptime was 0 is the same in each header.
  */
-#include "exporter/export/protocol.h"
+#include "exporter/export/format/protocol.h"
 
 static uint32_t export_time(uint64_t wall_ms)
 {

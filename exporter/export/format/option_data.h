@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* Options templates and the records that go with them (RFC 7011 3.4.2 and 4, RFC 5476, RFC 5610). */
-#include "exporter/export/protocol.h"
+#include "exporter/export/format/protocol.h"
 
 #define OPTION_INTERFACE_NAME_MAX 16 /* octets on the wire, as IFNAMSIZ */
 #define OPTION_INTERFACE_TEXT_MAX 64

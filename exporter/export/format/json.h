@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* A record as one line of JSON, with the names of the information elements as keys. */
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 
 #define JSON_LINE_MAX 8192
 

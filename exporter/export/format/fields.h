@@ -62,7 +62,7 @@ enum flow_family {
 
 enum field_symbol {
 #define FIELD(symbol, ...) FIELD_##symbol,
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 	_FIELD_MAX,
 };
 
@@ -83,7 +83,7 @@ struct field {
 /* Index of a template in flow_templates. */
 enum template_symbol {
 #define TEMPLATE_BEGIN(symbol, ...) TEMPLATE_##symbol,
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
 	_TEMPLATE_MAX,
 };
 
@@ -172,4 +172,4 @@ ENCODER(encode_netflow9);
 #define TEMPLATE_BEGIN(symbol, ...) \
 	ENCODER(encode_ipfix_##symbol); \
 	ENCODER(encode_netflow9_##symbol);
-#include "exporter/export/fields.def"
+#include "exporter/export/format/fields.def"
