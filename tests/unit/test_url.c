@@ -106,23 +106,31 @@ static const struct {
 	{"collector",
 	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:"},
 	{"ipfx://collector",
-	 "unknown scheme 'ipfx', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean ipfix?"},
+	 "unknown scheme 'ipfx', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean ipfix?"},
 	{"IPFIX://collector",
-	 "unknown scheme 'IPFIX', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean ipfix?"},
+	 "unknown scheme 'IPFIX', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean ipfix?"},
 	{"netfow9://collector",
-	 "unknown scheme 'netfow9', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean netflow9?"},
+	 "unknown scheme 'netfow9', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean netflow9?"},
 	{"gopher://x",
 	 "unknown scheme 'gopher', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:"},
 	{"collector:4739",
-	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean ipfix://collector:4739?"},
+	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean ipfix://collector:4739?"},
 	{"10.9.0.2:2055",
-	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean netflow9://10.9.0.2:2055?"},
+	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean netflow9://10.9.0.2:2055?"},
 	{"10.9.0.2",
-	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean ipfix://10.9.0.2?"},
+	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean ipfix://10.9.0.2?"},
 	{"[2001:db8::1]:9995",
-	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean netflow9://[2001:db8::1]:9995?"},
+	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean netflow9://[2001:db8::1]:9995?"},
 	{"/var/flows.ipfix",
-	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:; did you mean file:///var/flows.ipfix?"},
+	 "the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or json:;"
+	 " did you mean file:///var/flows.ipfix?"},
 	{"://collector",
 	 "unknown scheme '', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:"},
 	{"ipfix:collector", "'//' is missing after 'ipfix:'"},
