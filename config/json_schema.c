@@ -42,11 +42,14 @@ static json_t *collector(void)
 {
 	json_t *keys = json_pack("{s:{s:s},s:{s:s,s:i,s:i}}", "url", "type", "string", "name",
 				 "type", "string", "minLength", 1, "maxLength", 63);
+	static const struct setting_word on_or_off[] = {{"on", 0}, {"off", 0}, {NULL, 0}};
 	const char *names[CONFIG_COLLECTOR_KEYS_MAX];
 	size_t count = config_collector_keys(names);
 
 	for (size_t i = 0; i < count; i++)
-		if (setting_find(names[i]))
+		if (!strcmp(names[i], "drops")) /* without the setting's auto */
+			json_object_set_new(keys, names[i], words(on_or_off));
+		else if (setting_find(names[i]))
 			json_object_set_new(keys, names[i], type_of(setting_find(names[i])));
 		else if (!json_object_get(keys, names[i])) /* a number, with or without its unit */
 			json_object_set_new(keys, names[i],

@@ -416,6 +416,7 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 		return error;
 	watch_clock(r);
 	export.drops = datapath_uses(r->datapath) >> BANK_DROPS & 1;
+	export.drops_in_files = o->drops != DROPS_ON;
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");

@@ -180,6 +180,19 @@ static struct exports_stream *find_stream(struct exports *exports, const struct 
 	return NULL;
 }
 
+/*
+ * Most collectors take records of drops for flows of 0 packets, and count them: those in the network get none unless
+ * that is asked for.
+ */
+static bool wants_drops(const struct exports *exports, const struct collector_url *url)
+{
+	const struct export_options *o = &exports->context.options;
+
+	if (url->options.drops != URL_DROPS_UNSAID)
+		return o->drops && url->options.drops == URL_DROPS_ON;
+	return o->drops && !(o->drops_in_files && in_network(url));
+}
+
 /* The stream that this collector is to be a member of; a new one has no members, and is not in use yet. */
 static int get_stream(struct exports *exports, const struct collector_url *url, bool share,
 		      struct exports_stream **ret)
@@ -188,7 +201,7 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 	struct exports_stream *s = NULL;
 	int r = profile_new(&profile, *url->options.template ? url->options.template : o->template,
-			    o->enterprise, o->drops, NULL);
+			    o->enterprise, wants_drops(exports, url), NULL);
 
 	if (r < 0)
 		return r;
@@ -285,6 +298,7 @@ int exports_add_collector(struct exports *exports, const struct export_collector
 		return r;
 	TAKE_PTR(url); /* is stats.url */
 	c->account.stats.name = TAKE_PTR(name);
+	c->account.stats.drops = wants_drops(exports, &parsed);
 	exports->collectors[exports->count++] = c;
 	c->number = exports->count;
 	return 0;
@@ -471,26 +485,53 @@ static uint64_t flow_hash(const struct flow *flow)
 	return XXH3_64bits_withSeed(&ends, sizeof(ends), k->protocol);
 }
 
+static bool takes(const struct stream *s, const struct flow *flow)
+{
+	return flow_family(flow) < s->profile->families;
+}
+
 static void add_to(struct exports *exports, struct stream *s, const struct flow *flow)
 {
+	if (!takes(s, flow))
+		return;
 	for (unsigned int i = 0; exports->context.blocking && i < s->count; i++)
 		if (!stream_has_room(s, i, flow))
 			make_room(s->members[i]);
 	stream_add(s, flow, exports->context.clock_ns);
 }
 
+/* To one of those that share the flows and take such a record at all. */
+static void add_to_share(struct exports *exports, const struct flow *flow)
+{
+	unsigned int count = 0, number;
+
+	for (unsigned int i = 0; i < exports->share_count; i++)
+		count += takes(&exports->shares[i]->stream, flow);
+	if (!count)
+		return;
+	number = (unsigned int)(flow_hash(flow) % count);
+	for (unsigned int i = 0; i < exports->share_count; i++) {
+		struct stream *s = &exports->shares[i]->stream;
+
+		if (takes(s, flow) && number-- == 0)
+			add_to(exports, s, flow);
+	}
+}
+
 void exports_flow(void *userdata, const struct flow *flow)
 {
 	struct exports *exports = userdata;
+	bool drop = flow_is_drop(flow);
 
 	for (unsigned int i = 0; i < exports->stream_count; i++)
 		add_to(exports, &exports->streams[i]->stream, flow);
-	if (exports->share_count)
-		add_to(exports, &exports->shares[flow_hash(flow) % exports->share_count]->stream,
-		       flow);
-	for (unsigned int i = 0; i < exports->count; i++)
-		if (exports->collectors[i]->ops->flow)
-			exports->collectors[i]->ops->flow(exports->collectors[i], flow);
+	add_to_share(exports, flow);
+	for (unsigned int i = 0; i < exports->count; i++) {
+		struct collector *c = exports->collectors[i];
+
+		if (c->ops->flow && (!drop || c->account.stats.drops))
+			c->ops->flow(c, flow);
+	}
 }
 
 static bool nearly_full(const struct collector *c)

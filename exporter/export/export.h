@@ -33,9 +33,10 @@ struct export_options {
 		*template; /* profile or element names, see exports_template_valid(); "default"; URL */
 	uint32_t enterprise; /* number of elements that are not IANA's; 32473, which is for documentation */
 	uint32_t rate; /* records a second in the network, at most; 0: as fast as is wise; URL */
-	const char *source; /* address to send from; chosen by the system; URL */
-	uint8_t dscp;	    /* of what goes to the network, 0 to 63; URL */
-	bool drops;	    /* there are records of drops too */
+	const char *source;  /* address to send from; chosen by the system; URL */
+	uint8_t dscp;	     /* of what goes to the network, 0 to 63; URL */
+	bool drops;	     /* there are records of drops too */
+	bool drops_in_files; /* of them collectors in the network get none; URL */
 	bool balance; /* a collector in the network gets the flows that a hash gives to it, not all */
 };
 
@@ -73,6 +74,7 @@ struct collector_stats {
 	const char *url;
 	const char *name; /* NULL: none */
 	enum collector_state state;
+	bool drops;		   /* gets records of drops */
 	bool shares;		   /* gets a share of the flows (balance), not all */
 	struct export_count given; /* by exports_flow(): = exported + queued + lost */
 	struct export_count

@@ -165,6 +165,14 @@ static int parse_message_size(const char *value, struct url_options *o, char *wh
 	return 0;
 }
 
+static int parse_drops(const char *value, struct url_options *o, char *why)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return wrong(why, "drops '%s' is neither on nor off", value);
+	o->drops = value[1] == 'n' ? URL_DROPS_ON : URL_DROPS_OFF;
+	return 0;
+}
+
 /* In seconds, with or without the unit. */
 static int parse_retry(const char *value, struct url_options *o, char *why)
 {
@@ -193,6 +201,7 @@ static const struct {
 	{"source", parse_source, NETWORK},
 	{"dscp", parse_dscp, NETWORK},
 	{"message-size", parse_message_size, NETWORK},
+	{"drops", parse_drops, NETWORK | 1u << URL_FILE | 1u << URL_JSON},
 	{"retry", parse_retry, TCP},
 };
 
@@ -208,8 +217,8 @@ bool url_option_applies(unsigned int index, enum url_scheme scheme)
 
 bool url_option_said(unsigned int index, const struct url_options *o)
 {
-	const bool said[] = {*o->template, o->rate,	   *o->source,
-			     o->dscp >= 0, o->message_max, o->retry};
+	const bool said[] = {*o->template,   o->rate,  *o->source, o->dscp >= 0,
+			     o->message_max, o->drops, o->retry};
 
 	_Static_assert(ARRAY_SIZE(said) == ARRAY_SIZE(known), "one of each");
 	return said[index];
@@ -228,6 +237,8 @@ const char *url_option_print(unsigned int index, const struct url_options *o,
 		snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
 	else if (index == 4)
 		value_print_size(text, o->message_max);
+	else if (index == 5)
+		return o->drops == URL_DROPS_ON ? "on" : "off";
 	else
 		value_print_duration(text, o->retry * NSEC_PER_SEC);
 	return text;

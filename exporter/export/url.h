@@ -23,6 +23,13 @@ enum url_scheme {
 	URL_JSON,      /* json:///path, or json:- with an empty path: standard output */
 };
 
+/* Whether a collector gets records of drops. */
+enum url_drops {
+	URL_DROPS_UNSAID,
+	URL_DROPS_OFF,
+	URL_DROPS_ON,
+};
+
 /* What the URL says of its collector alone. */
 struct url_options {
 	char template[URL_TEMPLATE_MAX]; /* empty: not said */
@@ -30,6 +37,7 @@ struct url_options {
 	uint32_t rate;			 /* 0: not said */
 	uint16_t message_max;		 /* 0: not said */
 	int dscp;			 /* -1: not said */
+	enum url_drops drops;
 	uint16_t retry; /* TCP: s between two attempts to connect, 1 to 3600; 0: not said */
 };
 #define URL_OPTIONS_NONE ((struct url_options){.dscp = -1})
@@ -46,7 +54,7 @@ struct collector_url {
 };
 
 /*
- * One option by its key: template, rate, source, dscp, message-size or retry; each can be said once.  -EINVAL:
+ * One option by its key: template, rate, source, dscp, message-size, drops or retry; each can be said once.  -EINVAL:
  * `why` says what is wrong.  Whether elements of a template exist is not looked at.
  */
 int url_option_set(struct url_options *options, const char *key, const char *value,

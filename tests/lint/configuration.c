@@ -83,6 +83,22 @@ static void print_settings(void)
 	}
 }
 
+static void print_values(void)
+{
+	printf("## Values\n\n"
+	       "Times have a unit: 500ms, 15s, 2m, 1h. Sizes are octets, or have one: 1400, 9kB (9000), 1KiB\n"
+	       "(1024). Rates are a second: 5000, 10k/s, 2M/s. A value that begins with `*`, as a glob may, is in\n"
+	       "quotes.\n\n"
+	       "A collector is a URL or a mapping of `url`, `name` (for the ledger), and what is marked (c)\n"
+	       "below, for this collector alone. A URL can say the same behind `?`, as in\n"
+	       "`ipfix://192.0.2.20?rate=10k/s`. `ipfix+tcp:` also has `retry`,\n"
+	       "seconds between two attempts to connect. `file:` heeds `template` and `drops`,\n"
+	       "`json:` `drops` alone.\n\n"
+	       "`drops: on` or `off` of a collector says whether it gets records of drops. Without a word of it,\n"
+	       "`file:` and `json:` get them, and collectors in the network when the setting `drops` is `on`:\n"
+	       "most of them count such records as flows of 0 packets.\n\n");
+}
+
 int main(void)
 {
 	printf("<!-- Generated from config/schema.c: "
@@ -113,16 +129,9 @@ int main(void)
 	       "list has blanks between its values, or is written as in the file:\n"
 	       "`FLOWTALLY_INTERFACES='eth0 eth1'`,\n"
 	       "`--set 'collectors=[{url: ipfix://192.0.2.20, rate: 10k/s}]'`. `flowtally replay` and\n"
-	       "`flowtally drops` have options alone.\n\n"
-	       "## Values\n\n"
-	       "Times have a unit: 500ms, 15s, 2m, 1h. Sizes are octets, or have one: 1400, 9kB (9000), 1KiB\n"
-	       "(1024). Rates are a second: 5000, 10k/s, 2M/s. A value that begins with `*`, as a glob may, is in\n"
-	       "quotes.\n\n"
-	       "A collector is a URL or a mapping of `url`, `name` (for the ledger), and what is marked (c)\n"
-	       "below, for this collector alone. A URL can say the same behind `?`, as in\n"
-	       "`ipfix://192.0.2.20?rate=10k/s`. `ipfix+tcp:` also has `retry`,\n"
-	       "seconds between two attempts to connect. `file:` heeds `template` alone, `json:` none of them.\n\n"
-	       "## The file\n\n"
+	       "`flowtally drops` have options alone.\n\n");
+	print_values();
+	printf("## The file\n\n"
 	       "It is a regular file of up to 1 MiB, UTF-8, with one document and without anchors, aliases and\n"
 	       "tags. When root runs it, the file must belong to root and nobody else may write it. All mistakes\n"
 	       "are told at once, and the exit status is 2:\n\n"

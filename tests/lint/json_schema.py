@@ -12,12 +12,13 @@ except ImportError as error:
     sys.exit(77)
 
 GOOD = [
-    'interfaces: [eth0]\ncollectors: [ipfix://a, {url: "ipfix://b", name: x, rate: 10k/s, dscp: 8}]',
+    'interfaces: [eth0]\ncollectors: [ipfix://a, {url: "ipfix://b", name: x, rate: 10k/s, dscp: 8, drops: on}]',
     'ingress: off\ndrops: on\ndrops-budget: off\nsummary: off', 'rate: 5000\nmessage-size: 1KiB\nlive: true', '{}',
 ]
 BAD = [
     'idle-timout: 15s', 'idle-timeout: 15', 'idle-timeout: 15x', 'interfaces: eth0', 'dscp: 64', 'dscp: x', 'live: maybe',
     'collectors: [{name: x}]', 'collectors: [{url: "ipfix://a", ratte: 5}]', 'collectors: [{url: "ipfix://a", dscp: 64}]',
+    'collectors: [{url: "ipfix://a", drops: auto}]',
     'ingress: xpd', 'message-size: 10000', 'rate: 5/m', '[]', 'egress: xdp',
 ]
 

@@ -230,7 +230,7 @@ static const struct {
 	 "f:2:5: a collector without url; write url: ipfix://192.0.2.20\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
 	 "f:3:5: 'ratte': no such key of a collector; there are url, name, template, rate, source, dscp,"
-	 " message-size and retry; did you mean rate?\n"},
+	 " message-size, drops and retry; did you mean rate?\n"},
 	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
 	 "f:4:5: rate: given twice; line 3 has it already\n"},
 	{"collectors:\n  - url: ipfix://a?rate=5\n    rate: 6\n",

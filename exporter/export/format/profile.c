@@ -278,7 +278,7 @@ int profile_new(struct profile **ret, const char *text, uint32_t enterprise, boo
 bool profile_equal(const struct profile *a, const struct profile *b)
 {
 	/* Ids are of layouts. */
-	return a->enterprise == b->enterprise &&
+	return a->enterprise == b->enterprise && a->families == b->families &&
 	       a->templates[FAMILY_IPV4].id == b->templates[FAMILY_IPV4].id;
 }
 
