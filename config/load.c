@@ -236,6 +236,12 @@ static void check_run(struct loader *l)
 		problems_error(l->problems,
 			       "no interface: add --interface NAME%s, `ip link` lists them",
 			       c->path ? ", or interfaces: [NAME] to the file" : "");
+	/* A verb that runs says so by itself, whether the list is there or not. */
+	if (l->request->partial && !c->collectors_given && !l->problems->errors &&
+	    c->origins[setting_number(find("collector"))].layer != CONFIG_DEFAULT)
+		problems_warning(l->problems,
+				 "%s: an empty list; flows are metered and then forgotten",
+				 place(l, "collector", one));
 	for (size_t i = 0; c->live && i < c->collector_count; i++) {
 		if (strcmp(c->collectors[i].url, "json:-") != 0)
 			continue;

@@ -11,6 +11,17 @@
 
 #define USAGE 2
 
+/* A line as it is, for editors to read; what a value brings along does nothing to a terminal. */
+static void print_line(FILE *file, const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			fprintf(file, "\\x%02x", (unsigned char)*text);
+		else
+			fputc(*text, file);
+	fputc('\n', file);
+}
+
 /* The file alone, by its own layer; what is wrong goes to stderr as it is, for editors to read.  0 or the exit status. */
 static int load_file(struct config *ret, const char *path)
 {
@@ -20,7 +31,7 @@ static int load_file(struct config *ret, const char *path)
 	int r = config_load(&config, &request, &problems);
 
 	for (size_t i = 0; i < problems.count; i++)
-		fprintf(stderr, "%s\n", problems.list[i].text);
+		print_line(stderr, problems.list[i].text);
 	if (problems.left_out)
 		fprintf(stderr, "%s: more is wrong than these %d lines tell\n", path, PROBLEMS_MAX);
 	problems_clear(&problems);

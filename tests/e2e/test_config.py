@@ -77,6 +77,8 @@ def test_check():
         check_equal('exit status and output of a bad file', (status, out), (2, ''))
         check_equal('mistakes', errors, f"{path}:1:1: 'idle-timout': no such key; did you mean idle-timeout?\n"
                             f"{path}:2:9: linger '15': lacks a unit; write ms, s, m or h behind the number\n")
+        path.write_text('source: "\\e[2J"\n')
+        check_equal('escape sequences', config('check', path)[2], f"{path}:1:9: source: '\\x1b[2J' is not an address\n")
         other = Path(bench.directory.name) / 'g.yaml'
         path.write_text('linger: 3s\n')
         other.write_text('linger: 4s\n')

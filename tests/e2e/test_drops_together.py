@@ -464,7 +464,7 @@ def test_wrong_words():
                                     '--drops-exclude', 'trash')
     check_equal('exit status', status, 2)
     for word in 'nonsense', 'rubbish', 'trash':
-        check(f"'{word}' is neither a class nor a reason" in stderr, stderr)
+        check(f"'{word}': neither a class nor a reason" in stderr, stderr)
 
 
 def test_privileges():
