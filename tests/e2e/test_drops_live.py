@@ -35,7 +35,7 @@ COMMANDS = {
                              '--namespaces', 'mine', '--reason', 'NO_SUCH,policy', '--exclude', 'nonsense', '--frobnicate',
                              'stray'], USAGE,
                             ['--by', '--for', '--port', '--address', '--interval', '--namespaces', "--reason 'NO_SUCH'",
-                             "--exclude: 'nonsense'", 'frobnicate', 'stray']),
+                             "--exclude 'nonsense'", 'frobnicate', 'stray']),
     'option of another verb': (['--collector', 'json:-'], USAGE, ['not an option of `flowtally drops`']),
 }
 
