@@ -132,7 +132,8 @@ def test_restart():
     """A collector that comes late, is killed and comes back: templates in each session, and no record is lost."""
     with Bench() as bench:
         url = f'ipfix+tcp://{PEER}?retry=1'
-        with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url)) as daemon:
+        with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url), '--statistics-interval', '1s',
+                            '--options-interval', '1s') as daemon:
             bench.flows(100)
             wait_until(lambda: 'Connection refused' in daemon.stderr(), 5, 'a refusal')
             time.sleep(1.5)

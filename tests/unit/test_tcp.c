@@ -421,6 +421,35 @@ static void test_reset(void **state)
 	end();
 }
 
+/* What was called lost does not arrive after all: a collector that says that it ends, and goes on reading. */
+static void test_half_closed(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 20000);
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	for (unsigned int i = 0; i < 20; i++) {
+		give_messages(10);
+		exports_flush(exports);
+		run_for(loop, 100);
+	}
+	assert_true(peer_accept(&peer));
+	acknowledge(peer.fd);
+	run_for(loop, 2000);
+	assert_int_equal(shutdown(peer.fd, SHUT_WR), 0);
+	run_for(loop, 10);
+	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stats()->queued.records, 0);
+	assert_in_range(stats()->exported.records, 1, given.records - 1);
+	while (peer_read(&peer))
+		run_for(loop, 10);
+	/* But for what was under way at that moment: a window at most. */
+	assert_in_range(peer.s.records, stats()->exported.records,
+			stats()->exported.records + 20000 / 84);
+	end();
+}
+
 static void test_ipv6(void **state)
 {
 	(void)state;
@@ -576,20 +605,11 @@ static int release(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_once),
-		TEST(test_no_listener),
-		TEST(test_comes_back),
-		TEST(test_closes_at_once),
-		TEST(test_never_reads),
-		TEST(test_never_reads_end),
-		TEST(test_reset),
-		TEST(test_ipv6),
-		TEST(test_name),
-		TEST(test_blocking),
-		TEST(test_rate),
-		TEST(test_clock_set),
-		TEST(test_clock_set_waiting),
-		TEST(test_balance_without),
+		TEST(test_once),	   TEST(test_no_listener),	 TEST(test_comes_back),
+		TEST(test_closes_at_once), TEST(test_never_reads),	 TEST(test_never_reads_end),
+		TEST(test_reset),	   TEST(test_half_closed),	 TEST(test_ipv6),
+		TEST(test_name),	   TEST(test_blocking),		 TEST(test_rate),
+		TEST(test_clock_set),	   TEST(test_clock_set_waiting), TEST(test_balance_without),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
