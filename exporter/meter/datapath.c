@@ -4,8 +4,11 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drops.h"
@@ -114,9 +117,26 @@ const struct kernel_features *datapath_features(const struct datapath *d)
 	return &d->features;
 }
 
+static bool has_capability(const struct __user_cap_data_struct *sets, unsigned int capability)
+{
+	return sets[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability);
+}
+
+/* Without CAP_PERFMON the verifier refuses programs, for reasons that do not name it: -EACCES, as for a faulty one. */
+static bool lacks_capabilities(int error)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	if (error != -EACCES || syscall(SYS_capget, &header, sets) < 0)
+		return error == -EPERM;
+	return !has_capability(sets, CAP_SYS_ADMIN) &&
+	       !(has_capability(sets, CAP_BPF) && has_capability(sets, CAP_PERFMON));
+}
+
 static int log_load_error(int error)
 {
-	if (error == -EPERM)
+	if (lacks_capabilities(error))
 		return log_errno(
 			LOG_ERR, error,
 			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, "
@@ -306,7 +326,7 @@ static int load_wanted(struct datapath *d, const struct datapath_options *option
 			return r;
 	}
 	if (!why)
-		why = r == -EPERM ? "CAP_BPF and CAP_PERFMON are needed" : strerror(-r);
+		why = lacks_capabilities(r) ? "CAP_BPF and CAP_PERFMON are needed" : strerror(-r);
 	if (options->drops == DROPS_ON) {
 		log_error("cannot trace drops: %s", why);
 		return r;

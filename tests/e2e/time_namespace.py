@@ -8,7 +8,6 @@ program enters the time namespace alone: it has the privileges that it would hav
 """
 import ctypes
 import os
-import signal
 import subprocess
 import sys
 
@@ -24,8 +23,8 @@ def call(name, *arguments):
         raise OSError(number, f'{name}: {os.strerror(number)}')
 
 
-def make(offsets, flags, ready):
-    """In the child: makes a namespace for its children, says so, and waits for its end."""
+def make(offsets, flags, ready, end):
+    """In the child: makes a namespace for its children, says so, and waits until the parent closes its side of `end`."""
     try:
         call('unshare', flags)
         with open('/proc/self/timens_offsets', 'w', encoding='ascii') as file:
@@ -33,16 +32,20 @@ def make(offsets, flags, ready):
         os.write(ready, b'ready')
     except OSError as error:
         os.write(ready, str(error).encode())
-    signal.pause()
+    os.read(end, 1)
+    os._exit(0)
 
 
 def enter(offsets, flags):
     """Why it could not, or None."""
     answer, ready = os.pipe()
+    end, hold = os.pipe()
     child = os.fork()
     if child == 0:
-        make(offsets, flags, ready)
+        os.close(hold)
+        make(offsets, flags, ready, end)
     os.close(ready)
+    os.close(end)
     try:
         said = os.read(answer, 1000).decode()
         if said != 'ready':
@@ -54,7 +57,7 @@ def enter(offsets, flags):
         return str(error)
     finally:
         os.close(answer)
-        os.kill(child, signal.SIGKILL)
+        os.close(hold)
         os.waitpid(child, 0)
 
 

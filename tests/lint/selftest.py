@@ -11,6 +11,7 @@ import compile_commands
 import includes
 import limits
 import results
+import tree
 
 HEADERS = [
     'xdp/flow.h', 'xdp/parse.h', 'xdp/account.bpf.h', 'exporter/util.h', 'exporter/log.h', 'exporter/meter/cache.h',
@@ -121,6 +122,29 @@ class Tree(unittest.TestCase):
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         (self.root / name).write_text(text)
         return name
+
+
+class Changed(Tree):
+    def test_changed(self):
+        git = ['git', '-C', str(self.root), '-c', 'user.name=x', '-c', 'user.email=x@example.org']
+
+        def run(*words):
+            subprocess.run([*git, *words], check=True, capture_output=True)
+
+        run('init', '-b', 'trunk')
+        for name in 'same.c', 'edited.c', 'gone.c', 'ahead.c':
+            (self.root / name).write_text('old\n')
+        run('add', '.')
+        run('commit', '-m', 'first')
+        run('checkout', '-b', 'work', '--track', 'trunk')
+        (self.root / 'ahead.c').write_text('new\n')
+        run('commit', '-am', 'second')
+        (self.root / 'edited.c').write_text('new\n')
+        (self.root / 'new.c').write_text('new\n')
+        (self.root / 'gone.c').unlink()
+        self.assertEqual(tree.changed(self.root), {'ahead.c', 'edited.c', 'new.c'})
+        run('branch', '--unset-upstream')
+        self.assertEqual(tree.changed(self.root), {'edited.c', 'new.c'})
 
 
 class Includes(Tree):

@@ -15,6 +15,15 @@ def files(root=ROOT):
     return sorted(name for name in set(listed.split('\0')) if name and (root / name).is_file())
 
 
+def changed(root=ROOT):
+    """Those that are not as in the branch that this one follows; without one, as in the last commit."""
+    git = ['git', '-c', 'safe.directory=*', '-C', str(root)]
+    base = subprocess.run(git + ['merge-base', 'HEAD', '@{upstream}'], check=False, capture_output=True, text=True).stdout.strip()
+    listed = subprocess.run(git + ['diff', '--name-only', '-z', base or 'HEAD'], check=True, capture_output=True, text=True).stdout
+    new = subprocess.run(git + ['ls-files', '-o', '--exclude-standard', '-z'], check=True, capture_output=True, text=True).stdout
+    return {name for name in (listed + new).split('\0') if name and (root / name).is_file()}
+
+
 def lines(root, name):
     """The lines of a text file; None for a binary one."""
     try:
