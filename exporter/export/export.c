@@ -148,12 +148,6 @@ struct exports *exports_free(struct exports *exports)
 
 /* --- Collectors and their streams */
 
-static bool in_network(const struct collector_url *url)
-{
-	return url->scheme == URL_IPFIX || url->scheme == URL_IPFIX_TCP ||
-	       url->scheme == URL_NETFLOW9;
-}
-
 static uint16_t message_max(const struct exports *exports, const struct collector_url *url)
 {
 	return url->options.message_max ? url->options.message_max
@@ -212,8 +206,8 @@ static int make_member(struct exports *exports, const struct collector_url *url,
 		       struct collector **ret)
 {
 	struct collector *c;
-	int r = in_network(url) ? network_collector_new(&c, url, s, &exports->context)
-				: file_collector_new(&c, url, s, &exports->context);
+	int r = url_in_network(url) ? network_collector_new(&c, url, s, &exports->context)
+				    : file_collector_new(&c, url, s, &exports->context);
 
 	if (r < 0)
 		return r;
@@ -229,7 +223,7 @@ static int make_member(struct exports *exports, const struct collector_url *url,
 static int make_collector(struct exports *exports, const struct collector_url *url,
 			  struct collector **ret)
 {
-	bool share = in_network(url) && exports->context.options.balance;
+	bool share = url_in_network(url) && exports->context.options.balance;
 	struct exports_stream *s;
 	int r;
 

@@ -38,5 +38,11 @@ struct collector_url {
 	const char *path; /* absolute; points into the URL */
 };
 
+/* Whether it has a host and a port. */
+static inline bool url_in_network(const struct collector_url *url)
+{
+	return url->scheme != URL_FILE && url->scheme != URL_JSON;
+}
+
 /* -EINVAL when the URL is none: `why` says then in a few words what is wrong with it. */
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX]);
