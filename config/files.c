@@ -33,8 +33,7 @@ static bool find_collector(const char *url, struct place *ret)
 	struct collector_url parsed;
 	char why[URL_WHY_MAX];
 
-	if (url_parse(url, &parsed, why) < 0 ||
-	    (parsed.scheme != URL_FILE && parsed.scheme != URL_JSON))
+	if (url_parse(url, &parsed, why) < 0 || url_in_network(&parsed))
 		return false;
 	if (*parsed.path)
 		return find_path(parsed.path, ret);

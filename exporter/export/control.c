@@ -246,6 +246,7 @@ bool control_build(struct collector *c, uint16_t limit, struct control_message *
 			m->header.length = (uint16_t)(b.w.at - m->data);
 			return true;
 		}
+		m->told = 0;
 		control_advance(&c->control, m);
 	}
 	return false;

@@ -149,12 +149,6 @@ struct exports *exports_free(struct exports *exports)
 
 /* --- Collectors and their streams */
 
-static bool in_network(const struct collector_url *url)
-{
-	return url->scheme == URL_IPFIX || url->scheme == URL_IPFIX_TCP ||
-	       url->scheme == URL_NETFLOW9;
-}
-
 static uint16_t message_max(const struct exports *exports, const struct collector_url *url)
 {
 	return url->options.message_max ? url->options.message_max
@@ -190,7 +184,7 @@ static bool wants_drops(const struct exports *exports, const struct collector_ur
 
 	if (url->options.drops != URL_DROPS_UNSAID)
 		return o->drops && url->options.drops == URL_DROPS_ON;
-	return o->drops && !(o->drops_in_files && in_network(url));
+	return o->drops && !(o->drops_in_files && url_in_network(url));
 }
 
 /* The stream that this collector is to be a member of; a new one has no members, and is not in use yet. */
@@ -226,8 +220,8 @@ static int make_member(struct exports *exports, const struct collector_url *url,
 		       struct collector **ret)
 {
 	struct collector *c;
-	int r = in_network(url) ? network_collector_new(&c, url, s, &exports->context)
-				: file_collector_new(&c, url, s, &exports->context);
+	int r = url_in_network(url) ? network_collector_new(&c, url, s, &exports->context)
+				    : file_collector_new(&c, url, s, &exports->context);
 
 	if (r < 0)
 		return r;
@@ -243,7 +237,7 @@ static int make_member(struct exports *exports, const struct collector_url *url,
 static int make_collector(struct exports *exports, const struct collector_url *url,
 			  struct collector **ret)
 {
-	bool share = in_network(url) && exports->context.options.balance;
+	bool share = url_in_network(url) && exports->context.options.balance;
 	struct exports_stream *s;
 	int r;
 

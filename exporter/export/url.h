@@ -69,5 +69,11 @@ bool url_option_said(unsigned int index, const struct url_options *options);
 const char *url_option_print(unsigned int index, const struct url_options *options,
 			     char text[VALUE_TEXT_MAX]);
 
+/* Whether it has a host and a port. */
+static inline bool url_in_network(const struct collector_url *url)
+{
+	return url->scheme != URL_FILE && url->scheme != URL_JSON;
+}
+
 /* -EINVAL when the URL is none: `why` says then in a few words what is wrong with it. */
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX]);

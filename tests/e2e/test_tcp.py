@@ -14,11 +14,15 @@ import program
 import strict
 import tap
 import traffic
+from names import Names
 from sandbox import wait_until
 from sinks import METER, METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
 from tap import Skip, check, check_equal
 
+OTHER = '10.75.0.3'
 DEAD_SECONDS = 45  # of a host that does not answer, until the exporter gives it up
+TORTURE = 'FLOWTALLY_TORTURE' in os.environ
+CLOSED_SECONDS = 100  # probes of a closed window are more than DEAD_SECONDS apart by then
 FINAL_SECONDS = 6  # of an end with a collector that takes nothing
 
 # Keeps what each connection says in a file of its own, FOLDER/FIRST, FOLDER/FIRST + 1, ...
@@ -128,7 +132,8 @@ def test_restart():
     """A collector that comes late, is killed and comes back: templates in each session, and no record is lost."""
     with Bench() as bench:
         url = f'ipfix+tcp://{PEER}?retry=1'
-        with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url)) as daemon:
+        with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url), '--statistics-interval', '1s',
+                            '--options-interval', '1s') as daemon:
             bench.flows(100)
             wait_until(lambda: 'Connection refused' in daemon.stderr(), 5, 'a refusal')
             time.sleep(1.5)
@@ -204,14 +209,54 @@ def test_dead_host():
         check_equal('records exported', collector['exported']['records'], len(decoder.records()))
 
 
+def test_addresses():
+    """A name has two addresses, and a collector listens at one of them: the other costs no time, whichever comes first."""
+    for address in PEER, OTHER:
+        with Bench() as bench:
+            bench.box.ip('peer', 'address', 'add', f'{OTHER}/24', 'dev', 'p0')
+            bench.box.ip('meter', 'neighbour', 'replace', OTHER, 'lladdr', bench.box.link('peer', 'p0')['address'], 'dev',
+                         'm0', 'nud', 'permanent')
+            sink = Sink(bench, address=address)
+            url = 'ipfix+tcp://collector.test'
+            with Names(bench.box, 'meter', bench.directory.name, 'collector.test') as names:
+                names.address = PEER, OTHER
+                with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url), prefix=names.prefix) as daemon:
+                    bench.flows(20)
+                    time.sleep(2.5)
+                    ledger = daemon.stop()
+            check_all(ledger, url, sink.decoder(), list(range(20000, 20020)))
+
+
+def test_closed_window():
+    """A host that answers, and has no room for long: the connection stays, and nothing is lost."""
+    with Bench() as bench:
+        url = f'ipfix+tcp://{PEER}'
+        sink = Sink(bench)
+        with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url)) as daemon:
+            bench.flows(10)
+            time.sleep(2.5)
+            sink.process.send_signal(signal.SIGSTOP)
+            for turn in range(6):
+                bench.flows(2000, 20010 + 2000 * turn)
+            time.sleep(CLOSED_SECONDS)
+            sink.process.send_signal(signal.SIGCONT)
+            time.sleep(10)
+            check('cannot send' not in daemon.stderr(), 'the host was given up')
+            ledger = daemon.stop()
+        check_sessions(sink.decoder(), 1)
+        check_all(ledger, url, sink.decoder(), list(range(20000, 32010)))
+
+
 def main():
     tap.require('ip', 'ethtool')
     program.binary()
     tap.main([
+        *([('a window that is closed for long', test_closed_window)] if TORTURE else []),
         ('the host is gone', test_dead_host),
         ("libfixbuf's collector", test_fixbuf),
         ('late, killed, restarted', test_restart),
         ('one of four does not read', test_stopped),
+        ('a name with two addresses', test_addresses),
     ], tap.AT_ONCE)
 
 

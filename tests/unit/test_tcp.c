@@ -421,6 +421,35 @@ static void test_reset(void **state)
 	end();
 }
 
+/* What was called lost does not arrive after all: a collector that says that it ends, and goes on reading. */
+static void test_half_closed(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 20000);
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	for (unsigned int i = 0; i < 20; i++) {
+		give_messages(10);
+		exports_flush(exports);
+		run_for(loop, 100);
+	}
+	assert_true(peer_accept(&peer));
+	acknowledge(peer.fd);
+	run_for(loop, 2000);
+	assert_int_equal(shutdown(peer.fd, SHUT_WR), 0);
+	run_for(loop, 10);
+	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stats()->queued.records, 0);
+	assert_in_range(stats()->exported.records, 1, given.records - 1);
+	while (peer_read(&peer))
+		run_for(loop, 10);
+	/* But for what was under way at that moment: a window at most. */
+	assert_in_range(peer.s.records, stats()->exported.records,
+			stats()->exported.records + 20000 / 84);
+	end();
+}
+
 static void test_ipv6(void **state)
 {
 	(void)state;
@@ -435,13 +464,12 @@ static void test_ipv6(void **state)
 	end();
 }
 
-/* A name has several addresses: the next one is tried at once when the first does not answer. */
-static void test_addresses(void **state)
+/* A name of /etc/hosts. */
+static void test_name(void **state)
 {
 	(void)state;
-	begin(&(struct export_options){0}, "");
-	add("ipfix+tcp", "localhost", peer.port, ""); /* the other family is refused */
-	stop();
+	peer_open(&peer, "127.0.0.1", 0);
+	assert_int_equal(loop_new(&loop), 0);
 	start(&(struct export_options){0}, loop);
 	add("ipfix+tcp", "localhost", peer.port, "");
 	give(300);
@@ -509,6 +537,40 @@ static void test_clock_set(void **state)
 	end();
 }
 
+/* What the old connection has is waited for, however slow the collector is. */
+static void test_clock_set_waiting(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 20000);
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.domain = 5}, loop);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	exports_set_clock(exports, 0);
+	run(20);
+	for (unsigned int i = 0; i < 5; i++) {
+		give_messages(20); /* more than its system takes */
+		exports_flush(exports);
+		run_for(loop, 10);
+	}
+	clock_set_wall(-3600ll * (int64_t)NSEC_PER_SEC);
+	exports_set_clock(exports, 0);
+	give_messages(3);
+	exports_flush(exports);
+	run_for(loop, 500);
+	assert_true(stats()->queued.records > 3 * 16);
+	for (unsigned int i = 0; i < 100 && peer.connections < 2; i++) {
+		if (!peer_read(&peer)) /* closed */
+			peer_hang_up(&peer, false);
+		run_for(loop, 1000);
+	}
+	run(2000);
+	assert_int_equal(peer.connections, 2);
+	assert_int_equal(peer.s.records, given.records);
+	assert_int_equal(stats()->exported.records, given.records);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 0);
+	end();
+}
+
 /* A collector that cannot be made takes no share of the flows with it. */
 static void test_balance_without(void **state)
 {
@@ -543,19 +605,11 @@ static int release(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_once),
-		TEST(test_no_listener),
-		TEST(test_comes_back),
-		TEST(test_closes_at_once),
-		TEST(test_never_reads),
-		TEST(test_never_reads_end),
-		TEST(test_reset),
-		TEST(test_ipv6),
-		TEST(test_addresses),
-		TEST(test_blocking),
-		TEST(test_rate),
-		TEST(test_clock_set),
-		TEST(test_balance_without),
+		TEST(test_once),	   TEST(test_no_listener),	 TEST(test_comes_back),
+		TEST(test_closes_at_once), TEST(test_never_reads),	 TEST(test_never_reads_end),
+		TEST(test_reset),	   TEST(test_half_closed),	 TEST(test_ipv6),
+		TEST(test_name),	   TEST(test_blocking),		 TEST(test_rate),
+		TEST(test_clock_set),	   TEST(test_clock_set_waiting), TEST(test_balance_without),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

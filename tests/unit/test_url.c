@@ -26,6 +26,8 @@ static void test_good(void **state)
 		{"ipfix://10.example", "10.example", "", URL_IPFIX, 4739},
 		{"ipfix://" LABEL63 ".net", LABEL63 ".net", "", URL_IPFIX, 4739},
 		{"netflow9://collector", "collector", "", URL_NETFLOW9, 2055},
+		{"ipfix+tcp://collector", "collector", "", URL_IPFIX_TCP, 4739},
+		{"ipfix+tcp://[::1]:4740?retry=5", "::1", "", URL_IPFIX_TCP, 4740},
 		{"netflow9://[::1]:9996?dscp=8", "::1", "", URL_NETFLOW9, 9996},
 		{"ipfix://[fe80::1%eth0]", "fe80::1", "", URL_IPFIX, 4739},
 		{"ipfix://[fe80::1%25eth0.7]:9995", "fe80::1", "", URL_IPFIX, 9995},
