@@ -6,6 +6,7 @@
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
+#include "exporter/value.h"
 
 static const struct {
 	const char *name;
@@ -15,6 +16,7 @@ static const struct {
 	{"run", run_main, "meter interfaces and export their flows"},
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
+	{"config", config_main, "check, show and compare configurations"},
 };
 
 #define LAST_MS 1000 /* for the log's reader, at the end */
@@ -56,6 +58,9 @@ static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	char hint[VALUE_HINT_MAX];
+	struct value_guess guess = {0};
+
 	if (fill_standard_streams() < 0)
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
@@ -68,11 +73,13 @@ int main(int argc, char **argv)
 		printf("flowtally %s\n", FLOWTALLY_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++)
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++) {
 		if (!strcmp(argv[1], verbs[i].name))
 			return run_verb(verbs[i].main, argc - 1, argv + 1);
+		value_guess_offer(&guess, argv[1], verbs[i].name);
+	}
 	if (argc > 1)
-		log_error("no verb '%s'", argv[1]);
+		log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
 	print_usage(stderr);
 	return 2;
 }

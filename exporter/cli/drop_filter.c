@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include "exporter/cli/drop_filter.h"
-#include "exporter/log.h"
 
 #define WORD_MAX 64
 
@@ -26,53 +24,31 @@ static void mark_class(struct drop_reasons *names, enum drop_class class, uint8_
 }
 
 /* All of a class, or one reason; a name that other kernels have matches nothing here. */
-static int mark_word(struct drop_reasons *names, const char *word, uint8_t *marks, uint8_t mark)
+static void mark_word(struct drop_reasons *names, const char *word, uint8_t *marks, uint8_t mark)
 {
 	const struct drop_reason *reason = drop_reasons_find(names, word);
 	enum drop_class class;
 
 	if (drop_class_parse(&class, word) == 0) {
 		mark_class(names, class, marks, mark);
-		return 0;
+	} else if (reason) {
+		marks[drop_reason_pack(reason->code)] = mark;
 	}
-	if (!reason)
-		return drop_reason_text(word) ? 0 : -EINVAL;
-	marks[drop_reason_pack(reason->code)] = mark;
-	return 0;
 }
 
-/* Passes over what is neither; `option` NULL: without a word. */
-static int mark_list(struct drop_reasons *names, const char *option, const char *list,
-		     uint8_t *marks, uint8_t mark)
+static void mark_list(struct drop_reasons *names, const char *list, uint8_t *marks, uint8_t mark)
 {
 	char word[WORD_MAX];
 	size_t length;
-	int r = 0;
 
 	for (;; list += length + 1) {
 		length = strcspn(list, ",");
 		snprintf(word, sizeof(word), "%.*s", (int)length, list);
-		if (length >= sizeof(word) || mark_word(names, word, marks, mark) < 0) {
-			r = -EINVAL;
-			if (option)
-				log_error(
-					"--%s: '%.*s' is neither a class nor a reason (flowtally(8) lists them)",
-					option, (int)length, list);
-		}
+		if (length < sizeof(word))
+			mark_word(names, word, marks, mark);
 		if (!list[length])
-			return r;
+			return;
 	}
-}
-
-int drop_filter_check(const char *option, const char *list)
-{
-	_cleanup_(drop_reasons_freep) struct drop_reasons *names = NULL;
-	uint8_t marks[DROP_REASON_MAX];
-	int r = drop_reasons_new(&names, NULL);
-
-	if (r < 0)
-		return log_errno(LOG_ERR, r, "cannot read the kernel's reasons for drops");
-	return mark_list(names, option, list, marks, 1);
 }
 
 void drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
@@ -83,11 +59,11 @@ void drop_filter_make(struct drop_reasons *names, const char *include, const cha
 		if (!drop_reason_is_drop(drop_reasons_at(names, i)))
 			excluded[drop_reason_pack(drop_reasons_at(names, i)->code)] = 1;
 	if (include)
-		mark_list(names, NULL, include, excluded, 0);
+		mark_list(names, include, excluded, 0);
 	if (!include && !exclude)
 		exclude = drop_class_name(DROP_BENIGN);
 	if (exclude)
-		mark_list(names, NULL, exclude, excluded, 1);
+		mark_list(names, exclude, excluded, 1);
 }
 
 static bool match_address(const struct value_prefix *prefix, const struct flow_key *key)

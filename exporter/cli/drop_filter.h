@@ -3,14 +3,12 @@
 /* Which drops are recorded, and which are shown. */
 #include <stdbool.h>
 #include <stdint.h>
-#include "exporter/cli/value.h"
+#include "exporter/value.h"
 #include "exporter/meter/drop_reason.h"
 #include "xdp/flow.h"
 
-/* A list of classes and reasons, with commas.  -EINVAL after every word that is none has been logged. */
-int drop_filter_check(const char *option, const char *list);
-
 /*
+ * Of lists of classes and reasons, with commas; what is neither is passed over.
  * `include` NULL: all; `exclude` NULL: benign, if there is no `include`.  excluded[drop_reason_pack()] becomes 1
  * for what is counted and not recorded.
  */

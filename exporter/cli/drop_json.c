@@ -3,7 +3,7 @@
 #include <net/if.h>
 #include "exporter/cli/drop_text.h"
 #include "exporter/cli/text.h"
-#include "exporter/export/json.h"
+#include "exporter/export/format/json.h"
 
 static const enum field_symbol reason_fields[] = {
 	FIELD_START,	       FIELD_END,	  FIELD_FORWARDING_STATUS, FIELD_DROPPED_OCTETS,

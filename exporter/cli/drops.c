@@ -28,7 +28,7 @@
 #define READER_MS 2000
 
 struct tracer {
-	struct run_options options;
+	struct config options;
 	struct stop *stop;
 	struct loop_source *stop_source;
 	struct kernel_clock clock;
@@ -71,7 +71,7 @@ static void tracer_clear(struct tracer *t)
 	loop_source_freep(&t->stop_source);
 	loop_freep(&t->loop);
 	stop_freep(&t->stop);
-	run_options_clear(&t->options);
+	config_clear(&t->options);
 }
 
 static uint64_t count_missed(const struct tracer *t)
@@ -192,7 +192,7 @@ static int make_loop(struct tracer *t)
 
 static int prepare(struct tracer *t, const uint8_t *excluded)
 {
-	const struct run_options *o = &t->options;
+	const struct config *o = &t->options;
 	const struct datapath_options datapath = {
 		.drop_entries = o->drop_entries,
 		.drops = DROPS_ON,
@@ -235,7 +235,7 @@ static int prepare(struct tracer *t, const uint8_t *excluded)
 
 static void announce(const struct tracer *t)
 {
-	const struct run_options *o = &t->options;
+	const struct config *o = &t->options;
 
 	log_notice("ready: showing drops of %s every %g s",
 		   o->drops_everywhere ? "all network namespaces" : "this network namespace",
@@ -329,7 +329,7 @@ int drops_main(int argc, char **argv)
 	_cleanup_(tracer_clear) struct tracer t = {.ending = PTHREAD_MUTEX_INITIALIZER};
 	struct stop_options stop = {.overdue = on_overdue, .userdata = &t};
 	uint8_t excluded[DROP_REASON_MAX];
-	int error = run_options_parse(&t.options, VERB_DROPS, argc, argv);
+	int error = options_parse(&t.options, VERB_DROPS, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */

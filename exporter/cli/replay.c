@@ -27,7 +27,7 @@
 #define SEED		 1		       /* any will do: two runs give the same records */
 
 struct replay {
-	struct run_options options;
+	struct config options;
 	struct stop *stop;
 	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
 	bool printed;		/* under it: it has been, or there is none any more */
@@ -53,7 +53,7 @@ static void replay_clear(struct replay *r)
 	exports_freep(&r->exports);
 	capture_closep(&r->capture);
 	stop_freep(&r->stop);
-	run_options_clear(&r->options);
+	config_clear(&r->options);
 }
 
 static void on_flow(void *userdata, const struct flow *flow)
@@ -112,10 +112,10 @@ static void show_progress(struct replay *r)
 	r->progress_ns = now;
 	r->progress_shown = true;
 	if (r->size)
-		fprintf(stderr, "\r\033[K%s: %d %%, %llu packets", r->options.file,
+		fprintf(stderr, "\r\033[K%s: %d %%, %llu packets", r->options.capture,
 			(int)(MIN(position, r->size) * 100 / r->size), (unsigned long long)packets);
 	else
-		fprintf(stderr, "\r\033[K%s: %llu packets", r->options.file,
+		fprintf(stderr, "\r\033[K%s: %llu packets", r->options.capture,
 			(unsigned long long)packets);
 }
 
@@ -142,7 +142,7 @@ static int read_packets(struct replay *r)
 
 static int open_capture(struct replay *r)
 {
-	const char *path = r->options.file;
+	const char *path = r->options.capture;
 	FILE *stream = strcmp(path, "-") != 0 ? fopen(path, "re") : stdin;
 	char text[CAPTURE_ERROR_MAX];
 	struct stat status;
@@ -162,8 +162,7 @@ static int open_capture(struct replay *r)
 
 static int open_collectors(struct replay *r)
 {
-	const struct export_options options = run_options_export(&r->options);
-	int error = exports_new(&r->exports, &options, NULL);
+	int error = exports_new(&r->exports, &r->options.export, NULL);
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
@@ -262,14 +261,15 @@ static bool report_capture(const struct replay *r, int error)
 	const char *why = capture_error(r->capture);
 
 	if (error == -EBADMSG)
-		log_error("'%s' is damaged after %llu packets: %s", r->options.file, packets, why);
+		log_error("'%s' is damaged after %llu packets: %s", r->options.capture, packets,
+			  why);
 	else if (error < 0)
-		log_error("cannot read '%s' beyond %llu packets: %s", r->options.file, packets,
+		log_error("cannot read '%s' beyond %llu packets: %s", r->options.capture, packets,
 			  why);
 	if (unknown.packets)
 		log_error(
 			"%llu packets of '%s' are in no flow: link layer %s (%d) is not understood",
-			(unsigned long long)unknown.packets, r->options.file,
+			(unsigned long long)unknown.packets, r->options.capture,
 			capture_link_name(unknown.link), unknown.link);
 	return error < 0 || unknown.packets;
 }
@@ -280,7 +280,7 @@ int replay_main(int argc, char **argv)
 	struct stop_options stop = {
 		.hangup = true, .interrupt = true, .overdue = on_overdue, .userdata = &r};
 	bool interrupted, whole;
-	int error = run_options_parse(&r.options, VERB_REPLAY, argc, argv);
+	int error = options_parse(&r.options, VERB_REPLAY, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */

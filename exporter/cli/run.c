@@ -39,7 +39,7 @@
 #define FINAL_DRAIN_NS (2 * NSEC_PER_SEC)
 
 struct run {
-	struct run_options options;
+	struct config options;
 	struct stop *stop;
 	struct loop *loop;
 	struct loop_source *stop_source;
@@ -93,7 +93,7 @@ static void run_clear(struct run *r)
 	loop_source_freep(&r->stop_source);
 	loop_freep(&r->loop);
 	stop_freep(&r->stop);
-	run_options_clear(&r->options);
+	config_clear(&r->options);
 }
 
 static void notify(struct run *r, const char *state)
@@ -362,7 +362,7 @@ static int make_loop(struct run *r)
 
 static int open_datapath(struct run *r, const uint8_t *drop_excluded)
 {
-	const struct run_options *o = &r->options;
+	const struct config *o = &r->options;
 	const struct datapath_options options = {
 		.bank_entries = o->bank_entries,
 		.drop_entries = o->drop_entries,
@@ -387,7 +387,7 @@ static void on_drop(void *userdata, const struct flow *flow)
 
 static int make_cache(struct run *r, enum bank_use use)
 {
-	const struct run_options *o = &r->options;
+	const struct config *o = &r->options;
 	const struct cache_options options = {
 		.entries = use == BANK_DROPS ? o->drop_entries : o->cache_entries,
 		.idle_ns = o->idle_ns,
@@ -410,8 +410,8 @@ static int make_cache(struct run *r, enum bank_use use)
 /* Everything that touches no network interface. */
 static int prepare(struct run *r, const uint8_t *drop_excluded)
 {
-	const struct run_options *o = &r->options;
-	struct export_options export = run_options_export(o);
+	const struct config *o = &r->options;
+	struct export_options export = o->export;
 	int error = make_loop(r);
 
 	if (error < 0)
@@ -421,6 +421,7 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 		return error;
 	watch_clock(r);
 	export.drops = datapath_uses(r->datapath) >> BANK_DROPS & 1;
+	export.drops_in_files = o->drops != DROPS_ON;
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
@@ -485,7 +486,7 @@ static void announce(struct run *r)
 			    partly == 1 ? " is" : "s are");
 	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
 		   "banks drained every %g s",
-		   attached, attached == 1 ? "" : "s", r->options.domain,
+		   attached, attached == 1 ? "" : "s", r->options.export.domain,
 		   (double)r->options.idle_ns / NSEC_PER_SEC,
 		   (double)r->options.active_ns / NSEC_PER_SEC,
 		   (double)r->options.drain_ns / NSEC_PER_SEC);
@@ -513,7 +514,7 @@ static void on_detached(void *userdata)
 
 static int attach(struct run *r)
 {
-	const struct run_options *o = &r->options;
+	const struct config *o = &r->options;
 	const struct drain_options drain = {
 		.datapath = r->datapath,
 		.loop = r->loop,
@@ -525,7 +526,7 @@ static int attach(struct run *r)
 	const struct hooks_options hooks = {
 		.datapath = r->datapath,
 		.loop = r->loop,
-		.interfaces = o->interfaces,
+		.interfaces = (const char **)o->interfaces,
 		.interface_count = o->interface_count,
 		.ingress = o->ingress,
 		.egress = o->egress,
@@ -647,7 +648,7 @@ int run_main(int argc, char **argv)
 	_cleanup_(run_clear) struct run r = {.ending = PTHREAD_MUTEX_INITIALIZER, .clock_fd = -1};
 	struct stop_options stop = {.overdue = on_overdue, .userdata = &r};
 	uint8_t drop_excluded[DROP_REASON_MAX];
-	int error = run_options_parse(&r.options, VERB_RUN, argc, argv);
+	int error = options_parse(&r.options, VERB_RUN, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */

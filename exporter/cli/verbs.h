@@ -5,3 +5,4 @@
 int run_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 int drops_main(int argc, char **argv);
+int config_main(int argc, char **argv);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/export/control.h"
-#include "exporter/export/option_data.h"
+#include "exporter/export/format/option_data.h"
 #include "exporter/export/stream.h"
 
 /* selectorAlgorithm, RFC 5477: so many packets of so many, by count. */
@@ -20,6 +20,9 @@ static unsigned int room(const struct builder *b)
 
 static void put_template(struct builder *b, enum option_template_symbol t)
 {
+	if (b->c->control.once && b->c->control.told >> t & 1)
+		return;
+	b->m->told |= 1u << t;
 	option_put_template(&b->w, t, b->protocol);
 	b->m->header.records++;
 }
@@ -49,9 +52,12 @@ static void put_pair(struct builder *b, enum option_template_symbol t,
 static void build_templates(struct builder *b)
 {
 	const struct profile *profile = b->c->stream->profile;
-	uint8_t *set = set_begin(&b->w, b->protocol->set_template);
 	unsigned int i = b->c->control.next[CONTROL_TEMPLATES];
+	uint8_t *set;
 
+	if (b->c->control.once && b->c->control.told_templates)
+		return;
+	set = set_begin(&b->w, b->protocol->set_template);
 	for (; i < profile->families; i++) {
 		const struct flow_template *t = &profile->templates[i];
 
@@ -171,7 +177,7 @@ static void build_interfaces(struct builder *b)
 
 static void build_statistics(struct builder *b)
 {
-	const struct collector_stats *stats = &b->c->stats;
+	const struct collector_stats *stats = &b->c->account.stats;
 	const struct export_context *context = b->c->context;
 	struct export_count lost = {0};
 	struct option_values values = {
@@ -197,8 +203,8 @@ static void build_statistics(struct builder *b)
 	values.number[OPTION_RECORDS] = lost.records;
 	values.number[OPTION_PACKETS] = lost.packets;
 	values.number[OPTION_OCTETS] = lost.octets;
-	values.number[OPTION_FIRST_MS] = b->c->first_loss_ms;
-	values.number[OPTION_LAST_MS] = b->c->last_loss_ms;
+	values.number[OPTION_FIRST_MS] = b->c->account.first_loss_ms;
+	values.number[OPTION_LAST_MS] = b->c->account.last_loss_ms;
 	put_pair(b, OPTIONS_EXPORTING_RELIABILITY, &values);
 }
 
@@ -231,13 +237,16 @@ bool control_build(struct collector *c, uint16_t limit, struct control_message *
 		m->data_records = 0;
 		m->kind = (enum control_kind)kind;
 		m->next = 0;
+		m->told = 0;
 		b.w = (struct wire){.at = m->data + p->header,
 				    .end = m->data + MIN(limit, (unsigned int)CONTROL_MESSAGE_MAX)};
 		builders[kind](&b);
-		if ((kind == CONTROL_TEMPLATES || m->data_records) && !b.w.overflow) {
+		if ((kind == CONTROL_TEMPLATES ? m->header.records : m->data_records) &&
+		    !b.w.overflow) {
 			m->header.length = (uint16_t)(b.w.at - m->data);
 			return true;
 		}
+		m->told = 0;
 		control_advance(&c->control, m);
 	}
 	return false;
@@ -246,6 +255,8 @@ bool control_build(struct collector *c, uint16_t limit, struct control_message *
 void control_advance(struct control *control, const struct control_message *m)
 {
 	control->next[m->kind] = m->next;
+	control->told |= m->told;
+	control->told_templates |= m->kind == CONTROL_TEMPLATES && !m->next;
 	if (!m->next)
 		control->pending &= ~(1u << m->kind);
 }

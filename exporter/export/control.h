@@ -3,13 +3,16 @@
 /*
  * What a collector is told beside flow records: templates and options.  A message is built when it can
  * be sent, from what is known then; options come with their template in the same message, so that they
- * can be read whatever was lost before.
+ * can be read whatever was lost before.  Where nothing gets lost each template is told once in a session.
  */
 #include "exporter/export/collector.h"
 
 #define CONTROL_OPTIONS \
 	(1u << CONTROL_SAMPLING | 1u << CONTROL_KEYS | 1u << CONTROL_TYPES | \
 	 1u << CONTROL_INTERFACES)
+
+/* What a session begins with. */
+#define CONTROL_START (1u << CONTROL_TEMPLATES | CONTROL_OPTIONS)
 
 #define CONTROL_MESSAGE_MAX 1400
 
@@ -20,6 +23,7 @@ struct control_message {
 	uint16_t data_records;
 	enum control_kind kind;
 	unsigned int next; /* what the next message of this kind begins with; 0: there is none */
+	unsigned int told; /* options templates in it: bit set of enum option_template_symbol */
 };
 
 /*

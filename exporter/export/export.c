@@ -6,7 +6,7 @@
 #include <xxhash.h>
 #include "exporter/export/control.h"
 #include "exporter/export/stream.h"
-#include "exporter/export/udp_health.h"
+#include "exporter/export/transport/udp_health.h"
 #include "exporter/log.h"
 
 #define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */
@@ -89,8 +89,8 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	int r;
 
 	set_defaults(&o);
-	if (o.message_max < 512 || o.message_max > 9000 || o.queue_messages < 16 ||
-	    o.queue_messages > 65536 || o.dscp > 63)
+	if (o.message_max < URL_MESSAGE_MIN || o.message_max > URL_MESSAGE_MAX ||
+	    o.queue_messages < 16 || o.queue_messages > 65536 || o.dscp > URL_DSCP_MAX)
 		return -EINVAL;
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
 		return -ENOMEM;
@@ -115,10 +115,11 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 
 static void free_collector(struct collector *c)
 {
-	char *url = (char *)c->stats.url;
+	char *url = (char *)c->account.stats.url, *name = (char *)c->account.stats.name;
 
 	c->ops->free(c);
 	free(url);
+	free(name);
 }
 
 static void free_stream(struct exports_stream *s)
@@ -148,11 +149,6 @@ struct exports *exports_free(struct exports *exports)
 
 /* --- Collectors and their streams */
 
-static bool is_udp(const struct collector_url *url)
-{
-	return url->scheme == URL_IPFIX || url->scheme == URL_NETFLOW9;
-}
-
 static uint16_t message_max(const struct exports *exports, const struct collector_url *url)
 {
 	return url->options.message_max ? url->options.message_max
@@ -178,7 +174,20 @@ static struct exports_stream *find_stream(struct exports *exports, const struct 
 	return NULL;
 }
 
-/* The stream this collector is to be a member of, made if there is none. */
+/*
+ * Most collectors take records of drops for flows of 0 packets, and count them: those in the network get none unless
+ * that is asked for.
+ */
+static bool wants_drops(const struct exports *exports, const struct collector_url *url)
+{
+	const struct export_options *o = &exports->context.options;
+
+	if (url->options.drops != URL_DROPS_UNSAID)
+		return o->drops && url->options.drops == URL_DROPS_ON;
+	return o->drops && !(o->drops_in_files && url_in_network(url));
+}
+
+/* The stream that this collector is to be a member of; a new one has no members, and is not in use yet. */
 static int get_stream(struct exports *exports, const struct collector_url *url, bool share,
 		      struct exports_stream **ret)
 {
@@ -186,7 +195,7 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 	struct exports_stream *s = NULL;
 	int r = profile_new(&profile, *url->options.template ? url->options.template : o->template,
-			    o->enterprise, o->drops, NULL);
+			    o->enterprise, wants_drops(exports, url), NULL);
 
 	if (r < 0)
 		return r;
@@ -201,21 +210,35 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 		if (!exports->context.offline)
 			s->stream.base_ms =
 				clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC - STREAM_BASE_AHEAD_MS;
-		if (share)
-			exports->shares[exports->share_count++] = s;
-		else
-			exports->streams[exports->stream_count++] = s;
 	}
 	*ret = s;
+	return 0;
+}
+
+/* A collector that becomes a member of the stream, or none. */
+static int make_member(struct exports *exports, const struct collector_url *url, struct stream *s,
+		       struct collector **ret)
+{
+	struct collector *c;
+	int r = url_in_network(url) ? network_collector_new(&c, url, s, &exports->context)
+				    : file_collector_new(&c, url, s, &exports->context);
+
+	if (r < 0)
+		return r;
+	r = stream_join(s, c);
+	if (r < 0) {
+		c->ops->free(c);
+		return r;
+	}
+	*ret = c;
 	return 0;
 }
 
 static int make_collector(struct exports *exports, const struct collector_url *url,
 			  struct collector **ret)
 {
-	bool udp = is_udp(url), share = udp && exports->context.options.balance;
+	bool share = url_in_network(url) && exports->context.options.balance;
 	struct exports_stream *s;
-	struct collector *c;
 	int r;
 
 	if (url->scheme == URL_JSON)
@@ -223,39 +246,53 @@ static int make_collector(struct exports *exports, const struct collector_url *u
 	r = get_stream(exports, url, share, &s);
 	if (r < 0)
 		return r;
-	r = udp ? udp_collector_new(&c, url, &s->stream, &exports->context)
-		: file_collector_new(&c, url, &s->stream, &exports->context);
-	if (r < 0)
-		return r;
-	r = stream_join(&s->stream, c);
+	r = make_member(exports, url, &s->stream, ret);
 	if (r < 0) {
-		c->ops->free(c);
+		/* A stream without members would take flows from the others. */
+		if (!s->stream.count)
+			free_stream(s);
 		return r;
 	}
-	c->stats.shares = share;
-	*ret = c;
+	(*ret)->account.stats.shares = share;
+	if (s->stream.count > 1)
+		return 0;
+	if (share)
+		exports->shares[exports->share_count++] = s;
+	else
+		exports->streams[exports->stream_count++] = s;
 	return 0;
 }
 
 int exports_add(struct exports *exports, const char *url)
 {
-	_cleanup_(freep) char *copy = strdup(url);
+	return exports_add_collector(exports, &(struct export_collector){.url = url});
+}
+
+int exports_add_collector(struct exports *exports, const struct export_collector *collector)
+{
+	_cleanup_(freep) char *url = strdup(collector->url), *name = NULL;
 	struct collector_url parsed;
 	char why[URL_WHY_MAX];
 	struct collector *c;
 	int r;
 
-	if (!copy)
+	if (collector->name)
+		name = strdup(collector->name);
+	if (!url || (collector->name && !name))
 		return -ENOMEM;
 	if (exports->count == EXPORT_COLLECTORS_MAX)
 		return -ENOSPC;
-	r = url_parse(copy, &parsed, why);
+	r = url_parse(url, &parsed, why);
 	if (r < 0)
 		return r;
+	if (collector->options)
+		parsed.options = *collector->options;
 	r = make_collector(exports, &parsed, &c);
 	if (r < 0)
 		return r;
-	TAKE_PTR(copy); /* is stats.url */
+	TAKE_PTR(url); /* is stats.url */
+	c->account.stats.name = TAKE_PTR(name);
+	c->account.stats.drops = wants_drops(exports, &parsed);
 	exports->collectors[exports->count++] = c;
 	c->number = exports->count;
 	return 0;
@@ -331,8 +368,8 @@ static void move_clock(struct exports *exports, int64_t ms)
 	for (unsigned int i = 0; i < exports->share_count; i++)
 		stream_move_clock(&exports->shares[i]->stream, ms);
 	for (unsigned int i = 0; i < exports->count; i++) {
-		move_time(&exports->collectors[i]->first_loss_ms, ms);
-		move_time(&exports->collectors[i]->last_loss_ms, ms);
+		move_time(&exports->collectors[i]->account.first_loss_ms, ms);
+		move_time(&exports->collectors[i]->account.last_loss_ms, ms);
 	}
 	move_time(&u->first_ms, ms);
 	move_time(&u->last_ms, ms);
@@ -365,7 +402,7 @@ void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const
 /* Records that were in the queue and are not any more. */
 static uint64_t records_gone(const struct collector *c)
 {
-	const struct collector_stats *s = &c->stats;
+	const struct collector_stats *s = &c->account.stats;
 
 	return s->given.records - s->queued.records - s->lost[EXPORT_LOSS_QUEUE_FULL].records;
 }
@@ -378,10 +415,10 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
 	if (gone != c->progress_records) {
 		c->progress_records = gone;
 		c->progress_ns = now_ns;
-		c->stalled = false;
+		c->account.stalled = false;
 	}
-	c->stalled |= now_ns - c->progress_ns >= timeout_ns;
-	return !c->stalled;
+	c->account.stalled |= now_ns - c->progress_ns >= timeout_ns;
+	return !c->account.stalled;
 }
 
 /*
@@ -406,7 +443,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 			struct collector *c = collectors[i];
 			uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-			if (c->stalled && !first)
+			if (c->account.stalled && !first)
 				continue;
 			c->ops->step(c, now_ns, &step);
 			if (!step.busy || !progresses(c, now_ns, timeout_ns))
@@ -426,7 +463,8 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 
 static void make_room(struct collector *c)
 {
-	if ((c->stalled && records_gone(c) == c->progress_records) || context_overdue(c->context))
+	if ((c->account.stalled && records_gone(c) == c->progress_records) ||
+	    context_overdue(c->context))
 		return;
 	drain(&c, 1, BLOCK_TIMEOUT_NS);
 }
@@ -441,26 +479,53 @@ static uint64_t flow_hash(const struct flow *flow)
 	return XXH3_64bits_withSeed(&ends, sizeof(ends), k->protocol);
 }
 
+static bool takes(const struct stream *s, const struct flow *flow)
+{
+	return flow_family(flow) < s->profile->families;
+}
+
 static void add_to(struct exports *exports, struct stream *s, const struct flow *flow)
 {
+	if (!takes(s, flow))
+		return;
 	for (unsigned int i = 0; exports->context.blocking && i < s->count; i++)
 		if (!stream_has_room(s, i, flow))
 			make_room(s->members[i]);
 	stream_add(s, flow, exports->context.clock_ns);
 }
 
+/* To one of those that share the flows and take such a record at all. */
+static void add_to_share(struct exports *exports, const struct flow *flow)
+{
+	unsigned int count = 0, number;
+
+	for (unsigned int i = 0; i < exports->share_count; i++)
+		count += takes(&exports->shares[i]->stream, flow);
+	if (!count)
+		return;
+	number = (unsigned int)(flow_hash(flow) % count);
+	for (unsigned int i = 0; i < exports->share_count; i++) {
+		struct stream *s = &exports->shares[i]->stream;
+
+		if (takes(s, flow) && number-- == 0)
+			add_to(exports, s, flow);
+	}
+}
+
 void exports_flow(void *userdata, const struct flow *flow)
 {
 	struct exports *exports = userdata;
+	bool drop = flow_is_drop(flow);
 
 	for (unsigned int i = 0; i < exports->stream_count; i++)
 		add_to(exports, &exports->streams[i]->stream, flow);
-	if (exports->share_count)
-		add_to(exports, &exports->shares[flow_hash(flow) % exports->share_count]->stream,
-		       flow);
-	for (unsigned int i = 0; i < exports->count; i++)
-		if (exports->collectors[i]->ops->flow)
-			exports->collectors[i]->ops->flow(exports->collectors[i], flow);
+	add_to_share(exports, flow);
+	for (unsigned int i = 0; i < exports->count; i++) {
+		struct collector *c = exports->collectors[i];
+
+		if (c->ops->flow && (!drop || c->account.stats.drops))
+			c->ops->flow(c, flow);
+	}
 }
 
 static bool nearly_full(const struct collector *c)
@@ -504,31 +569,31 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 {
 	exports_flush(exports);
 	for (unsigned int i = 0; final && i < exports->count; i++)
-		exports->collectors[i]->stalled = false;
+		exports->collectors[i]->account.stalled = false;
 	drain(exports->collectors, exports->count, timeout_ns);
 	for (unsigned int i = 0; final && i < exports->count; i++) {
 		struct collector *c = exports->collectors[i];
-		struct export_count rest = c->stats.queued;
+		struct export_count rest = c->account.stats.queued;
 
 		if (!rest.records)
 			continue;
 		discard(c);
-		count_remove(&c->stats.queued, &rest);
-		collector_lose(c, EXPORT_LOSS_UNSENT, &rest);
+		account_drop(&c->account, EXPORT_LOSS_UNSENT, &rest);
 	}
 }
 
 void exports_abandon(struct exports *exports)
 {
 	for (unsigned int i = 0; i < exports->count; i++) {
-		struct collector_stats *stats = &exports->collectors[i]->stats;
+		struct collector_stats *stats = &exports->collectors[i]->account.stats;
 		struct export_count rest = stats->queued;
 
-		count_move(&stats->queued, &stats->lost[EXPORT_LOSS_UNSENT], &rest);
+		count_remove(&stats->queued, &rest);
+		count_add(&stats->lost[EXPORT_LOSS_UNSENT], &rest);
 	}
 }
 
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index)
 {
-	return index < exports->count ? &exports->collectors[index]->stats : NULL;
+	return index < exports->count ? &exports->collectors[index]->account.stats : NULL;
 }

@@ -15,6 +15,7 @@
 
 struct loop;
 struct exports;
+struct url_options;
 
 #define EXPORT_COLLECTORS_MAX 32
 
@@ -22,7 +23,7 @@ struct exports;
 struct export_options {
 	uint32_t domain;      /* observation domain id (NetFlow v9: source id) of every message */
 	uint16_t message_max; /* octets of a message at most, 512 to 9000; 1400; URL */
-	uint32_t queue_messages; /* length of a UDP collector's queue, 16 to 65536; 8192, that is 131072 IPv4
+	uint32_t queue_messages; /* length of a queue in the network, 16 to 65536; 8192, that is 131072 IPv4
 					  records, for which memory is taken as the queue grows, 14 MB at most */
 	uint64_t template_interval_ns; /* templates are sent again that often over UDP; 60 s */
 	uint32_t template_messages;    /* and after so many messages; 1000 */
@@ -31,11 +32,12 @@ struct export_options {
 	const char
 		*template; /* profile or element names, see exports_template_valid(); "default"; URL */
 	uint32_t enterprise; /* number of elements that are not IANA's; 32473, which is for documentation */
-	uint32_t rate; /* records a second to a UDP collector, at most; 0: as fast as is wise; URL */
-	const char *source; /* address to send from; chosen by the system; URL */
-	uint8_t dscp;	    /* of datagrams to UDP collectors, 0 to 63; URL */
-	bool drops;	    /* there are records of drops too */
-	bool balance;	    /* a UDP collector gets the flows that a hash gives to it, not all */
+	uint32_t rate; /* records a second in the network, at most; 0: as fast as is wise; URL */
+	const char *source;  /* address to send from; chosen by the system; URL */
+	uint8_t dscp;	     /* of what goes to the network, 0 to 63; URL */
+	bool drops;	     /* there are records of drops too */
+	bool drops_in_files; /* of them collectors in the network get none; URL */
+	bool balance; /* a collector in the network gets the flows that a hash gives to it, not all */
 };
 
 /* Strings are copied; what is not UTF-8 in them becomes '?'. */
@@ -53,27 +55,32 @@ struct export_count {
 
 enum export_loss {
 	EXPORT_LOSS_QUEUE_FULL, /* the collector's queue was full */
-	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write just that */
+	EXPORT_LOSS_SEND_ERROR, /* the system refused to send or write just that, or a connection broke
+				   before it was acknowledged */
 	EXPORT_LOSS_REFUSED,	/* sent, and answered by an ICMP error such as port unreachable */
 	EXPORT_LOSS_UNSENT, /* still queued when the exporter stopped, or no room after its deadline */
 	_EXPORT_LOSS_MAX,
 };
 
 enum collector_state {
-	COLLECTOR_RESOLVING, /* the name has no address yet; messages wait in the queue */
+	COLLECTOR_RESOLVING, /* no address or connection yet; messages wait in the queue */
 	COLLECTOR_UP,
 	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
-	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, over UDP with what waits in the queue */
+	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, in the network with what waits in the queue */
 	_COLLECTOR_STATE_MAX,
 };
 
 struct collector_stats {
 	const char *url;
+	const char *name; /* NULL: none */
 	enum collector_state state;
-	bool shares;		      /* gets a share of the flows (balance), not all */
-	struct export_count given;    /* by exports_flow(): = exported + queued + lost */
-	struct export_count exported; /* handed to the network or written, and not known to be lost */
-	struct export_count queued;   /* encoded or waiting, not sent yet */
+	bool drops;		   /* gets records of drops */
+	bool shares;		   /* gets a share of the flows (balance), not all */
+	struct export_count given; /* by exports_flow(): = exported + queued + lost */
+	struct export_count
+		exported; /* handed to the network (TCP: acknowledged) or written, and not known
+					 to be lost */
+	struct export_count queued; /* encoded or waiting, not sent (TCP: or not acknowledged) yet */
 	struct export_count lost[_EXPORT_LOSS_MAX];
 	uint64_t messages; /* sent or written (JSON: lines), templates included */
 	uint64_t bytes;	   /* of those messages */
@@ -98,12 +105,22 @@ struct exports *exports_free(struct exports *exports);
 DEFINE_CLEANUP(struct exports *, exports_free)
 
 /*
- * Adds a collector: ipfix://host[:4739], netflow9://host[:2055], file:///path, json:///path or json:-.
- * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size.
+ * Adds a collector: ipfix://host[:4739], ipfix+tcp://host[:4739], netflow9://host[:2055], file:///path,
+ * json:///path or json:-.
+ * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, retry.
  * Errors: -EINVAL (URL or template), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
  * opening the file or a socket.  A name that does not resolve is no error: it is tried again.
  */
 int exports_add(struct exports *exports, const char *url);
+
+/* A collector of which more is known than its URL; all is copied. */
+struct export_collector {
+	const char *url;
+	const char *name; /* for people; NULL: none */
+	const struct url_options
+		*options; /* export/url.h, in place of the URL's; NULL: as the URL says */
+};
+int exports_add_collector(struct exports *exports, const struct export_collector *collector);
 
 /*
  * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall

@@ -8,7 +8,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 
 /* What a record stands for. */
 struct message_amount {

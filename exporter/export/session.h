@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* What one transport session numbers: sequences and export times.  Given when a message leaves. */
-#include "exporter/export/protocol.h"
+#include "exporter/export/format/protocol.h"
 
 /* Statistics of the exporter are of no observation domain; in IPFIX they have a sequence of their own. */
 enum session_sequence {

@@ -99,13 +99,13 @@ static void count_record(struct stream *s, const struct message *m, const struct
 	for (unsigned int i = 0; i < s->count; i++) {
 		struct collector *c = s->members[i];
 
-		count_add(&c->stats.given, &count);
 		if (m && m->members >> i & 1) {
-			count_add(&c->stats.queued, &count);
-		} else {
-			collector_lose(c, EXPORT_LOSS_QUEUE_FULL, &count);
-			c->queue->lost++;
+			account_queue(&c->account, &count);
+			continue;
 		}
+		count_add(&c->account.stats.given, &count);
+		account_lose(&c->account, EXPORT_LOSS_QUEUE_FULL, &count);
+		c->queue->lost++;
 	}
 }
 

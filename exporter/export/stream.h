@@ -6,8 +6,8 @@
  * over sets or padded.
  */
 #include "exporter/export/collector.h"
-#include "exporter/export/profile.h"
-#include "exporter/export/protocol.h"
+#include "exporter/export/format/profile.h"
+#include "exporter/export/format/protocol.h"
 #include "exporter/export/queue.h"
 
 /* NetFlow v9: the base of times is so long before the first flow. */

@@ -7,10 +7,11 @@
 #include <string.h>
 #include "exporter/export/url.h"
 #include "exporter/util.h"
+#include "exporter/value.h"
 
 #define IPFIX_PORT    4739 /* IANA */
 #define NETFLOW9_PORT 2055 /* by custom */
-#define SCHEMES	      "ipfix://, netflow9://, file:// or json:"
+#define SCHEMES	      "ipfix://, ipfix+tcp://, netflow9://, file:// or json:"
 
 _printf_(2, 3) static int wrong(char *why, const char *format, ...)
 {
@@ -123,33 +124,146 @@ static int parse_source(const char *value, struct url_options *o, char *why)
 	return 0;
 }
 
-static int parse_option(const char *key, const char *value, struct url_options *o, char *why)
+static int parse_template(const char *value, struct url_options *o, char *why)
+{
+	if (!*value)
+		return wrong(why, "template is empty");
+	if (strlen(value) >= sizeof(o->template))
+		return wrong(why, "template has more than %d characters", URL_TEMPLATE_MAX - 1);
+	snprintf(o->template, sizeof(o->template), "%s", value);
+	return 0;
+}
+
+static int parse_rate(const char *value, struct url_options *o, char *why)
+{
+	uint64_t rate;
+
+	if (value_rate(value, &rate) < 0 || rate < 1 || rate > UINT32_MAX)
+		return wrong(why, "rate '%s' is not a number of records a second", value);
+	o->rate = (uint32_t)rate;
+	return 0;
+}
+
+static int parse_dscp(const char *value, struct url_options *o, char *why)
 {
 	unsigned long number;
 
-	if (!strcmp(key, "template")) {
-		snprintf(o->template, sizeof(o->template), "%s", value);
-	} else if (!strcmp(key, "source")) {
-		return parse_source(value, o, why);
-	} else if (!strcmp(key, "rate")) {
-		if (!parse_number(value, 1, UINT32_MAX, &number))
-			return wrong(why, "rate '%s' is not a number of records a second", value);
-		o->rate = (uint32_t)number;
-	} else if (!strcmp(key, "dscp")) {
-		if (!parse_number(value, 0, 63, &number))
-			return wrong(why, "dscp '%s' is not between 0 and 63", value);
-		o->dscp = (int)number;
-	} else if (!strcmp(key, "message-size")) {
-		if (!parse_number(value, 512, 9000, &number))
-			return wrong(why, "message-size '%s' is not between 512 and 9000", value);
-		o->message_max = (uint16_t)number;
-	} else {
-		return wrong(why,
-			     "unknown option '%.40s', there are template, rate, source, dscp "
-			     "and message-size",
-			     key);
-	}
+	if (!parse_number(value, 0, URL_DSCP_MAX, &number))
+		return wrong(why, "dscp '%s' is not between 0 and %d", value, URL_DSCP_MAX);
+	o->dscp = (int)number;
 	return 0;
+}
+
+static int parse_message_size(const char *value, struct url_options *o, char *why)
+{
+	uint64_t size;
+
+	if (value_size(value, &size) < 0 || size < URL_MESSAGE_MIN || size > URL_MESSAGE_MAX)
+		return wrong(why, "message-size '%s' is not between %d and %d", value,
+			     URL_MESSAGE_MIN, URL_MESSAGE_MAX);
+	o->message_max = (uint16_t)size;
+	return 0;
+}
+
+static int parse_drops(const char *value, struct url_options *o, char *why)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return wrong(why, "drops '%s' is neither on nor off", value);
+	o->drops = value[1] == 'n' ? URL_DROPS_ON : URL_DROPS_OFF;
+	return 0;
+}
+
+/* In seconds, with or without the unit. */
+static int parse_retry(const char *value, struct url_options *o, char *why)
+{
+	uint64_t ns;
+
+	if (value_number(value, &ns) == 0)
+		ns = MIN(ns, 3601u) * NSEC_PER_SEC;
+	else if (value_duration(value, &ns) < 0)
+		ns = 0;
+	if (ns < NSEC_PER_SEC || ns > 3600 * NSEC_PER_SEC || ns % NSEC_PER_SEC)
+		return wrong(why, "retry '%s' is not between 1 and 3600 seconds", value);
+	o->retry = (uint16_t)(ns / NSEC_PER_SEC);
+	return 0;
+}
+
+#define TCP	(1u << URL_IPFIX_TCP)
+#define NETWORK (1u << URL_IPFIX | 1u << URL_NETFLOW9 | TCP)
+
+static const struct {
+	const char *name;
+	int (*parse)(const char *value, struct url_options *o, char *why);
+	unsigned int schemes;
+} known[] = {
+	{"template", parse_template, NETWORK | 1u << URL_FILE},
+	{"rate", parse_rate, NETWORK},
+	{"source", parse_source, NETWORK},
+	{"dscp", parse_dscp, NETWORK},
+	{"message-size", parse_message_size, NETWORK},
+	{"drops", parse_drops, NETWORK | 1u << URL_FILE | 1u << URL_JSON},
+	{"retry", parse_retry, TCP},
+};
+
+const char *url_option_name(unsigned int index)
+{
+	return index < ARRAY_SIZE(known) ? known[index].name : NULL;
+}
+
+bool url_option_applies(unsigned int index, enum url_scheme scheme)
+{
+	return known[index].schemes >> scheme & 1;
+}
+
+bool url_option_said(unsigned int index, const struct url_options *o)
+{
+	const bool said[] = {*o->template,   o->rate,  *o->source, o->dscp >= 0,
+			     o->message_max, o->drops, o->retry};
+
+	_Static_assert(ARRAY_SIZE(said) == ARRAY_SIZE(known), "one of each");
+	return said[index];
+}
+
+const char *url_option_print(unsigned int index, const struct url_options *o,
+			     char text[VALUE_TEXT_MAX])
+{
+	if (index == 0)
+		return o->template;
+	if (index == 2)
+		return o->source;
+	if (index == 1)
+		value_print_rate(text, o->rate);
+	else if (index == 3)
+		snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
+	else if (index == 4)
+		value_print_size(text, o->message_max);
+	else if (index == 5)
+		return o->drops == URL_DROPS_ON ? "on" : "off";
+	else
+		value_print_duration(text, o->retry * NSEC_PER_SEC);
+	return text;
+}
+
+int url_option_set(struct url_options *o, const char *key, const char *value, char why[URL_WHY_MAX])
+{
+	char names[128] = "", hint[VALUE_HINT_MAX];
+	struct value_guess guess = {0};
+	size_t used = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!strcmp(known[i].name, key))
+			return url_option_said((unsigned int)i, o)
+				       ? wrong(why, "%s is given twice", key)
+				       : known[i].parse(value, o, why);
+		value_guess_offer(&guess, key, known[i].name);
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
+					 i == 0			     ? ""
+					 : i + 1 < ARRAY_SIZE(known) ? ", "
+								     : " and ",
+					 known[i].name);
+	}
+	return wrong(why, "unknown option '%.40s', there are %s%s", key, names,
+		     value_guess_hint(&guess, hint));
 }
 
 static int parse_options(const char *text, struct url_options *o, char *why)
@@ -169,7 +283,7 @@ static int parse_options(const char *text, struct url_options *o, char *why)
 		if (!value)
 			return wrong(why, "'%.40s' is no option, write KEY=VALUE", word);
 		*value = '\0';
-		r = parse_option(word, value + 1, o, why);
+		r = url_option_set(o, word, value + 1, why);
 		if (r < 0 || !text[size])
 			return r;
 	}
@@ -215,9 +329,11 @@ static int parse_network(const char *text, uint16_t port, struct collector_url *
 	memcpy(authority, text, length);
 	authority[length] = '\0';
 	r = parse_authority(authority, port, url, why);
-	if (r < 0 || !options)
-		return r;
-	return parse_options(options + 1, &url->options, why);
+	if (r >= 0 && options)
+		r = parse_options(options + 1, &url->options, why);
+	if (r >= 0 && url->options.retry && url->scheme != URL_IPFIX_TCP)
+		return wrong(why, "retry has a meaning with ipfix+tcp:// alone");
+	return r;
 }
 
 static int parse_path(const char *text, const char *example, struct collector_url *url, char *why)
@@ -232,10 +348,54 @@ static int parse_path(const char *text, const char *example, struct collector_ur
 	return 0;
 }
 
+/* --- Schemes */
+
+/* Whether `host`, with a port behind it or not, could be one; *ret_port: 0 without. */
+static bool is_authority(const char *text, uint16_t *ret_port)
+{
+	struct collector_url parsed = {0};
+	char why[URL_WHY_MAX];
+
+	if (!strpbrk(text, ".:[") || parse_network(text, 1, &parsed, why) < 0)
+		return false;
+	*ret_port = parsed.port;
+	return true;
+}
+
+/* Ports at which collectors of NetFlow listen by custom. */
+static bool is_netflow_port(uint16_t port)
+{
+	return port == NETFLOW9_PORT || port == 9995 || port == 9996 || port == 9555;
+}
+
+static int wrong_scheme(const char *url, size_t scheme, char *why)
+{
+	struct value_guess guess = {0};
+	char word[URL_HOST_MAX], hint[VALUE_HINT_MAX];
+	uint16_t port;
+
+	if (is_authority(url, &port))
+		return wrong(why, "the scheme is missing, use " SCHEMES "; did you mean %s%s?",
+			     is_netflow_port(port) ? "netflow9://" : "ipfix://", url);
+	if (*url == '/')
+		return wrong(why, "the scheme is missing, use " SCHEMES "; did you mean file://%s?",
+			     url);
+	if (!url[scheme])
+		return wrong(why, "the scheme is missing, use " SCHEMES);
+	snprintf(word, sizeof(word), "%.*s", (int)scheme, url);
+	value_guess_offer(&guess, word, "ipfix");
+	value_guess_offer(&guess, word, "ipfix+tcp");
+	value_guess_offer(&guess, word, "netflow9");
+	value_guess_offer(&guess, word, "file");
+	value_guess_offer(&guess, word, "json");
+	return wrong(why, "unknown scheme '%.*s', use " SCHEMES "%s", (int)MIN(scheme, 40u), url,
+		     value_guess_hint(&guess, hint));
+}
+
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 {
 	size_t scheme = strcspn(url, ":");
-	struct collector_url parsed = {.text = url, .path = "", .options.dscp = -1};
+	struct collector_url parsed = {.text = url, .path = "", .options = URL_OPTIONS_NONE};
 	int r;
 
 	if (!*url)
@@ -246,6 +406,9 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 	if (!strncmp(url, "ipfix://", 8)) {
 		parsed.scheme = URL_IPFIX;
 		r = parse_network(url + 8, IPFIX_PORT, &parsed, why);
+	} else if (!strncmp(url, "ipfix+tcp://", 12)) {
+		parsed.scheme = URL_IPFIX_TCP;
+		r = parse_network(url + 12, IPFIX_PORT, &parsed, why);
 	} else if (!strncmp(url, "netflow9://", 11)) {
 		parsed.scheme = URL_NETFLOW9;
 		r = parse_network(url + 11, NETFLOW9_PORT, &parsed, why);
@@ -260,14 +423,11 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 		r = parse_path(url + 7, "json:///path", &parsed, why);
 	} else if (!strncmp(url, "json:", 5)) {
 		return wrong(why, "'%s' is neither json:- (standard output) nor json:///path", url);
-	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "netflow9:", 9) ||
-		   !strncmp(url, "file:", 5)) {
+	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "ipfix+tcp:", 10) ||
+		   !strncmp(url, "netflow9:", 9) || !strncmp(url, "file:", 5)) {
 		return wrong(why, "'//' is missing after '%.*s:'", (int)scheme, url);
-	} else if (!url[scheme]) {
-		return wrong(why, "the scheme is missing, use " SCHEMES);
 	} else {
-		return wrong(why, "unknown scheme '%.*s', use " SCHEMES, (int)MIN(scheme, 40u),
-			     url);
+		return wrong_scheme(url, scheme, why);
 	}
 	if (r < 0)
 		return r;

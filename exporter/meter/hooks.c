@@ -358,6 +358,18 @@ static void report_descriptors(struct hooks *h)
 	h->short_reported = count;
 }
 
+/* What is waited for, lest a mistyped glob go unnoticed. */
+static void report_globs(const struct hooks *h)
+{
+	for (size_t i = 0; i < h->options.interface_count; i++) {
+		const char *glob = h->options.interfaces[i];
+
+		if (selection_is_glob(glob) && !selection_has_match(h->selection, glob))
+			log_warning("no interface matches '%s' yet: waiting for one to appear",
+				    glob);
+	}
+}
+
 static void end_first_round(struct hooks *h)
 {
 	struct target *t;
@@ -367,6 +379,7 @@ static void end_first_round(struct hooks *h)
 	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
 		if (t->named && !t->ifindex)
 			say_missing(h, t);
+	report_globs(h);
 	tell(h, false);
 }
 

@@ -35,6 +35,14 @@ bool selection_is_glob(const char *pattern)
 	return strpbrk(pattern, "*?[") != NULL;
 }
 
+bool selection_has_match(const struct selection *s, const char *glob)
+{
+	for (size_t i = 0; i < s->device_count; i++)
+		if (fnmatch(glob, s->devices[i]->dev.name, 0) == 0)
+			return true;
+	return false;
+}
+
 static int compare_devices(const void *a, const void *b)
 {
 	const struct device *one = a, *other = b;

@@ -64,3 +64,6 @@ const struct target *selection_target(const struct selection *selection, uint32_
 bool selection_has_vlan(const struct selection *selection, uint32_t ifindex);
 
 bool selection_is_glob(const char *pattern);
+
+/* Whether there is an interface that the glob matches.  Looks at all interfaces. */
+bool selection_has_match(const struct selection *selection, const char *glob);

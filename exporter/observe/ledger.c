@@ -220,26 +220,32 @@ static bool collector_balanced(const struct collector_stats *c)
 	return sum.packets == c->given.packets && sum.octets == c->given.octets;
 }
 
-/* Each collector was given everything, or those that share were together. */
+/* Each collector was given everything, but for drops where it takes none; or those that share were together. */
 static bool given_balanced(const struct ledger *l)
 {
-	struct ledger_amount handed = ledger_handed_over(l, BANK_FLOWS), shared = {0};
+	const struct ledger_amount flows = ledger_handed_over(l, BANK_FLOWS);
 	const struct ledger_amount drops = ledger_handed_over(l, BANK_DROPS);
+	struct ledger_amount all = flows, shared = {0}, to_share = flows;
 	const struct collector_stats *c;
 	bool any = false;
 
-	add(&handed, drops.packets, drops.octets);
+	add(&all, drops.packets, drops.octets);
 	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++) {
+		const struct ledger_amount *handed = c->drops ? &all : &flows;
+
 		if (!collector_balanced(c))
 			return false;
 		if (c->shares) {
 			add(&shared, c->given.packets, c->given.octets);
 			any = true;
-		} else if (c->given.packets != handed.packets || c->given.octets != handed.octets) {
+			if (c->drops)
+				to_share = all;
+		} else if (c->given.packets != handed->packets ||
+			   c->given.octets != handed->octets) {
 			return false;
 		}
 	}
-	return !any || (shared.packets == handed.packets && shared.octets == handed.octets);
+	return !any || (shared.packets == to_share.packets && shared.octets == to_share.octets);
 }
 
 /* Every drop has a reason of the kernel's, whatever became of it here. */
@@ -335,8 +341,8 @@ static void print_collector(const struct collector_stats *c, FILE *file)
 {
 	uint64_t lost = collector_lost(c);
 
-	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64, c->url,
-		c->exported.packets, c->exported.records, lost);
+	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64,
+		c->name ? c->name : c->url, c->exported.packets, c->exported.records, lost);
 	for (int i = 0; lost && i < _EXPORT_LOSS_MAX; i++)
 		if (c->lost[i].packets)
 			fprintf(file, " (%s %" PRIu64 ")", export_loss_name((enum export_loss)i),
@@ -420,11 +426,12 @@ static json_t *json_collector(const struct collector_stats *c)
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		json_object_set_new(lost, export_loss_name((enum export_loss)i),
 				    json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url, "state",
-			 collector_state_name(c->state), "shares", c->shares, "given",
-			 json_count(&c->given), "exported", json_count(&c->exported), "queued",
-			 json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
-			 "bytes", (json_int_t)c->bytes, "errors", (json_int_t)c->errors);
+	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url,
+			 "name", c->name, "state", collector_state_name(c->state), "shares",
+			 c->shares, "drops", c->drops, "given", json_count(&c->given), "exported",
+			 json_count(&c->exported), "queued", json_count(&c->queued), "lost", lost,
+			 "messages", (json_int_t)c->messages, "bytes", (json_int_t)c->bytes,
+			 "errors", (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include "exporter/export/collector.h"
 #include "exporter/export/export.h"
-#include "exporter/export/profile.h"
+#include "exporter/export/format/profile.h"
 #include "exporter/export/stream.h"
 #include "tests/unit/flows.h"
 #include <fixbuf/public.h> /* last: GLib defines MIN and MAX anew, quietly */

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drain.h"

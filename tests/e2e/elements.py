@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sandbox import command
 from tap import check, check_equal
 
-TABLE = Path(__file__).resolve().parents[2] / 'exporter/export/fields.def'
+TABLE = Path(__file__).resolve().parents[2] / 'exporter/export/format/fields.def'
 IANA, OWN = 0, 32473  # the enterprise number that RFC 5612 keeps for documentation
 STATEMENT = re.compile(r'^FIELD\((\w+),\s*\w+,\s*\d+,\s*(\w+),', re.M)
 PYTHON_REGISTRY = '''

@@ -53,15 +53,17 @@ def sides(ledger):
     return [ledger, ledger['drops']] if 'drops' in ledger else [ledger]
 
 
-def check_given(ledger, what, given):
-    """Records hold what is accounted and not elsewhere; given: of one collector, or summed over those that share."""
+def check_given(ledger, what, collectors):
+    """Records hold what is accounted and not elsewhere; one collector, or all of those that share."""
+    given = [collector['given'] for collector in collectors]
+    taken = sides(ledger) if any(collector['drops'] for collector in collectors) else [ledger]
     for name in AMOUNTS:
-        accounted = sum(side['accounted'][name] for side in sides(ledger))
+        accounted = sum(side['accounted'][name] for side in taken)
         elsewhere = sum(total((side[place] for place in ('bank', 'cache', 'evicted', 'drain_error')), name)
-                        for side in sides(ledger))
+                        for side in taken)
         check_equal(f'{what}: {name} accounted', accounted, elsewhere + total(given, name))
     check_equal(f'{what}: records', total(given, 'records'),
-                sum(sum(side['records'].values()) for side in sides(ledger)))
+                sum(sum(side['records'].values()) for side in taken))
 
 
 def proven(ledger):
@@ -74,13 +76,13 @@ def proven(ledger):
         for name in 'bank', 'evicted', 'drain_error':
             check_equal(f'{name} at the end', side[name], NOTHING)
         check_equal('cache at the end', side['cache'], {'flows': 0, **NOTHING})
-    shares = [collector['given'] for collector in ledger['collectors'] if collector['shares']]
+    shares = [collector for collector in ledger['collectors'] if collector['shares']]
     if shares:
         check_given(ledger, 'collectors that share', shares)
     for collector in ledger['collectors']:
         check_collector(collector)
         if not collector['shares']:
-            check_given(ledger, collector['url'], [collector['given']])
+            check_given(ledger, collector['url'], [collector])
     check(ledger['balanced'], 'the ledger says that it does not balance')
     return ledger
 

@@ -16,7 +16,7 @@ class Names:
     """with Names(box, 'meter', directory, 'collector.test') as names: names.address = '192.0.2.1'
 
     foreign: other names that were asked for; nothing is said of them
-    address: an IPv4 address, None (there is no such name) or SILENT (the server does not answer).
+    address: an IPv4 address or several, None (there is no such name) or SILENT (the server does not answer).
     """
 
     def __init__(self, box, role, directory, name):
@@ -56,9 +56,9 @@ class Names:
         end = query.index(0, 12) + 5
         question, kind = query[12:end], struct.unpack_from('!H', query, end - 4)[0]
         known = address is not None
-        answers = known and kind == TYPE_A
-        head = query[:2] + struct.pack('!HHHHH', ANSWER if known else NO_SUCH_NAME, 1, int(answers), 0, 0)
-        if not answers:
-            return head + question
-        return head + question + struct.pack('!HHHIH', 0xc00c, TYPE_A, CLASS_IN, TTL_SECONDS, 4) + ipaddress.ip_address(
-            address).packed
+        addresses = [address] if isinstance(address, str) else list(address or ())
+        answers = addresses if kind == TYPE_A else []
+        head = query[:2] + struct.pack('!HHHHH', ANSWER if known else NO_SUCH_NAME, 1, len(answers), 0, 0)
+        return head + question + b''.join(
+            struct.pack('!HHHIH', 0xc00c, TYPE_A, CLASS_IN, TTL_SECONDS, 4) + ipaddress.ip_address(one).packed
+            for one in answers)

@@ -375,6 +375,21 @@ def test_no_btf(net):
     check('cannot trace drops: the kernel gives no BTF (CONFIG_DEBUG_INFO_BTF=y' in stderr, stderr)
 
 
+def test_who_gets_them(net):
+    """Collectors in the network get none without a word of it, in which the books balance all the same."""
+    urls = 'ipfix://127.0.0.1:9', 'netflow9://127.0.0.1:9', 'ipfix://127.0.0.1:9?drops=on', 'file:///dev/null'
+    collectors = [word for url in urls for word in ('--collector', url)]
+    for mode, wanted in ('auto', [True, False, False, True, True]), ('on', [True] * 5):
+        with drops.Meter(net, *collectors, drops=mode) as meter:
+            closed_port(net)
+            ledger = meter.stop()
+        records = [sum(side['records'].values()) for side in (ledger, ledger['drops'])]
+        check(records[1] >= 2, f'{records[1]} records of drops')
+        check_equal(f'who gets drops, {mode}', [collector['drops'] for collector in ledger['collectors']], wanted)
+        check_equal(f'records given, {mode}', [collector['given']['records'] for collector in ledger['collectors']],
+                    [sum(records) if gets else records[0] for gets in wanted])
+
+
 def test_silence(net):
     """In all that time nothing has come from the interfaces themselves, which a test would have to tell from its own."""
     lines = net.box.run('node', 'cat', '/proc/net/snmp6').splitlines()
@@ -392,7 +407,7 @@ KINDS = {
 
 OTHERS = {
     'no flow': test_no_flow, 'benign drops': test_benign, 'switched off': test_off, "without the kernel's BTF": test_no_btf,
-    'silence': test_silence,
+    'who gets them': test_who_gets_them, 'silence': test_silence,
 }
 WITHOUT_BTF = 'unshare', '--mount', 'sh', '-c', 'mount --bind /dev/null /sys/kernel/btf/vmlinux && exec "$0" "$@"'
 

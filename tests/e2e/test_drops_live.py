@@ -34,8 +34,8 @@ COMMANDS = {
     'several bad options': (['--by', 'port', '--for', '5', '--port', '0', '--address', '10.0.0.0/33', '--interval', '1ms',
                              '--namespaces', 'mine', '--reason', 'NO_SUCH,policy', '--exclude', 'nonsense', '--frobnicate',
                              'stray'], USAGE,
-                            ['--by', '--for', '--port', '--address', '--interval', '--namespaces', "--reason: 'NO_SUCH'",
-                             "--exclude: 'nonsense'", 'frobnicate', 'stray']),
+                            ['--by', '--for', '--port', '--address', '--interval', '--namespaces', "--reason 'NO_SUCH'",
+                             "--exclude 'nonsense'", 'frobnicate', 'stray']),
     'option of another verb': (['--collector', 'json:-'], USAGE, ['not an option of `flowtally drops`']),
 }
 

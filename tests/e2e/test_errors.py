@@ -52,6 +52,10 @@ COMMANDS = {
                                   ['/nonexistent/file.pcap']),
     'capture that is a folder': (['replay', '/proc', '--collector', NOWHERE], FAILED, ['/proc']),
     'capture that is none': (['replay', '/proc/version', '--collector', NOWHERE], FAILED, ['/proc/version']),
+    'configuration that is not there': (['run', '--config', '/nonexistent/f.yaml'], USAGE,
+                                        ['/nonexistent/f.yaml', 'no interface']),
+    'option given twice': (['run', '--interface', 'm0', '--domain', '1', '--domain', '2'], USAGE,
+                           ["--domain '2': given twice"]),
     'replay without a file': (['replay', '--collector', NOWHERE], USAGE, ['FILE|file']),
 }
 

@@ -40,7 +40,8 @@ def network(*more):
 
 
 def daemon(box, *options, interface='m0', **how):
-    return program.Daemon(box, 'meter', '--interface', interface, '--ingress', 'tc', *options, **how)
+    ingress = [] if '--ingress' in options else ['--ingress', 'tc']
+    return program.Daemon(box, 'meter', '--interface', interface, *ingress, *options, **how)
 
 
 def sent(box, count, port=1001):

@@ -8,7 +8,8 @@
 
 static const char *check_url(const char *text, const struct collector_url *url)
 {
-	bool network = url->scheme == URL_IPFIX || url->scheme == URL_NETFLOW9;
+	bool network = url->scheme == URL_IPFIX || url->scheme == URL_IPFIX_TCP ||
+		       url->scheme == URL_NETFLOW9;
 
 	if (url->text != text)
 		return "the text of another URL";
@@ -61,6 +62,7 @@ void fuzz_write_seeds(void)
 		"json:///flows?rotate=1",
 		"ipfix://[::ffff:1.2.3.4]",
 		"netflow9://host",
+		"ipfix+tcp://collector:4740?retry=5",
 		"ipfix://c?rate=1&dscp=8&source=::1&template=minimal&message-size=512",
 	};
 

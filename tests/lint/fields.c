@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes docs/fields.md from the field table; a test compares the page with it. */
 #include <stdio.h>
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 
 static void print_template(const struct flow_template *t)
 {
@@ -27,7 +27,7 @@ static void print_template(const struct flow_template *t)
 
 int main(void)
 {
-	printf("<!-- Generated from exporter/export/fields.def: "
+	printf("<!-- Generated from exporter/export/format/fields.def: "
 	       "ninja -C build tests/fields.md && cp build/tests/fields.md docs/ -->\n"
 	       "# Fields of a flow record\n\n"
 	       "IPFIX and NetFlow v9 records hold these elements, in this order. JSON lines have the same names\n"

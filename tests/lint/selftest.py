@@ -15,24 +15,28 @@ import tree
 
 HEADERS = [
     'xdp/flow.h', 'xdp/parse.h', 'xdp/account.bpf.h', 'exporter/util.h', 'exporter/log.h', 'exporter/meter/cache.h',
-    'exporter/export/export.h', 'exporter/observe/live.h', 'exporter/cli/cli.h', 'tests/packets.h',
+    'exporter/export/export.h', 'exporter/observe/live.h', 'exporter/cli/cli.h', 'config/config.h', 'exporter/value.h',
+    'tests/packets.h',
 ]
 GOOD = [
     ('xdp/parse.h', '"xdp/flow.h"'), ('xdp/ingress.bpf.c', '"xdp/account.bpf.h"'), ('tc/egress.bpf.c', '"xdp/parse.h"'),
     ('exporter/log.c', '"exporter/util.h"'), ('exporter/meter/cache.c', '"xdp/flow.h"'),
-    ('exporter/meter/hooks.c', '"flowtally.skel.h"'), ('exporter/export/ipfix.c', '"exporter/meter/cache.h"'),
+    ('exporter/meter/hooks.c', '"flowtally.skel.h"'), ('exporter/export/format/ipfix.c', '"exporter/meter/cache.h"'),
     ('exporter/observe/live.c', '"exporter/export/export.h"'), ('exporter/cli/replay.c', '"xdp/parse.h"'),
     ('exporter/main.c', '"exporter/cli/cli.h"'), ('tests/unit/test_x.c', '"exporter/meter/cache.h"'),
-    ('exporter/main.c', '<stdio.h>'),
+    ('exporter/main.c', '<stdio.h>'), ('config/load.c', '"exporter/export/export.h"'),
+    ('exporter/cli/run.c', '"config/config.h"'), ('exporter/export/url.c', '"exporter/value.h"'),
 ]
 BAD = [
     ('xdp/flow.h', '"xdp/parse.h"'), ('xdp/parse.h', '"xdp/account.bpf.h"'), ('xdp/parse.h', '"exporter/util.h"'),
     ('exporter/log.c', '"exporter/meter/cache.h"'), ('exporter/meter/cache.c', '"exporter/export/export.h"'),
-    ('exporter/export/ipfix.c', '"exporter/cli/cli.h"'), ('exporter/meter/cache.c', '"xdp/account.bpf.h"'),
+    ('exporter/export/format/ipfix.c', '"exporter/cli/cli.h"'), ('exporter/meter/cache.c', '"xdp/account.bpf.h"'),
     ('exporter/meter/cache.c', '"cache.h"'), ('exporter/meter/cache.c', '"../util.h"'),
     ('exporter/meter/cache.h', '"flowtally.skel.h"'), ('exporter/cli/run.c', '"flowtally.skel.h"'),
     ('exporter/main.c', '"tests/packets.h"'), ('exporter/main.c', '"exporter/gone.h"'),
     ('exporter/main.c', '<xdp/flow.h>'), ('exporter/orphan.c', '"exporter/util.h"'),
+    ('exporter/export/url.c', '"config/config.h"'), ('exporter/observe/live.c', '"config/config.h"'),
+    ('config/load.c', '"exporter/cli/cli.h"'), ('exporter/value.c', '"config/config.h"'),
 ]
 
 

@@ -4,9 +4,9 @@
 
     tests/mutate/mutate.py fields|parse [--count 20] [--seed 1] [--scratch FOLDER]
 
-`fields` changes a row of exporter/export/fields.def, `parse` a place of xdp/parse.h.  It works in a copy of the tree, which it
-builds once and then again for each change; the same seed makes the same changes.  It ends with status 1 when a change was
-seen by nobody: then a test is missing, unless the program does the same with it.
+`fields` changes a row of exporter/export/format/fields.def, `parse` a place of xdp/parse.h.  It works in a copy of the
+tree, which it builds once and then again for each change; the same seed makes the same changes.  It ends with status 1
+when a change was seen by nobody: then a test is missing, unless the program does the same with it.
 """
 import argparse
 import os
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TEST_SECONDS = 120
 TRIES = 2
-FIELDS, PARSE = 'exporter/export/fields.def', 'xdp/parse.h'
+FIELDS, PARSE = 'exporter/export/format/fields.def', 'xdp/parse.h'
 # FIELD(symbol, pen, id, name, type, length, v9_type, v9_length, op, source, role, semantics, units,
 ROW = re.compile(r'^FIELD\((\w+), (\w+), (\d+), (\w+), (\w+), (\d+), (\d+), (\d+), (\w+), (.*), (\w+), (\w+), (\w+),$', re.M)
 (SYMBOL, _, ID, NAME, TYPE, LENGTH, V9_TYPE, V9_LENGTH, OP, SOURCE, ROLE, SEMANTICS, UNITS) = range(1, 14)

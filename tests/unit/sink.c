@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include "exporter/util.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/wire.h"
 #include "exporter/loop.h"
 #include "tests/unit/clock.h"
 #include "tests/unit/sink.h"
@@ -236,12 +236,25 @@ static void take(struct sink *s, const uint8_t *m, size_t length)
 }
 
 /* Another port is another session, of which nothing is known yet. */
+void sink_take(struct sink *s, const uint8_t *message, size_t length)
+{
+	assert_true(s->used + length <= SINK_BYTES);
+	memcpy(s->bytes + s->used, message, length);
+	take(s, s->bytes + s->used, length);
+	s->used += length;
+	s->at[s->count] = s->used;
+}
+
+void sink_new_session(struct sink *s)
+{
+	s->sequence = s->statistics = s->export_time = 0;
+	s->known_count = 0;
+}
+
 static void begin_session(struct sink *s, uint16_t peer)
 {
-	if (s->peer && s->peer != peer) {
-		s->sequence = s->statistics = s->export_time = 0;
-		s->known_count = 0;
-	}
+	if (s->peer && s->peer != peer)
+		sink_new_session(s);
 	s->peer = peer;
 }
 

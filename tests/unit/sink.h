@@ -65,6 +65,10 @@ void sink_close(struct sink *s);
 /* Takes what has arrived. */
 void sink_read(struct sink *s);
 
+/* The same by hand, of a message that came otherwise; and the exporter begins a new session. */
+void sink_take(struct sink *s, const uint8_t *message, size_t length);
+void sink_new_session(struct sink *s);
+
 /* Sends this many datagrams to the peer, on 127.0.0.1. */
 void sink_talk(struct sink *s, unsigned int count);
 

@@ -210,6 +210,65 @@ static void test_queue_share(void **state)
 	stop();
 }
 
+/* Records given to each of these collectors, with 10 flows and 5 drops; "" ends them. */
+static void expect_given(const struct export_options *options, struct loop *loop,
+			 const char *const *urls, const unsigned int *records)
+{
+	const struct flow drop = {.key.kind = FLOW_DROP,
+				  .record = {.packets = 1, .octets = 60},
+				  .drop = &drop_reason_texts[0]};
+	const struct flow flow = {.record = {.packets = 3, .octets = 180}};
+
+	start(options, loop);
+	for (unsigned int i = 0; *urls[i]; i++)
+		assert_int_equal(exports_add(exports, urls[i]), 0);
+	for (unsigned int i = 0; i < 10; i++)
+		exports_flow(exports, &flow);
+	for (unsigned int i = 0; i < 5; i++)
+		exports_flow(exports, &drop);
+	for (unsigned int i = 0; *urls[i]; i++) {
+		assert_int_equal(exports_stats(exports, i)->given.records, records[i]);
+		assert_int_equal(exports_stats(exports, i)->drops, records[i] == 15);
+	}
+	stop();
+}
+
+/* Files get drops, collectors in the network when it is asked for. */
+static void test_who_gets_drops(void **state)
+{
+	static const char *const urls[] = {
+		"ipfix://127.0.0.1:9",
+		"netflow9://127.0.0.1:9?drops=on",
+		"ipfix://127.0.0.1:9?drops=off",
+		"file:///dev/null",
+		"json:///dev/null",
+		"",
+	};
+	struct export_options options = {.drops = true, .drops_in_files = true};
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+
+	(void)state;
+	assert_int_equal(loop_new(&loop), 0);
+	expect_given(&options, loop, urls, (const unsigned int[]){10, 15, 10, 15, 15});
+	options.drops_in_files = false;
+	expect_given(&options, loop, urls, (const unsigned int[]){15, 15, 10, 15, 15});
+	/* Of those that share, the one that takes drops gets all of them, and its share of flows: all here, or none. */
+	options.balance = true;
+	start(&options, loop);
+	assert_int_equal(exports_add(exports, "ipfix://127.0.0.1:9?drops=off"), 0);
+	assert_int_equal(exports_add(exports, "ipfix://127.0.0.1:9"), 0);
+	for (unsigned int i = 0; i < 100; i++) {
+		struct flow drop = {.key = {.kind = FLOW_DROP, .src_port = (uint16_t)i},
+				    .record = {.packets = 1, .octets = 60},
+				    .drop = &drop_reason_texts[0]};
+
+		exports_flow(exports, &drop);
+	}
+	assert_int_equal(exports_stats(exports, 0)->given.records, 0);
+	assert_int_equal(exports_stats(exports, 1)->given.records, 100);
+	stop();
+}
+
 /* Who waits for room loses nothing at the pace of UDP, and waits for no collector that takes less. */
 static void test_room(void **state)
 {
@@ -493,12 +552,13 @@ static void test_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_ipv4),	   TEST(test_ipv6),	    TEST(test_name),
-		TEST(test_schedule),	   TEST(test_interval),	    TEST(test_pace),
-		TEST(test_queue_full),	   TEST(test_blocking),	    TEST(test_stalled),
-		TEST(test_stalled_drains), TEST(test_unresolvable), TEST(test_eagain),
-		TEST(test_room),	   TEST(test_send_error),   TEST(test_reconnect),
-		TEST(test_options),	   TEST(test_queue_share),  TEST(test_flapping),
+		TEST(test_ipv4),	   TEST(test_ipv6),	      TEST(test_name),
+		TEST(test_schedule),	   TEST(test_interval),	      TEST(test_pace),
+		TEST(test_queue_full),	   TEST(test_blocking),	      TEST(test_stalled),
+		TEST(test_stalled_drains), TEST(test_unresolvable),   TEST(test_eagain),
+		TEST(test_room),	   TEST(test_who_gets_drops), TEST(test_send_error),
+		TEST(test_reconnect),	   TEST(test_options),	      TEST(test_queue_share),
+		TEST(test_flapping),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

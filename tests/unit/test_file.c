@@ -11,7 +11,7 @@
 #include <jansson.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include "exporter/export/fields.h"
+#include "exporter/export/format/fields.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drop_reason.h"
 #include "tests/unit/flows.h"

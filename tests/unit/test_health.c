@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include "exporter/export/udp_health.h"
+#include "exporter/export/transport/udp_health.h"
 #include "exporter/util.h"
 
 #define SEC NSEC_PER_SEC

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <arpa/inet.h>
 #include <cmocka.h>
-#include "exporter/export/fields.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/fields.h"
+#include "exporter/export/format/wire.h"
 #include "tests/unit/exporting.h"
 #include <fixbuf/public.h> /* last: GLib defines MIN and MAX anew, quietly */
 

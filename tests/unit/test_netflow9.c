@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include "exporter/loop.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/wire.h"
 #include "tests/unit/exporting.h"
 
 #define SOURCE 0xfedcba98

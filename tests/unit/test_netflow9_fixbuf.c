@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 #include <unistd.h>
-#include "exporter/export/wire.h"
+#include "exporter/export/format/wire.h"
 #include "tests/unit/exporting.h"
 #include <fixbuf/public.h> /* last: GLib defines MIN and MAX anew, quietly */
 

@@ -10,9 +10,9 @@
 #include <cmocka.h>
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
-#include "exporter/cli/value.h"
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
+#include "exporter/value.h"
 
 #define SEC	  NSEC_PER_SEC
 #define WORDS_MAX 48
@@ -20,7 +20,7 @@
 static struct {
 	char text[8192]; /* what the last call wrote on stderr or stdout */
 	unsigned int lines;
-	struct run_options options;
+	struct config options;
 } got;
 
 /* Sends a standard stream to a file of its own; returns the descriptor to put back. */
@@ -50,7 +50,7 @@ static void capture_end(FILE *stream, int saved)
 		got.lines += *c == '\n';
 }
 
-static enum option_verb verb_of(const char *name)
+static enum config_verb verb_of(const char *name)
 {
 	return !strcmp(name, "run") ? VERB_RUN : !strcmp(name, "drops") ? VERB_DROPS : VERB_REPLAY;
 }
@@ -68,7 +68,7 @@ static int parse(const char *line)
 	while ((argv[argc] = strsep(&rest, " ")) && argc < WORDS_MAX)
 		argc++;
 	saved = capture_begin(stream);
-	r = run_options_parse(&got.options, verb_of(argv[0]), argc, argv);
+	r = options_parse(&got.options, verb_of(argv[0]), argc, argv);
 	capture_end(stream, saved);
 	return r;
 }
@@ -135,7 +135,7 @@ static void test_verdict(void **state)
 
 static void test_defaults(void **state)
 {
-	const struct run_options *o = &got.options;
+	const struct config *o = &got.options;
 
 	(void)state;
 	expect_good("run --interface eth0");
@@ -150,20 +150,20 @@ static void test_defaults(void **state)
 	assert_int_equal(o->drain_ns, 5 * SEC);
 	assert_int_equal(o->bank_entries, MAX(131072, datapath_entries_min()));
 	assert_int_equal(o->cache_entries, 262144);
-	assert_int_equal(o->domain, run_options_default_domain());
-	assert_int_not_equal(o->domain, 0);
-	assert_int_equal(o->message_max, 1400);
-	assert_int_equal(o->template_interval_ns, 60 * SEC);
+	assert_int_equal(o->export.domain, config_default_domain());
+	assert_int_not_equal(o->export.domain, 0);
+	assert_int_equal(o->export.message_max, 1400);
+	assert_int_equal(o->export.template_interval_ns, 60 * SEC);
 	assert_int_equal(o->summary, SUMMARY_TEXT);
 	assert_null(o->mask);
-	assert_null(o->file);
+	assert_null(o->capture);
 	assert_false(o->live || o->verbose || o->quiet);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 }
 
 static void test_values(void **state)
 {
-	const struct run_options *o = &got.options;
+	const struct config *o = &got.options;
 
 	(void)state;
 	expect_good(
@@ -178,46 +178,47 @@ static void test_values(void **state)
 	assert_int_equal(o->ingress, HOOK_MODE_XDP);
 	assert_int_equal(o->egress, HOOK_MODE_OFF);
 	assert_int_equal(o->collector_count, 2);
-	assert_string_equal(o->collectors[0], "ipfix://192.0.2.1:4739");
-	assert_string_equal(o->collectors[1], "json:///x");
+	assert_string_equal(o->collectors[0].url, "ipfix://192.0.2.1:4739");
+	assert_string_equal(o->collectors[1].url, "json:///x");
 	assert_int_equal(o->idle_ns, SEC / 2);
 	assert_int_equal(o->active_ns, 120 * SEC);
 	assert_int_equal(o->linger_ns, SEC / 10);
 	assert_int_equal(o->drain_ns, SEC / 2); /* no longer than the idle timeout */
 	assert_int_equal(o->bank_entries, 16777216);
 	assert_int_equal(o->cache_entries, 64);
-	assert_int_equal(o->domain, UINT32_MAX);
-	assert_int_equal(o->message_max, 512);
-	assert_int_equal(o->template_interval_ns, 86400 * SEC);
+	assert_int_equal(o->export.domain, UINT32_MAX);
+	assert_int_equal(o->export.message_max, 512);
+	assert_int_equal(o->export.template_interval_ns, 86400 * SEC);
 	assert_int_equal(o->stop_timeout_ns, 90 * SEC);
 	assert_int_equal(o->drops_budget, 1000000);
 	assert_int_equal(o->summary, SUMMARY_JSON);
 	assert_string_equal(o->mask, "tcx,xdp-frags");
 	assert_true(o->live && o->verbose && !o->quiet);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 
-	expect_good("run --interface a --interface b --domain 1 --domain 2"); /* the last counts */
-	assert_int_equal(o->domain, 2);
-	run_options_clear(&got.options);
+	expect_error("run --interface a --interface b --domain 1 --domain 2", "--domain '2'",
+		     "given twice");
+	expect_good("run --interface a --live --live");
+	config_clear(&got.options);
 	expect_good("run --interface a --live");
 	assert_int_equal(o->drain_ns, SEC);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 	expect_good("run --interface a --live --drain-interval 7s");
 	assert_int_equal(o->drain_ns, 7 * SEC);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 }
 
 static void test_replay(void **state)
 {
 	(void)state;
 	expect_good("replay --collector json:- - --active-timeout 1h --quiet");
-	assert_string_equal(got.options.file, "-");
+	assert_string_equal(got.options.capture, "-");
 	assert_int_equal(got.options.active_ns, 3600 * SEC);
 	assert_true(got.options.quiet);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 	expect_good("replay --collector json:- -- --odd.pcap");
-	assert_string_equal(got.options.file, "--odd.pcap");
-	run_options_clear(&got.options);
+	assert_string_equal(got.options.capture, "--odd.pcap");
+	config_clear(&got.options);
 	expect_error("replay a.pcap", "collector", "--collector URL");
 	expect_error("replay --collector json:-", "no capture", "pcapng");
 	expect_error("replay a.pcap b.pcap --collector json:-", "'b.pcap'", "unexpected argument");
@@ -228,7 +229,7 @@ static void test_replay(void **state)
 
 static void test_drops(void **state)
 {
-	const struct run_options *o = &got.options;
+	const struct config *o = &got.options;
 
 	(void)state;
 	expect_good("drops");
@@ -242,7 +243,7 @@ static void test_drops(void **state)
 	assert_int_equal(o->drops_budget, 50000);
 	assert_int_equal(o->stop_timeout_ns, 30 * SEC);
 	assert_false(o->json || o->drops_everywhere || o->drops_include || o->drops_exclude);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 	expect_good(
 		"drops --by=interface --for 90s --interval 500ms --port 65535 --address 2001:db8::/32"
 		" --json --namespaces all --reason policy,NO_SOCKET --exclude benign --quiet");
@@ -254,19 +255,20 @@ static void test_drops(void **state)
 	assert_true(o->json && o->drops_everywhere);
 	assert_string_equal(o->drops_include, "policy,NO_SOCKET");
 	assert_string_equal(o->drops_exclude, "benign");
-	run_options_clear(&got.options);
-	expect_error("drops --reason policy,NO_SUCH", "--reason: 'NO_SUCH'", "flowtally(8)");
-	expect_error("run --interface e --drops-exclude benign,,memory", "--drops-exclude: ''",
+	config_clear(&got.options);
+	expect_error("drops --reason policy,NO_SUCH", "--reason 'NO_SUCH'", "flowtally(8)");
+	expect_error("run --interface e --drops-exclude benign,,memory", "--drops-exclude ''",
 		     "flowtally(8)");
 	expect_good("drops --drops-budget off --stop-timeout 100ms");
 	assert_int_equal(o->drops_budget, 0);
 	assert_int_equal(o->stop_timeout_ns, SEC / 10);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 	expect_good("run --interface e --drops-budget 0");
 	assert_int_equal(o->drops_budget, 0);
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 	expect_error("drops --drops-budget some", "--drops-budget 'some'", "or off");
-	expect_error("run --interface e --drops-budget 10000001", "10000001", "up to 10000000");
+	expect_error("run --interface e --drops-budget 10000001", "10000001",
+		     "1 to 10000000, or off");
 	expect_error("run --interface e --stop-timeout 0s", "--stop-timeout '0s'", "100ms");
 	expect_error("drops --by port", "'port'", "flow, reason or interface");
 	expect_error("drops --port 65536", "'65536'", "1 to 65535");
@@ -304,7 +306,26 @@ static void test_bad_values(void **state)
 	expect_error("run --interface abcdefghijklmnop", "'abcdefghijklmnop'", "15 letters");
 	expect_error("run --interface e --collector gopher://x", "--collector 'gopher://x'", ": ");
 	expect_good("run --interface abcdefghijklmnop*");
-	run_options_clear(&got.options);
+	config_clear(&got.options);
+}
+
+/* The nearest of what there is, wherever a word is none. */
+static void test_hints(void **state)
+{
+	(void)state;
+	expect_error("run --interface e --ingress xpd", "--ingress 'xpd'", "did you mean xdp?");
+	expect_error("run --interface e --drops no", "auto, on or off", "did you mean on?");
+	expect_error("run --interface e --mask txc", "'txc'", "did you mean tcx?");
+	expect_error("run --interface e --template defualt", "'defualt'", "did you mean default?");
+	expect_error("run --interface e --template octetDeltaCuont", "metered",
+		     "did you mean octetDeltaCount?");
+	expect_error("run --interface e --drops-include bening", "'bening'",
+		     "did you mean benign?");
+	expect_error("drops --reason NO_SOKET", "'NO_SOKET'", "did you mean NO_SOCKET?");
+	expect_error("run --interface e --collector 10.9.0.2:2055", "--collector '10.9.0.2:2055'",
+		     "did you mean netflow9://10.9.0.2:2055?");
+	expect_error("run --interface e --set idle-timout=3s", "--set 'idle-timout=3s'",
+		     "did you mean idle-timeout?");
 }
 
 static void test_usage(void **state)
@@ -339,7 +360,8 @@ static void test_files(void **state)
 	expect_error(line, "given 33 times", "can be 32");
 	*strrchr(line, ' ') = '\0';
 	expect_good(line);
-	run_options_clear(&got.options);
+	assert_int_equal(got.options.collector_count, 32);
+	config_clear(&got.options);
 	expect_error("run --interface e --collector json:///dev/shm/../nosuch --collector"
 		     " ipfix://a --collector file:///dev/nosuch",
 		     "--collector 'file:///dev/nosuch'", "'json:///dev/shm/../nosuch'");
@@ -351,7 +373,7 @@ static void test_files(void **state)
 	expect_error("replay a --collector json:- --collector json:-", "json:-", "same file");
 	expect_good("replay /dev/null --collector file:///dev/null --collector json:///dev/null"
 		    " --collector json:///dev/nosuch --collector json:///dev/shm/nosuch");
-	run_options_clear(&got.options);
+	config_clear(&got.options);
 }
 
 static void test_all_errors(void **state)
@@ -435,9 +457,40 @@ static void test_prefix(void **state)
 	}
 }
 
+static void test_units(void **state)
+{
+	char text[VALUE_TEXT_MAX];
+	uint64_t value;
+
+	(void)state;
+	assert_int_equal(value_size("64MiB", &value), 0);
+	assert_int_equal(value, 64 << 20);
+	assert_int_equal(value_size("9kB", &value), 0);
+	assert_int_equal(value, 9000);
+	assert_int_equal(value_size("7B", &value), 0);
+	assert_int_equal(value, 7);
+	assert_int_equal(value_size("99999999999999999999GiB", &value), 0);
+	assert_int_equal(value, UINT64_MAX);
+	assert_int_equal(value_size("7 B", &value), -EINVAL);
+	assert_int_equal(value_size("7k", &value), -EINVAL);
+	assert_int_equal(value_rate("10k/s", &value), 0);
+	assert_int_equal(value, 10000);
+	assert_int_equal(value_rate("3M", &value), 0);
+	assert_int_equal(value, 3000000);
+	assert_int_equal(value_rate("7/s", &value), 0);
+	assert_int_equal(value, 7);
+	assert_int_equal(value_rate("7/m", &value), -EINVAL);
+	value_print_size(text, 64 << 20);
+	assert_string_equal(text, "64MiB");
+	value_print_size(text, 1400);
+	assert_string_equal(text, "1400");
+	value_print_rate(text, 50000);
+	assert_string_equal(text, "50k");
+}
+
 static void test_value(void **state)
 {
-	char text[VALUE_DURATION_MAX];
+	char text[VALUE_TEXT_MAX];
 	uint64_t value = 7;
 
 	(void)state;
@@ -464,11 +517,15 @@ static void test_value(void **state)
 	value_print_duration(text, 90 * SEC);
 	assert_string_equal(text, "90s");
 	assert_int_equal(value_distance("idle", "idle"), 0);
-	assert_int_equal(value_distance("ilde", "idle"), 2);
+	assert_int_equal(value_distance("ilde", "idle"), 1); /* swapped */
+	assert_int_equal(value_distance("NO_SOCKT", "no_socket"), 1);
+	assert_int_equal(value_distance("ca", "abc"), 3);
 	assert_int_equal(value_distance("", "abc"), 3);
 	assert_int_equal(value_distance("abc", ""), 3);
 	assert_int_equal(value_distance("kitten", "sitting"), 3);
-	assert_true(value_distance("an-option-name-that-is-far-too-long", "a") > 1000);
+	assert_true(
+		value_distance("a-name-of-an-option-that-is-longer-than-any-of-the-names-there-are",
+			       "a") > 1000);
 }
 
 int main(void)
@@ -480,7 +537,8 @@ int main(void)
 		cmocka_unit_test(test_help),	 cmocka_unit_test(test_value),
 		cmocka_unit_test(test_verdict),	 cmocka_unit_test(test_log),
 		cmocka_unit_test(test_files),	 cmocka_unit_test(test_drops),
-		cmocka_unit_test(test_prefix),
+		cmocka_unit_test(test_prefix),	 cmocka_unit_test(test_hints),
+		cmocka_unit_test(test_units),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
-#include "exporter/export/profile.h"
+#include "exporter/export/format/profile.h"
 #include "tests/unit/flows.h"
 
 static struct profile *make(const char *text, uint32_t enterprise)
@@ -127,7 +127,10 @@ static void test_bad(void **state)
 		const char *text, *why;
 	} cases[] = {
 		{"", "'' is no element that is metered, docs/fields.md lists them"},
-		{"Default", "'Default' is no element that is metered, docs/fields.md lists them"},
+		{"Default",
+		 "'Default' is no element that is metered, docs/fields.md lists them; did you mean default?"},
+		{"defualt",
+		 "'defualt' is no element that is metered, docs/fields.md lists them; did you mean default?"},
 		{"octetDeltaCount,", "'' is no element that is metered, docs/fields.md lists them"},
 		{"octetDeltaCount:4",
 		 "'octetDeltaCount:4': there is no such length of octetDeltaCount"},

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "exporter/loop.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/wire.h"
 #include "tests/unit/exporting.h"
 
 /* Nobody listens: what is queued waits, which a line says once, and goes when somebody does. */

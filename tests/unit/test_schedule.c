@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "exporter/export/session.h"
-#include "exporter/export/wire.h"
+#include "exporter/export/format/wire.h"
 #include "exporter/loop.h"
 #include "tests/unit/exporting.h"
 

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "config/set.h"
+#include "exporter/export/url.h"
+
+/* Where something is written or read. */
+struct place {
+	struct stat status; /* of the file, or of the folder it is to be made in */
+	const char *name;   /* of the file in that folder; empty: the file exists */
+};
+
+/* Of an absolute path. */
+static bool find_path(const char *path, struct place *ret)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX];
+
+	ret->name = "";
+	if (stat(path, &ret->status) == 0)
+		return true;
+	if ((size_t)(slash + 1 - path) >= sizeof(folder))
+		return false;
+	ret->name = slash + 1;
+	snprintf(folder, sizeof(folder), "%.*s", (int)(slash + 1 - path), path);
+	return stat(folder, &ret->status) == 0;
+}
+
+/* False for a collector in the network. */
+static bool find_collector(const char *url, struct place *ret)
+{
+	struct collector_url parsed;
+	char why[URL_WHY_MAX];
+
+	if (url_parse(url, &parsed, why) < 0 || url_in_network(&parsed))
+		return false;
+	if (*parsed.path)
+		return find_path(parsed.path, ret);
+	ret->name = "";
+	return fstat(STDOUT_FILENO, &ret->status) == 0;
+}
+
+static bool same(const struct place *a, const struct place *b)
+{
+	return a->status.st_dev == b->status.st_dev && a->status.st_ino == b->status.st_ino &&
+	       !strcmp(a->name, b->name);
+}
+
+bool config_share_file(const char *url, const char *other)
+{
+	struct place a, b;
+
+	if (!find_collector(url, &a) || !find_collector(other, &b) || !same(&a, &b))
+		return false;
+	return !S_ISCHR(a.status.st_mode) || (!strcmp(url, "json:-") && !strcmp(other, "json:-"));
+}
+
+bool config_overwrites(const char *url, const char *file)
+{
+	struct place output, input = {.name = ""};
+	bool found = !strcmp(file, "-") ? fstat(STDIN_FILENO, &input.status) == 0
+					: stat(file, &input.status) == 0;
+
+	return found && S_ISREG(input.status.st_mode) && find_collector(url, &output) &&
+	       same(&output, &input);
+}

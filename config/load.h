@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A configuration from all who have a say in it.  Each layer counts more than the one before: defaults, the file, the
+ * environment, --set, options.  A list is taken whole from the last that gives it.
+ */
+#include "config/problems.h"
+
+/* An option of the command line. */
+struct config_assignment {
+	const struct setting *setting;
+	const char *text; /* NULL: a flag, or a value that is missing, as has been said */
+};
+
+struct config_request {
+	enum config_verb verb;
+	const char *capture;	  /* of replay */
+	const char *file;	  /* NULL: none */
+	char *const *environment; /* "NAME=VALUE", NULL at the end; NULL: it has no say */
+	const struct config_assignment *assignments;
+	size_t assignment_count;
+	bool partial; /* it may name no interface: not to be run as it is */
+};
+
+/*
+ * What is wrong is added to `problems`, all of it, warnings too.  -EINVAL when there are errors, also those that were
+ * there before; -ENOMEM.  *ret needs config_clear() after success alone.
+ */
+int config_load(struct config *ret, const struct config_request *request,
+		struct problems *problems);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The value of one setting: read, checked, and put where the table says. */
+#include "config/problems.h"
+
+/*
+ * Of a setting that is no list.  `text` is NULL for a flag without a value.  What is wrong is added to `problems`, and the
+ * setting stays as it is.  A second value of the same layer is an error.  -EINVAL, -ENOMEM.
+ */
+int config_set(struct config *config, const struct config_source *source, const char *text,
+	       struct problems *problems);
+
+/* The first value of a layer takes the place of the list so far; this does so without a value. */
+void config_list_begin(struct config *config, const struct config_source *source);
+
+/* One more interface or collector; errors as above. */
+int config_add_interface(struct config *config, const struct config_source *source,
+			 const char *text, struct problems *problems);
+int config_add_collector(struct config *config, const struct config_source *source, const char *url,
+			 struct problems *problems);
+
+/*
+ * What a mapping in a file says of the collector `c`, which need not be one of the configuration (yet): `name`, or an
+ * option of URLs.  The source has the key in `within`.
+ */
+int config_set_collector(const struct config *config, struct config_collector *c,
+			 const struct config_source *source, const char *text,
+			 struct problems *problems);
+
+/* The keys of a collector's mapping; returns how many. */
+#define CONFIG_COLLECTOR_KEYS_MAX 16
+size_t config_collector_keys(const char *ret[CONFIG_COLLECTOR_KEYS_MAX]);
+
+/* Whether two collectors would write into one file, by whatever paths.  Character devices can be shared. */
+bool config_share_file(const char *url, const char *other);
+
+/* Whether the collector would write into the regular file that is read; "-" is standard input. */
+bool config_overwrites(const char *url, const char *file);

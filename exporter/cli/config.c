@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `flowtally config`: looks at configurations, and runs nothing. */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include "config/load.h"
+#include "config/print.h"
+#include "exporter/cli/options.h"
+#include "exporter/cli/verbs.h"
+#include "exporter/log.h"
+
+#define USAGE 2
+
+/* A line as it is, for editors to read; what a value brings along does nothing to a terminal. */
+static void print_line(FILE *file, const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			fprintf(file, "\\x%02x", (unsigned char)*text);
+		else
+			fputc(*text, file);
+	fputc('\n', file);
+}
+
+/* The file alone, by its own layer; what is wrong goes to stderr as it is, for editors to read.  0 or the exit status. */
+static int load_file(struct config *ret, const char *path)
+{
+	const struct config_request request = {.verb = VERB_RUN, .file = path, .partial = true};
+	struct problems problems = {0};
+	struct config config = {0};
+	int r = config_load(&config, &request, &problems);
+
+	for (size_t i = 0; i < problems.count; i++)
+		print_line(stderr, problems.list[i].text);
+	if (problems.left_out)
+		fprintf(stderr, "%s: more is wrong than these %d lines tell\n", path, PROBLEMS_MAX);
+	problems_clear(&problems);
+	if (r == -ENOMEM)
+		return log_errno(LOG_ERR, r, "cannot read '%s'", path), 1;
+	if (r < 0)
+		return USAGE;
+	*ret = config;
+	return 0;
+}
+
+_printf_(1, 2) static int fail_usage(const char *format, ...)
+{
+	_cleanup_(freep) char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	log_error("%s", text ? text : format);
+	return USAGE;
+}
+
+static int check(int argc, char **argv)
+{
+	int status =
+		argc == 2
+			? 0
+			: fail_usage("usage: flowtally config check FILE: one file is to be named");
+
+	if (status == 0) {
+		_cleanup_(config_clear) struct config config = {0};
+
+		status = load_file(&config, argv[1]);
+		if (status == 0)
+			printf("%s: good\n", argv[1]);
+	}
+	return status;
+}
+
+static int show(int argc, char **argv)
+{
+	_cleanup_(config_clear) struct config config = {0};
+	_cleanup_(freep) char *text = NULL;
+	size_t size;
+	FILE *file;
+	int r;
+
+	argv[0] = "config show";
+	r = options_parse(&config, VERB_SHOW, argc, argv);
+	if (r != 0)
+		return r < 0 ? USAGE : 0;    /* --help */
+	file = open_memstream(&text, &size); /* columns are counted, whatever stdout is */
+	r = file ? config_print(file, &config, config.effective) : -ENOMEM;
+	if (file && fclose(file) != 0)
+		r = -ENOMEM;
+	if (r < 0)
+		return log_errno(LOG_ERR, r, "cannot print the configuration"), 1;
+	fwrite(text, 1, size, stdout);
+	return 0;
+}
+
+/* As diff(1): 0 when they are the same, 1 when they differ. */
+static int diff(int argc, char **argv)
+{
+	_cleanup_(config_clear) struct config before = {0}, after = {0};
+	size_t differences;
+	int status, r;
+
+	if (argc != 3)
+		return fail_usage(
+			"usage: flowtally config diff OLD NEW: two files are to be named");
+	status = load_file(&before, argv[1]);
+	r = load_file(&after, argv[2]); /* its mistakes too */
+	if (status || r)
+		return status ? status : r;
+	r = config_print_difference(stdout, &before, &after, &differences);
+	if (r < 0)
+		return log_errno(LOG_ERR, r, "cannot compare the files"), USAGE;
+	return differences ? 1 : 0;
+}
+
+static int schema(int argc, char **argv)
+{
+	int r;
+
+	if (argc != 1)
+		return fail_usage("'%s': unexpected argument", argv[1]);
+	r = config_print_schema(stdout);
+	return r < 0 ? (log_errno(LOG_ERR, r, "cannot print the schema"), 1) : 0;
+}
+
+static int example(int argc, char **argv)
+{
+	if (argc != 1)
+		return fail_usage("'%s': unexpected argument", argv[1]);
+	config_print_example(stdout);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *arguments;
+	const char *help;
+} verbs[] = {
+	{"check", check, "FILE", "tell all mistakes of a file"},
+	{"show", show, "[--effective] [OPTION]...",
+	 "what `run` would have with these options, and from where"},
+	{"diff", diff, "OLD NEW", "what differs between two files; exit status 1 if anything does"},
+	{"schema", schema, "", "a JSON schema of the file, for editors"},
+	{"example", example, "", "a file of all settings with their defaults"},
+};
+
+static void print_usage(FILE *file)
+{
+	fprintf(file, "usage: flowtally config VERB\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		fprintf(file, "  %-8s %-26s %s\n", verbs[i].name, verbs[i].arguments,
+			verbs[i].help);
+}
+
+int config_main(int argc, char **argv)
+{
+	char hint[VALUE_HINT_MAX];
+	struct value_guess guess = {0};
+	int status;
+
+	if (argc < 2) {
+		print_usage(stderr);
+		return USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		print_usage(stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		value_guess_offer(&guess, argv[1], verbs[i].name);
+		if (strcmp(argv[1], verbs[i].name) != 0)
+			continue;
+		status = verbs[i].main(argc - 1, argv + 1);
+		if (fflush(stdout) != 0 || ferror(stdout))
+			return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
+		return status;
+	}
+	log_error("no verb 'config %s'%s", argv[1], value_guess_hint(&guess, hint));
+	print_usage(stderr);
+	return USAGE;
+}

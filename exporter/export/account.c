@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/export/account.h"
+#include "exporter/log.h"
+
+void account_send(struct account *a, const struct export_count *n, uint64_t messages,
+		  uint64_t octets)
+{
+	count_remove(&a->stats.queued, n);
+	count_add(&a->stats.exported, n);
+	a->stats.messages += messages;
+	a->stats.bytes += octets;
+}
+
+void account_lose(struct account *a, enum export_loss loss, const struct export_count *n)
+{
+	if (loss == EXPORT_LOSS_QUEUE_FULL && context_overdue(a->context))
+		loss = EXPORT_LOSS_UNSENT; /* with more time there would have been room */
+	a->last_loss_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+	if (!a->first_loss_ms)
+		a->first_loss_ms = a->last_loss_ms;
+	count_add(&a->stats.lost[loss], n);
+}
+
+void account_drop(struct account *a, enum export_loss loss, const struct export_count *n)
+{
+	if (!n->records)
+		return;
+	count_remove(&a->stats.queued, n);
+	account_lose(a, loss, n);
+}
+
+void account_revoke(struct account *a, enum export_loss loss, const struct export_count *n)
+{
+	if (!n->records)
+		return;
+	count_remove(&a->stats.exported, n);
+	account_lose(a, loss, n);
+}
+
+void account_set_state(struct account *a, enum collector_state state, int error)
+{
+	enum collector_state before = a->stats.state;
+	const char *url = a->stats.url;
+
+	a->stats.state = state;
+	if (state == before)
+		return;
+	switch (state) {
+	case COLLECTOR_RESOLVING:
+		break;
+	case COLLECTOR_UP:
+		if (before != COLLECTOR_RESOLVING)
+			log_info("collector %s: up again", url);
+		break;
+	case COLLECTOR_REFUSED:
+		log_errno(
+			LOG_WARNING, error,
+			"collector %s does not take flow records, which wait in its queue until it does",
+			url);
+		break;
+	case COLLECTOR_FAILING:
+		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again",
+			  url);
+		break;
+	case _COLLECTOR_STATE_MAX:
+		break;
+	}
+}

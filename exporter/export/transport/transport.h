@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * How messages leave: one interface, and one file for each kind.  A transport gets whole messages, of which
+ * it knows the octets and how many records are in them.  It says what it takes, and tells the account what
+ * becomes of the records.  Templates, sequences, queues and the loop are not its business.
+ *
+ * Nothing here blocks.  Times are those of CLOCK_MONOTONIC, in ns.
+ */
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "exporter/export/account.h"
+#include "exporter/export/transport/address.h"
+
+struct transport;
+
+#define TRANSPORT_MESSAGE_MAX 9000 /* octets, as of --message-size */
+#define TRANSPORT_PARTS	      3
+
+struct transport_message {
+	struct iovec parts[TRANSPORT_PARTS]; /* headers, records, padding */
+	unsigned int part_count;
+	size_t length;		   /* octets of all parts */
+	bool last_template;	   /* all templates have been told when it has gone */
+	struct export_count count; /* its flow records; none: templates or options */
+};
+
+/* What may be sent now. */
+enum transport_takes {
+	TRANSPORT_NOTHING,
+	TRANSPORT_PROBE, /* templates alone, to see whether there is an answer */
+	TRANSPORT_ALL,
+};
+
+/* What was lost, or may have been, though all that follows is read by it: bits of transport.owed. */
+#define TRANSPORT_OWES_TEMPLATES 1u
+#define TRANSPORT_OWES_OPTIONS	 2u
+
+struct transport_ops {
+	bool reliable; /* what is sent arrives, in order, or the session ends: templates go once in each */
+	bool timed; /* sessions last: templates (if not reliable), options, statistics go at intervals */
+	bool by_capture; /* of a capture that is replayed: export times are those of exports_set_time() */
+	uint64_t message_ns; /* what a message costs of the pace, and what may be saved up */
+	uint64_t burst_ns;
+
+	/*
+	 * Of the network: begins a session with that address, in place of any there was; or -errno.  It may
+	 * take nothing until it is connected.
+	 */
+	int (*open)(struct transport *t, const struct sockaddr *address, socklen_t length,
+		    uint64_t now_ns);
+	void (*close)(struct transport *t);
+	/* Looks what has happened; -errno: the session is over, which is counted and in the state. */
+	int (*step)(struct transport *t, uint64_t now_ns);
+	/* Of poll(2), at which step() is needed; besides POLLOUT when send() asks for it. */
+	short (*events)(struct transport *t);
+	enum transport_takes (*takes)(struct transport *t, uint64_t now_ns);
+	/* Messages with records that may go now; UINT32_MAX: there is no limit. */
+	unsigned int (*allows)(struct transport *t, uint64_t now_ns);
+	/* Octets of a message, at most. */
+	uint16_t (*limit)(struct transport *t);
+	/*
+	 * Takes messages, in order: how many of them, all with records or all without, or 0 to be asked again.
+	 * -EAGAIN: wait until the descriptor is writable; -ENOBUFS: wait a little; -EMSGSIZE and -EPERM: this
+	 * message cannot go; others: the session is over.  Failures are counted and in the state.  A count of 0
+	 * says that not even one record fits into limit().
+	 */
+	int (*send)(struct transport *t, const struct transport_message *messages,
+		    unsigned int count, uint64_t now_ns);
+	/* Until step() is needed though nothing is sent; UINT64_MAX: it is not. */
+	uint64_t (*wait_ns)(struct transport *t, uint64_t now_ns);
+	/* Has records that count as queued. */
+	bool (*busy)(struct transport *t);
+	/* Forgets them; the counters are the caller's. */
+	void (*discard)(struct transport *t);
+	struct transport *(*free)(struct transport *t);
+};
+
+/* The first member of each kind. */
+struct transport {
+	const struct transport_ops *ops;
+	struct account *account;
+	int fd; /* to wait for; -1: none */
+	unsigned int owed;
+};
+
+struct transport_options {
+	struct account *account;
+	uint16_t message_max;
+	uint16_t head;		  /* octets by which a message can be told from others */
+	struct ip_address source; /* family 0: the system's to choose */
+	uint8_t dscp;
+};
+
+/* -ENOMEM. */
+int udp_transport_new(struct transport **ret, const struct transport_options *options);
+int tcp_transport_new(struct transport **ret, const struct transport_options *options);
+
+/* The file is made or emptied; an empty path is standard output.  -errno. */
+int file_transport_new(struct transport **ret, struct account *account, const char *path);
+
+/* Writes what has gathered, as far as the reader of a pipe takes it. */
+void file_transport_flush(struct transport *t);

@@ -1,0 +1,44 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""json_schema.py FLOWTALLY: the JSON schema by a validator that is not ours: the example passes, mistakes do not."""
+import subprocess
+import sys
+
+try:
+    import jsonschema
+    import yaml
+except ImportError as error:
+    print(error)
+    sys.exit(77)
+
+GOOD = [
+    'interfaces: [eth0]\ncollectors: [ipfix://a, {url: "ipfix://b", name: x, rate: 10k/s, dscp: 8, drops: on}]',
+    'ingress: off\ndrops: on\ndrops-budget: off\nsummary: off', 'rate: 5000\nmessage-size: 1KiB\nlive: true', '{}',
+]
+BAD = [
+    'idle-timout: 15s', 'idle-timeout: 15', 'idle-timeout: 15x', 'interfaces: eth0', 'dscp: 64', 'dscp: x', 'live: maybe',
+    'collectors: [{name: x}]', 'collectors: [{url: "ipfix://a", ratte: 5}]', 'collectors: [{url: "ipfix://a", dscp: 64}]',
+    'collectors: [{url: "ipfix://a", drops: auto}]',
+    'ingress: xpd', 'message-size: 10000', 'rate: 5/m', '[]', 'egress: xdp',
+]
+
+
+def run(*arguments):
+    return subprocess.run([sys.argv[1], 'config', *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def verdict(validator, text):
+    return not list(validator.iter_errors(yaml.safe_load(text)))
+
+
+schema = yaml.safe_load(run('schema'))
+jsonschema.Draft7Validator.check_schema(schema)
+validator = jsonschema.Draft7Validator(schema)
+example = run('example')
+commented = '\n'.join(line.removeprefix('#') if line[:2] != '# ' or line[:3] == '#  ' else '' for line in example.splitlines())
+wrong = [f'refused: {text}' for text in [*GOOD, example, commented] if not verdict(validator, text)]
+wrong += [f'taken: {text}' for text in BAD if verdict(validator, text)]
+missing = set(schema['properties']) - set(yaml.safe_load(commented))
+wrong += [f'not in the example: {key}' for key in missing]
+print('\n'.join(wrong))
+sys.exit(1 if wrong else 0)

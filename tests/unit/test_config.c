@@ -1,0 +1,670 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Configurations: every setting by every way, who counts more, and each mistake with its place. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+#include "config/load.h"
+#include "config/print.h"
+#include "config/set.h"
+#include "config/yaml.h"
+
+static char folder[] = "/tmp/flowtally-config-XXXXXX";
+static char path[64]; /* of the file in it */
+
+static struct {
+	struct config config;
+	char text[1 << 16]; /* all problems, in lines; the path is "f" */
+} got;
+
+static void write_file(const char *text, size_t size)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, size, file), size);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(chmod(path, 0644), 0);
+}
+
+/* What the request says; its file is ours, if it has one. */
+static int load(const struct config_request *request)
+{
+	struct problems problems = {0};
+	size_t used = 0;
+	int r = config_load(&got.config, request, &problems);
+
+	got.text[0] = '\0';
+	for (size_t i = 0; i < problems.count; i++) {
+		const char *text = problems.list[i].text, *at;
+
+		while ((at = strstr(text, path))) {
+			used += (size_t)snprintf(got.text + used, sizeof(got.text) - used, "%.*sf",
+						 (int)(at - text), text);
+			text = at + strlen(path);
+		}
+		used += (size_t)snprintf(got.text + used, sizeof(got.text) - used, "%s\n", text);
+	}
+	if (problems.left_out)
+		snprintf(got.text + used, sizeof(got.text) - used, "and %zu more\n",
+			 problems.left_out);
+	assert_int_equal(r<0, problems.errors> 0);
+	problems_clear(&problems);
+	return r;
+}
+
+static int load_text(const char *text)
+{
+	write_file(text, strlen(text));
+	return load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true});
+}
+
+/* The line of `config show --effective` about a key, without its comment. */
+static const char *shown(const char *key)
+{
+	static char line[512];
+	char *text = NULL, *at, wanted[64];
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	assert_int_equal(config_print(file, &got.config, true), 0);
+	assert_int_equal(fclose(file), 0);
+	snprintf(wanted, sizeof(wanted), "\n%s: ", key);
+	at = strstr(text, wanted);
+	if (at) {
+		snprintf(line, sizeof(line), "%s", at + strlen(wanted));
+		line[strcspn(line, "\n")] = '\0';
+		if (strstr(line, " #"))
+			*strstr(line, " #") = '\0';
+		while (*line && line[strlen(line) - 1] == ' ')
+			line[strlen(line) - 1] = '\0';
+	}
+	free(text);
+	return at ? line : "";
+}
+
+static void config_done(void)
+{
+	config_clear(&got.config);
+}
+
+/* --- Good files */
+
+static void test_file(void **state)
+{
+	const struct config *c = &got.config;
+
+	(void)state;
+	assert_int_equal(load_text("# ours\n"
+				   "interfaces: [eth0, \"veth*\"]\n"
+				   "ingress: tc\n"
+				   "collectors:\n"
+				   "  - url: ipfix://192.0.2.20\n"
+				   "    name: main\n"
+				   "    template: extended\n"
+				   "    rate: 10k/s\n"
+				   "    dscp: 8\n"
+				   "    source: 192.0.2.1\n"
+				   "    message-size: 1KiB\n"
+				   "  - netflow9://192.0.2.21:2055?rate=7\n"
+				   "  - {url: \"file:///dev/null\", template: minimal}\n"
+				   "idle-timeout: 1500ms\n"
+				   "rate: 5000\n"
+				   "drops-budget: off\n"
+				   "message-size: 9kB\n"
+				   "live: yes\n"
+				   "template: 'octetDeltaCount,packetDeltaCount'\n"
+				   "domain: \"7\"\n"),
+			 0);
+	assert_string_equal(got.text, "");
+	assert_int_equal(c->interface_count, 2);
+	assert_string_equal(c->interfaces[1], "veth*");
+	assert_int_equal(c->ingress, HOOK_MODE_TC);
+	assert_int_equal(c->egress, HOOK_MODE_AUTO);
+	assert_int_equal(c->collector_count, 3);
+	assert_string_equal(c->collectors[0].url, "ipfix://192.0.2.20");
+	assert_string_equal(c->collectors[0].name, "main");
+	assert_string_equal(c->collectors[0].options.template, "extended");
+	assert_string_equal(c->collectors[0].options.source, "192.0.2.1");
+	assert_int_equal(c->collectors[0].options.rate, 10000);
+	assert_int_equal(c->collectors[0].options.dscp, 8);
+	assert_int_equal(c->collectors[0].options.message_max, 1024);
+	assert_int_equal(c->collectors[1].options.rate, 7);
+	assert_int_equal(c->collectors[1].options.dscp, -1);
+	assert_string_equal(c->collectors[2].options.template, "minimal");
+	assert_int_equal(c->idle_ns, 1500 * NSEC_PER_MSEC);
+	assert_int_equal(c->drain_ns, NSEC_PER_SEC); /* as for a live table */
+	assert_int_equal(c->export.rate, 5000);
+	assert_int_equal(c->drops_budget, 0);
+	assert_int_equal(c->export.message_max, 9000);
+	assert_true(c->live);
+	assert_string_equal(c->export.template, "octetDeltaCount,packetDeltaCount");
+	assert_int_equal(c->export.domain, 7);
+	config_done();
+}
+
+static void test_empty(void **state)
+{
+	static const char *const texts[] = {
+		"",
+		"\n",
+		"# nothing\n",
+		"---\n",
+		"--- \n...\n",
+		"{}\n",
+		"~\n",
+		"\xef\xbb\xbf# mark\n",
+		"interfaces:\n  # - eth0\ncollectors: []\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (load_text(texts[i]) != 0)
+			fail_msg("%s: %s", texts[i], got.text);
+		assert_string_equal(got.text,
+				    i < ARRAY_SIZE(texts) - 1
+					    ? ""
+					    : "f:3:13: collectors: an empty list; flows are metered"
+					      " and then forgotten\n");
+		assert_int_equal(got.config.collector_count, 0);
+		assert_int_equal(got.config.idle_ns, 15 * NSEC_PER_SEC);
+		config_done();
+	}
+}
+
+/* --- Bad ones */
+
+static const struct {
+	const char *text, *problems;
+} mistakes[] = {
+	{"idle-timout: 15s\n", "f:1:1: 'idle-timout': no such key; did you mean idle-timeout?\n"},
+	{"frobnicate: 1\n",
+	 "f:1:1: 'frobnicate': no such key; `flowtally config example` shows all\n"},
+	{"interface: eth0\n", "f:1:1: 'interface': no such key; did you mean interfaces?\n"},
+	{"config: /x\nset: a=b\n",
+	 "f:1:1: 'config': no such key; `flowtally config example` shows all\n"
+	 "f:2:1: 'set': no such key; `flowtally config example` shows all\n"},
+	{"by: flow\n", "f:1:1: 'by': no such key; `flowtally config example` shows all\n"},
+	{"domain: 1\nrate: 5\ndomain: 2\n",
+	 "f:3:9: domain '2': given twice; line 1 has it already\n"},
+	{"interfaces: [a]\ninterfaces: [b]\n",
+	 "f:2:13: interfaces: given twice; line 1 has it already\n"},
+	{"idle-timeout: 15\n",
+	 "f:1:15: idle-timeout '15': lacks a unit; write ms, s, m or h behind the number\n"},
+	{"idle-timeout: 15 s\n",
+	 "f:1:15: idle-timeout '15 s': not a time; write one like 500ms, 15s, 2m or 1h\n"},
+	{"idle-timeout: 25h\n",
+	 "f:1:15: idle-timeout '25h': out of range; it can be 100ms to 24h\n"},
+	{"idle-timeout: [15s]\n",
+	 "f:1:15: idle-timeout: a list where there can be one value; write idle-timeout: 15s\n"},
+	{"idle-timeout: {a: 15s}\n",
+	 "f:1:15: idle-timeout: a mapping where there can be one value; write idle-timeout: 15s\n"},
+	{"idle-timeout:\n", "f:1:14: idle-timeout: lacks its value; write idle-timeout: 15s\n"},
+	{"message-size: 10KiB\n",
+	 "f:1:15: message-size '10KiB': out of range; it can be 512 to 9000\n"},
+	{"message-size: 1400 octets\n",
+	 "f:1:15: message-size '1400 octets': not a size; it can be 512 to 9000\n"},
+	{"rate: 5/m\n", "f:1:7: rate '5/m': not a rate; it can be 1 to 4294967295\n"},
+	{"dscp: 64\n", "f:1:7: dscp '64': out of range; it can be 0 to 63\n"},
+	{"dscp: 0x8\n", "f:1:7: dscp '0x8': not a number; it can be 0 to 63\n"},
+	{"live: maybe\n", "f:1:7: live 'maybe': neither true nor false\n"},
+	{"egress: xdp\n", "f:1:9: egress 'xdp': no such word; it can be auto, tc or off\n"},
+	{"source: eth0\n", "f:1:9: source: 'eth0' is not an address\n"},
+	{"ingress: off\negress: off\n",
+	 "f:1:10: ingress off f:2:9: egress off: nothing to meter; leave one of them on\n"},
+	{"quiet: true\nverbose: true\n", "f:1:8: quiet and f:2:10: verbose: choose one\n"},
+	{"live: true\ncollectors: [json:-]\n",
+	 "f:1:7: live and f:2:14: collectors json:- both need standard output, choose one\n"},
+	{"interfaces: eth0\n",
+	 "f:1:13: interfaces: one value where a list is needed; write interfaces: [\"veth*\"]\n"},
+	{"interfaces: [a/b, 0123456789abcdef]\n",
+	 "f:1:14: interfaces 'a/b': no interface can have this name; `ip link` lists them\n"
+	 "f:1:19: interfaces '0123456789abcdef': longer than the 15 letters of an interface name\n"},
+	{"interfaces: [[a]]\n",
+	 "f:1:14: interfaces: a list where there can be one value; write a name\n"},
+	{"collectors:\n  - 10.9.0.2:2055\n",
+	 "f:2:5: collectors '10.9.0.2:2055': the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or"
+	 " json:; did you mean netflow9://10.9.0.2:2055?\n"},
+	{"collectors:\n  - name: a\n",
+	 "f:2:5: a collector without url; write url: ipfix://192.0.2.20\n"},
+	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
+	 "f:3:5: 'ratte': no such key of a collector; there are url, name, template, rate, source, dscp,"
+	 " message-size, drops and retry; did you mean rate?\n"},
+	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
+	 "f:4:5: rate: given twice; line 3 has it already\n"},
+	{"collectors:\n  - url: ipfix://a?rate=5\n    rate: 6\n",
+	 "f:3:11: rate: rate is given twice\n"},
+	{"collectors:\n  - url: ipfix://a\n    dscp: 64\n    template: defualt\n    source: [a]\n",
+	 "f:5:13: source: a list where there can be one value; write KEY: VALUE\n"
+	 "f:3:11: dscp: dscp '64' is not between 0 and 63\n"
+	 "f:4:15: template 'defualt': 'defualt' is no element that is metered, docs/fields.md lists them;"
+	 " did you mean default?\n"},
+	{"collectors:\n  - url: gopher://a\n    dscp: 64\n",
+	 "f:2:10: url 'gopher://a': unknown scheme 'gopher', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:\n"
+	 "f:3:11: dscp: dscp '64' is not between 0 and 63\n"},
+	{"collectors:\n  - url: json:///dev/null\n    rate: 5\n",
+	 "f:3:11: rate: of no use to 'json:///dev/null'; collectors elsewhere have it\n"},
+	{"collectors:\n  - {url: \"ipfix://a\", name: x}\n  - {url: \"ipfix://b\", name: x}\n",
+	 "f:3:30: name 'x': another collector has this name\n"},
+	{"collectors: [\"file:///dev/shm/nosuch\", \"json:///dev/shm/../shm/nosuch\"]\n",
+	 "f:1:40: collectors 'json:///dev/shm/../shm/nosuch': the same file as f:1:14: collectors"
+	 " 'file:///dev/shm/nosuch'\n"},
+	{"domain: &a 5\nrate: *a\n",
+	 "f:1:9: an anchor, '&a'; it has no use here\n"
+	 "f:2:7: an alias, '*a'; write the value itself (quote it, if it is a name that begins with *)\n"},
+	{"interfaces: [*]\n",
+	 "f:1:15: not YAML: did not find expected alphabetic or numeric character while scanning an alias"
+	 " (what follows was not read)\n"},
+	{"domain: !!int 5\n", "f:1:9: a tag, 'tag:yaml.org,2002:int'; it has no use here\n"},
+	{"<<: {domain: 5}\n", "f:1:1: '<<': no such key; `flowtally config example` shows all\n"},
+	{"? [a]\n: b\n", "f:1:3: a list where a key is needed\n"},
+	{"collectors:\n\t- ipfix://a\n",
+	 "f:2:1: a tab; YAML is indented by spaces (what follows was not read)\n"},
+	{"domain: 5\n rate: 6\n",
+	 "f:1:9: domain '5 rate': not a number; it can be 1 to 4294967295\n"
+	 "f:2:6: not YAML: mapping values are not allowed in this context (what follows was not read)\n"},
+	{"domain: 5\n---\nrate: 6\n", "f:2:1: a second document; there can be one\n"},
+	{"- domain: 5\n", "f:1:1: a list where lines of KEY: VALUE are needed\n"},
+	{"hello\n", "f:1:1: one value where lines of KEY: VALUE are needed\n"},
+	{"domain: \"5\\0\"\n",
+	 "f:1:9: domain: a value of more than 4096 characters, or with a 0 in it; write domain: 7\n"},
+	{"a: [[[[[[[[[[[[\n",
+	 "f:1:1: 'a': no such key; `flowtally config example` shows all\n"
+	 "f:1:11: nested too deeply; 8 levels can be (what follows was not read)\n"},
+	{"# \xc3\xa4\ndomain: \xff\n", "f:2:9: not UTF-8, 0xff; text in UTF-8 is needed\n"},
+	{"# \xc3\xa4\xc0\xaf\n", "f:1:4: not UTF-8, 0xc0; text in UTF-8 is needed\n"},
+	{"# \xed\xa0\x80\n", "f:1:3: not UTF-8, 0xed; text in UTF-8 is needed\n"},
+	{"domain: \x1b[1m\n", "f:1:9: a control character, 0x1b; text is needed\n"},
+	{"a: 1\nb: 2\nidle-timeout: x\n",
+	 "f:1:1: 'a': no such key; `flowtally config example` shows all\n"
+	 "f:2:1: 'b': no such key; `flowtally config example` shows all\n"
+	 "f:3:15: idle-timeout 'x': not a time; write one like 500ms, 15s, 2m or 1h\n"},
+};
+
+static void test_mistakes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
+		int r = load_text(mistakes[i].text);
+
+		if (r != -EINVAL || strcmp(got.text, mistakes[i].problems) != 0)
+			fail_msg("%s: %d, not\n%sbut\n%s", mistakes[i].text, r,
+				 mistakes[i].problems, got.text);
+	}
+}
+
+/* Neither time nor memory grow with what somebody puts into a file. */
+static void test_bombs(void **state)
+{
+	static char text[(1 << 20) + 1];
+	size_t used = 0;
+
+	(void)state;
+	memset(text, '[', CONFIG_TEXT_MAX);
+	text[CONFIG_TEXT_MAX] = '\0';
+	assert_int_equal(load_text(text), -EINVAL);
+	memset(text, ' ', CONFIG_TEXT_MAX);
+	assert_int_equal(load_text(text), 0);
+	config_done();
+	write_file(text, sizeof(text)); /* an octet too many */
+	assert_int_equal(load(&(struct config_request){.verb = VERB_RUN, .file = path}), -EINVAL);
+	assert_non_null(strstr(got.text, "f:1:1: more than 1 MiB"));
+	while (used < sizeof(text) - 16)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "k%zu: 1\n", used);
+	assert_int_equal(load_text(text), -EINVAL);
+	assert_non_null(strstr(got.text, "and "));
+	assert_true(strlen(got.text) < 10000);
+	used = (size_t)snprintf(text, sizeof(text), "collectors:\n");
+	while (used < sizeof(text) - 16)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "- ipfix://a\n");
+	assert_int_equal(load_text(text), -EINVAL);
+	assert_non_null(strstr(got.text, "given 87380 times; there can be 32"));
+}
+
+/* --- Files that are not to be trusted, or none */
+
+static void expect_refused(const char *what)
+{
+	int r = load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true});
+
+	if (r != -EINVAL || !strstr(got.text, what))
+		fail_msg("%d, not (%s): %s", r, what, got.text);
+}
+
+static void test_files(void **state)
+{
+	(void)state;
+	unlink(path);
+	expect_refused("f: No such file or directory\n");
+	assert_int_equal(mkdir(path, 0755), 0);
+	expect_refused("f: a folder; a file is needed\n");
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(mkfifo(path, 0644), 0);
+	alarm(5); /* it would wait for somebody who writes */
+	expect_refused("f: a pipe, socket or device; a file is needed\n");
+	alarm(0);
+	unlink(path);
+	if (geteuid() != 0)
+		return;
+	write_file("domain: 7\n", 10);
+	assert_int_equal(chmod(path, 0664), 0);
+	expect_refused("f: others than its owner can write it");
+	assert_int_equal(chmod(path, 0646), 0);
+	expect_refused("f: others than its owner can write it");
+	assert_int_equal(chmod(path, 0644), 0);
+	assert_int_equal(chown(path, 65534, 0), 0);
+	expect_refused("f: belongs to user 65534");
+	assert_int_equal(chown(path, 0, 65534), 0);
+	assert_int_equal(
+		load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true}), 0);
+	config_done();
+	write_file("collectors: [\"file:///x\"]\n", 26);
+}
+
+/* A collector would overwrite what it was read from. */
+static void test_own_file(void **state)
+{
+	char text[256];
+
+	(void)state;
+	snprintf(text, sizeof(text), "collectors: ['file://%s']\n", path);
+	assert_int_equal(load_text(text), -EINVAL);
+	assert_string_equal(got.text, "f:1:14: collectors 'file://f': would overwrite the"
+				      " configuration 'f'\n");
+}
+
+/* --- Every setting, by every way */
+
+static const char *as_shown(const struct setting *s)
+{
+	/* In the greatest unit, and quoted where a reader could take it for something else. */
+	return !strcmp(s->name, "drops-budget")	   ? "10k"
+	       : !strcmp(s->name, "rate")	   ? "20k"
+	       : !strcmp(s->name, "drop-entries")  ? "32768"
+	       : !strcmp(s->name, "drops")	   ? "\"on\""
+	       : !strcmp(s->name, "drops-include") ? "\"policy,NO_SOCKET\""
+	       : !strcmp(s->name, "drops-exclude") ? "\"benign,tcp_state\""
+	       : !strcmp(s->name, "source")	   ? "\"192.0.2.1\""
+						   : s->sample;
+}
+
+static void expect_setting(const struct setting *s, const struct config_request *request,
+			   const char *way, const char *value)
+{
+	const char *text;
+
+	if (load(request) != 0)
+		fail_msg("%s by %s: %s", s->name, way, got.text);
+	if (setting_is_list(s)) {
+		text = s->type == SETTING_INTERFACES ? got.config.interfaces[0]
+						     : got.config.collectors[0].url;
+		assert_int_equal(s->type == SETTING_INTERFACES ? got.config.interface_count
+							       : got.config.collector_count,
+				 1);
+	} else {
+		text = shown(s->name);
+	}
+	if (strcmp(text, value) != 0)
+		fail_msg("%s by %s: '%s' and not '%s'", s->name, way, text, value);
+	config_done();
+}
+
+static void test_every_setting(void **state)
+{
+	size_t count = 0;
+
+	(void)state;
+	for (size_t i = 0; i < settings_count; i++) {
+		const struct setting *s = &settings[i];
+		const char *value = setting_is_list(s) ? s->sample : as_shown(s);
+		char name[SETTING_ENVIRONMENT_MAX], variable[256], pair[256], text[256];
+		char *environment[] = {variable, NULL};
+		struct config_request request = {.verb = VERB_RUN, .partial = true};
+		struct config_assignment option = {.setting = s, .text = s->sample};
+
+		if (!setting_in_file(s))
+			continue;
+		count++;
+		assert_non_null(s->sample);
+		assert_true(!s->standard || strcmp(s->standard, s->sample) != 0);
+		snprintf(text, sizeof(text), setting_is_list(s) ? "%s: [\"%s\"]\n" : "%s: \"%s\"\n",
+			 setting_key(s), s->sample);
+		write_file(text, strlen(text));
+		request.file = path;
+		expect_setting(s, &request, "file", value);
+		request.file = NULL;
+		snprintf(variable, sizeof(variable), "%s=%s", setting_environment(s, name),
+			 s->sample);
+		request.environment = environment;
+		expect_setting(s, &request, "environment", value);
+		request.environment = NULL;
+		option.text = s->type == SETTING_FLAG ? NULL : s->sample;
+		request.assignments = &option;
+		request.assignment_count = 1;
+		expect_setting(s, &request, "option", value);
+		snprintf(pair, sizeof(pair), "%s=%s", setting_key(s), s->sample);
+		option = (struct config_assignment){.setting = settings + 1, .text = pair};
+		assert_int_equal(option.setting->type, SETTING_PAIR);
+		expect_setting(s, &request, "--set", value);
+	}
+	assert_true(count > 25);
+}
+
+/* Who comes later counts; a list is taken whole. */
+static void test_precedence(void **state)
+{
+	const struct setting *set = settings + 1;
+	char *environment[] = {"FLOWTALLY_IDLE_TIMEOUT=3s", "FLOWTALLY_ACTIVE_TIMEOUT=33s",
+			       "FLOWTALLY_LINGER=333ms",    "FLOWTALLY_INTERFACES=b1 b2",
+			       "FLOWTALLY_DOMAIN=",	    NULL};
+	struct config_assignment a[] = {
+		{.setting = set, .text = "active-timeout=44s"},
+		{.setting = set, .text = "linger=444ms"},
+		{.setting = setting_find("linger"), .text = "555ms"},
+		{.setting = setting_find("collectors"), .text = "ipfix://d"},
+		{.setting = setting_find("collectors"), .text = "ipfix://e"},
+	};
+	const struct config_request request = {.verb = VERB_RUN,
+					       .file = path,
+					       .environment = environment,
+					       .assignments = a,
+					       .assignment_count = ARRAY_SIZE(a)};
+	static const char text[] =
+		"drain-interval: 2s\nidle-timeout: 22s\nactive-timeout: 222s\nlinger: 222ms\n"
+		"domain: 2\ninterfaces: [a]\ncollectors: [ipfix://a, ipfix://b, ipfix://c]\n";
+
+	(void)state;
+	write_file(text, sizeof(text) - 1);
+	assert_int_equal(load(&request), 0);
+	assert_string_equal(got.text, "");
+	assert_string_equal(shown("statistics-interval"), "1m");
+	assert_string_equal(shown("drain-interval"), "2s");
+	assert_string_equal(shown("idle-timeout"), "3s");
+	assert_string_equal(shown("active-timeout"), "44s");
+	assert_string_equal(shown("linger"), "555ms");
+	assert_string_equal(shown("domain"), "2"); /* an empty variable is none */
+	assert_int_equal(got.config.interface_count, 2);
+	assert_string_equal(got.config.interfaces[1], "b2");
+	assert_int_equal(got.config.collector_count, 2);
+	assert_string_equal(got.config.collectors[1].url, "ipfix://e");
+	config_done();
+}
+
+static void test_environment(void **state)
+{
+	char *good[] = {"FLOWTALLY_COLLECTORS=[ipfix://a, {url: 'netflow9://b', rate: 10k/s}]",
+			"FLOWTALLY_PCAPS=/x", "HOME=/", NULL};
+	char *bad[] = {"FLOWTALLY_IDLE_TIMOUT=3s", "FLOWTALLY_DSCP=64",
+		       "FLOWTALLY_COLLECTORS=[ipfix://a, {url: ipfix://b, rate: x}]", NULL};
+	struct config_request request = {.verb = VERB_RUN, .environment = good, .partial = true};
+
+	(void)state;
+	assert_int_equal(load(&request), 0);
+	assert_string_equal(got.text, "");
+	assert_int_equal(got.config.collector_count, 2);
+	assert_int_equal(got.config.collectors[1].options.rate, 10000);
+	config_done();
+	request.environment = bad;
+	assert_int_equal(load(&request), -EINVAL);
+	assert_string_equal(
+		got.text,
+		"FLOWTALLY_IDLE_TIMOUT: no setting has this name, ignored; did you mean"
+		" FLOWTALLY_IDLE_TIMEOUT?\n"
+		"FLOWTALLY_DSCP '64': out of range; it can be 0 to 63\n"
+		"FLOWTALLY_COLLECTORS rate: rate 'x' is not a number of records a second\n");
+}
+
+/* --- What is printed can be read */
+
+static char *print_all(void)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	assert_int_equal(config_print(file, &got.config, true), 0);
+	assert_int_equal(fclose(file), 0);
+	return text;
+}
+
+/* Without the comments, which tell where a value comes from. */
+static void cut_comments(char *text)
+{
+	char *to = text;
+
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		char *comment = strstr(line, "  #");
+
+		if (*line == '#')
+			continue;
+		to += sprintf(to, "%.*s\n", (int)(comment ? comment - line : (long)strlen(line)),
+			      line);
+	}
+}
+
+static void test_round_trip(void **state)
+{
+	char *first, *second;
+
+	(void)state;
+	assert_int_equal(
+		load_text(
+			"interfaces: [eth0, \"*\", \"5\", \"off\"]\n"
+			"collectors:\n  - {url: \"ipfix://[2001:db8::1]:4739\", name: \"a #'b\\\\\\\"\","
+			" rate: 10k/s, dscp: 8, source: \"2001:db8::2\", message-size: 1KiB}\n"
+			"  - \"json:///dev/null\"\nsource: 2001:db8::3\ndrops: off\n"
+			"mask: tcx,xdp-frags\nquiet: true\n"),
+		0);
+	first = print_all();
+	config_done();
+	assert_int_equal(load_text(first), 0);
+	second = print_all();
+	config_done();
+	cut_comments(first);
+	cut_comments(second);
+	assert_string_equal(first, second);
+	assert_non_null(strstr(first, "    name: \"a #'b\\\\\\\"\"\n"));
+	free(first);
+	free(second);
+}
+
+/* The example is the defaults; and what is a comment in it is right as well. */
+static void test_example(void **state)
+{
+	char *text = NULL, *of_example, *of_nothing, *to;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	(void)state;
+	config_print_example(file);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(load_text(text), 0);
+	assert_string_equal(got.text, "");
+	of_example = print_all();
+	config_done();
+	assert_int_equal(load_text(""), 0);
+	of_nothing = print_all();
+	config_done();
+	cut_comments(of_example);
+	cut_comments(of_nothing);
+	assert_string_equal(of_example, of_nothing);
+	to = text;
+	for (const char *from = text; *from; from++) /* "#key", not "# text" */
+		if (*from != '#' || (from > text && from[-1] != '\n') ||
+		    (from[1] == ' ' && from[2] != ' '))
+			*to++ = *from;
+	*to = '\0';
+	assert_int_equal(load_text(text), 0);
+	assert_int_equal(got.config.interface_count, 2);
+	assert_int_equal(got.config.collector_count, 2);
+	assert_string_equal(got.config.collectors[0].name, "main");
+	for (size_t i = 0; i < settings_count; i++)
+		if (setting_in_file(&settings[i]))
+			assert_int_equal(got.config.origins[i].layer, CONFIG_FILE);
+	config_done();
+	free(text);
+	free(of_example);
+	free(of_nothing);
+}
+
+static void test_difference(void **state)
+{
+	struct config before;
+	char *text = NULL;
+	size_t size, count;
+	FILE *file = open_memstream(&text, &size);
+
+	(void)state;
+	assert_int_equal(load_text("collectors:\n  - ipfix://a\n  - {url: \"ipfix://b\", rate: 5}\n"
+				   "domain: 5\nlive: true\n"),
+			 0);
+	before = got.config;
+	assert_int_equal(load_text("collectors:\n  - {url: \"ipfix://b\", rate: 6}\n  - ipfix://a\n"
+				   "domain: 6\nlive: true\nsource: 192.0.2.1\n"),
+			 0);
+	assert_int_equal(config_print_difference(file, &before, &got.config, &count), 0);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(count, 4);
+	assert_string_equal(text, "collectors: - ipfix://b, rate: \"5\"\n"
+				  "collectors: + ipfix://b, rate: \"6\"\n"
+				  "domain: 5 -> 6 (takes a restart)\n"
+				  "source: not set -> 192.0.2.1\n");
+	free(text);
+	config_clear(&before);
+	config_done();
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/f.yaml", folder);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	unlink(path);
+	return rmdir(folder);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_file),	      cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_mistakes),      cmocka_unit_test(test_bombs),
+		cmocka_unit_test(test_files),	      cmocka_unit_test(test_own_file),
+		cmocka_unit_test(test_every_setting), cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_environment),   cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_example),	      cmocka_unit_test(test_difference),
+	};
+
+	return cmocka_run_group_tests(tests, begin, end);
+}
