@@ -18,6 +18,13 @@
 #define FLOW_IPV6   0x02 /* the addresses are IPv6; ::ffff:a.b.c.d on the wire stays IPv6 */
 #define FLOW_DROP   0x04 /* packets that the kernel has dropped, for drop_reason */
 
+/* What is metered and becomes records.  Each kind has banks of its own; a packet may be in records of several. */
+enum record_kind {
+	RECORD_FLOW, /* packets at the hooks, in two directions */
+	RECORD_DROP, /* packets that the kernel has dropped */
+	_RECORD_KIND_MAX,
+};
+
 /*
  * 48 bytes, no holes, every unused byte 0: the key is hashed and compared as bytes.
  *
