@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `flowtally drops`: what the kernel drops, and why, on the terminal.  The datapath and the drain of the
- * exporter, without flows; a table takes the place of cache and collectors.
+ * `flowtally drops`: what the kernel drops, and why, on the terminal.  The meter of the exporter, for drops
+ * alone; a table takes the place of cache and collectors.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,10 +18,10 @@
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/datapath.h"
-#include "exporter/meter/drain.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/drops.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/meter/meter.h"
 #include "exporter/observe/ledger.h"
 
 /* How long the end waits for a reader that takes nothing. */
@@ -39,8 +39,7 @@ struct tracer {
 	struct screen *screen;
 	struct drop_table *table;
 	struct drop_reasons *names;
-	struct datapath *datapath;
-	struct drain *drain;
+	struct meter *meters[_RECORD_KIND_MAX]; /* of drops alone */
 	struct drops *drops;
 	struct loop_source *end;	 /* timer of --for */
 	struct loop_source *reader;	 /* NULL: cannot be watched */
@@ -61,8 +60,7 @@ static void tracer_clear(struct tracer *t)
 {
 	set_tracing(t, false);
 	drops_freep(&t->drops);
-	drain_freep(&t->drain);
-	datapath_freep(&t->datapath);
+	meter_freep(&t->meters[RECORD_DROP]);
 	drop_reasons_freep(&t->names);
 	drop_table_freep(&t->table);
 	loop_source_freep(&t->reader);
@@ -78,7 +76,7 @@ static uint64_t count_missed(const struct tracer *t)
 {
 	struct ledger ledger = {0};
 
-	ledger_read_drain(&ledger, t->datapath, t->drain, false);
+	ledger_read(&ledger, t->meters, false);
 	return ledger_lost(&ledger) + ledger.drops_missed;
 }
 
@@ -190,22 +188,26 @@ static int make_loop(struct tracer *t)
 	return error == -EPERM ? 0 : error; /* nobody reads from a file */
 }
 
-static int prepare(struct tracer *t, const uint8_t *excluded)
+static int make_meter(struct tracer *t, const uint8_t *excluded)
 {
 	const struct config *o = &t->options;
-	const struct datapath_options datapath = {
-		.drop_entries = o->drop_entries,
-		.drops = DROPS_ON,
-		.drops_budget = o->drops_budget,
-		.drops_everywhere = o->drops_everywhere,
-		.drop_excluded = excluded,
-	};
-	const struct drain_options drain = {
+	struct drop_filter filter = {.budget = o->drops_budget, .everywhere = o->drops_everywhere};
+	const struct meter_options options = {
+		.datapath = {.kind = RECORD_DROP, .entries = o->drop_entries, .drops = &filter},
+		.loop = t->loop,
+		.clock = &t->clock,
 		.interval_ns = o->interval_ns,
 		.callback = on_batch,
 		.userdata = t,
 	};
-	struct drain_options options = drain;
+
+	memcpy(filter.excluded, excluded, sizeof(filter.excluded));
+	return meter_new(&t->meters[RECORD_DROP], &options);
+}
+
+static int prepare(struct tracer *t, const uint8_t *excluded)
+{
+	const struct config *o = &t->options;
 	int error = make_loop(t);
 
 	if (error < 0)
@@ -215,21 +217,15 @@ static int prepare(struct tracer *t, const uint8_t *excluded)
 	if (error < 0)
 		return log_errno(LOG_ERR, error,
 				 "cannot make a table, choose a smaller --drop-entries");
-	error = datapath_new(&t->datapath, &datapath);
+	kernel_clock_init(&t->clock);
+	error = make_meter(t, excluded);
 	if (error < 0)
 		return error;
-	options.datapath = t->datapath;
-	options.loop = t->loop;
-	options.clock = &t->clock;
-	kernel_clock_init(&t->clock);
-	error = drain_new(&t->drain, &options);
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot start the drain thread");
 	set_tracing(t, true);
 	t->shown_ns = kernel_clock_coarse_ns(&t->clock);
 	if (stop_begun(t->stop)) /* before it was ready */
 		return 0;
-	error = drops_new(&t->drops, t->datapath);
+	error = drops_new(&t->drops, meter_datapath(t->meters[RECORD_DROP]));
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot trace drops") : 0;
 }
 
@@ -264,10 +260,10 @@ static void print_ledger(struct tracer *t, bool final)
 
 	t->printed = true;
 	if (final) {
-		ledger_read_drain(&ledger, t->datapath, t->drain, true);
-		ledger_read_reasons(&reasons, t->drain);
+		ledger_read(&ledger, t->meters, true);
+		ledger_read_reasons(&reasons, t->meters[RECORD_DROP]);
 	} else {
-		error = ledger_read_now(&ledger, &reasons, t->datapath, t->drain);
+		error = ledger_read_now(&ledger, &reasons, t->meters);
 	}
 	if (error < 0) {
 		log_errno(LOG_ERR, error, "cannot read the ledger");
@@ -310,7 +306,7 @@ static int finish(struct tracer *t)
 	stop_begin(t->stop);
 	drops_freep(&t->drops);
 	t->finishing = true;
-	drain_finish(t->drain);
+	meter_finish(t->meters[RECORD_DROP]);
 	if (end_screen(t))
 		show(t, kernel_clock_now_ns(&t->clock));
 	end_screen(t);

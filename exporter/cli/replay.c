@@ -85,18 +85,18 @@ static void expire(struct replay *r)
 static void add_packet(struct replay *r, const struct capture_packet *packet,
 		       const struct capture_packet *next)
 {
-	struct ledger *l = &r->ledger;
+	struct ledger_side *side = &r->ledger.sides[RECORD_FLOW];
 
-	l->seen[POINT_INGRESS]++;
+	side->seen[DIRECTION_INGRESS]++;
 	capture_clock_tick(&r->clock, packet->time_ns, next ? &next->time_ns : NULL);
 	exports_set_time(r->exports, packet->time_ns);
 	expire(r);
 	if (packet->reason != REASON_NONE) {
-		l->reasons[POINT_INGRESS][packet->reason].packets++;
-		l->reasons[POINT_INGRESS][packet->reason].octets += packet->octets;
+		side->reasons[DIRECTION_INGRESS][packet->reason].packets++;
+		side->reasons[DIRECTION_INGRESS][packet->reason].octets += packet->octets;
 	} else {
-		l->accounted[POINT_INGRESS].packets += packet->record.packets;
-		l->accounted[POINT_INGRESS].octets += packet->record.octets;
+		side->accounted[DIRECTION_INGRESS].packets += packet->record.packets;
+		side->accounted[DIRECTION_INGRESS].octets += packet->record.octets;
 		cache_merge_at(r->cache, &packet->key, &packet->record, r->clock.now_ns);
 	}
 	drain_some(r);
@@ -104,7 +104,8 @@ static void add_packet(struct replay *r, const struct capture_packet *packet,
 
 static void show_progress(struct replay *r)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), packets = r->ledger.seen[POINT_INGRESS];
+	uint64_t now = clock_ns(CLOCK_MONOTONIC),
+		 packets = r->ledger.sides[RECORD_FLOW].seen[DIRECTION_INGRESS];
 	uint64_t position = capture_position(r->capture);
 
 	if (now - r->progress_ns < PROGRESS_STEP_NS)
@@ -213,11 +214,11 @@ static int check_lost(struct replay *r)
 /* With the lock held. */
 static void print_ledger(struct replay *r)
 {
+	struct ledger_side *side = &r->ledger.sides[RECORD_FLOW];
+
 	r->printed = true;
-	r->ledger.sides[BANK_FLOWS] = (struct ledger_side){
-		.drained = r->ledger.accounted[POINT_INGRESS],
-		.cache = *cache_stats(r->cache),
-	};
+	side->drained = side->accounted[DIRECTION_INGRESS];
+	side->cache = *cache_stats(r->cache);
 	r->ledger.exports = r->exports;
 	summary_print(&r->ledger, r->options.summary);
 }
@@ -256,7 +257,7 @@ static int finish(struct replay *r)
 /* Why not all of the capture was read; whether there is a reason. */
 static bool report_capture(const struct replay *r, int error)
 {
-	unsigned long long packets = r->ledger.seen[POINT_INGRESS];
+	unsigned long long packets = r->ledger.sides[RECORD_FLOW].seen[DIRECTION_INGRESS];
 	const struct capture_unknown unknown = capture_unknown(r->capture);
 	const char *why = capture_error(r->capture);
 
@@ -297,8 +298,9 @@ int replay_main(int argc, char **argv)
 	finish(&r);
 	whole &= !report_capture(&r, error);
 	if (interrupted)
-		log_warning("interrupted after %llu packets",
-			    (unsigned long long)r.ledger.seen[POINT_INGRESS]);
+		log_warning(
+			"interrupted after %llu packets",
+			(unsigned long long)r.ledger.sides[RECORD_FLOW].seen[DIRECTION_INGRESS]);
 	whole &= check_lost(&r) == 0;
 	stop_flush_log(r.stop);
 	return whole ? 0 : 1;

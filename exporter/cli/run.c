@@ -26,12 +26,12 @@
 #include "exporter/loop.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
-#include "exporter/meter/drain.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/meter/meter.h"
 #include "exporter/meter/sight.h"
 #include "exporter/observe/ledger.h"
 
@@ -48,15 +48,14 @@ struct run {
 	struct loop_source *clock_source;
 	const char *untold; /* what the service manager has not taken yet; NULL: nothing */
 	struct exports *exports;
-	struct live *live;		     /* NULL without --live */
-	struct cache *caches[_BANK_USE_MAX]; /* NULL: of what is not metered */
-	uint64_t swaps_ns[_BANK_USE_MAX];    /* of the last swap whose bank has been merged */
-	struct loop_source *expiry;	     /* the timer of the next slice of an expiry pass */
-	bool refresh;			     /* the live table is due at the end of the pass */
+	struct live *live;			/* NULL without --live */
+	struct cache *caches[_RECORD_KIND_MAX]; /* NULL: of what is not metered */
+	uint64_t swaps_ns[_RECORD_KIND_MAX];	/* of the last swap whose bank has been merged */
+	struct loop_source *expiry;		/* the timer of the next slice of an expiry pass */
+	bool refresh;				/* the live table is due at the end of the pass */
 	struct drop_reasons *drop_names;
-	struct datapath *datapath;
-	struct drain *drain;
-	struct drops *drops; /* NULL: not traced */
+	struct meter *meters[_RECORD_KIND_MAX]; /* likewise */
+	struct drops *drops;			/* NULL: not traced */
 	struct sight *sight;
 	struct hooks *hooks;
 	int hooks_error;	/* of the first attempt on all interfaces */
@@ -80,12 +79,12 @@ static void run_clear(struct run *r)
 	hooks_freep(&r->hooks);
 	sight_freep(&r->sight);
 	drops_freep(&r->drops);
-	drain_freep(&r->drain);
-	datapath_freep(&r->datapath);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		meter_freep(&r->meters[kind]);
 	loop_source_freep(&r->expiry);
 	drop_reasons_freep(&r->drop_names);
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		cache_freep(&r->caches[use]);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		cache_freep(&r->caches[kind]);
 	live_freep(&r->live);
 	exports_freep(&r->exports);
 	loop_source_freep(&r->clock_source);
@@ -115,9 +114,9 @@ static void name_interfaces(const struct run *r, char *ret, size_t size)
 
 static void read_caches(const struct run *r, struct ledger *ledger)
 {
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		if (r->caches[use])
-			ledger->sides[use].cache = *cache_stats(r->caches[use]);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (r->caches[kind])
+			ledger->sides[kind].cache = *cache_stats(r->caches[kind]);
 }
 
 static struct ledger read_ledger(const struct run *r, bool final)
@@ -125,7 +124,7 @@ static struct ledger read_ledger(const struct run *r, bool final)
 	struct ledger ledger = {
 		.exports = r->exports, .ifstats = hooks_ifstats(r->hooks), .sight = r->sight};
 
-	ledger_read_drain(&ledger, r->datapath, r->drain, final);
+	ledger_read(&ledger, r->meters, final);
 	read_caches(r, &ledger);
 	return ledger;
 }
@@ -177,7 +176,7 @@ static int tell_collectors(struct run *r)
 static void refresh_live(struct run *r, uint64_t now_ns)
 {
 	struct live_totals totals = {.now_ns = now_ns,
-				     .flows = cache_stats(r->caches[BANK_FLOWS])->entries};
+				     .flows = cache_stats(r->caches[RECORD_FLOW])->entries};
 	const struct ledger ledger = read_ledger(r, false);
 	char interfaces[256];
 
@@ -249,14 +248,14 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	if (!exports_have_room(r->exports))
 		return loop_set_timer(r->expiry, ROOM_WAIT_NS, 0);
 	set_clock(r);
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		if (r->caches[use] &&
-		    !cache_expire_some(r->caches[use], r->swaps_ns[use], CACHE_SLICE))
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (r->caches[kind] &&
+		    !cache_expire_some(r->caches[kind], r->swaps_ns[kind], CACHE_SLICE))
 			return loop_set_timer(r->expiry, 1, 0);
 	tell_collectors(r); /* failing that, they keep what they know */
 	exports_flush(r->exports);
 	if (r->live && r->refresh)
-		refresh_live(r, r->swaps_ns[BANK_FLOWS]);
+		refresh_live(r, r->swaps_ns[RECORD_FLOW]);
 	r->refresh = false;
 	return 0;
 }
@@ -264,9 +263,9 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 /* What the hooks saw up to this swap, against the kernel's newest counters. */
 static void look(struct run *r)
 {
-	const uint64_t swap_ns = r->swaps_ns[BANK_FLOWS];
+	const uint64_t swap_ns = r->swaps_ns[RECORD_FLOW];
 	const struct sight_sources sources = {
-		.drain = r->drain,
+		.meter = r->meters[RECORD_FLOW],
 		.hooks = r->hooks,
 		.ifstats = hooks_ifstats(r->hooks),
 		.drained_ns = swap_ns ? kernel_clock_here_ns(&r->clock, swap_ns) : 0,
@@ -279,16 +278,16 @@ static void look(struct run *r)
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct run *r = userdata;
-	struct cache *cache = r->caches[batch->use];
+	struct cache *cache = r->caches[batch->kind];
 
 	set_clock(r); /* a full cache exports while it merges */
-	if (batch->use == BANK_FLOWS && hooks_ifstats(r->hooks))
+	if (batch->kind == RECORD_FLOW && hooks_ifstats(r->hooks))
 		sight_make_room(r->sight, hooks_ifstats(r->hooks));
-	if (batch->use == BANK_FLOWS)
+	if (batch->kind == RECORD_FLOW)
 		sight_account(r->sight, batch->keys, batch->records, batch->count);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		cache_merge(cache, &batch->keys[i], &batch->records[i]);
-		if (r->live && batch->use == BANK_FLOWS)
+		if (r->live && batch->kind == RECORD_FLOW)
 			live_delta(r->live, &batch->keys[i], &batch->records[i]);
 	}
 	if (!batch->end)
@@ -296,8 +295,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	log_flush(0);
 	if (r->untold)
 		notify(r, r->untold);
-	r->swaps_ns[batch->use] = batch->swap_ns;
-	r->refresh |= batch->use == BANK_FLOWS;
+	r->swaps_ns[batch->kind] = batch->swap_ns;
+	r->refresh |= batch->kind == RECORD_FLOW;
 	check_ledger(r);
 	look(r);
 	expire_slice(r, 0); /* without a timer the rest comes with the next bank */
@@ -360,20 +359,39 @@ static int make_loop(struct run *r)
 		       ?: loop_add_signal(r->loop, SIGHUP, on_hangup, r);
 }
 
-static int open_datapath(struct run *r, const uint8_t *drop_excluded)
+static int make_meter(struct run *r, enum record_kind kind, const struct datapath_options *datapath)
 {
-	const struct config *o = &r->options;
-	const struct datapath_options options = {
-		.bank_entries = o->bank_entries,
-		.drop_entries = o->drop_entries,
-		.drops = o->drops,
-		.drops_budget = o->drops_budget,
-		.drops_everywhere = o->drops_everywhere,
-		.drop_excluded = drop_excluded,
-		.mask = o->mask,
+	const struct meter_options options = {
+		.datapath = *datapath,
+		.loop = r->loop,
+		.clock = &r->clock,
+		.interval_ns = r->options.drain_ns,
+		.callback = on_batch,
+		.userdata = r,
 	};
 
-	return datapath_new(&r->datapath, &options);
+	return meter_new(&r->meters[kind], &options);
+}
+
+/* Flows do without drops. */
+static int make_meters(struct run *r, const uint8_t *drop_excluded)
+{
+	const struct config *o = &r->options;
+	struct drop_filter filter = {.budget = o->drops_budget, .everywhere = o->drops_everywhere};
+	const struct datapath_options flows = {
+		.kind = RECORD_FLOW, .entries = o->bank_entries, .mask = o->mask};
+	struct datapath_options drops = {.kind = RECORD_DROP,
+					 .entries = o->drop_entries,
+					 .drops = &filter,
+					 .optional = o->drops != DROPS_ON};
+	int error = make_meter(r, RECORD_FLOW, &flows);
+
+	if (error < 0 || o->drops == DROPS_OFF)
+		return error;
+	memcpy(filter.excluded, drop_excluded, sizeof(filter.excluded));
+	drops.features = datapath_features(meter_datapath(r->meters[RECORD_FLOW]));
+	error = make_meter(r, RECORD_DROP, &drops);
+	return drops.optional ? 0 : error;
 }
 
 static void on_drop(void *userdata, const struct flow *flow)
@@ -385,25 +403,25 @@ static void on_drop(void *userdata, const struct flow *flow)
 	exports_flow(r->exports, &drop);
 }
 
-static int make_cache(struct run *r, enum bank_use use)
+static int make_cache(struct run *r, enum record_kind kind)
 {
 	const struct config *o = &r->options;
 	const struct cache_options options = {
-		.entries = use == BANK_DROPS ? o->drop_entries : o->cache_entries,
+		.entries = kind == RECORD_DROP ? o->drop_entries : o->cache_entries,
 		.idle_ns = o->idle_ns,
 		.active_ns = o->active_ns,
 		/* that a FIN was dropped is not the end */
-		.linger_ns = use == BANK_DROPS ? o->idle_ns : o->linger_ns,
-		.sink = use == BANK_DROPS ? on_drop : on_flow,
+		.linger_ns = kind == RECORD_DROP ? o->idle_ns : o->linger_ns,
+		.sink = kind == RECORD_DROP ? on_drop : on_flow,
 		.userdata = r,
 	};
-	int error = cache_new(&r->caches[use], &options);
+	int error = cache_new(&r->caches[kind], &options);
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error,
 				 "cannot make a cache of %u flows, choose a smaller --%s",
 				 options.entries,
-				 use == BANK_DROPS ? "drop-entries" : "cache-entries");
+				 kind == RECORD_DROP ? "drop-entries" : "cache-entries");
 	return 0;
 }
 
@@ -416,11 +434,11 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the event loop");
-	error = open_datapath(r, drop_excluded);
+	watch_clock(r);
+	error = make_meters(r, drop_excluded);
 	if (error < 0)
 		return error;
-	watch_clock(r);
-	export.drops = datapath_uses(r->datapath) >> BANK_DROPS & 1;
+	export.drops = r->meters[RECORD_DROP];
 	export.drops_in_files = o->drops != DROPS_ON;
 	error = exports_new(&r->exports, &export, r->loop);
 	if (error < 0)
@@ -432,9 +450,9 @@ static int prepare(struct run *r, const uint8_t *drop_excluded)
 	error = sight_new(&r->sight);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the counters of interfaces");
-	error = make_cache(r, BANK_FLOWS);
+	error = make_cache(r, RECORD_FLOW);
 	if (error == 0 && export.drops)
-		error = make_cache(r, BANK_DROPS);
+		error = make_cache(r, RECORD_DROP);
 	if (error == 0)
 		error = loop_add_timer(r->loop, expire_slice, r, &r->expiry);
 	if (error < 0)
@@ -452,9 +470,9 @@ static int attach_drops(struct run *r)
 {
 	int error;
 
-	if (!r->caches[BANK_DROPS])
+	if (!r->caches[RECORD_DROP])
 		return 0;
-	error = drops_new(&r->drops, r->datapath);
+	error = drops_new(&r->drops, meter_datapath(r->meters[RECORD_DROP]));
 	if (error < 0 && r->options.drops == DROPS_ON)
 		return log_errno(LOG_ERR, error, "cannot trace drops");
 	if (error < 0)
@@ -515,16 +533,8 @@ static void on_detached(void *userdata)
 static int attach(struct run *r)
 {
 	const struct config *o = &r->options;
-	const struct drain_options drain = {
-		.datapath = r->datapath,
-		.loop = r->loop,
-		.clock = &r->clock,
-		.interval_ns = o->drain_ns,
-		.callback = on_batch,
-		.userdata = r,
-	};
 	const struct hooks_options hooks = {
-		.datapath = r->datapath,
+		.datapath = meter_datapath(r->meters[RECORD_FLOW]),
 		.loop = r->loop,
 		.interfaces = (const char **)o->interfaces,
 		.interface_count = o->interface_count,
@@ -534,10 +544,7 @@ static int attach(struct run *r)
 		.detached = on_detached,
 		.userdata = r,
 	};
-	int error = drain_new(&r->drain, &drain);
 
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot start the drain thread");
 	set_metering(r, true);
 	if (stop_begun(r->stop)) /* before it was ready */
 		return 0;
@@ -567,10 +574,11 @@ static void detach(struct run *r)
 	r->stop_source = loop_source_free(r->stop_source); /* readable from the first signal on */
 	loop_run(r->loop);				   /* until on_detached() */
 	stats = hooks_ifstats(r->hooks);
-	for (size_t i = 0; stats && i < stats->count; i++)
+	for (size_t i = 0; stats && r->meters[RECORD_DROP] && i < stats->count; i++)
 		if (stats->interfaces[i].ifindex)
 			stats->interfaces[i].counters[IFSTAT_xdp_exceptions] =
-				drops_xdp_exceptions(r->datapath, stats->interfaces[i].ifindex);
+				drops_xdp_exceptions(meter_datapath(r->meters[RECORD_DROP]),
+						     stats->interfaces[i].ifindex);
 }
 
 static void print_summary(struct run *r)
@@ -578,7 +586,7 @@ static void print_summary(struct run *r)
 	struct ledger ledger = read_ledger(r, true);
 	struct ledger_reasons reasons;
 
-	ledger_read_reasons(&reasons, r->drain);
+	ledger_read_reasons(&reasons, r->meters[RECORD_DROP]);
 	pthread_mutex_lock(&r->ending);
 	print_ledger(r, &ledger, &reasons);
 	pthread_mutex_unlock(&r->ending);
@@ -602,7 +610,7 @@ static void on_overdue(void *userdata)
 	if (!r->metering || r->printed)
 		return;
 	exports_abandon(r->exports);
-	error = ledger_read_now(&ledger, &reasons, r->datapath, r->drain);
+	error = ledger_read_now(&ledger, &reasons, r->meters);
 	if (error < 0) {
 		log_errno(LOG_ERR, error, "cannot read the ledger");
 		return;
@@ -628,12 +636,14 @@ static int finish(struct run *r)
 	detach(r);
 	drops_freep(&r->drops);
 	exports_set_blocking(r->exports); /* a queue that is full now has time to empty */
-	drain_finish(r->drain);
-	sight_settle(r->sight, r->drain);
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		if (r->caches[use]) {
-			cache_expire(r->caches[use], r->swaps_ns[use]);
-			cache_flush(r->caches[use], FLOW_END_FORCED);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (r->meters[kind])
+			meter_finish(r->meters[kind]);
+	sight_settle(r->sight, r->meters[RECORD_FLOW]);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (r->caches[kind]) {
+			cache_expire(r->caches[kind], r->swaps_ns[kind]);
+			cache_flush(r->caches[kind], FLOW_END_FORCED);
 		}
 	exports_flush(r->exports);
 	exports_drain(r->exports, FINAL_DRAIN_NS, true);
