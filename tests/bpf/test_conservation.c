@@ -25,6 +25,7 @@
 
 #define LOOPBACK 1
 #define THREADS	 2
+#define BOTH_NS	 (150 * NSEC_PER_MSEC) /* for which both datapaths count */
 
 #ifndef BPF_F_XDP_HAS_FRAGS
 #define BPF_F_XDP_HAS_FRAGS (1U << 5)
@@ -48,7 +49,8 @@ struct traffic {
 	bool replace;			 /* again and again */
 	int jump;			 /* program array in front of XDP: in the place of links */
 	uint32_t replaced;
-	int finished; /* eventfd: senders that are done */
+	struct loop_source *retire; /* timer */
+	int finished;		    /* eventfd: senders that are done */
 	uint32_t left;
 	uint64_t target; /* packets of each sender */
 	uint32_t hot;	 /* flows 0 to hot - 1: both send them again and again */
@@ -58,7 +60,7 @@ struct traffic {
 	struct flow_books drained;
 	const char *broken;
 	uint32_t snapshots;
-	uint64_t swap_ns; /* of the last batch */
+	uint64_t swap_ns; /* of the last end */
 	struct sender senders[THREADS];
 };
 
@@ -239,9 +241,13 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct traffic *t = userdata;
 	const char *broken = flow_books_add(&t->drained, LOOPBACK, batch);
 
-	if (batch->swap_ns < t->swap_ns)
+	for (uint32_t i = 0; i < batch->count; i++)
+		if (batch->records[i].first_ns < t->swap_ns)
+			broken = "a packet from before the time up to which all had come";
+	if (batch->end && batch->swap_ns < t->swap_ns)
 		broken = "a time up to which all have come that goes back";
-	t->swap_ns = batch->swap_ns;
+	if (batch->end)
+		t->swap_ns = batch->swap_ns;
 	if (batch->end && !broken)
 		broken = check_snapshot(t);
 	t->snapshots += batch->end;
@@ -306,7 +312,16 @@ static void on_prepared(void *userdata, int error)
 		t->broken = "another datapath could not take the place";
 	if (program_id(stub) != program_id(t->programs[PROGRAM_TC_EGRESS]))
 		t->broken = "a stub that did not stay";
+	loop_set_timer(t->retire, BOTH_NS, 0);
+}
+
+/* Meanwhile XDP has counted in the new banks, TC in the old ones. */
+static int on_moved(void *userdata, _unused_ uint32_t events)
+{
+	struct traffic *t = userdata;
+
 	meter_retire_old(t->meter);
+	return 0;
 }
 
 static void on_retired(void *userdata)
@@ -349,6 +364,7 @@ static void make_meter(struct traffic *t, uint32_t bank_entries, uint64_t interv
 			datapath_program_fd(meter_datapath(t->meter), (enum datapath_program)i);
 	if (!t->replace)
 		return;
+	assert_int_equal(loop_add_timer(t->loop, on_moved, t, &t->retire), 0);
 	t->programs[PROGRAM_XDP] = make_front(t);
 	assert_true(t->programs[PROGRAM_XDP] >= 0);
 	assert_int_equal(run_stubs(t), 0);
@@ -394,6 +410,7 @@ static void traffic_clear(struct traffic *t)
 	if (t->replace) {
 		close(t->programs[PROGRAM_XDP]);
 		close(t->jump);
+		loop_source_free(t->retire);
 	}
 	meter_free(t->meter);
 	loop_free(t->loop);

@@ -71,7 +71,8 @@ static uint64_t send_flows(int stub, const struct datapath *d, uint32_t flows)
 
 static uint64_t limit_of(uint32_t entries)
 {
-	return entries - (uint32_t)sysconf(_SC_NPROCESSORS_CONF) * 128; /* which the kernel may keep */
+	return entries -
+	       (uint32_t)sysconf(_SC_NPROCESSORS_CONF) * 128; /* which the kernel may keep */
 }
 
 static void test_size(_unused_ void **state)
@@ -323,9 +324,9 @@ static void test_drops(_unused_ void **state)
 	for (int i = 0; i < THREADS; i++) {
 		s.droppers[i].storm = &s;
 		s.droppers[i].index = i;
-		assert_int_equal(
-			pthread_create(&s.droppers[i].thread, NULL, drop_thread, &s.droppers[i]),
-			0);
+		assert_int_equal(pthread_create(&s.droppers[i].thread, NULL, drop_thread,
+						&s.droppers[i]),
+				 0);
 	}
 	replace(&s);
 	assert_int_equal(loop_run(s.loop), 0);
@@ -373,8 +374,8 @@ static void test_filter(_unused_ void **state)
 		datapath_set_drop_filter(d, i ? &all : &none);
 		assert_int_equal(datapath_counts(d, 0, &before), 0);
 		for (int n = 0; n < 10; n++)
-			assert_int_equal(
-				sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+			assert_int_equal(sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof(to)),
+					 1);
 		usleep(50000);
 		assert_int_equal(datapath_counts(d, 0, &after), 0);
 		assert_int_equal(after.bank[0].seen - before.bank[0].seen, 10);
