@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <pthread.h>
-#include "exporter/cli/drop_filter.h"
-#include "exporter/cli/drop_table.h"
-#include "exporter/cli/drop_text.h"
+#include "exporter/meter/drop_filter.h"
+#include "exporter/observe/drop_table.h"
+#include "exporter/observe/drop_text.h"
 #include "exporter/cli/options.h"
-#include "exporter/cli/screen.h"
-#include "exporter/cli/stop.h"
+#include "exporter/observe/screen.h"
+#include "exporter/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"

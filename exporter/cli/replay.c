@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include "exporter/cli/collectors.h"
 #include "exporter/cli/options.h"
-#include "exporter/cli/stop.h"
+#include "exporter/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/export/export.h"

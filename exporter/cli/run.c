@@ -14,11 +14,11 @@
 #include <sys/signal.h>
 #include <termios.h>
 #include "exporter/cli/collectors.h"
-#include "exporter/cli/drop_filter.h"
-#include "exporter/cli/live.h"
-#include "exporter/cli/notify.h"
+#include "exporter/meter/drop_filter.h"
+#include "exporter/observe/live.h"
+#include "exporter/notify.h"
 #include "exporter/cli/options.h"
-#include "exporter/cli/stop.h"
+#include "exporter/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/export/export.h"
