@@ -108,7 +108,7 @@ const char *exporter_why(const struct exporter *exporter);
 
 /* Its parts, for who shows them. */
 const struct config *exporter_config(const struct exporter *exporter);
-struct loop *exporter_loop(const struct exporter *exporter); /* NULL: of a capture */
+struct loop *exporter_loop(const struct exporter *exporter);	     /* NULL: of a capture */
 const struct hooks *exporter_hooks(const struct exporter *exporter); /* NULL: none yet */
 bool exporter_traces_drops(const struct exporter *exporter);
 const struct kernel_clock *exporter_clock(const struct exporter *exporter);

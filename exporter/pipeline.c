@@ -8,17 +8,17 @@
 /* How long a pass waits for a queue to empty: what leaves meanwhile is less than a slice. */
 #define ROOM_WAIT_NS (10 * NSEC_PER_MSEC)
 
-#define DRAIN_RECORDS 1024		 /* given to the collectors between two looks at their queues */
+#define DRAIN_RECORDS 1024 /* given to the collectors between two looks at their queues */
 #define DRAIN_NS      (5 * NSEC_PER_SEC) /* without progress */
 
 struct pipeline {
 	struct pipeline_options options;
 	struct exports *exports;
-	struct cache *caches[_BANK_USE_MAX];	/* NULL: of what is not metered */
-	uint64_t settled_ns[_BANK_USE_MAX];	/* of the last swap that has been settled */
-	unsigned int settled;			/* kinds for which the pass under way is done */
-	unsigned int waiting;			/* records since the collectors were last waited for */
-	struct loop_source *expiry;		/* the timer of the next slice of a pass */
+	struct cache *caches[_BANK_USE_MAX]; /* NULL: of what is not metered */
+	uint64_t settled_ns[_BANK_USE_MAX];  /* of the last swap that has been settled */
+	unsigned int settled;		     /* kinds for which the pass under way is done */
+	unsigned int waiting;		     /* records since the collectors were last waited for */
+	struct loop_source *expiry;	     /* the timer of the next slice of a pass */
 };
 
 struct pipeline *pipeline_free(struct pipeline *p)
@@ -61,8 +61,8 @@ static void on_drop(void *userdata, const struct flow *flow)
 	struct pipeline *p = userdata;
 	struct flow drop = tell_times(p, flow);
 
-	drop.drop = drop_reasons_get(p->options.drop_names,
-				     drop_reason_unpack(flow->key.drop_reason));
+	drop.drop =
+		drop_reasons_get(p->options.drop_names, drop_reason_unpack(flow->key.drop_reason));
 	exports_flow(p->exports, &drop);
 }
 

@@ -45,8 +45,8 @@ struct source_ops {
 /* The first member of each. */
 struct source {
 	const struct source_ops *ops;
-	unsigned int kinds;	    /* a bit for each kind of record that it meters */
-	struct kernel_clock *clock; /* of its times; NULL: a capture's own */
+	unsigned int kinds;		 /* a bit for each kind of record that it meters */
+	struct kernel_clock *clock;	 /* of its times; NULL: a capture's own */
 	struct drop_reasons *drop_names; /* NULL: it meters no drops */
 	bool drops;			 /* they are traced */
 	struct hooks *hooks;		 /* NULL: none, or none yet */

@@ -304,7 +304,8 @@ static int open_datapath(struct kernel_source *s)
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops");
-	drop_filter_make(s->source.drop_names, config->drops_include, config->drops_exclude, excluded);
+	drop_filter_make(s->source.drop_names, config->drops_include, config->drops_exclude,
+			 excluded);
 	error = datapath_new(&s->datapath, &options);
 	if (error == 0)
 		s->source.kinds = datapath_uses(s->datapath);
