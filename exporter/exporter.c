@@ -167,7 +167,7 @@ static void on_passed(void *userdata, unsigned int kinds)
 	check_ledger(e);
 	if (pipeline_exports(e->pipeline))
 		(void)tell_collectors(e); /* failing that, they keep what they know */
-	for (int kind = 0; kind < _BANK_USE_MAX; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (kinds >> kind & 1)
 			now_ns = MAX(now_ns, pipeline_settled_ns(e->pipeline, kind));
 	if (e->events.settled)

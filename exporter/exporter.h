@@ -26,7 +26,7 @@ enum exporter_source {
 /* What its owner may want to know, in the thread of exporter_run(); each may be NULL. */
 struct exporter_events {
 	/* What a flow or a drop has had since it was last told. */
-	void (*delta)(void *userdata, enum bank_use kind, const struct flow_key *key,
+	void (*delta)(void *userdata, enum record_kind kind, const struct flow_key *key,
 		      const struct flow_record *record);
 	/*
 	 * There is a new snapshot, of all up to the last swaps; bits of `kinds` say which have been swapped since the one

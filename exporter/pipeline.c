@@ -14,11 +14,11 @@
 struct pipeline {
 	struct pipeline_options options;
 	struct exports *exports;
-	struct cache *caches[_BANK_USE_MAX]; /* NULL: of what is not metered */
-	uint64_t settled_ns[_BANK_USE_MAX];  /* of the last swap that has been settled */
-	unsigned int settled;		     /* kinds for which the pass under way is done */
-	unsigned int waiting;		     /* records since the collectors were last waited for */
-	struct loop_source *expiry;	     /* the timer of the next slice of a pass */
+	struct cache *caches[_RECORD_KIND_MAX]; /* NULL: of what is not metered */
+	uint64_t settled_ns[_RECORD_KIND_MAX];	/* of the last swap that has been settled */
+	unsigned int settled;			/* kinds for which the pass under way is done */
+	unsigned int waiting;	    /* records since the collectors were last waited for */
+	struct loop_source *expiry; /* the timer of the next slice of a pass */
 };
 
 struct pipeline *pipeline_free(struct pipeline *p)
@@ -26,7 +26,7 @@ struct pipeline *pipeline_free(struct pipeline *p)
 	if (!p)
 		return NULL;
 	loop_source_freep(&p->expiry);
-	for (int kind = 0; kind < _BANK_USE_MAX; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		cache_freep(&p->caches[kind]);
 	exports_freep(&p->exports);
 	free(p);
@@ -76,7 +76,7 @@ static int expire_slice(void *userdata, _unused_ uint32_t events)
 	if (p->exports && !exports_have_room(p->exports))
 		return loop_set_timer(p->expiry, ROOM_WAIT_NS, 0);
 	pipeline_look_at_clock(p);
-	for (int kind = 0; kind < _BANK_USE_MAX; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (p->caches[kind] &&
 		    !cache_expire_some(p->caches[kind], p->settled_ns[kind], CACHE_SLICE))
 			return loop_set_timer(p->expiry, 1, 0);
@@ -97,14 +97,14 @@ void pipeline_look_at_clock(struct pipeline *p)
 		exports_set_clock(p->exports, kernel_clock_offset_ns(p->options.clock));
 }
 
-void pipeline_add(struct pipeline *p, enum bank_use kind, const struct flow_key *key,
+void pipeline_add(struct pipeline *p, enum record_kind kind, const struct flow_key *key,
 		  const struct flow_record *record)
 {
 	if (p->caches[kind])
 		cache_merge(p->caches[kind], key, record);
 }
 
-void pipeline_settle(struct pipeline *p, enum bank_use kind, uint64_t swap_ns)
+void pipeline_settle(struct pipeline *p, enum record_kind kind, uint64_t swap_ns)
 {
 	p->settled_ns[kind] = swap_ns;
 	p->settled |= 1u << kind;
@@ -125,14 +125,14 @@ static void wait_for_collectors(struct pipeline *p)
 void pipeline_add_at(struct pipeline *p, const struct flow_key *key,
 		     const struct flow_record *record, uint64_t now_ns)
 {
-	cache_merge_at(p->caches[BANK_FLOWS], key, record, now_ns);
+	cache_merge_at(p->caches[RECORD_FLOW], key, record, now_ns);
 	wait_for_collectors(p);
 }
 
 void pipeline_expire(struct pipeline *p, uint64_t now_ns)
 {
-	p->settled_ns[BANK_FLOWS] = now_ns;
-	cache_expire(p->caches[BANK_FLOWS], now_ns);
+	p->settled_ns[RECORD_FLOW] = now_ns;
+	cache_expire(p->caches[RECORD_FLOW], now_ns);
 	wait_for_collectors(p);
 }
 
@@ -162,7 +162,7 @@ static int report_unsent(const struct pipeline *p)
 
 int pipeline_flush(struct pipeline *p, uint64_t timeout_ns)
 {
-	for (int kind = 0; kind < _BANK_USE_MAX; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (p->caches[kind]) {
 			cache_expire(p->caches[kind], p->settled_ns[kind]);
 			cache_flush(p->caches[kind], FLOW_END_FORCED);
@@ -183,13 +183,13 @@ struct exports *pipeline_exports(const struct pipeline *p)
 
 void pipeline_read(const struct pipeline *p, struct ledger *ret)
 {
-	for (int kind = 0; kind < _BANK_USE_MAX; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (p->caches[kind])
 			ret->sides[kind].cache = *cache_stats(p->caches[kind]);
 	ret->exports = p->exports;
 }
 
-uint64_t pipeline_settled_ns(const struct pipeline *p, enum bank_use kind)
+uint64_t pipeline_settled_ns(const struct pipeline *p, enum record_kind kind)
 {
 	return p->settled_ns[kind];
 }
@@ -220,7 +220,7 @@ static int make_exports(struct pipeline *p)
 	struct export_options options = p->options.config->export;
 	int error;
 
-	options.drops = p->options.kinds >> BANK_DROPS & 1;
+	options.drops = p->options.kinds >> RECORD_DROP & 1;
 	options.drops_in_files = p->options.config->drops != DROPS_ON;
 	error = exports_new(&p->exports, &options, p->options.loop);
 	if (error < 0)
@@ -233,10 +233,10 @@ static int make_exports(struct pipeline *p)
 	return add_collectors(p);
 }
 
-static int make_cache(struct pipeline *p, enum bank_use kind)
+static int make_cache(struct pipeline *p, enum record_kind kind)
 {
 	const struct config *config = p->options.config;
-	bool drops = kind == BANK_DROPS;
+	bool drops = kind == RECORD_DROP;
 	const struct cache_options options = {
 		.entries = drops ? config->drop_entries : config->cache_entries,
 		.idle_ns = config->idle_ns,
@@ -266,9 +266,9 @@ int pipeline_new(struct pipeline **ret, const struct pipeline_options *options)
 	p->options = *options;
 	if (options->exports)
 		error = make_exports(p);
-	for (int kind = 0; kind < _BANK_USE_MAX && error == 0; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX && error == 0; kind++)
 		if (options->exports && options->kinds >> kind & 1)
-			error = make_cache(p, (enum bank_use)kind);
+			error = make_cache(p, (enum record_kind)kind);
 	if (error == 0 && options->loop)
 		error = loop_add_timer(options->loop, expire_slice, p, &p->expiry);
 	if (error < 0)

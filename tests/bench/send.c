@@ -67,7 +67,8 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc != 7 && argc != 8) {
-		fprintf(stderr, "usage: bench-send SENDER RECEIVER SINK FLOWS PACKETS RATE [CPU]\n");
+		fprintf(stderr,
+			"usage: bench-send SENDER RECEIVER SINK FLOWS PACKETS RATE [CPU]\n");
 		return 2;
 	}
 	s.flows = (uint32_t)strtoul(argv[4], NULL, 10);
