@@ -35,6 +35,8 @@ struct exporter_events {
 	void (*settled)(void *userdata, unsigned int kinds, uint64_t now_ns);
 	/* Every few thousand packets of a capture; `position` in octets of the file, UINT64_MAX at the end. */
 	void (*progress)(void *userdata, uint64_t packets, uint64_t position);
+	/* What exporter_apply() began has ended: 0, or -errno, logged, after which all is as it was. */
+	void (*applied)(void *userdata, int error);
 	/* SIGHUP; NULL: it asks for the end, as SIGTERM does. */
 	void (*hangup)(void *userdata);
 	/*
@@ -66,6 +68,13 @@ int exporter_run(struct exporter *exporter);
 
 /* Lets exporter_run() return. */
 void exporter_end(struct exporter *exporter);
+
+/*
+ * Another configuration, from which setting_reload says what a running exporter can take: the difference to the one that
+ * runs is applied, and what is the same is not touched.  Takes it over and leaves `config` empty.  Waits for nothing:
+ * events.applied() follows, maybe before this returns.  -EBUSY: the one before has not ended; nothing was taken over.
+ */
+int exporter_apply(struct exporter *exporter, struct config *config);
 
 /* Looks at once for interfaces and hooks that came or went. */
 void exporter_rescan(struct exporter *exporter);

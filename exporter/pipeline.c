@@ -196,33 +196,38 @@ uint64_t pipeline_settled_ns(const struct pipeline *p, enum record_kind kind)
 
 /* --- Making one. */
 
-static int add_collectors(struct pipeline *p)
+static struct export_options export_options(const struct pipeline *p, const struct config *config)
 {
-	const struct config *config = p->options.config;
-	int error;
+	struct export_options options = config->export;
 
-	for (size_t i = 0; i < config->collector_count; i++) {
-		const struct config_collector *c = &config->collectors[i];
+	options.drops = p->options.kinds >> RECORD_DROP & 1;
+	options.drops_in_files = config->drops != DROPS_ON;
+	return options;
+}
 
-		error = exports_add_collector(p->exports, &(struct export_collector){
-								  .url = c->url,
-								  .name = c->name,
-								  .options = &c->options,
-							  });
-		if (error < 0)
-			return log_errno(LOG_ERR, error, "cannot open collector '%s'", c->url);
-	}
-	return 0;
+static int apply_exports(struct pipeline *p, const struct config *config)
+{
+	_cleanup_(freep) struct export_collector *collectors =
+		calloc(MAX(config->collector_count, 1u), sizeof(*collectors));
+	const struct export_options options = export_options(p, config);
+
+	if (!collectors)
+		return log_errno(LOG_ERR, -ENOMEM, "cannot make the collectors");
+	for (size_t i = 0; i < config->collector_count; i++)
+		collectors[i] = (struct export_collector){
+			.url = config->collectors[i].url,
+			.name = config->collectors[i].name,
+			.options = &config->collectors[i].options,
+		};
+	return exports_apply(p->exports, &options, collectors,
+			     (unsigned int)config->collector_count, NULL);
 }
 
 static int make_exports(struct pipeline *p)
 {
-	struct export_options options = p->options.config->export;
-	int error;
+	const struct export_options options = export_options(p, p->options.config);
+	int error = exports_new(&p->exports, &options, p->options.loop);
 
-	options.drops = p->options.kinds >> RECORD_DROP & 1;
-	options.drops_in_files = p->options.config->drops != DROPS_ON;
-	error = exports_new(&p->exports, &options, p->options.loop);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the collectors");
 	exports_set_deadline(p->exports, stop_deadline_ns, p->options.stop);
@@ -230,30 +235,41 @@ static int make_exports(struct pipeline *p)
 		exports_set_clock(p->exports, 0);
 		exports_set_time(p->exports, 0);
 	}
-	return add_collectors(p);
+	return apply_exports(p, p->options.config);
+}
+
+static uint32_t cache_size(const struct config *config, enum record_kind kind)
+{
+	return kind == RECORD_DROP ? config->drop_entries : config->cache_entries;
+}
+
+/* That a FIN was dropped is not the end. */
+static uint64_t linger_ns(const struct config *config, enum record_kind kind)
+{
+	return kind == RECORD_DROP ? config->idle_ns : config->linger_ns;
+}
+
+static int log_size(int error, uint32_t entries, enum record_kind kind)
+{
+	return log_errno(LOG_ERR, error, "cannot make a cache of %u flows, choose a smaller --%s",
+			 entries, kind == RECORD_DROP ? "drop-entries" : "cache-entries");
 }
 
 static int make_cache(struct pipeline *p, enum record_kind kind)
 {
 	const struct config *config = p->options.config;
-	bool drops = kind == RECORD_DROP;
 	const struct cache_options options = {
-		.entries = drops ? config->drop_entries : config->cache_entries,
+		.entries = cache_size(config, kind),
 		.idle_ns = config->idle_ns,
 		.active_ns = config->active_ns,
-		/* that a FIN was dropped is not the end */
-		.linger_ns = drops ? config->idle_ns : config->linger_ns,
+		.linger_ns = linger_ns(config, kind),
 		.seed = p->options.seed,
-		.sink = drops ? on_drop : on_flow,
+		.sink = kind == RECORD_DROP ? on_drop : on_flow,
 		.userdata = p,
 	};
 	int error = cache_new(&p->caches[kind], &options);
 
-	if (error < 0)
-		return log_errno(LOG_ERR, error,
-				 "cannot make a cache of %u flows, choose a smaller --%s",
-				 options.entries, drops ? "drop-entries" : "cache-entries");
-	return 0;
+	return error < 0 ? log_size(error, options.entries, kind) : 0;
 }
 
 int pipeline_new(struct pipeline **ret, const struct pipeline_options *options)
@@ -274,5 +290,44 @@ int pipeline_new(struct pipeline **ret, const struct pipeline_options *options)
 	if (error < 0)
 		return error;
 	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+/* --- Changing it. */
+
+static int resize_caches(struct pipeline *p, const struct config *from, const struct config *to)
+{
+	uint32_t size;
+	int error;
+
+	for (int i = 0; i < _RECORD_KIND_MAX; i++) {
+		enum record_kind kind = (enum record_kind)i;
+
+		size = cache_size(to, kind);
+		if (!p->caches[kind] || size == cache_size(from, kind))
+			continue;
+		error = cache_resize(p->caches[kind], size);
+		if (error < 0)
+			return log_size(error, size, kind);
+	}
+	return 0;
+}
+
+int pipeline_apply(struct pipeline *p, const struct config *next)
+{
+	const struct config *old = p->options.config;
+	int error = resize_caches(p, old, next);
+
+	if (error == 0)
+		error = apply_exports(p, next);
+	if (error < 0) {
+		/* none of them has become smaller yet, so that this needs no memory that is not there */
+		(void)resize_caches(p, next, old);
+		return error;
+	}
+	for (int i = 0; i < _RECORD_KIND_MAX; i++)
+		if (p->caches[i])
+			(void)cache_set_timeouts(p->caches[i], next->idle_ns, next->active_ns,
+						 linger_ns(next, (enum record_kind)i));
 	return 0;
 }

@@ -43,6 +43,12 @@ DEFINE_CLEANUP(struct pipeline *, pipeline_free)
 /* Notices what was done to the clocks: before packets of the kernel's are given. */
 void pipeline_look_at_clock(struct pipeline *pipeline);
 
+/*
+ * What another configuration says of caches and collectors, all of it or nothing: -errno, logged, after which all is as it
+ * was.  options.config is still the old one.
+ */
+int pipeline_apply(struct pipeline *pipeline, const struct config *next);
+
 /* The packets of a bank, or of a capture. */
 void pipeline_add(struct pipeline *pipeline, enum record_kind kind, const struct flow_key *key,
 		  const struct flow_record *record);

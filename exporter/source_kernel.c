@@ -4,6 +4,7 @@
  * all else is known to work, and detached first.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include "exporter/exporter.h"
 #include "exporter/log.h"
@@ -31,6 +32,10 @@ struct kernel_source {
 	struct drops *drops;			/* NULL: not traced */
 	struct sight *sight;			/* NULL: no hooks are wanted */
 	int hooks_error;			/* of the first attempt on all interfaces */
+	unsigned int preparing;			/* datapaths that are being loaded */
+	int prepare_error;			/* of one of them */
+	unsigned int unsettled;			/* what apply() began that has not ended */
+	unsigned int cancelled;			/* datapaths that retire because of cancel() */
 };
 
 static struct kernel_source *to_kernel(const struct source *s)
@@ -193,6 +198,32 @@ static int attach_drops(struct kernel_source *s)
 	return 0;
 }
 
+/* What apply() began, or one of the things. */
+static void on_settled(void *userdata)
+{
+	struct kernel_source *s = userdata;
+
+	if (s->unsettled && --s->unsettled == 0)
+		s->options.settled(s->options.userdata);
+}
+
+static void on_retired(void *userdata)
+{
+	struct kernel_source *s = userdata;
+
+	if (s->cancelled)
+		s->cancelled--;
+	else
+		on_settled(s);
+}
+
+static void on_moved(void *userdata, _unused_ struct datapath *datapath)
+{
+	struct kernel_source *s = userdata;
+
+	meter_retire_old(s->meters[RECORD_FLOW]); /* on_retired() follows */
+}
+
 static int attach_hooks(struct kernel_source *s)
 {
 	const struct config *config = s->options.config;
@@ -269,9 +300,132 @@ static void finish(struct source *source)
 		sight_settle(s->sight, s->meters[RECORD_FLOW]);
 }
 
+static void make_filter(const struct kernel_source *s, const struct config *config,
+			struct drop_filter *ret)
+{
+	ret->budget = config->drops_budget;
+	ret->everywhere = config->drops_everywhere;
+	drop_filter_make(s->source.drop_names, config->drops_include, config->drops_exclude,
+			 ret->excluded);
+}
+
+/* --- Another configuration. */
+
+static uint32_t bank_size(const struct config *config, enum record_kind kind)
+{
+	return kind == RECORD_DROP ? config->drop_entries : config->bank_entries;
+}
+
+static void on_prepared(void *userdata, int error)
+{
+	struct kernel_source *s = userdata;
+
+	if (error < 0)
+		s->prepare_error = error;
+	if (--s->preparing == 0)
+		s->options.prepared(s->options.userdata, s->prepare_error);
+}
+
+static int prepare(struct source *source, const struct config *next)
+{
+	struct kernel_source *s = to_kernel(source);
+	int error;
+
+	s->prepare_error = 0;
+	for (int i = 0; i < _RECORD_KIND_MAX && s->prepare_error == 0; i++) {
+		enum record_kind kind = (enum record_kind)i;
+		uint32_t size = bank_size(next, kind);
+
+		if (!s->meters[kind] || size == bank_size(s->options.config, kind))
+			continue;
+		error = meter_prepare(s->meters[kind], size);
+		if (error < 0)
+			s->prepare_error = log_errno(LOG_ERR, error, "cannot load other programs");
+		else
+			s->preparing++;
+	}
+	return s->preparing ? 1 : s->prepare_error;
+}
+
+static void cancel(struct source *source)
+{
+	struct kernel_source *s = to_kernel(source);
+
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (s->meters[kind] && meter_is_replaced(s->meters[kind])) {
+			s->cancelled++;
+			meter_keep_old(s->meters[kind]);
+		}
+}
+
+static bool same_interfaces(const struct config *a, const struct config *b)
+{
+	if (a->ingress != b->ingress || a->egress != b->egress ||
+	    a->interface_count != b->interface_count)
+		return false;
+	for (size_t i = 0; i < a->interface_count; i++)
+		if (strcmp(a->interfaces[i], b->interfaces[i]) != 0)
+			return false;
+	return true;
+}
+
+/* Without memory the interfaces stay as they are, which is logged. */
+static void change_hooks(struct kernel_source *s, const struct config *next)
+{
+	const struct hooks_change change = {
+		.interfaces = (const char *const *)next->interfaces,
+		.interface_count = next->interface_count,
+		.ingress = next->ingress,
+		.egress = next->egress,
+	};
+	int error;
+
+	if (!s->source.hooks || same_interfaces(s->options.config, next))
+		return;
+	error = hooks_apply(s->source.hooks, &change);
+	if (error < 0)
+		log_errno(LOG_ERR, error, "interfaces stay as they are");
+	else
+		s->unsettled++;
+}
+
+static void move(struct kernel_source *s, enum record_kind kind)
+{
+	struct meter *m = s->meters[kind];
+
+	if (!m || !meter_is_replaced(m))
+		return;
+	s->unsettled++;
+	if (kind == RECORD_FLOW && s->source.hooks)
+		hooks_set_datapath(s->source.hooks, meter_datapath(m)); /* until on_moved() */
+	else
+		meter_retire_old(m);
+}
+
+static int apply(struct source *source, const struct config *next)
+{
+	struct kernel_source *s = to_kernel(source);
+	struct drop_filter filter;
+
+	if (s->meters[RECORD_DROP]) {
+		make_filter(s, next, &filter);
+		meter_set_drop_filter(s->meters[RECORD_DROP], &filter);
+	}
+	change_hooks(s, next);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
+		move(s, (enum record_kind)kind);
+		if (s->meters[kind])
+			meter_set_interval(s->meters[kind], next->drain_ns);
+	}
+	return s->unsettled ? 1 : 0;
+}
+
 static const struct source_ops kernel_ops = {
 	.start = start,
 	.run = run,
+	.prepare = prepare,
+	.apply = apply,
+	.cancel = cancel,
 	.finish = finish,
 	.read = read_ledger,
 	.read_now = read_ledger_now,
@@ -287,6 +441,8 @@ static int make_meter(struct kernel_source *s, const struct datapath_options *da
 		.clock = &s->clock,
 		.interval_ns = s->options.flows ? config->drain_ns : config->interval_ns,
 		.callback = on_batch,
+		.prepared = on_prepared,
+		.retired = on_retired,
 		.userdata = s,
 	};
 	int error = meter_new(&s->meters[datapath->kind], &options);
@@ -312,8 +468,7 @@ static int make_drop_meter(struct kernel_source *s)
 {
 	const struct config *config = s->options.config;
 	const struct meter *flows = s->meters[RECORD_FLOW];
-	struct drop_filter filter = {.budget = config->drops_budget,
-				     .everywhere = config->drops_everywhere};
+	struct drop_filter filter;
 	const struct datapath_options options = {
 		.kind = RECORD_DROP,
 		.entries = config->drop_entries,
@@ -323,8 +478,7 @@ static int make_drop_meter(struct kernel_source *s)
 	};
 	int error;
 
-	drop_filter_make(s->source.drop_names, config->drops_include, config->drops_exclude,
-			 filter.excluded);
+	make_filter(s, config, &filter);
 	error = make_meter(s, &options);
 	return options.optional ? 0 : error;
 }
