@@ -236,6 +236,8 @@ static int attach_hooks(struct kernel_source *s)
 		.egress = config->egress,
 		.tried = on_tried,
 		.detached = on_detached,
+		.applied = on_settled,
+		.moved = on_moved,
 		.userdata = s,
 	};
 
