@@ -13,11 +13,13 @@
 #include <sys/epoll.h>
 #include <sys/signal.h>
 #include <termios.h>
+#include "config/print.h"
 #include "exporter/cli/collectors.h"
 #include "exporter/cli/drop_filter.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/notify.h"
 #include "exporter/cli/options.h"
+#include "exporter/cli/reload.h"
 #include "exporter/cli/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -46,7 +48,9 @@ struct run {
 	struct kernel_clock clock;
 	int clock_fd; /* tells of sleeps; -1: none */
 	struct loop_source *clock_source;
-	const char *untold; /* what the service manager has not taken yet; NULL: nothing */
+	struct notifier notifier;
+	struct config_request *request; /* of the start */
+	struct reload *reload;		/* NULL without a file */
 	struct exports *exports;
 	struct live *live;		     /* NULL without --live */
 	struct cache *caches[_BANK_USE_MAX]; /* NULL: of what is not metered */
@@ -77,6 +81,7 @@ static void set_metering(struct run *r, bool metering)
 static void run_clear(struct run *r)
 {
 	set_metering(r, false);
+	reload_freep(&r->reload);
 	hooks_freep(&r->hooks);
 	sight_freep(&r->sight);
 	drops_freep(&r->drops);
@@ -93,12 +98,8 @@ static void run_clear(struct run *r)
 	loop_source_freep(&r->stop_source);
 	loop_freep(&r->loop);
 	stop_freep(&r->stop);
+	config_request_freep(&r->request);
 	config_clear(&r->options);
-}
-
-static void notify(struct run *r, const char *state)
-{
-	r->untold = notify_try(state) ? NULL : state;
 }
 
 static void name_interfaces(const struct run *r, char *ret, size_t size)
@@ -294,8 +295,7 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	if (!batch->end)
 		return;
 	log_flush(0);
-	if (r->untold)
-		notify(r, r->untold);
+	notifier_tell_again(&r->notifier);
 	r->swaps_ns[batch->use] = batch->swap_ns;
 	r->refresh |= batch->use == BANK_FLOWS;
 	check_ledger(r);
@@ -331,9 +331,49 @@ static int on_hangup(void *userdata, _unused_ uint32_t events)
 		loop_stop(r->loop);
 		return 0;
 	}
-	log_notice("SIGHUP: there is no configuration to read again, looking at the interfaces");
+	if (r->reload)
+		reload_request(r->reload);
+	else
+		log_notice(
+			"SIGHUP: there is no configuration to read again, looking at the interfaces");
 	hooks_rescan(r->hooks); /* logs what fails */
 	return 0;
+}
+
+/* What a running exporter cannot take yet is refused. */
+static int apply(void *userdata, struct config *config)
+{
+	struct run *r = userdata;
+	struct config *o = &r->options, was = *o;
+	_cleanup_(fclosep) FILE *nowhere = fopen("/dev/null", "we");
+	size_t left = 1;
+
+	o->summary = config->summary;
+	o->watch = config->watch;
+	o->verbose = config->verbose;
+	o->quiet = config->quiet;
+	if (!nowhere || config_print_difference(nowhere, o, config, &left) < 0 || left) {
+		*o = was;
+		log_error("a running exporter cannot take %zu of these changes yet", left);
+		return -EOPNOTSUPP;
+	}
+	config_clear(o);
+	*o = *config;
+	*config = (struct config){0};
+	log_set_level(o->quiet ? LOG_NOTICE : o->verbose ? LOG_DEBUG : LOG_INFO);
+	return 0;
+}
+
+static int watch_file(struct run *r)
+{
+	const struct reload_options options = {.loop = r->loop,
+					       .request = r->request,
+					       .running = &r->options,
+					       .notifier = &r->notifier,
+					       .apply = apply,
+					       .userdata = r};
+
+	return r->request->file ? reload_new(&r->reload, &options) : 0;
 }
 
 /* With SIGHUP ignored (nohup) the end of the session is not to be ours. */
@@ -490,7 +530,9 @@ static void announce(struct run *r)
 		   (double)r->options.idle_ns / NSEC_PER_SEC,
 		   (double)r->options.active_ns / NSEC_PER_SEC,
 		   (double)r->options.drain_ns / NSEC_PER_SEC);
-	notify(r, "READY=1");
+	notifier_tell(&r->notifier, "READY=1");
+	if (r->reload)
+		reload_ready(r->reload);
 }
 
 /* Every interface has been tried; none of them attached is the end. */
@@ -621,7 +663,8 @@ static int finish(struct run *r)
 
 	stop_begin(r->stop);				   /* it may be by itself */
 	r->stop_source = loop_source_free(r->stop_source); /* stays readable, and has been heard */
-	notify(r, "STOPPING=1");
+	reload_freep(&r->reload);
+	notifier_tell(&r->notifier, "STOPPING=1");
 	if (r->live)
 		live_end(r->live);
 	live_freep(&r->live); /* shows the last table, not the flows of the end */
@@ -648,7 +691,7 @@ int run_main(int argc, char **argv)
 	_cleanup_(run_clear) struct run r = {.ending = PTHREAD_MUTEX_INITIALIZER, .clock_fd = -1};
 	struct stop_options stop = {.overdue = on_overdue, .userdata = &r};
 	uint8_t drop_excluded[DROP_REASON_MAX];
-	int error = options_parse(&r.options, VERB_RUN, argc, argv);
+	int error = options_parse_request(&r.options, &r.request, VERB_RUN, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
@@ -663,6 +706,9 @@ int run_main(int argc, char **argv)
 			 drop_excluded);
 	if (prepare(&r, drop_excluded) < 0 || attach(&r) < 0)
 		return 1;
+	error = watch_file(&r);
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "the configuration cannot be read again");
 	if (!r.options.collector_count && !r.options.live)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
 	log_never_wait();
