@@ -192,6 +192,24 @@ void meter_retire_old(struct meter *m)
 	drain_retire(m->old.drain, m->now.datapath);
 }
 
+bool meter_is_replaced(const struct meter *m)
+{
+	return m->old.drain && !m->retiring;
+}
+
+void meter_keep_old(struct meter *m)
+{
+	const struct generation unwanted = m->now;
+
+	if (!meter_is_replaced(m))
+		return;
+	pthread_mutex_lock(&m->lock);
+	m->now = m->old;
+	m->old = unwanted;
+	pthread_mutex_unlock(&m->lock);
+	meter_retire_old(m);
+}
+
 /* --- Another datapath. */
 
 static int start_drain(struct meter *m, struct generation *g)

@@ -67,6 +67,12 @@ void meter_set_drop_filter(struct meter *meter, const struct drop_filter *filter
  */
 int meter_prepare(struct meter *meter, uint32_t entries);
 
+/* One that was prepared waits for its links: steps 2 and 3, or meter_keep_old(). */
+bool meter_is_replaced(const struct meter *meter);
+
+/* In place of step 2, while nothing has the new programs: the old datapath stays, and the new one is retired. */
+void meter_keep_old(struct meter *meter);
+
 /* The old datapath's links have the new programs: drains it to the end, without waiting.  Nothing where there is none. */
 void meter_retire_old(struct meter *meter);
 

@@ -231,32 +231,35 @@ static bool collector_balanced(const struct collector_stats *c)
 	return sum.packets == c->given.packets && sum.octets == c->given.octets;
 }
 
-/* Each collector was given everything, but for drops where it takes none; or those that share were together. */
+static bool amount_is(const struct ledger_amount *amount, const struct export_count *count)
+{
+	return amount->packets == count->packets && amount->octets == count->octets;
+}
+
+/*
+ * The exports were given what has left the caches; of that each collector got what it is due, from when it came until it
+ * was removed, and each record that is shared one of those that share.
+ */
 static bool given_balanced(const struct ledger *l)
 {
 	const struct ledger_amount flows = ledger_handed_over(l, RECORD_FLOW);
 	const struct ledger_amount drops = ledger_handed_over(l, RECORD_DROP);
-	struct ledger_amount all = flows, shared = {0}, to_share = flows;
+	const struct export_totals *totals = l->exports ? exports_totals(l->exports) : NULL;
+	struct ledger_amount shared = {0};
 	const struct collector_stats *c;
-	bool any = false;
 
-	add(&all, drops.packets, drops.octets);
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++) {
-		const struct ledger_amount *handed = c->drops ? &all : &flows;
+	if (!totals)
+		return true;
+	for (unsigned int i = 0; (c = exports_stats(l->exports, i)); i++) {
+		const struct ledger_amount given = {c->given.packets, c->given.octets};
 
-		if (!collector_balanced(c))
+		if (!collector_balanced(c) || !amount_is(&given, &c->due))
 			return false;
-		if (c->shares) {
-			add(&shared, c->given.packets, c->given.octets);
-			any = true;
-			if (c->drops)
-				to_share = all;
-		} else if (c->given.packets != handed->packets ||
-			   c->given.octets != handed->octets) {
-			return false;
-		}
+		if (c->shares)
+			add(&shared, given.packets, given.octets);
 	}
-	return !any || (shared.packets == to_share.packets && shared.octets == to_share.octets);
+	return amount_is(&flows, &totals->flows) && amount_is(&drops, &totals->drops) &&
+	       amount_is(&shared, &totals->shared);
 }
 
 /* Every drop has a reason of the kernel's, whatever became of it here. */
