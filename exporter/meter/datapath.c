@@ -364,16 +364,25 @@ bool datapath_wakeup_clear(struct datapath *d)
 	return d->woken;
 }
 
+static uint32_t count_bonds(int map)
+{
+	uint32_t bonds = 0, key, *previous = NULL;
+
+	for (; bpf_map_get_next_key(map, previous, &key) == 0; previous = &key)
+		bonds++;
+	return bonds;
+}
+
+/* Counted anew, since others have the map too. */
 int datapath_set_bond(struct datapath *d, uint32_t ifindex, bool attached)
 {
 	int map = datapath_map_fd(d, "bonds"), r;
 	uint32_t zero = 0;
 
-	r = attached ? bpf_map_update_elem(map, &ifindex, &zero, BPF_NOEXIST)
+	r = attached ? bpf_map_update_elem(map, &ifindex, &zero, BPF_ANY)
 		     : bpf_map_delete_elem(map, &ifindex);
-	if (r == 0)
-		d->object.state->bonds += attached ? 1 : -1u;
-	return r == -EEXIST || r == -ENOENT ? 0 : r;
+	d->object.state->bonds = count_bonds(map);
+	return r == -ENOENT ? 0 : r;
 }
 
 void datapath_inherit(struct datapath *d, const struct datapath *from)
@@ -381,7 +390,7 @@ void datapath_inherit(struct datapath *d, const struct datapath *from)
 	struct datapath_state *to = d->object.state;
 	const volatile struct datapath_state *state = from->object.state;
 
-	to->bonds = state->bonds; /* the map is the same */
+	to->bonds = count_bonds(datapath_map_fd(d, "bonds"));
 	to->marked |= state->marked;
 	to->ipsec = MAX(to->ipsec, state->ipsec);
 }

@@ -89,10 +89,7 @@ int datapath_stub_fd(const struct datapath *datapath, enum datapath_program prog
 /* From now on the stubs call this datapath's programs, each from one packet to the next.  -errno of the kernel. */
 int datapath_take_stubs(const struct datapath *datapath);
 
-/*
- * Takes over what the programs of flows have learned: bonds, and what makes them look closer at packets.  To be called
- * by who calls datapath_set_bond(), before the first link gets this datapath's program.
- */
+/* Takes over what the programs of flows have learned: bonds, and what makes them look closer at packets. */
 void datapath_inherit(struct datapath *datapath, const struct datapath *from);
 
 /* Whose stubs of clsact these are, by owner.h; 0 without clsact. */
@@ -101,7 +98,8 @@ const char *datapath_program_name(enum datapath_program program);
 
 /*
  * Says that a bond has the XDP program, or has it no more: what the program sees in its members then counts as
- * the bond's.  -errno of the kernel.
+ * the bond's, also in a datapath that takes over, where it is to be said before the link gets that one's program.
+ * -errno of the kernel.
  */
 int datapath_set_bond(struct datapath *datapath, uint32_t ifindex, bool attached);
 

@@ -434,7 +434,8 @@ static int start_thread(struct drain *d)
 
 	d->running = true; /* which the thread reads */
 	r = thread_start(&d->thread, drain_thread, d);
-	d->running = r == 0;
+	if (r < 0)
+		d->running = false;
 	return r;
 }
 

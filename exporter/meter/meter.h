@@ -7,7 +7,7 @@
  *
  * Replacing goes in steps, of which the owner makes the second and the third:
  *  1. meter_prepare() loads another datapath, in a thread of its own, and starts its drain.  prepared() says how that went.
- *  2. All links get the programs of meter_datapath(), which is the new one by then (datapath_inherit() first).  What is
+ *  2. All links get the programs of meter_datapath(), which is the new one by then.  What is
  *     linked by stubs (drops, clsact) stays as it is.
  *  3. meter_retire_old() gives the stubs to the new one, waits until nothing is counted in the old banks any more, drains
  *     them to the end and frees them.  retired() says when.

@@ -455,10 +455,22 @@ static void test_ifb(void **state)
 	open_devices(state);
 }
 
-/* A bond's members run its XDP program, and what they see is the bond's. */
-static void test_bond(void **state)
+/* The bond was there before the programs of another datapath, which has been loaded before the bond. */
+static void move_bond(struct hook *hook, uint32_t bond, struct datapath *next)
 {
+	assert_int_equal(datapath_set_bond(next, bond, true), 0);
+	assert_int_equal(hook_move(hook, next), 0);
+	datapath_free(context.datapath);
+	context.datapath = next;
+}
+
+static void check_bond(void **state, bool move)
+{
+	const struct datapath_options options = {.kind = RECORD_FLOW,
+						 .entries = datapath_entries_min(),
+						 .replaces = context.datapath};
 	struct hook *hook = &context.hooks[DIRECTION_INGRESS];
+	struct datapath *next = NULL;
 	struct flows flows;
 	uint32_t bond;
 
@@ -469,10 +481,15 @@ static void test_bond(void **state)
 	run(NEAR, "ip link set u0 down && ip address flush dev u0 && ip link set u0 master b0 && "
 		  "ip link set b0 up && ip address add 10.9.0.1/24 dev b0");
 	bond = if_nametoindex("b0");
+	if (move)
+		assert_int_equal(datapath_new(&next, &options), 0);
 	assert_int_equal(datapath_set_bond(context.datapath, bond, true), 0);
 	if (hook_attach_xdp(hook, context.datapath, bond) < 0) {
 		print_message("# this kernel's bond has no XDP\n");
+		datapath_free(next);
 	} else {
+		if (move)
+			move_bond(hook, bond, next);
 		exchange("10.9.0.1", "10.9.0.2");
 		flows = collect();
 		assert_int_equal(sum(&flows, IPPROTO_UDP, 0).packets, PACKETS);
@@ -481,6 +498,17 @@ static void test_bond(void **state)
 	}
 	close_devices(state);
 	open_devices(state);
+}
+
+/* A bond's members run its XDP program, and what they see is the bond's. */
+static void test_bond(void **state)
+{
+	check_bond(state, false);
+}
+
+static void test_moved_bond(void **state)
+{
+	check_bond(state, true);
 }
 
 /* Keeps the greatest linear part of a super-packet and how many there were, behind our programs. */
@@ -725,6 +753,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_looped, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_ifb, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_bond, open_devices, close_devices),
+		cmocka_unit_test_setup_teardown(test_moved_bond, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_not_pulled, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_forwarded, open_devices, close_devices),
 	};

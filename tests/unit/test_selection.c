@@ -69,8 +69,8 @@ static void begin(struct told *told, const char *const *patterns, size_t count)
 }
 
 #define BEGIN(told, ...) \
-	static const char *const patterns[] = {__VA_ARGS__}; \
-	begin(told, patterns, ARRAY_SIZE(patterns))
+	static const char *const begun_with[] = {__VA_ARGS__}; \
+	begin(told, begun_with, ARRAY_SIZE(begun_with))
 
 static void told_clear(struct told *told)
 {
