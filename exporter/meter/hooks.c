@@ -43,7 +43,7 @@ struct wanted {
 	enum hook_mode ingress;
 	enum hook_mode egress;
 	size_t count;
-	char *interfaces[]; /* in one block with what they point to */
+	char **interfaces; /* in one block with the strings */
 };
 
 struct hooks {
@@ -102,6 +102,15 @@ static struct snapshot *snapshot_free(struct snapshot *s)
 	return NULL;
 }
 DEFINE_CLEANUP(struct snapshot *, snapshot_free)
+
+static struct wanted *wanted_free(struct wanted *w)
+{
+	if (w)
+		free(w->interfaces);
+	free(w);
+	return NULL;
+}
+DEFINE_CLEANUP(struct wanted *, wanted_free)
 
 /* --- The queue of interfaces that are to be tried now. */
 
@@ -539,7 +548,7 @@ static void change(struct hooks *h)
 	int r;
 
 	if (newer) {
-		free(h->wanted);
+		wanted_free(h->wanted);
 		h->wanted = newer;
 	}
 	w = h->wanted;
@@ -552,7 +561,7 @@ static void change(struct hooks *h)
 		return;
 	h->list_due |= r > 0;
 	set_modes(h, w->ingress, w->egress);
-	free(TAKE_PTR(h->wanted));
+	wanted_freep(&h->wanted);
 	h->applying = h->changed = true;
 }
 
@@ -711,36 +720,19 @@ void hooks_rescan(struct hooks *h)
 	wake(h->wake);
 }
 
-static struct wanted *copy_wanted(const struct hooks_change *change)
-{
-	size_t count = change->interface_count;
-	size_t size = sizeof(struct wanted) + count * sizeof(char *);
-	struct wanted *w;
-	char *end;
-
-	for (size_t i = 0; i < count; i++)
-		size += strlen(change->interfaces[i]) + 1;
-	w = malloc(size);
-	if (!w)
-		return NULL;
-	w->ingress = change->ingress;
-	w->egress = change->egress;
-	w->count = count;
-	end = (char *)&w->interfaces[count];
-	for (size_t i = 0; i < count; i++) {
-		w->interfaces[i] = strcpy(end, change->interfaces[i]);
-		end += strlen(end) + 1;
-	}
-	return w;
-}
-
 int hooks_apply(struct hooks *h, const struct hooks_change *change)
 {
-	struct wanted *w = copy_wanted(change);
+	_cleanup_(wanted_freep) struct wanted *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return -ENOMEM;
-	free(atomic_exchange(&h->asked, w));
+	w->ingress = change->ingress;
+	w->egress = change->egress;
+	w->count = change->interface_count;
+	w->interfaces = selection_copy_patterns(change->interfaces, change->interface_count);
+	if (!w->interfaces)
+		return -ENOMEM;
+	wanted_free(atomic_exchange(&h->asked, TAKE_PTR(w)));
 	wake(h->wake);
 	return 0;
 }
@@ -776,8 +768,8 @@ struct hooks *hooks_free(struct hooks *h)
 	ifstats_clear(&h->ifstats);
 	snapshot_free(h->current);
 	snapshot_free(h->next);
-	free(h->asked);
-	free(h->wanted);
+	wanted_free(h->asked);
+	wanted_free(h->wanted);
 	closep(&h->monitor);
 	closep(&h->timer);
 	closep(&h->context.idle);

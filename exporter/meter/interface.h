@@ -41,8 +41,9 @@ struct interface_context {
 void interface_init(struct interface *i, const struct target *target);
 
 /*
- * Detaches hooks that are not wanted any more, attaches the wanted ones that are missing, and logs what changed by that: success, or a reason that is another than
- * the last time.  i->view.attached says whether all are there; i->retry when to try again.
+ * Detaches hooks that the modes do not want any more and attaches the wanted ones that are missing.  Logs what changed by
+ * that: success, or a reason that is another than the last time.  i->view.attached says whether all are there; i->retry
+ * when to try again.
  */
 void interface_attach(struct interface *i, struct interface_context *context,
 		      const struct netdev *dev, uint64_t now_ns);

@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Other interfaces, modes and programs while packets go through the hooks, from two CPUs: what a change does not touch keeps
- * its links and misses no packet, what it exchanges counts none twice.  Four pairs of veth join two network namespaces,
- * v0 to v3 in the one that is metered, w0 to w3 in the other.
+ * its links and misses no packet, what it exchanges counts none twice.
  */
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
+#include <arpa/inet.h>
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
-#include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -30,148 +25,23 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/tc_filters.h"
-#include "tests/bpf/run.h"
-
-#define NEAR	 0 /* the namespace that is metered */
-#define FAR	 1
-#define DEVICES	 4
-#define IP_BYTES 28
-
-/* What one CPU sends: in the near namespace what leaves by v0 to v3, in the far one what arrives there. */
-struct sender {
-	pthread_t thread;
-	int socket;
-	uint32_t ifindexes[DEVICES];
-	uint64_t sent[DEVICES];
-	bool each_its_flow; /* slowly */
-	atomic_bool stop;
-};
-
-struct counted {
-	uint64_t packets[DEVICES][_DIRECTION_MAX];
-	uint64_t octets[DEVICES][_DIRECTION_MAX];
-	uint64_t most; /* packets of one flow */
-};
+#include "tests/bpf/pairs.h"
 
 struct context {
-	int namespaces[2];
-	uint32_t ifindexes[DEVICES];
-	struct datapath *datapaths[2];
-	unsigned int current; /* of them */
+	unsigned int current; /* of the datapaths */
 	struct loop *loop;
 	struct hooks *hooks;
-	struct sender senders[2];
 	bool stopped;
-	bool sending;
 	int result;    /* of the start */
 	bool answered; /* by what the loop was run for */
-	uint32_t seed;
-	int descriptors; /* before anything was opened */
 };
 
 static struct context context;
 
-static uint32_t random_below(uint32_t limit)
-{
-	context.seed ^= context.seed << 13;
-	context.seed ^= context.seed >> 17;
-	context.seed ^= context.seed << 5;
-	return context.seed % limit;
-}
-
-/* --- Namespaces and devices. */
-
-static void enter(int namespace)
-{
-	assert_int_equal(setns(context.namespaces[namespace], CLONE_NEWNET), 0);
-}
-
-_printf_(2, 3) static bool try_run(int namespace, const char *format, ...)
-{
-	char command[512];
-	va_list args;
-	int r;
-
-	va_start(args, format);
-	vsnprintf(command, sizeof(command), format, args);
-	va_end(args);
-	enter(namespace);
-	r = system(command); /* NOLINT(cert-env33-c): words of this file's own */
-	enter(NEAR);
-	return r == 0;
-}
-
-#define run(...) assert_true(try_run(__VA_ARGS__))
-
-static int new_namespace(void)
-{
-	int fd;
-
-	assert_int_equal(unshare(CLONE_NEWNET), 0);
-	fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static int count_descriptors(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	int count = 0;
-
-	assert_non_null(directory);
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
-}
-
-static struct datapath *open_datapath(const char *mask)
-{
-	const struct datapath_options options = {.bank_entries = 1 << 19, .mask = mask};
-	struct datapath *d = NULL;
-
-	assert_int_equal(datapath_new(&d, &options), 0);
-	return d;
-}
-
-static void open_sender(struct sender *s, int namespace, char letter)
-{
-	char name[IFNAMSIZ];
-
-	enter(namespace);
-	s->socket = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	assert_true(s->socket >= 0);
-	for (unsigned int i = 0; i < DEVICES; i++) {
-		snprintf(name, sizeof(name), "%c%u", letter, i);
-		s->ifindexes[i] = if_nametoindex(name);
-		assert_true(s->ifindexes[i]);
-	}
-	enter(NEAR);
-}
-
 static int open_context(const char *mask)
 {
-	int descriptors = count_descriptors();
-
-	context = (struct context){.descriptors = descriptors,
-				   .seed = (uint32_t)clock_ns(CLOCK_REALTIME) | 1};
-	print_message("# seed %u\n", context.seed);
-	context.namespaces[FAR] = new_namespace();
-	context.namespaces[NEAR] = new_namespace();
-	for (int i = 0; i < 2; i++) /* without IPv6 a fresh namespace sends nothing of its own */
-		run(i,
-		    "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
-	for (int i = 0; i < DEVICES; i++) {
-		run(NEAR, "ip link add v%d type veth peer name w%d netns /proc/%d/fd/%d", i, i,
-		    getpid(), context.namespaces[FAR]);
-		run(FAR, "ip link set w%d up", i);
-		run(NEAR, "ip link set v%d up", i);
-	}
-	open_sender(&context.senders[NEAR], NEAR, 'v');
-	open_sender(&context.senders[FAR], FAR, 'w');
-	memcpy(context.ifindexes, context.senders[NEAR].ifindexes, sizeof(context.ifindexes));
-	for (int i = 0; i < 2; i++)
-		context.datapaths[i] = open_datapath(mask);
+	context = (struct context){0};
+	pairs_open(mask);
 	assert_int_equal(loop_new(&context.loop), 0);
 	return 0;
 }
@@ -184,141 +54,6 @@ static int open_plain(_unused_ void **state)
 static int open_without_tcx(_unused_ void **state)
 {
 	return open_context("tcx");
-}
-
-/* --- Packets. */
-
-static void make_frame(uint8_t frame[14 + IP_BYTES], uint32_t flow)
-{
-	static const uint8_t start[] = {2,    0, 0,   0,	0, 1, 2, 0, 0,	0,  0, 2, 8,   0,
-					0x45, 0, 0,   IP_BYTES, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0,
-					2,    1, 192, 0,	2, 2, 0, 0, 0,	0,  0, 8, 0,   0};
-
-	memcpy(frame, start, sizeof(start));
-	memcpy(frame + 34, &flow, sizeof(flow)); /* the ports */
-}
-
-static void *sender_thread(void *userdata)
-{
-	const struct timespec pause = {.tv_nsec = 20000};
-	struct sender *s = userdata;
-	uint8_t frame[14 + IP_BYTES];
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(s == &context.senders[1], &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus); /* a machine of one CPU has less to show */
-	for (uint32_t n = 0; !atomic_load(&s->stop); n++) {
-		uint32_t i = s->each_its_flow ? 0 : n % DEVICES;
-		const struct sockaddr_ll to = {.sll_family = AF_PACKET,
-					       .sll_ifindex = (int)s->ifindexes[i],
-					       .sll_protocol = htons(ETH_P_IP),
-					       .sll_halen = 6};
-
-		make_frame(frame, s->each_its_flow ? n : n % 64);
-		/* Refused it has been seen all the same: that comes behind the hooks. */
-		(void)sendto(s->socket, frame, sizeof(frame), 0, (const struct sockaddr *)&to,
-			     sizeof(to));
-		s->sent[i]++;
-		if (s->each_its_flow)
-			nanosleep(&pause, NULL);
-	}
-	return NULL;
-}
-
-static void send_begin(bool each_its_flow)
-{
-	context.sending = true;
-	for (int i = 0; i < 2; i++) {
-		context.senders[i].each_its_flow = each_its_flow;
-		assert_int_equal(pthread_create(&context.senders[i].thread, NULL, sender_thread,
-						&context.senders[i]),
-				 0);
-	}
-}
-
-/* When it returns all that was sent has arrived. */
-static void send_end(void)
-{
-	const struct timespec arrive = {.tv_nsec = 100 * 1000000};
-
-	if (!context.sending)
-		return;
-	for (int i = 0; i < 2; i++)
-		atomic_store(&context.senders[i].stop, true);
-	for (int i = 0; i < 2; i++)
-		pthread_join(context.senders[i].thread, NULL);
-	context.sending = false;
-	nanosleep(&arrive, NULL);
-}
-
-static uint64_t read_statistic(int namespace, const char *device, const char *name)
-{
-	char command[128], line[32] = "";
-	FILE *pipe;
-
-	snprintf(command, sizeof(command),
-		 "ip -j -s link show %s | sed 's/.*\"tx\":{//; s/.*\"%s\":\\([0-9]*\\).*/\\1/'",
-		 device, name);
-	enter(namespace);
-	pipe = popen(command, "r"); /* NOLINT(cert-env33-c): words of this file's own */
-	assert_non_null(pipe);
-	assert_non_null(fgets(line, sizeof(line), pipe));
-	pclose(pipe);
-	enter(NEAR);
-	return strtoull(line, NULL, 10);
-}
-
-/* What reached the near end of a pair. */
-static uint64_t arrived(unsigned int device)
-{
-	char name[IFNAMSIZ];
-
-	snprintf(name, sizeof(name), "w%u", device);
-	return context.senders[FAR].sent[device] - read_statistic(FAR, name, "dropped");
-}
-
-static void count_bank(struct counted *c, struct datapath *d, unsigned int bank)
-{
-	static struct flow_key keys[4096];
-	static struct flow_record records[4096];
-	uint32_t position = 0, count;
-	bool done = false;
-
-	while (!done) {
-		assert_int_equal(datapath_read(d, BANK_FLOWS, bank, &position, keys, records,
-					       ARRAY_SIZE(keys), &count, &done),
-				 0);
-		for (uint32_t n = 0; n < count; n++)
-			for (unsigned int i = 0; i < DEVICES; i++)
-				if (keys[n].ifindex == context.ifindexes[i]) {
-					c->packets[i][keys[n].kind & FLOW_EGRESS] +=
-						records[n].packets;
-					c->octets[i][keys[n].kind & FLOW_EGRESS] +=
-						records[n].octets;
-					c->most = MAX(c->most, records[n].packets);
-				}
-	}
-}
-
-static void no_unrecorded(_unused_ void *userdata, const struct reason_key *key,
-			  const struct reason_count *count)
-{
-	fail_msg("%lu packets of interface %u in no flow, reason %d", (unsigned long)count->packets,
-		 key->ifindex, key->reason);
-}
-
-/* All that was counted, by both datapaths. */
-static struct counted collect(void)
-{
-	struct counted c = {0};
-
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(datapath_unrecorded(context.datapaths[i], no_unrecorded, NULL), 0);
-		for (unsigned int bank = 0; bank < 2; bank++)
-			count_bank(&c, context.datapaths[i], bank);
-	}
-	return c;
 }
 
 /* --- Hooks. */
@@ -344,7 +79,7 @@ static void on_applied(_unused_ void *userdata)
 
 static void on_moved(_unused_ void *userdata, struct datapath *datapath)
 {
-	assert_ptr_equal(datapath, context.datapaths[context.current]);
+	assert_ptr_equal(datapath, pairs.datapaths[context.current]);
 	context.answered = true;
 	loop_stop(context.loop);
 }
@@ -358,7 +93,7 @@ static void wait_for_answer(void)
 
 static void begin_hooks(const char *const *patterns, size_t count, enum hook_mode ingress)
 {
-	const struct hooks_options options = {.datapath = context.datapaths[0],
+	const struct hooks_options options = {.datapath = pairs.datapaths[0],
 					      .loop = context.loop,
 					      .interfaces = patterns,
 					      .interface_count = count,
@@ -388,7 +123,7 @@ static void apply(const char *const *patterns, size_t count, enum hook_mode ingr
 static void move(void)
 {
 	context.current = !context.current;
-	hooks_set_datapath(context.hooks, context.datapaths[context.current]);
+	hooks_set_datapath(context.hooks, pairs.datapaths[context.current]);
 	wait_for_answer();
 }
 
@@ -445,7 +180,7 @@ static int find_link(uint32_t ifindex, enum flow_direction direction, struct bpf
 static uint64_t identity(const struct hooks_interface *i, enum flow_direction direction)
 {
 	enum hook_kind kind = direction == DIRECTION_INGRESS ? i->ingress : i->egress;
-	const struct datapath *d = context.datapaths[context.current];
+	const struct datapath *d = pairs.datapaths[context.current];
 	enum datapath_program program = direction == DIRECTION_INGRESS ? PROGRAM_TC_INGRESS
 								       : PROGRAM_TC_EGRESS;
 	struct bpf_link_info info = {0};
@@ -477,17 +212,12 @@ static uint64_t identity(const struct hooks_interface *i, enum flow_direction di
 /* Links are closed with their interfaces; what hooks_free() finds it would leave to the end of the process. */
 static int close_context(_unused_ void **state)
 {
-	send_end(); /* after a failure */
+	pairs_send_end(); /* after a failure */
 	if (context.hooks && !context.stopped)
 		apply(NULL, 0, HOOK_MODE_AUTO, HOOK_MODE_AUTO);
 	hooks_freep(&context.hooks);
 	loop_freep(&context.loop);
-	for (int i = 0; i < 2; i++) {
-		datapath_freep(&context.datapaths[i]);
-		close(context.senders[i].socket);
-		close(context.namespaces[i]);
-	}
-	return count_descriptors() == context.descriptors ? 0 : -1;
+	return pairs_close();
 }
 
 /* --- What is untouched by a hundred changes. */
@@ -500,10 +230,10 @@ static size_t make_patterns(char patterns[DEVICES + 2][8], uint32_t wanted)
 	for (unsigned int i = 0; i < DEVICES; i++)
 		if (wanted >> i & 1)
 			snprintf(patterns[count++], sizeof(patterns[0]),
-				 random_below(2) ? "v%u" : "[v]%u", i);
-	if (wanted == (1u << DEVICES) - 1 && random_below(2))
+				 pairs_random(2) ? "v%u" : "[v]%u", i);
+	if (wanted == (1u << DEVICES) - 1 && pairs_random(2))
 		snprintf(patterns[count++], sizeof(patterns[0]), "v*");
-	if (random_below(4) == 0)
+	if (pairs_random(4) == 0)
 		snprintf(patterns[count++], sizeof(patterns[0]), "absent");
 	return count;
 }
@@ -535,8 +265,8 @@ static void apply_random(enum hook_mode ingress, uint32_t wanted)
 static void check_untouched(const struct counted *c)
 {
 	const struct ifstats *stats = hooks_ifstats(context.hooks);
-	const uint64_t sent[] = {
-		[DIRECTION_INGRESS] = arrived(0), [DIRECTION_EGRESS] = context.senders[NEAR].sent[0]};
+	const uint64_t sent[] = {[DIRECTION_INGRESS] = pairs_arrived(0),
+				 [DIRECTION_EGRESS] = pairs.senders[NEAR].sent[0]};
 
 	for (int d = 0; d < _DIRECTION_MAX; d++) {
 		assert_true(sent[d] > 100);
@@ -545,13 +275,13 @@ static void check_untouched(const struct counted *c)
 	}
 	/* Those that came and went: never more than there was, and all are in the books of the kernel's counters, once. */
 	for (unsigned int i = 1; i < DEVICES; i++) {
-		assert_true(c->packets[i][DIRECTION_INGRESS] <= arrived(i));
-		assert_true(c->packets[i][DIRECTION_EGRESS] <= context.senders[NEAR].sent[i]);
+		assert_true(c->packets[i][DIRECTION_INGRESS] <= pairs_arrived(i));
+		assert_true(c->packets[i][DIRECTION_EGRESS] <= pairs.senders[NEAR].sent[i]);
 		assert_true(c->packets[i][DIRECTION_EGRESS] > 0);
 	}
 	assert_int_equal(stats->count, DEVICES);
 	for (size_t n = 0; n < stats->count; n++)
-		if (stats->interfaces[n].ifindex == context.ifindexes[0]) {
+		if (stats->interfaces[n].ifindex == pairs.ifindexes[0]) {
 			assert_int_equal(stats->interfaces[n].counters[IFSTAT_rx_packets],
 					 sent[DIRECTION_INGRESS]);
 			assert_int_equal(stats->interfaces[n].counters[IFSTAT_tx_packets],
@@ -573,21 +303,21 @@ static void change_a_hundred_times(enum hook_mode ingress, enum hook_kind kind)
 	assert_int_equal(find_interface("v0")->ingress, kind);
 	for (int d = 0; d < _DIRECTION_MAX; d++)
 		ids[d] = identity(find_interface("v0"), (enum flow_direction)d);
-	descriptors = count_descriptors();
-	send_begin(false);
+	descriptors = pairs_descriptors();
+	pairs_send_begin(false);
 	for (int round = 0; round < 100; round++) {
-		apply_random(ingress, 1 | (round ? random_below(8) << 1 : 14));
+		apply_random(ingress, 1 | (round ? pairs_random(8) << 1 : 14));
 		move();
 		for (int d = 0; d < _DIRECTION_MAX; d++)
 			assert_int_equal(identity(find_interface("v0"), (enum flow_direction)d),
 					 ids[d]);
 	}
 	apply(first, 1, ingress, HOOK_MODE_AUTO);
-	assert_int_equal(count_descriptors(), descriptors);
-	send_end();
+	assert_int_equal(pairs_descriptors(), descriptors);
+	pairs_send_end();
 	apply(NULL, 0, ingress, HOOK_MODE_AUTO);
 	assert_null(hooks_get(context.hooks, 0));
-	c = collect();
+	c = pairs_collect();
 	check_untouched(&c);
 	hooks_stop(context.hooks);
 	wait_for_answer();
@@ -621,14 +351,15 @@ static void change_modes(enum hook_kind tc)
 	uint64_t id, ingress_id, sent;
 	struct counted c;
 
-	run(NEAR,
-	    "mount -t sysfs none /sys && echo 3 >/sys/class/net/v0/queues/rx-0/rps_cpus; umount -l /sys");
+	pairs_run(
+		NEAR,
+		"mount -t sysfs none /sys && echo 3 >/sys/class/net/v0/queues/rx-0/rps_cpus; umount -l /sys");
 	begin_hooks(first, 1, HOOK_MODE_TC);
 	id = identity(find_interface("v0"), DIRECTION_EGRESS);
 	ingress_id = identity(find_interface("v0"), DIRECTION_INGRESS);
-	send_begin(true);
+	pairs_send_begin(true);
 	for (int round = 0; round < 40; round++) {
-		enum hook_mode mode = modes[round < 4 ? (unsigned int)round : random_below(4)];
+		enum hook_mode mode = modes[round < 4 ? (unsigned int)round : pairs_random(4)];
 		const struct hooks_interface *i;
 
 		apply(first, 1, mode, HOOK_MODE_TC);
@@ -643,18 +374,18 @@ static void change_modes(enum hook_kind tc)
 		ingress_id = identity(i, DIRECTION_INGRESS);
 		assert_int_equal(identity(i, DIRECTION_EGRESS), id);
 	}
-	send_end();
+	pairs_send_end();
 	apply(first, 1, HOOK_MODE_TC, HOOK_MODE_OFF);
 	assert_int_equal(find_interface("v0")->egress, HOOK_NONE);
 	apply(first, 1, HOOK_MODE_TC, HOOK_MODE_TC);
 	assert_int_not_equal(find_interface("v0")->egress, HOOK_NONE);
-	c = collect();
-	sent = arrived(0);
+	c = pairs_collect();
+	sent = pairs_arrived(0);
 	print_message("# %lu of %lu packets arrived unseen, in %d exchanges of the hook\n",
 		      (unsigned long)(sent - c.packets[0][DIRECTION_INGRESS]), (unsigned long)sent,
 		      40);
 	assert_int_equal(c.most, 1);
-	assert_int_equal(c.packets[0][DIRECTION_EGRESS], context.senders[NEAR].sent[0]);
+	assert_int_equal(c.packets[0][DIRECTION_EGRESS], pairs.senders[NEAR].sent[0]);
 	assert_true(c.packets[0][DIRECTION_INGRESS] > 0);
 	assert_true(c.packets[0][DIRECTION_INGRESS] <= sent);
 }
@@ -702,12 +433,12 @@ static void test_move_of_lost(_unused_ void **state)
 
 	begin_hooks(first, 2, HOOK_MODE_AUTO);
 	for (int d = 0; d < _DIRECTION_MAX; d++) {
-		int fd = find_link(context.ifindexes[0], (enum flow_direction)d, &info);
+		int fd = find_link(pairs.ifindexes[0], (enum flow_direction)d, &info);
 
 		if (fd >= 0)
 			assert_int_equal(bpf_link_detach(fd), 0);
 		else
-			assert_int_equal(tc_filter_delete(context.ifindexes[0],
+			assert_int_equal(tc_filter_delete(pairs.ifindexes[0],
 							  (enum flow_direction)d, 2, 0xf10a),
 					 0);
 	}
@@ -723,14 +454,14 @@ static void test_move_of_lost(_unused_ void **state)
 static void send_some(unsigned int flow)
 {
 	const struct sockaddr_ll to = {.sll_family = AF_PACKET,
-				       .sll_ifindex = (int)context.ifindexes[0],
+				       .sll_ifindex = (int)pairs.ifindexes[0],
 				       .sll_protocol = htons(ETH_P_IP),
 				       .sll_halen = 6};
 	uint8_t frame[14 + IP_BYTES];
 
-	make_frame(frame, flow);
+	pairs_frame(frame, flow);
 	for (int n = 0; n < 10; n++)
-		assert_int_equal(sendto(context.senders[NEAR].socket, frame, sizeof(frame), 0,
+		assert_int_equal(sendto(pairs.senders[NEAR].socket, frame, sizeof(frame), 0,
 					(const struct sockaddr *)&to, sizeof(to)),
 				 sizeof(frame));
 }
@@ -738,22 +469,22 @@ static void send_some(unsigned int flow)
 /* A silenced hook counts nothing, and counts again when it moves, also to where it was. */
 static void test_silenced(_unused_ void **state)
 {
-	_cleanup_(closep) int idle = hook_load_idle(context.datapaths[0]);
+	_cleanup_(closep) int idle = hook_load_idle(pairs.datapaths[0]);
 	struct hook hook = HOOK_INIT;
 	struct counted c;
 
 	assert_true(idle >= 0);
-	assert_int_equal(hook_attach_tc(&hook, context.datapaths[0], context.ifindexes[0],
+	assert_int_equal(hook_attach_tc(&hook, pairs.datapaths[0], pairs.ifindexes[0],
 					DIRECTION_EGRESS, false),
 			 0);
 	send_some(1);
 	hook_silence(&hook, idle);
 	assert_true(hook_alive(&hook));
 	send_some(2);
-	assert_int_equal(hook_move(&hook, context.datapaths[0]), 0);
+	assert_int_equal(hook_move(&hook, pairs.datapaths[0]), 0);
 	send_some(3);
 	hook_detach(&hook);
-	c = collect();
+	c = pairs_collect();
 	assert_int_equal(c.packets[0][DIRECTION_EGRESS], 20);
 }
 
@@ -764,17 +495,17 @@ static void test_unprivileged(_unused_ void **state)
 	int status = -1;
 	pid_t child;
 
-	assert_int_equal(hook_attach_xdp(&xdp, context.datapaths[0], context.ifindexes[0]), 0);
-	assert_int_equal(hook_attach_tc(&tc, context.datapaths[0], context.ifindexes[0],
+	assert_int_equal(hook_attach_xdp(&xdp, pairs.datapaths[0], pairs.ifindexes[0]), 0);
+	assert_int_equal(hook_attach_tc(&tc, pairs.datapaths[0], pairs.ifindexes[0],
 					DIRECTION_EGRESS, false),
 			 0);
 	child = fork();
 	if (child == 0) {
 		if (setgroups(0, NULL) < 0 || setresuid(65534, 65534, 65534) < 0)
 			_exit(1);
-		_exit(hook_move(&xdp, context.datapaths[1]) < 0	 ? 2
-		      : hook_move(&tc, context.datapaths[1]) < 0 ? 3
-								 : 0);
+		_exit(hook_move(&xdp, pairs.datapaths[1]) < 0  ? 2
+		      : hook_move(&tc, pairs.datapaths[1]) < 0 ? 3
+							       : 0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
@@ -782,16 +513,16 @@ static void test_unprivileged(_unused_ void **state)
 	send_some(1);
 	hook_detach(&xdp);
 	hook_detach(&tc);
-	datapath_freep(&context.datapaths[0]); /* it was the other that counted */
-	context.datapaths[0] = open_datapath(NULL);
-	assert_int_equal(collect().packets[0][DIRECTION_EGRESS], 10);
+	datapath_freep(&pairs.datapaths[0]); /* it was the other that counted */
+	pairs.datapaths[0] = pairs_open_datapath(NULL);
+	assert_int_equal(pairs_collect().packets[0][DIRECTION_EGRESS], 10);
 }
 
 /* Of changes in a row the newest holds, also before the start has come to its end, and right before the end. */
 static void test_in_a_row(_unused_ void **state)
 {
 	static const char *const names[] = {"v0", "v1", "v2", "v3"};
-	const struct hooks_options options = {.datapath = context.datapaths[0],
+	const struct hooks_options options = {.datapath = pairs.datapaths[0],
 					      .loop = context.loop,
 					      .interfaces = names,
 					      .interface_count = 1,
@@ -806,7 +537,7 @@ static void test_in_a_row(_unused_ void **state)
 		change.interface_count = 1 + n % 4;
 		change.interfaces = names + (change.interface_count == 1 ? 3 : 0);
 		assert_int_equal(hooks_apply(context.hooks, &change), 0);
-		hooks_set_datapath(context.hooks, context.datapaths[n & 1]);
+		hooks_set_datapath(context.hooks, pairs.datapaths[n & 1]);
 	}
 	context.current = 1;
 	/* the start, the move and the change; maybe some of those before */
@@ -817,7 +548,7 @@ static void test_in_a_row(_unused_ void **state)
 	assert_null(find_interface("v3"));
 	assert_true(identity(find_interface("v1"), DIRECTION_EGRESS) > 0);
 	assert_int_equal(hooks_apply(context.hooks, &change), 0);
-	hooks_set_datapath(context.hooks, context.datapaths[1]);
+	hooks_set_datapath(context.hooks, pairs.datapaths[1]);
 }
 
 /* A bond that has XDP is known to the new programs. */
@@ -828,25 +559,26 @@ static void test_bond(_unused_ void **state)
 	uint64_t id;
 	struct counted c;
 
-	if (!try_run(NEAR, "ip link add b0 type bond mode active-backup 2>/dev/null")) {
+	if (!pairs_try_run(NEAR, "ip link add b0 type bond mode active-backup 2>/dev/null")) {
 		print_message("# this kernel has no bond\n");
 		return;
 	}
-	run(NEAR,
-	    "ip link set v0 down && ip link set v0 master b0 && ip link set v0 up && ip link set b0 up");
+	pairs_run(
+		NEAR,
+		"ip link set v0 down && ip link set v0 master b0 && ip link set v0 up && ip link set b0 up");
 	begin_hooks(names, 1, HOOK_MODE_XDP);
 	i = find_interface("b0");
 	assert_int_equal(i->ingress, HOOK_XDP);
 	id = identity(i, DIRECTION_INGRESS);
 	move();
 	assert_int_equal(identity(find_interface("b0"), DIRECTION_INGRESS), id);
-	context.ifindexes[0] = if_nametoindex("b0");
-	send_begin(true);
+	pairs.ifindexes[0] = if_nametoindex("b0");
+	pairs_send_begin(true);
 	nanosleep(&(struct timespec){.tv_nsec = 200 * 1000000}, NULL);
-	send_end();
-	c = collect();
-	assert_true(arrived(0) > 0);
-	assert_int_equal(c.packets[0][DIRECTION_INGRESS], arrived(0));
+	pairs_send_end();
+	c = pairs_collect();
+	assert_true(pairs_arrived(0) > 0);
+	assert_int_equal(c.packets[0][DIRECTION_INGRESS], pairs_arrived(0));
 }
 
 int main(void)
