@@ -350,25 +350,18 @@ static void drain_event(int fd)
 	(void)!read(fd, &count, sizeof(count));
 }
 
-/* In the loop's thread, as the next. */
-static void tell_changes(struct hooks *h)
-{
-	struct datapath *moved = atomic_exchange(&h->moved, NULL);
-	bool applied = atomic_exchange(&h->applied, false);
-
-	if (moved && h->options.moved && !h->stopping)
-		h->options.moved(h->options.userdata, moved);
-	if (applied && h->options.applied && !h->stopping)
-		h->options.applied(h->options.userdata);
-}
-
+/* In the loop's thread. */
 static int on_told(void *userdata, _unused_ uint32_t events)
 {
 	struct hooks *h = userdata;
+	struct datapath *moved;
 	struct snapshot *s;
+	bool applied;
 
 	drain_event(h->told);
-	s = atomic_exchange(&h->next, NULL);
+	moved = atomic_exchange(&h->moved, NULL);
+	applied = atomic_exchange(&h->applied, false);
+	s = atomic_exchange(&h->next, NULL); /* after them: not an older one than they are about */
 	if (s) {
 		snapshot_free(h->current);
 		h->current = s;
@@ -377,7 +370,10 @@ static int on_told(void *userdata, _unused_ uint32_t events)
 		h->told_tried = true;
 		h->options.tried(h->options.userdata, s->result);
 	}
-	tell_changes(h);
+	if (moved && h->options.moved && !h->stopping)
+		h->options.moved(h->options.userdata, moved);
+	if (applied && h->options.applied && !h->stopping)
+		h->options.applied(h->options.userdata);
 	if (s && s->detached)
 		h->options.detached(h->options.userdata);
 	return 0;
@@ -448,9 +444,9 @@ static void end_change(struct hooks *h)
 	h->applying = false;
 	report_missing(h);
 	report_globs(h);
-	atomic_store(&h->applied, true);
 	tell(h, false);
-	wake(h->told); /* also where there was no memory for what was told */
+	atomic_store(&h->applied, true); /* after what it is about, which it may be told without */
+	wake(h->told);
 }
 
 static void try_next(struct hooks *h)
@@ -574,14 +570,15 @@ static void move(struct hooks *h)
 
 	if (!to)
 		return;
+	datapath_inherit(to, h->context.datapath);
+	h->context.datapath = to;
 	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
 		i = t->data;
-		failures = i ? interface_move(i, &h->context, to) : 0;
+		failures = i ? interface_move(i, &h->context) : 0;
 		if (failures)
 			enqueue(h, i);
 		failed += failures;
 	}
-	h->context.datapath = to;
 	h->changed |= failed > 0;
 	atomic_store(&h->moved, to);
 	wake(h->told);

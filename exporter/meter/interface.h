@@ -52,11 +52,10 @@ void interface_attach(struct interface *i, struct interface_context *context,
 bool interface_differs(const struct interface *i, const struct interface_context *context);
 
 /*
- * Its hooks run the programs of `to`, which becomes the context's afterwards.  Returns how many could not be moved: they are
+ * The context has another datapath: the hooks run its programs from now on.  Returns how many could not be moved: they are
  * detached, which is logged, and are to be attached anew.
  */
-unsigned int interface_move(struct interface *i, struct interface_context *context,
-			    struct datapath *to);
+unsigned int interface_move(struct interface *i, struct interface_context *context);
 
 /* Drops hooks that others detached.  True: there were some, or something is due to be tried again. */
 bool interface_check(struct interface *i, struct interface_context *context, uint64_t now_ns);

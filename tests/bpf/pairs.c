@@ -68,9 +68,10 @@ int pairs_descriptors(void)
 	return count;
 }
 
-struct datapath *pairs_open_datapath(const char *mask)
+static struct datapath *open_datapath(const char *mask, const struct datapath *replaces)
 {
-	const struct datapath_options options = {.bank_entries = 1 << 19, .mask = mask};
+	const struct datapath_options options = {
+		.kind = RECORD_FLOW, .entries = 1 << 19, .mask = mask, .replaces = replaces};
 	struct datapath *d = NULL;
 
 	assert_int_equal(datapath_new(&d, &options), 0);
@@ -113,8 +114,8 @@ void pairs_open(const char *mask)
 	open_sender(&pairs.senders[NEAR], NEAR, 'v');
 	open_sender(&pairs.senders[FAR], FAR, 'w');
 	memcpy(pairs.ifindexes, pairs.senders[NEAR].ifindexes, sizeof(pairs.ifindexes));
-	for (int i = 0; i < 2; i++)
-		pairs.datapaths[i] = pairs_open_datapath(mask);
+	pairs.datapaths[0] = open_datapath(mask, NULL);
+	pairs.datapaths[1] = open_datapath(mask, pairs.datapaths[0]);
 }
 
 int pairs_close(void)
@@ -225,8 +226,8 @@ static void count_bank(struct counted *c, struct datapath *d, unsigned int bank)
 	bool done = false;
 
 	while (!done) {
-		assert_int_equal(datapath_read(d, BANK_FLOWS, bank, &position, keys, records,
-					       ARRAY_SIZE(keys), &count, &done),
+		assert_int_equal(datapath_read(d, bank, &position, keys, records, ARRAY_SIZE(keys),
+					       &count, &done),
 				 0);
 		for (uint32_t n = 0; n < count; n++)
 			for (unsigned int i = 0; i < DEVICES; i++)

@@ -33,8 +33,8 @@ struct counted {
 
 extern struct pairs {
 	int namespaces[2];
-	uint32_t ifindexes[DEVICES]; /* of v0 to v3 */
-	struct datapath *datapaths[2];
+	uint32_t ifindexes[DEVICES];   /* of v0 to v3 */
+	struct datapath *datapaths[2]; /* the second replaces the first */
 	struct sender senders[2];
 	bool sending;
 	uint32_t seed;
@@ -48,7 +48,6 @@ int pairs_close(void);
 
 int pairs_descriptors(void);
 uint32_t pairs_random(uint32_t limit);
-struct datapath *pairs_open_datapath(const char *mask);
 
 /* A shell command; false when it fails. */
 bool pairs_try_run(int namespace, const char *format, ...) _printf_(2, 3);
