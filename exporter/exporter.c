@@ -60,6 +60,7 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
+	ledger_clear(&e->ledger);
 	config_clear(&e->next);
 	config_clear(&e->config);
 	pthread_mutex_destroy(&e->ending);
@@ -71,7 +72,7 @@ struct exporter *exporter_free(struct exporter *e)
 
 static void take_snapshot(struct exporter *e, bool final)
 {
-	e->ledger = (struct ledger){0};
+	ledger_clear(&e->ledger);
 	pipeline_read(e->pipeline, &e->ledger);
 	e->source->ops->read(e->source, &e->ledger, &e->reasons, final);
 }
@@ -109,8 +110,13 @@ void exporter_spoken(struct exporter *e)
 }
 
 /* After each swap every packet up to it must be in one place: trouble shows long before the end. */
-static void check_ledger(struct exporter *e)
+static void on_swap(void *userdata)
 {
+	struct exporter *e = userdata;
+
+	log_flush(0);
+	notifier_tell_again(&e->notifier);
+	take_snapshot(e, false);
 	if (e->unbalanced || e->ledger.unsettled || ledger_balanced(&e->ledger))
 		return;
 	e->unbalanced = true;
@@ -158,10 +164,6 @@ static void on_passed(void *userdata, unsigned int kinds)
 	struct exporter *e = userdata;
 	uint64_t now_ns = 0;
 
-	log_flush(0);
-	notifier_tell_again(&e->notifier);
-	take_snapshot(e, false);
-	check_ledger(e);
 	if (pipeline_exports(e->pipeline))
 		(void)tell_collectors(e); /* failing that, they keep what they know */
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
@@ -319,6 +321,7 @@ static int make_pipeline(struct exporter *e)
 		.seed = e->kind == SOURCE_CAPTURE ? CAPTURE_SEED : 0,
 		.drop_names = e->source->drop_names,
 		.stop = e->stop,
+		.settled = on_swap,
 		.passed = on_passed,
 		.userdata = e,
 	};

@@ -224,7 +224,7 @@ def test_thousand():
             samples.append(reloader.rest())
             for generator in generators:
                 generator.stop()
-            ledger = daemon.stop()
+            ledger = daemon.stop(always=KEPT)
             said = daemon.stderr()
         wire.stop()
         nfcapd.stop()
