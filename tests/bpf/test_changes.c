@@ -221,6 +221,12 @@ static int close_context(_unused_ void **state)
 	return pairs_close();
 }
 
+/* Between two changes packets come, also where changes take no time and others use the CPUs. */
+static void rest(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000}, NULL);
+}
+
 /* --- What is untouched by a hundred changes. */
 
 /* Patterns that mean v0 and, by the bits, the others; in one way or another. */
@@ -311,6 +317,7 @@ static void change_a_hundred_times(enum hook_mode ingress, enum hook_kind kind)
 	for (int round = 0; round < 10 || (round < 100 && clock_ns(CLOCK_MONOTONIC) < end_ns);
 	     round++) {
 		apply_random(ingress, 1 | (round ? pairs_random(8) << 1 : 14));
+		rest();
 		move();
 		for (int d = 0; d < _DIRECTION_MAX; d++)
 			assert_int_equal(identity(find_interface("v0"), (enum flow_direction)d),
@@ -366,6 +373,7 @@ static void change_modes(enum hook_kind tc)
 		const struct hooks_interface *i;
 
 		apply(first, 1, mode, HOOK_MODE_TC);
+		rest();
 		i = find_interface("v0");
 		assert_true(i->attached);
 		assert_int_equal(i->ingress, mode == HOOK_MODE_OFF   ? HOOK_NONE
