@@ -584,9 +584,13 @@ int cache_set_timeouts(struct cache *cache, uint64_t idle_ns, uint64_t active_ns
 {
 	if (!idle_ns || !active_ns)
 		return -EINVAL;
+	linger_ns = MIN(linger_ns, idle_ns);
+	if (cache->options.idle_ns == idle_ns && cache->options.active_ns == active_ns &&
+	    cache->options.linger_ns == linger_ns)
+		return 0;
 	cache->options.idle_ns = idle_ns;
 	cache->options.active_ns = active_ns;
-	cache->options.linger_ns = MIN(linger_ns, idle_ns);
+	cache->options.linger_ns = linger_ns;
 	cache->next = cache->tick + 1 - WHEEL_SLOTS; /* the next pass visits every slot */
 	return 0;
 }
@@ -686,7 +690,9 @@ int cache_resize(struct cache *cache, uint32_t entries)
 		return -EINVAL;
 	while (!rehash_some(cache, &all)) /* of a resize that has not come to its end */
 		all = UINT32_MAX;
-	if (bucket_count(entries) != cache->buckets.mask + 1 && table_new(&buckets, entries) < 0)
+	/* What the slab has room for is found by the old buckets too. */
+	if (bucket_count(entries) != cache->buckets.mask + 1 && table_new(&buckets, entries) < 0 &&
+	    entries > cache->size)
 		return -ENOMEM;
 	if (entries > cache->size) {
 		more = realloc(cache->entries, (size_t)entries * sizeof(*more));

@@ -99,7 +99,7 @@ bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows);
 /*
  * Other timeouts, in ns, for what is in the cache and for what comes.  Flows that are over by the new
  * ones end with the next cache_expire(), in slices as ever.  Each flow keeps its phase.  Takes no time
- * itself; the next pass looks at every flow, once or twice.  -EINVAL: idle or active is 0.
+ * itself; the next pass looks at every flow, once or twice, if one of the three is another.  -EINVAL: idle or active is 0.
  */
 int cache_set_timeouts(struct cache *cache, uint64_t idle_ns, uint64_t active_ns,
 		       uint64_t linger_ns);
@@ -112,7 +112,8 @@ int cache_set_timeouts(struct cache *cache, uint64_t idle_ns, uint64_t active_ns
  * brings more records than CACHE_SLICE.  No flow but those is touched, and cache_stats() goes on.
  *
  * A resize that comes before the last one has come to its end is welcome; it takes up to 0.1 s for a
- * million flows.  -EINVAL: too few or too many; -ENOMEM.  The cache is as it was then.
+ * million flows.  -EINVAL: too few or too many; -ENOMEM, never where the cache becomes smaller, nor where it
+ * becomes what it was before such a resize has come to its end.  The cache is as it was then.
  */
 int cache_resize(struct cache *cache, uint32_t entries);
 

@@ -184,34 +184,15 @@ static int clsact_clear(uint32_t ifindex, enum flow_direction direction, struct 
 	return tc_filters_get(ifindex, direction, ret);
 }
 
-/* The stub of the datapath for the hook, and what its filter is called. */
-struct stub {
-	int program;
-	uint32_t id;
-	char name[64];
-};
-
-static int find_stub(const struct hook *hook, const struct datapath *datapath, struct stub *ret)
-{
-	const uint32_t owner = datapath_owner(datapath);
-	struct stub stub = {.program = datapath_stub_fd(datapath, hook->program)};
-	struct bpf_prog_info info = {0};
-	__u32 size = sizeof(info);
-	int r = owner ? bpf_obj_get_info_by_fd(stub.program, &info, &size) : -EPERM;
-
-	if (r < 0)
-		return r;
-	stub.id = info.id;
-	snprintf(stub.name, sizeof(stub.name), "%s" CLSACT_OWNER "%08x", info.name, owner);
-	*ret = stub;
-	return 0;
-}
-
 static int attach_clsact(struct hook *hook, const struct datapath *datapath)
 {
 	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
-	struct stub stub;
-	int r = find_stub(hook, datapath, &stub);
+	const uint32_t owner = datapath_owner(datapath);
+	const int stub = datapath_stub_fd(datapath, hook->program);
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+	char name[64];
+	int r = owner ? bpf_obj_get_info_by_fd(stub, &info, &size) : -EPERM;
 
 	if (r == 0)
 		r = clsact_prepare(hook->ifindex, hook->direction);
@@ -220,10 +201,11 @@ static int attach_clsact(struct hook *hook, const struct datapath *datapath)
 	if (r < 0)
 		return r;
 	hook->clsact = true;
-	hook->prog_id = stub.id;
+	hook->prog_id = info.id;
 	hook->priority = hook_clsact_priority(&filters);
-	return tc_filter_add(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE,
-			     stub.program, stub.name);
+	snprintf(name, sizeof(name), "%s" CLSACT_OWNER "%08x", info.name, owner);
+	return tc_filter_add(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE, stub,
+			     name);
 }
 
 int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex,
@@ -279,27 +261,12 @@ static bool clsact_is_ours(const struct hook *hook)
 	       id == hook->prog_id;
 }
 
-static int move_filter(struct hook *hook, const struct datapath *datapath)
-{
-	struct stub stub;
-	int r = find_stub(hook, datapath, &stub);
-
-	if (r == 0 && !clsact_is_ours(hook))
-		r = -ENOENT;
-	if (r == 0)
-		r = tc_filter_replace(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE,
-				      stub.program, stub.name);
-	if (r == 0)
-		hook->prog_id = stub.id;
-	return r;
-}
-
 int hook_move(struct hook *hook, const struct datapath *datapath)
 {
 	int program = datapath_program_fd(datapath, hook->program), r;
 
 	if (hook->clsact)
-		return move_filter(hook, datapath);
+		return 0; /* the stub is the same */
 	r = bpf_link_update(hook->fd, program, NULL);
 	if (r == 0 && hook->program != PROGRAM_XDP)
 		hook->prog_id = program_id(program);

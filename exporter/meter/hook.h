@@ -41,10 +41,11 @@ int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t 
 void hook_tc_error(int error, char *ret, size_t size);
 
 /*
- * Makes a hook that is attached, also one that hook_silence() left, run the same program of another datapath: the link stays
- * the same, or the filter at its place, and each packet meets one of the two programs.  Who has begun with the old one is
- * through with it after an RCU grace period.  A link's update needs no privileges (Linux 6.1 and later).  -errno: it runs
- * what it ran, or is detached: hook_alive().
+ * Makes a hook that is attached, also one that hook_silence() left, run the same program of another datapath, which replaces
+ * the first (datapath_options): the link stays the same, and each packet meets one of the two programs.  Who has begun with
+ * the old one is through with it after an RCU grace period.  That needs no privileges (Linux 6.1 and later).  A clsact
+ * filter stays as it is, for its stub calls the programs of who has taken the stubs.  -errno: it runs what it ran, or is
+ * detached: hook_alive().
  */
 int hook_move(struct hook *hook, const struct datapath *datapath);
 

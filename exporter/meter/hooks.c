@@ -43,7 +43,7 @@ struct wanted {
 	enum hook_mode ingress;
 	enum hook_mode egress;
 	size_t count;
-	char *interfaces[]; /* in one block with what they point to */
+	char **interfaces; /* in one block with the strings */
 };
 
 struct hooks {
@@ -102,6 +102,15 @@ static struct snapshot *snapshot_free(struct snapshot *s)
 	return NULL;
 }
 DEFINE_CLEANUP(struct snapshot *, snapshot_free)
+
+static struct wanted *wanted_free(struct wanted *w)
+{
+	if (w)
+		free(w->interfaces);
+	free(w);
+	return NULL;
+}
+DEFINE_CLEANUP(struct wanted *, wanted_free)
 
 /* --- The queue of interfaces that are to be tried now. */
 
@@ -341,25 +350,18 @@ static void drain_event(int fd)
 	(void)!read(fd, &count, sizeof(count));
 }
 
-/* In the loop's thread, as the next. */
-static void tell_changes(struct hooks *h)
-{
-	struct datapath *moved = atomic_exchange(&h->moved, NULL);
-	bool applied = atomic_exchange(&h->applied, false);
-
-	if (moved && h->options.moved && !h->stopping)
-		h->options.moved(h->options.userdata, moved);
-	if (applied && h->options.applied && !h->stopping)
-		h->options.applied(h->options.userdata);
-}
-
+/* In the loop's thread. */
 static int on_told(void *userdata, _unused_ uint32_t events)
 {
 	struct hooks *h = userdata;
+	struct datapath *moved;
 	struct snapshot *s;
+	bool applied;
 
 	drain_event(h->told);
-	s = atomic_exchange(&h->next, NULL);
+	moved = atomic_exchange(&h->moved, NULL);
+	applied = atomic_exchange(&h->applied, false);
+	s = atomic_exchange(&h->next, NULL); /* after them: not an older one than they are about */
 	if (s) {
 		snapshot_free(h->current);
 		h->current = s;
@@ -368,7 +370,10 @@ static int on_told(void *userdata, _unused_ uint32_t events)
 		h->told_tried = true;
 		h->options.tried(h->options.userdata, s->result);
 	}
-	tell_changes(h);
+	if (moved && h->options.moved && !h->stopping)
+		h->options.moved(h->options.userdata, moved);
+	if (applied && h->options.applied && !h->stopping)
+		h->options.applied(h->options.userdata);
 	if (s && s->detached)
 		h->options.detached(h->options.userdata);
 	return 0;
@@ -439,9 +444,9 @@ static void end_change(struct hooks *h)
 	h->applying = false;
 	report_missing(h);
 	report_globs(h);
-	atomic_store(&h->applied, true);
 	tell(h, false);
-	wake(h->told); /* also where there was no memory for what was told */
+	atomic_store(&h->applied, true); /* after what it is about, which it may be told without */
+	wake(h->told);
 }
 
 static void try_next(struct hooks *h)
@@ -539,7 +544,7 @@ static void change(struct hooks *h)
 	int r;
 
 	if (newer) {
-		free(h->wanted);
+		wanted_free(h->wanted);
 		h->wanted = newer;
 	}
 	w = h->wanted;
@@ -552,7 +557,7 @@ static void change(struct hooks *h)
 		return;
 	h->list_due |= r > 0;
 	set_modes(h, w->ingress, w->egress);
-	free(TAKE_PTR(h->wanted));
+	wanted_freep(&h->wanted);
 	h->applying = h->changed = true;
 }
 
@@ -565,14 +570,15 @@ static void move(struct hooks *h)
 
 	if (!to)
 		return;
+	datapath_inherit(to, h->context.datapath);
+	h->context.datapath = to;
 	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
 		i = t->data;
-		failures = i ? interface_move(i, &h->context, to) : 0;
+		failures = i ? interface_move(i, &h->context) : 0;
 		if (failures)
 			enqueue(h, i);
 		failed += failures;
 	}
-	h->context.datapath = to;
 	h->changed |= failed > 0;
 	atomic_store(&h->moved, to);
 	wake(h->told);
@@ -711,36 +717,19 @@ void hooks_rescan(struct hooks *h)
 	wake(h->wake);
 }
 
-static struct wanted *copy_wanted(const struct hooks_change *change)
-{
-	size_t count = change->interface_count;
-	size_t size = sizeof(struct wanted) + count * sizeof(char *);
-	struct wanted *w;
-	char *end;
-
-	for (size_t i = 0; i < count; i++)
-		size += strlen(change->interfaces[i]) + 1;
-	w = malloc(size);
-	if (!w)
-		return NULL;
-	w->ingress = change->ingress;
-	w->egress = change->egress;
-	w->count = count;
-	end = (char *)&w->interfaces[count];
-	for (size_t i = 0; i < count; i++) {
-		w->interfaces[i] = strcpy(end, change->interfaces[i]);
-		end += strlen(end) + 1;
-	}
-	return w;
-}
-
 int hooks_apply(struct hooks *h, const struct hooks_change *change)
 {
-	struct wanted *w = copy_wanted(change);
+	_cleanup_(wanted_freep) struct wanted *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return -ENOMEM;
-	free(atomic_exchange(&h->asked, w));
+	w->ingress = change->ingress;
+	w->egress = change->egress;
+	w->count = change->interface_count;
+	w->interfaces = selection_copy_patterns(change->interfaces, change->interface_count);
+	if (!w->interfaces)
+		return -ENOMEM;
+	wanted_free(atomic_exchange(&h->asked, TAKE_PTR(w)));
 	wake(h->wake);
 	return 0;
 }
@@ -776,8 +765,8 @@ struct hooks *hooks_free(struct hooks *h)
 	ifstats_clear(&h->ifstats);
 	snapshot_free(h->current);
 	snapshot_free(h->next);
-	free(h->asked);
-	free(h->wanted);
+	wanted_free(h->asked);
+	wanted_free(h->wanted);
 	closep(&h->monitor);
 	closep(&h->timer);
 	closep(&h->context.idle);

@@ -47,8 +47,9 @@ struct hooks_options {
 	 */
 	void (*applied)(void *userdata);
 	/*
-	 * In the loop's thread, when each hook runs the programs of this datapath, the newest of hooks_set_datapath(), and no
-	 * packet begins with those of another.  Who began is through after an RCU grace period, which is not waited for.
+	 * In the loop's thread, when each link runs the programs of this datapath, the newest of hooks_set_datapath(), and no
+	 * packet begins with those of another there.  Who began is through after an RCU grace period, which is not waited for.
+	 * clsact filters run those of who has the stubs: datapath_take_stubs().
 	 * NULL: hooks_set_datapath() is not used.  Not called after hooks_stop().
 	 */
 	void (*moved)(void *userdata, struct datapath *datapath);
@@ -102,11 +103,10 @@ struct hooks_change {
 int hooks_apply(struct hooks *hooks, const struct hooks_change *change);
 
 /*
- * All hooks, and those that come, run the programs of this datapath from now on, which must have the features of the old
- * one.  Waits for nothing: moved() says when it is done, and the old one must stay until then.  Links stay the same, filters
- * their place, and each packet meets one of the two programs.  A hook that cannot be moved is detached and attached anew,
- * which is logged.  Of two calls in a row the first may never be seen, and has no moved(); a datapath that was left is not
- * for use again.
+ * All hooks, and those that come, run the programs of this datapath from now on, which replaces the old one (its option).
+ * Waits for nothing: moved() says when it is done, and the old one must stay until then.  Links stay the same, and each
+ * packet meets one of the two programs.  A link that cannot be moved is detached and attached anew, which is logged.  Of two
+ * calls in a row the first may never be seen, and has no moved().
  */
 void hooks_set_datapath(struct hooks *hooks, struct datapath *datapath);
 

@@ -422,24 +422,10 @@ void interface_detach(struct interface *i, struct interface_context *c)
 	i->view.attached = i->short_of_descriptors = false;
 }
 
-/* A bond is known to the new programs before they see its packets; the old ones may still be at work on some. */
-static int move_to(struct hook *hook, const struct interface_context *c, struct datapath *to)
-{
-	const struct netdev *dev = selection_device(c->selection, hook->ifindex);
-	bool bond = hook->program == PROGRAM_XDP && dev && !strcmp(dev->kind, "bond");
-	int r = bond ? datapath_set_bond(to, hook->ifindex, true) : 0;
-
-	if (r == 0)
-		r = hook_move(hook, to);
-	if (r < 0 && bond)
-		datapath_set_bond(to, hook->ifindex, false);
-	return r;
-}
-
 static bool move_hook(struct interface *i, struct hook *hook, enum hook_kind *kind,
-		      struct interface_context *c, struct datapath *to)
+		      struct interface_context *c)
 {
-	int r = *kind == HOOK_NONE ? 0 : move_to(hook, c, to);
+	int r = *kind == HOOK_NONE ? 0 : hook_move(hook, c->datapath);
 
 	if (r == 0)
 		return true;
@@ -451,11 +437,11 @@ static bool move_hook(struct interface *i, struct hook *hook, enum hook_kind *ki
 	return false;
 }
 
-unsigned int interface_move(struct interface *i, struct interface_context *c, struct datapath *to)
+unsigned int interface_move(struct interface *i, struct interface_context *c)
 {
 	bool metered = interface_meters(i);
-	unsigned int failed = !move_hook(i, &i->ingress, &i->view.ingress, c, to) +
-			      !move_hook(i, &i->egress, &i->view.egress, c, to);
+	unsigned int failed = !move_hook(i, &i->ingress, &i->view.ingress, c) +
+			      !move_hook(i, &i->egress, &i->view.egress, c);
 
 	if (failed) {
 		i->view.attached = false;

@@ -41,8 +41,9 @@ struct interface_context {
 void interface_init(struct interface *i, const struct target *target);
 
 /*
- * Detaches hooks that are not wanted any more, attaches the wanted ones that are missing, and logs what changed by that: success, or a reason that is another than
- * the last time.  i->view.attached says whether all are there; i->retry when to try again.
+ * Detaches hooks that the modes do not want any more and attaches the wanted ones that are missing.  Logs what changed by
+ * that: success, or a reason that is another than the last time.  i->view.attached says whether all are there; i->retry
+ * when to try again.
  */
 void interface_attach(struct interface *i, struct interface_context *context,
 		      const struct netdev *dev, uint64_t now_ns);
@@ -51,11 +52,10 @@ void interface_attach(struct interface *i, struct interface_context *context,
 bool interface_differs(const struct interface *i, const struct interface_context *context);
 
 /*
- * Its hooks run the programs of `to`, which becomes the context's afterwards.  Returns how many could not be moved: they are
+ * The context has another datapath: the hooks run its programs from now on.  Returns how many could not be moved: they are
  * detached, which is logged, and are to be attached anew.
  */
-unsigned int interface_move(struct interface *i, struct interface_context *context,
-			    struct datapath *to);
+unsigned int interface_move(struct interface *i, struct interface_context *context);
 
 /* Drops hooks that others detached.  True: there were some, or something is due to be tried again. */
 bool interface_check(struct interface *i, struct interface_context *context, uint64_t now_ns);

@@ -313,7 +313,7 @@ void selection_end(struct selection *s)
 
 /* --- The patterns. */
 
-static int copy_patterns(char ***ret, const char *const *patterns, size_t count)
+char **selection_copy_patterns(const char *const *patterns, size_t count)
 {
 	size_t size = (count + 1) * sizeof(char *);
 	char **copy, *end;
@@ -322,15 +322,14 @@ static int copy_patterns(char ***ret, const char *const *patterns, size_t count)
 		size += strlen(patterns[i]) + 1;
 	copy = malloc(size);
 	if (!copy)
-		return -ENOMEM;
+		return NULL;
 	end = (char *)&copy[count + 1];
 	for (size_t i = 0; i < count; i++) {
 		copy[i] = strcpy(end, patterns[i]);
 		end += strlen(end) + 1;
 	}
 	copy[count] = NULL;
-	*ret = copy;
-	return 0;
+	return copy;
 }
 
 /* The names among the patterns, in their order, each once.  Returns how many. */
@@ -419,11 +418,11 @@ int selection_set_patterns(struct selection *s, const char *const *patterns, siz
 {
 	_cleanup_(freep) struct target **named = calloc(count + 1, sizeof(*named));
 	_cleanup_(freep) const char **names = calloc(count + 1, sizeof(*names));
-	_cleanup_(freep) char **copy = NULL;
+	_cleanup_(freep) char **copy = selection_copy_patterns(patterns, count);
 	size_t name_count;
 	int r, result = 0;
 
-	if (!named || !names || copy_patterns(&copy, patterns, count) < 0)
+	if (!named || !names || !copy)
 		return -ENOMEM;
 	name_count = find_names(names, copy);
 	r = make_named(s, names, name_count, named);

@@ -55,6 +55,9 @@ DEFINE_CLEANUP(struct selection *, selection_free)
  */
 int selection_set_patterns(struct selection *selection, const char *const *patterns, size_t count);
 
+/* One block with the strings, NULL behind the last, for free(); NULL: no memory. */
+char **selection_copy_patterns(const char *const *patterns, size_t count);
+
 /* As they were given; NULL past the last. */
 const char *selection_pattern(const struct selection *selection, size_t index);
 

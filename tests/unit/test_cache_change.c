@@ -320,6 +320,11 @@ static void test_resize_refused(void **state)
 		merge(cache, n, 100 * SEC, 100 * SEC + n, ACK);
 	assert_int_equal(records.count, 0);
 	assert_int_equal(cache_stats(cache)->entries, 5000);
+	/* a smaller one needs none, and the way back */
+	assert_int_equal(setrlimit(RLIMIT_AS, &less), 0);
+	assert_int_equal(cache_resize(cache, 100), 0);
+	assert_int_equal(cache_resize(cache, 5000), 0);
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
 	merge(cache, 6000, 100 * SEC, 100 * SEC, ACK);
 	expect_record(FLOW_END_RESOURCES, 4);
 }

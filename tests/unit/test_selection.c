@@ -355,26 +355,25 @@ static void test_patterns_random(void **state)
 		say(&told, n + 1, names[n], alt);
 	}
 	for (int round = 0; round < 1000; round++) {
-		const char *patterns[ARRAY_SIZE(all) + 1] = {NULL};
+		const char *chosen[ARRAY_SIZE(all) + 1] = {NULL};
 		size_t count = 0, named = 0, bound = 0;
 
 		seed = seed * 1103515245 + 12345;
 		for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 			if (seed >> (8 + i) & 1)
-				patterns[count++] = all[i];
+				chosen[count++] = all[i];
 		told.text[0] = '\0';
-		set(&told, patterns);
+		set(&told, chosen);
 		for (uint32_t n = 0; n < ARRAY_SIZE(names); n++) {
 			const struct target *t = selection_target(told.selection, n + 1);
 			bool wanted = false;
 
 			for (size_t i = 0; i < count; i++)
-				wanted |=
-					!strcmp(patterns[i], names[n]) ||
-					(patterns[i][0] == names[n][0] && patterns[i][1] == '*') ||
-					(patterns[i][0] == '*' && patterns[i][1] == names[n][1]) ||
-					(patterns[i][0] == 'a' && patterns[i][1] == 'l' &&
-					 (uint32_t)(patterns[i][3] - '0') == n);
+				wanted |= !strcmp(chosen[i], names[n]) ||
+					  (chosen[i][0] == names[n][0] && chosen[i][1] == '*') ||
+					  (chosen[i][0] == '*' && chosen[i][1] == names[n][1]) ||
+					  (chosen[i][0] == 'a' && chosen[i][1] == 'l' &&
+					   (uint32_t)(chosen[i][3] - '0') == n);
 			assert_int_equal(wanted, t != NULL);
 			bound += wanted;
 			if (t)
