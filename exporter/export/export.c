@@ -35,12 +35,17 @@ struct exports {
 	unsigned int share_count;
 };
 
+static unsigned int record_kinds(bool drops)
+{
+	return 1u << RECORD_FLOW | (unsigned int)drops << RECORD_DROP;
+}
+
 static bool template_valid(const char *text, char why[PROFILE_WHY_MAX])
 {
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 
 	why[0] = '\0';
-	return profile_new(&profile, text, ENTERPRISE_DEFAULT, false, why) != -EINVAL;
+	return profile_new(&profile, text, ENTERPRISE_DEFAULT, record_kinds(false), why) != -EINVAL;
 }
 
 bool exports_template_valid(const char *text, const char **ret_why)
@@ -103,7 +108,7 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 		.options = o, .loop = loop, .offline = !loop, .blocking = !loop};
 	exports->context.hosts = calloc(EXPORT_HOSTS_MAX, sizeof(*exports->context.hosts));
 	r = exports->context.hosts
-		    ? profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL)
+		    ? profile_new(&exports->profile, o.template, o.enterprise, record_kinds(o.drops), NULL)
 		    : -ENOMEM;
 	if (r < 0) {
 		exports_free(exports);
@@ -195,7 +200,7 @@ static int get_stream(struct exports *exports, const struct collector_url *url, 
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 	struct exports_stream *s = NULL;
 	int r = profile_new(&profile, *url->options.template ? url->options.template : o->template,
-			    o->enterprise, wants_drops(exports, url), NULL);
+			    o->enterprise, record_kinds(wants_drops(exports, url)), NULL);
 
 	if (r < 0)
 		return r;
@@ -306,21 +311,30 @@ static void make_pending(struct exports *exports, unsigned int kinds)
 		exports->collectors[i]->control.pending |= kinds;
 }
 
+static int compare_interfaces(const void *a, const void *b)
+{
+	const struct export_interface *one = a, *other = b;
+
+	return (one->ifindex > other->ifindex) - (one->ifindex < other->ifindex);
+}
+
 int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
 			   unsigned int count)
 {
 	struct export_context *context = &exports->context;
 	size_t size = count * sizeof(*interfaces);
-	struct export_interface *copy;
+	struct export_interface *copy = malloc(MAX(size, 1u));
 
-	if (count == context->interface_count &&
-	    (!count || !memcmp(interfaces, context->interfaces, size)))
-		return 0;
-	copy = malloc(MAX(size, 1u));
 	if (!copy)
 		return -ENOMEM;
 	if (size)
 		memcpy(copy, interfaces, size);
+	qsort(copy, count, sizeof(*copy), compare_interfaces);
+	if (count == context->interface_count &&
+	    (!count || !memcmp(copy, context->interfaces, size))) {
+		free(copy);
+		return 0;
+	}
 	free(context->interfaces);
 	context->interfaces = copy;
 	context->interface_count = count;
@@ -481,7 +495,7 @@ static uint64_t flow_hash(const struct flow *flow)
 
 static bool takes(const struct stream *s, const struct flow *flow)
 {
-	return flow_family(flow) < s->profile->families;
+	return profile_has(s->profile, flow_template_index(flow));
 }
 
 static void add_to(struct exports *exports, struct stream *s, const struct flow *flow)

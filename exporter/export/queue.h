@@ -21,7 +21,7 @@ struct message {
 	uint8_t *data;
 	struct message_amount *amounts; /* of each record */
 	const struct flow_template *template;
-	uint64_t base_ms;    /* record_clock they were encoded by */
+	uint64_t base_ms;    /* record_context they were encoded by */
 	uint64_t newest_ns;  /* end of the newest flow, ns since 1970 */
 	uint32_t members;    /* bit set of the stream's collectors that get it */
 	uint32_t references; /* queues that hold it */
@@ -59,7 +59,8 @@ void pool_put(struct pool *p, struct message *m);
 struct queue_entry {
 	struct message *message;
 	uint32_t lost; /* records lost for lack of room since the entry before: a gap in the sequence */
-	uint16_t start; /* the first record not sent yet */
+	uint16_t start;	 /* the first record not sent yet */
+	uint16_t octets; /* of the records before it */
 };
 
 struct queue {

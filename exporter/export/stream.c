@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
+#include "exporter/export/context.h"
 #include "exporter/export/stream.h"
+#include "exporter/export/transport/transport.h"
 
 /*
  * NetFlow v9: times are below 2^31 ms after the base, which is set anew, a day before the record, when
@@ -13,8 +16,9 @@ static uint16_t records_max(const struct stream *s)
 	enum protocol_id p = s->protocol->id;
 	uint16_t shortest = s->message_max;
 
-	for (unsigned int i = 0; i < s->profile->families; i++)
-		shortest = MIN(shortest, s->profile->templates[i].length[p]);
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++)
+		if (profile_has(s->profile, i))
+			shortest = MIN(shortest, s->profile->templates[i].length[p]);
 	return s->message_max / shortest;
 }
 
@@ -45,19 +49,24 @@ void stream_done(struct stream *s)
 	pool_done(&s->pool);
 }
 
-static bool has_room(const struct collector *c, enum flow_family family)
+static const struct record_format *format_of(unsigned int index)
 {
-	return family >= _FAMILY_FLOW_MAX ? queue_has_share(c->queue) : queue_has_room(c->queue);
+	return &record_formats[index / _FAMILY_MAX];
+}
+
+static bool has_room(const struct collector *c, unsigned int index)
+{
+	return format_of(index)->half ? queue_has_share(c->queue) : queue_has_room(c->queue);
 }
 
 /* With a place for it at each member that has room; NULL when none has. */
-static struct message *open_message(struct stream *s, enum flow_family family)
+static struct message *open_message(struct stream *s, unsigned int index)
 {
 	struct message *m;
 	uint32_t members = 0;
 
 	for (unsigned int i = 0; i < s->count; i++)
-		if (has_room(s->members[i], family))
+		if (has_room(s->members[i], index))
 			members |= 1u << i;
 	if (!members)
 		return NULL;
@@ -65,18 +74,18 @@ static struct message *open_message(struct stream *s, enum flow_family family)
 	if (!m)
 		return NULL;
 	m->members = members;
-	m->drops = family >= _FAMILY_FLOW_MAX;
+	m->drops = format_of(index)->half;
 	for (unsigned int i = 0; i < s->count; i++)
 		if (members >> i & 1)
 			queue_reserve(s->members[i]->queue, m);
-	m->template = &s->profile->templates[family];
+	m->template = &s->profile->templates[index];
 	m->base_ms = s->base_ms;
 	return m;
 }
 
-static void close_message(struct stream *s, enum flow_family family)
+static void close_message(struct stream *s, unsigned int index)
 {
-	struct message *m = TAKE_PTR(s->open[family]);
+	struct message *m = TAKE_PTR(s->open[index]);
 
 	m->references++; /* a member may send it at once */
 	for (unsigned int i = 0; i < s->count; i++) {
@@ -121,57 +130,102 @@ static bool move_base(struct stream *s, const struct message *m, const struct fl
 	return true;
 }
 
-/* The message for this flow, with room for a record; NULL when no member has room. */
-static struct message *find_message(struct stream *s, const struct flow *flow, int64_t clock_ns)
+/* Octets that records can have in a message which has so many. */
+static size_t room(const struct stream *s, size_t used)
 {
-	enum flow_family family = flow_family(flow);
-	struct message *m = s->open[family];
+	size_t overhead = s->protocol->header + SET_HEADER + s->protocol->align - 1u;
 
-	if (s->protocol->id == PROTOCOL_NETFLOW9 && move_base(s, m, flow, clock_ns)) {
+	return s->message_max - overhead - used;
+}
+
+/* The message for this flow, with room for a record of that length; NULL when no member has room. */
+static struct message *find_message(struct stream *s, const struct flow *flow, int64_t clock_ns,
+				    size_t length)
+{
+	unsigned int index = flow_template_index(flow);
+	struct message *m = s->open[index];
+
+	if ((m && length > room(s, m->length)) ||
+	    (s->protocol->id == PROTOCOL_NETFLOW9 && move_base(s, m, flow, clock_ns))) {
 		if (m)
-			close_message(s, family);
+			close_message(s, index);
 		m = NULL;
 	}
 	if (!m)
-		m = s->open[family] = open_message(s, family);
+		m = s->open[index] = open_message(s, index);
 	return m;
+}
+
+/* The record has been written behind the others. */
+static void add_record(struct stream *s, struct message *m, const struct flow *flow, size_t length,
+		       int64_t clock_ns)
+{
+	m->amounts[m->records++] =
+		(struct message_amount){flow->record.packets, flow->record.octets};
+	m->length += (uint16_t)length;
+	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
+	if (m->template->length[s->protocol->id] > room(s, m->length))
+		close_message(s, flow_template_index(flow));
+}
+
+/* A record with strings: how long it is decides which message it goes to. */
+static void add_variable(struct stream *s, const struct flow_template *t, const struct flow *flow,
+			 struct record_context *context)
+{
+	const struct export_context *exports = s->count ? s->members[0]->context : NULL;
+	uint8_t record[TRANSPORT_MESSAGE_MAX];
+	struct message *m;
+	unsigned int cut;
+	size_t length;
+
+	if (exports) {
+		context->interfaces = exports->interfaces;
+		context->interface_count = exports->interface_count;
+	}
+	length = record_encode(record, room(s, 0), t, s->protocol->id, flow, context, &cut);
+	m = find_message(s, flow, context->offset_ns, length);
+	count_record(s, m, flow);
+	if (!m)
+		return;
+	for (unsigned int i = 0; i < s->count; i++)
+		s->members[i]->account.stats.cut += m->members >> i & 1 ? cut : 0;
+	memcpy(m->data + m->length, record, length);
+	add_record(s, m, flow, length, context->offset_ns);
 }
 
 void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 {
-	struct message *m = find_message(s, flow, clock_ns);
-	struct record_clock clock = {.offset_ns = clock_ns};
-	const struct flow_template *t;
-	uint16_t length;
+	const struct flow_template *t = &s->profile->templates[flow_template_index(flow)];
+	struct record_context context = {.offset_ns = clock_ns};
+	enum protocol_id p = s->protocol->id;
+	struct message *m;
 
+	if (t->variable && p == PROTOCOL_IPFIX) {
+		add_variable(s, t, flow, &context);
+		return;
+	}
+	m = find_message(s, flow, clock_ns, t->length[p]);
 	count_record(s, m, flow);
 	if (!m)
 		return;
-	t = m->template;
-	length = t->length[s->protocol->id];
-	clock.base_ms = m->base_ms;
-	t->encode[s->protocol->id](m->data + m->length, t, flow, &clock);
-	m->amounts[m->records++] =
-		(struct message_amount){flow->record.packets, flow->record.octets};
-	m->length += length;
-	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
-	if (s->protocol->header + SET_HEADER + m->length + length + s->protocol->align - 1 >
-	    s->message_max)
-		close_message(s, flow_family(flow));
+	context.base_ms = m->base_ms;
+	t->encode[p](m->data + m->length, t, flow, &context);
+	add_record(s, m, flow, t->length[p], clock_ns);
 }
 
 bool stream_has_room(const struct stream *s, unsigned int member, const struct flow *flow)
 {
-	const struct message *m = s->open[flow_family(flow)];
+	unsigned int index = flow_template_index(flow);
+	const struct message *m = s->open[index];
 
-	return m ? m->members >> member & 1 : has_room(s->members[member], flow_family(flow));
+	return m ? m->members >> member & 1 : has_room(s->members[member], index);
 }
 
 void stream_flush(struct stream *s)
 {
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
-		if (s->open[family])
-			close_message(s, (enum flow_family)family);
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		if (s->open[i])
+			close_message(s, i);
 	}
 }
 
@@ -179,32 +233,31 @@ void stream_flush(struct stream *s)
 static void move_message(struct message *m, const struct protocol *protocol, int64_t ms)
 {
 	const struct flow_template *t = m->template;
-	uint16_t record = t->length[protocol->id];
+	uint8_t *at = m->data;
 
 	m->base_ms += (uint64_t)ms;
 	m->newest_ns += (uint64_t)ms * NSEC_PER_MSEC;
 	if (protocol->id != PROTOCOL_IPFIX)
 		return;
-	for (uint8_t *at = m->data; at < m->data + m->length; at += record) {
-		uint8_t *value = at;
-
+	while (at < m->data + m->length) {
 		for (unsigned int i = 0; i < t->count; i++) {
 			const struct field *field = &flow_fields[t->fields[i]];
+			size_t prefix, length = value_length(field, at, &prefix);
 
-			if (field->type == FIELD_TYPE_MSEC)
-				wire_store(value, wire_load(value, 8) + (uint64_t)ms, 8);
-			value += field->length;
+			if (field->element->type == ELEMENT_TYPE_MSEC)
+				wire_store(at, wire_load(at, 8) + (uint64_t)ms, 8);
+			at += prefix + length;
 		}
 	}
 }
 
 void stream_move_clock(struct stream *s, int64_t ms)
 {
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
-		if (!s->open[family])
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		if (!s->open[i])
 			continue;
-		move_message(s->open[family], s->protocol, ms);
-		s->open[family]->moved = true;
+		move_message(s->open[i], s->protocol, ms);
+		s->open[i]->moved = true;
 	}
 	stream_flush(s);
 	s->base_ms += (uint64_t)ms;

@@ -2,8 +2,8 @@
 #pragma once
 /*
  * Encodes flow records once for all collectors that want the same octets.  A message has one data set,
- * of one template: those under way are one per family, are filled up to message_max and never split
- * over sets or padded.
+ * of one template: those under way are one per template of the profile, are filled up to message_max and never
+ * split over sets or padded.
  */
 #include "exporter/export/collector.h"
 #include "exporter/export/format/profile.h"
@@ -17,8 +17,8 @@ struct stream {
 	const struct protocol *protocol;
 	const struct profile *profile;
 	struct pool pool;
-	struct message *open[_FAMILY_MAX]; /* being filled, NULL when none */
-	uint64_t base_ms;		   /* record_clock of the next message */
+	struct message *open[PROFILE_TEMPLATES_MAX]; /* being filled, NULL when none */
+	uint64_t base_ms;		   /* record_context of the next message */
 	uint16_t message_max;		   /* octets, headers included */
 	struct collector *members[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
@@ -37,7 +37,8 @@ int stream_join(struct stream *s, struct collector *c);
 
 /*
  * Encodes a record and counts it for each member as queued, or as lost where a queue is full; clock_ns
- * makes wall time of its times.
+ * makes wall time of its times.  A record that is longer than a message loses the ends of its strings, which is
+ * counted too.
  */
 void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns);
 
