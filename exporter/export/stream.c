@@ -3,7 +3,6 @@
 #include <string.h>
 #include "exporter/export/context.h"
 #include "exporter/export/stream.h"
-#include "exporter/export/transport/transport.h"
 
 /*
  * NetFlow v9: times are below 2^31 ms after the base, which is set anew, a day before the record, when
@@ -130,23 +129,19 @@ static bool move_base(struct stream *s, const struct message *m, const struct fl
 	return true;
 }
 
-/* Octets that records can have in a message which has so many. */
-static size_t room(const struct stream *s, size_t used)
+/* Octets that records can have in a message. */
+static size_t room(const struct stream *s)
 {
-	size_t overhead = s->protocol->header + SET_HEADER + s->protocol->align - 1u;
-
-	return s->message_max - overhead - used;
+	return s->message_max - (s->protocol->header + SET_HEADER + s->protocol->align - 1u);
 }
 
-/* The message for this flow, with room for a record of that length; NULL when no member has room. */
-static struct message *find_message(struct stream *s, const struct flow *flow, int64_t clock_ns,
-				    size_t length)
+/* The message for this flow; NULL when no member has room.  Those of NetFlow v9 have one base of times. */
+static struct message *find_message(struct stream *s, unsigned int index, const struct flow *flow,
+				    int64_t clock_ns)
 {
-	unsigned int index = flow_template_index(flow);
 	struct message *m = s->open[index];
 
-	if ((m && length > room(s, m->length)) ||
-	    (s->protocol->id == PROTOCOL_NETFLOW9 && move_base(s, m, flow, clock_ns))) {
+	if (s->protocol->id == PROTOCOL_NETFLOW9 && move_base(s, m, flow, clock_ns)) {
 		if (m)
 			close_message(s, index);
 		m = NULL;
@@ -156,61 +151,59 @@ static struct message *find_message(struct stream *s, const struct flow *flow, i
 	return m;
 }
 
-/* The record has been written behind the others. */
-static void add_record(struct stream *s, struct message *m, const struct flow *flow, size_t length,
-		       int64_t clock_ns)
-{
-	m->amounts[m->records++] =
-		(struct message_amount){flow->record.packets, flow->record.octets};
-	m->length += (uint16_t)length;
-	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
-	if (m->template->length[s->protocol->id] > room(s, m->length))
-		close_message(s, flow_template_index(flow));
-}
-
-/* A record with strings: how long it is decides which message it goes to. */
-static void add_variable(struct stream *s, const struct flow_template *t, const struct flow *flow,
-			 struct record_context *context)
+/* A record with strings, whose length decides which message it goes to: into s->record.  Returns its octets. */
+static size_t encode_variable(struct stream *s, unsigned int index, const struct flow *flow,
+			      int64_t clock_ns, unsigned int *ret_cut)
 {
 	const struct export_context *exports = s->count ? s->members[0]->context : NULL;
-	uint8_t record[TRANSPORT_MESSAGE_MAX];
-	struct message *m;
-	unsigned int cut;
-	size_t length;
+	const struct record_context context = {
+		.offset_ns = clock_ns,
+		.interfaces = exports ? exports->interfaces : NULL,
+		.interface_count = exports ? exports->interface_count : 0,
+	};
+	size_t length = record_encode(s->record, room(s), &s->profile->templates[index],
+				      s->protocol->id, flow, &context, ret_cut);
 
-	if (exports) {
-		context->interfaces = exports->interfaces;
-		context->interface_count = exports->interface_count;
-	}
-	length = record_encode(record, room(s, 0), t, s->protocol->id, flow, context, &cut);
-	m = find_message(s, flow, context->offset_ns, length);
-	count_record(s, m, flow);
-	if (!m)
-		return;
-	for (unsigned int i = 0; i < s->count; i++)
-		s->members[i]->account.stats.cut += m->members >> i & 1 ? cut : 0;
-	memcpy(m->data + m->length, record, length);
-	add_record(s, m, flow, length, context->offset_ns);
+	if (s->open[index] && s->open[index]->length + length > room(s))
+		close_message(s, index);
+	return length;
+}
+
+static void put_variable(struct stream *s, struct message *m, size_t length, unsigned int cut)
+{
+	memcpy(m->data + m->length, s->record, length);
+	for (unsigned int i = 0; cut && i < s->count; i++)
+		if (m->members >> i & 1)
+			s->members[i]->account.stats.cut += cut;
 }
 
 void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 {
-	const struct flow_template *t = &s->profile->templates[flow_template_index(flow)];
-	struct record_context context = {.offset_ns = clock_ns};
+	unsigned int index = flow_template_index(flow), cut = 0;
+	const struct flow_template *t = &s->profile->templates[index];
 	enum protocol_id p = s->protocol->id;
+	bool variable = t->variable && p == PROTOCOL_IPFIX;
+	size_t length = t->length[p];
 	struct message *m;
 
-	if (t->variable && p == PROTOCOL_IPFIX) {
-		add_variable(s, t, flow, &context);
-		return;
-	}
-	m = find_message(s, flow, clock_ns, t->length[p]);
+	if (variable)
+		length = encode_variable(s, index, flow, clock_ns, &cut);
+	m = find_message(s, index, flow, clock_ns);
 	count_record(s, m, flow);
 	if (!m)
 		return;
-	context.base_ms = m->base_ms;
-	t->encode[p](m->data + m->length, t, flow, &context);
-	add_record(s, m, flow, t->length[p], clock_ns);
+	if (variable)
+		put_variable(s, m, length, cut);
+	else
+		t->encode[p](m->data + m->length, t, flow,
+			     &(struct record_context){.offset_ns = clock_ns, .base_ms = m->base_ms});
+	m->amounts[m->records++] =
+		(struct message_amount){flow->record.packets, flow->record.octets};
+	m->length += (uint16_t)length;
+	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
+	/* No room for the shortest record. */
+	if ((size_t)m->length + t->length[p] > room(s))
+		close_message(s, index);
 }
 
 bool stream_has_room(const struct stream *s, unsigned int member, const struct flow *flow)

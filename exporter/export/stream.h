@@ -9,6 +9,7 @@
 #include "exporter/export/format/profile.h"
 #include "exporter/export/format/protocol.h"
 #include "exporter/export/queue.h"
+#include "exporter/export/transport/transport.h"
 
 /* NetFlow v9: the base of times is so long before the first flow. */
 #define STREAM_BASE_AHEAD_MS (86400 * 1000ull)
@@ -22,6 +23,7 @@ struct stream {
 	uint16_t message_max;		   /* octets, headers included */
 	struct collector *members[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
+	uint8_t record[TRANSPORT_MESSAGE_MAX]; /* one with strings, on its way to a message */
 };
 
 /* The profile stays the caller's. */
