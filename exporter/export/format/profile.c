@@ -268,11 +268,29 @@ int profile_new(struct profile **ret, const char *text, uint32_t enterprise, uns
 
 bool profile_equal(const struct profile *a, const struct profile *b)
 {
-	/* Ids are of layouts. */
-	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++)
-		if (profile_has(a, i) && a->templates[i].id != b->templates[i].id)
+	if (a->enterprise != b->enterprise || a->kinds != b->kinds)
+		return false;
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		const struct flow_template *s = &a->templates[i], *t = &b->templates[i];
+
+		/* Ids are of layouts, as far as a hash can tell. */
+		if (profile_has(a, i) &&
+		    (s->id != t->id || s->count != t->count ||
+		     memcmp(s->fields, t->fields, s->count * sizeof(*s->fields)) != 0))
 			return false;
-	return a->enterprise == b->enterprise && a->kinds == b->kinds;
+	}
+	return true;
+}
+
+void profile_renumber(struct profile *p)
+{
+	struct flow_template *templates = &p->templates[template_index(RECORD_FLOW, FAMILY_IPV4)];
+	unsigned int id = templates[FAMILY_IPV4].id;
+	unsigned int pair = id < HASHED_ID_MIN ? 0 : (id - HASHED_ID_MIN) / _FAMILY_MAX + 1;
+
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+		templates[family].id =
+			(uint16_t)(HASHED_ID_MIN + _FAMILY_MAX * (pair % HASHED_ID_PAIRS) + family);
 }
 
 uint64_t template_keys(const struct flow_template *t, enum protocol_id protocol)

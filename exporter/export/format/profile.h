@@ -21,6 +21,12 @@ static inline unsigned int template_index(enum record_kind kind, enum record_fam
 	return kind * _FAMILY_MAX + family;
 }
 
+/* Flows, and drops when there are any. */
+static inline unsigned int record_kinds(bool drops)
+{
+	return 1u << RECORD_FLOW | (unsigned int)drops << RECORD_DROP;
+}
+
 /* Of the record that is made of this flow. */
 static inline unsigned int flow_template_index(const struct flow *f)
 {
@@ -50,8 +56,14 @@ static inline struct profile *profile_free(struct profile *p)
 }
 DEFINE_CLEANUP(struct profile *, profile_free)
 
-/* Same templates. */
+/* Same templates, by the same ids. */
 bool profile_equal(const struct profile *a, const struct profile *b);
+
+/* Same templates, by the same ids. */
+bool profile_equal(const struct profile *a, const struct profile *b);
+
+/* The templates of flows get the next two ids, where those they have are taken. */
+void profile_renumber(struct profile *p);
 
 /* Bit n: the n-th field of the template in that protocol tells flows apart (flowKeyIndicator). */
 uint64_t template_keys(const struct flow_template *t, enum protocol_id protocol);
