@@ -73,6 +73,12 @@ static size_t data_at(const struct pool *p)
 	return sizeof(struct message) + p->records * sizeof(struct message_amount);
 }
 
+/* Octets that records can have in a message. */
+static uint16_t message_room(const struct encoding *e)
+{
+	return e->message_max - (e->protocol->header + SET_HEADER + e->protocol->align - 1);
+}
+
 static int pool_init(struct pool *p, uint32_t count, uint16_t size, uint16_t records)
 {
 	*p = (struct pool){.count = count, .records = records};
@@ -142,6 +148,11 @@ int stream_new(struct stream **ret, struct encoding *encoding, uint64_t *base_ms
 		return r;
 	}
 	s->encoding = encoding_ref(encoding);
+	s->room = message_room(encoding);
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++)
+		if (encoding->protocol->id == PROTOCOL_IPFIX &&
+		    encoding->profile->templates[i].variable)
+			s->variable |= 1u << i;
 	*ret = s;
 	return 0;
 }
@@ -241,12 +252,6 @@ static bool move_base(struct stream *s, const struct message *m, const struct fl
 	return true;
 }
 
-/* Octets that records can have in a message. */
-static size_t room(const struct stream *s)
-{
-	return s->encoding->message_max - (s->encoding->protocol->header + SET_HEADER + s->encoding->protocol->align - 1u);
-}
-
 /* The message for this flow; NULL when no member has room.  Those of NetFlow v9 have one base of times. */
 static struct message *find_message(struct stream *s, unsigned int index, const struct flow *flow,
 				    int64_t clock_ns)
@@ -273,10 +278,10 @@ static size_t encode_variable(struct stream *s, unsigned int index, const struct
 		.interfaces = exports ? exports->interfaces : NULL,
 		.interface_count = exports ? exports->interface_count : 0,
 	};
-	size_t length = record_encode(s->record, room(s), &s->encoding->profile->templates[index],
+	size_t length = record_encode(s->record, s->room, &s->encoding->profile->templates[index],
 				      s->encoding->protocol->id, flow, &context, ret_cut);
 
-	if (s->open[index] && s->open[index]->length + length > room(s))
+	if (s->open[index] && s->open[index]->length + length > s->room)
 		close_message(s, index);
 	return length;
 }
@@ -292,11 +297,11 @@ static void put_variable(struct stream *s, struct message *m, size_t length, uns
 void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 {
 	unsigned int index = flow_template_index(flow), cut = 0;
-	const struct flow_template *t = &s->encoding->profile->templates[index];
+	bool variable = s->variable >> index & 1;
 	enum protocol_id p = s->encoding->protocol->id;
-	bool variable = t->variable && p == PROTOCOL_IPFIX;
-	size_t length = t->length[p];
+	const struct flow_template *t;
 	struct message *m;
+	size_t length = 0;
 
 	if (variable)
 		length = encode_variable(s, index, flow, clock_ns, &cut);
@@ -304,17 +309,20 @@ void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 	count_record(s, m, flow);
 	if (!m)
 		return;
-	if (variable)
+	t = m->template;
+	if (variable) {
 		put_variable(s, m, length, cut);
-	else
+	} else {
+		length = t->length[p];
 		t->encode[p](m->data + m->length, t, flow,
 			     &(struct record_context){.offset_ns = clock_ns, .base_ms = m->base_ms});
+	}
 	m->amounts[m->records++] =
 		(struct message_amount){flow->record.packets, flow->record.octets};
 	m->length += (uint16_t)length;
 	m->newest_ns = MAX(m->newest_ns, flow_last_ns(flow) + (uint64_t)clock_ns);
 	/* No room for the shortest record. */
-	if ((size_t)m->length + t->length[p] > room(s))
+	if (m->length + t->length[p] > s->room)
 		close_message(s, index);
 }
 

@@ -84,6 +84,8 @@ struct stream {
 	struct collector *members[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
 	unsigned int references; /* messages in use, and who gives it records */
+	unsigned int variable; /* bit set of the templates whose records are of different length */
+	uint16_t room;	       /* octets that records can have in a message */
 	uint8_t record[TRANSPORT_MESSAGE_MAX]; /* one with strings, on its way to a message */
 };
 
