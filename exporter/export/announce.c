@@ -116,7 +116,8 @@ static void build_keys(struct builder *b)
 static bool in_profile(const struct profile *profile, unsigned int symbol)
 {
 	for (unsigned int t = 0; t < PROFILE_TEMPLATES_MAX; t++)
-		for (unsigned int i = 0; profile_has(profile, t) && i < profile->templates[t].count; i++)
+		for (unsigned int i = 0; profile_has(profile, t) && i < profile->templates[t].count;
+		     i++)
 			if (profile->templates[t].fields[i] == symbol)
 				return true;
 	return false;
@@ -135,7 +136,8 @@ static void build_types(struct builder *b)
 			.number = {[ELEMENT_privateEnterpriseNumber] = profile->enterprise,
 				   [ELEMENT_informationElementId] = field->element->id,
 				   [ELEMENT_informationElementDataType] = field->element->type,
-				   [ELEMENT_informationElementSemantics] = field->element->semantics,
+				   [ELEMENT_informationElementSemantics] =
+					   field->element->semantics,
 				   [ELEMENT_informationElementUnits] = field->element->units},
 			.string = {[ELEMENT_informationElementName] = field->element->name},
 		};

@@ -54,7 +54,8 @@ static void file_step(struct collector *c, _unused_ uint64_t now_ns, struct coll
 static void json_flow(struct collector *c, const struct flow *flow)
 {
 	struct file_collector *f = to_file(c);
-	const struct flow_template *t = &c->announced->profile->templates[flow_template_index(flow)];
+	const struct flow_template *t =
+		&c->announced->profile->templates[flow_template_index(flow)];
 	const struct record_context context = {
 		.offset_ns = c->context->clock_ns,
 		.interfaces = c->context->interfaces,

@@ -315,7 +315,8 @@ void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns)
 	} else {
 		length = t->length[p];
 		t->encode[p](m->data + m->length, t, flow,
-			     &(struct record_context){.offset_ns = clock_ns, .base_ms = m->base_ms});
+			     &(struct record_context){.offset_ns = clock_ns,
+						      .base_ms = m->base_ms});
 	}
 	m->amounts[m->records++] =
 		(struct message_amount){flow->record.packets, flow->record.octets};

@@ -258,10 +258,9 @@ static void add_own(fbInfoModel_t *model)
 {
 	for (unsigned int i = 0; i < _FIELD_MAX; i++)
 		if (flow_fields[i].element->pen) {
-			fbInfoElement_t element = FB_IE_INIT(flow_fields[i].element->name,
-							     ENTERPRISE_DEFAULT,
-							     flow_fields[i].element->id,
-							     flow_fields[i].length, 0);
+			fbInfoElement_t element =
+				FB_IE_INIT(flow_fields[i].element->name, ENTERPRISE_DEFAULT,
+					   flow_fields[i].element->id, flow_fields[i].length, 0);
 
 			fbInfoModelAddElement(model, &element);
 		}
@@ -346,10 +345,13 @@ static int run_profile(unsigned int which, unsigned int round, uint32_t records)
 	r = r ?: export_all(urls, profiles[which], records, &ns);
 	if (r == 0)
 		print("file", "ipfix", name, round, ns, records);
-	r = r ?: to_fixbuf(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)], records, &ns);
+	r = r
+		    ?: to_fixbuf(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)],
+				 records, &ns);
 	if (r == 0) {
 		print("libfixbuf", "ipfix", name, round, ns, records);
-		r = to_socket(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)], records, &ns);
+		r = to_socket(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)],
+			      records, &ns);
 		print("udp, datagrams alone", "ipfix", name, round, ns, records);
 		copy(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)], records, &ns);
 		print("memcpy", "ipfix", name, round, ns, records);

@@ -42,8 +42,8 @@ static void print_others(void)
 
 static void print_template(const struct flow_template *t)
 {
-	printf("\n## Template %u: %s\n\n%u octets a record%s, %u in NetFlow v9.\n\n", t->id, t->text,
-	       t->length[PROTOCOL_IPFIX], t->variable ? " and what is in its strings" : "",
+	printf("\n## Template %u: %s\n\n%u octets a record%s, %u in NetFlow v9.\n\n", t->id,
+	       t->text, t->length[PROTOCOL_IPFIX], t->variable ? " and what is in its strings" : "",
 	       t->length[PROTOCOL_NETFLOW9]);
 	printf("| # | Element | Id | Type | Octets | v9 field (octets) | Semantics | Units | Meaning |\n");
 	printf("|--:|---------|---:|------|-------:|------------------:|-----------|-------|---------|\n");

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/export/format/fields.h"
 
-#define OF_FLOW   (1u << RECORD_FLOW)
-#define OF_DROP   (1u << RECORD_DROP)
-#define OF_ANY  ((1u << _RECORD_KIND_MAX) - 1)
+#define OF_FLOW (1u << RECORD_FLOW)
+#define OF_DROP (1u << RECORD_DROP)
+#define OF_ANY	((1u << _RECORD_KIND_MAX) - 1)
 #define IN_IPV4 (1u << FAMILY_IPV4)
 #define IN_IPV6 (1u << FAMILY_IPV6)
-#define IN_ANY  (IN_IPV4 | IN_IPV6)
+#define IN_ANY	(IN_IPV4 | IN_IPV6)
 
 const struct field flow_fields[_FIELD_MAX] = {
 #define FIELD(symbol_, element_, length_, v9_length_, kind_, family_, role_, op_, source_, text_) \
@@ -25,7 +25,8 @@ const struct field flow_fields[_FIELD_MAX] = {
 /* In a record with empty strings. */
 enum {
 #define FIELD(symbol, element, length, v9_length, ...) \
-	IS_STRING_##symbol = (length) == ELEMENT_VARIABLE, LENGTH_##symbol = (length) == ELEMENT_VARIABLE ? 1 : (length), \
+	IS_STRING_##symbol = (length) == ELEMENT_VARIABLE, \
+	LENGTH_##symbol = (length) == ELEMENT_VARIABLE ? 1 : (length), \
 	V9_LENGTH_##symbol = v9_length,
 #include "exporter/export/format/fields.def"
 };
@@ -87,7 +88,8 @@ _Static_assert(ALL_FIELDS_LENGTH <= FLOW_RECORD_MAX, "longest record");
 _Static_assert(_FIELD_MAX <= 64, "flowKeyIndicator has 64 bits");
 
 #define FIELD(symbol, ...) \
-	_Static_assert(!IS_STRING_##symbol || !V9_LENGTH_##symbol, "v9 has fixed lengths alone: " #symbol);
+	_Static_assert(!IS_STRING_##symbol || !V9_LENGTH_##symbol, \
+		       "v9 has fixed lengths alone: " #symbol);
 #include "exporter/export/format/fields.def"
 
 #define TEMPLATE_BEGIN(symbol, id, length, v9_length, text) \
@@ -151,7 +153,10 @@ struct flow_template template_of(const enum field_symbol *fields, unsigned int c
 
 /* --- Record kinds */
 
-#define BOTH(symbol) {TEMPLATE_##symbol##IPV4, TEMPLATE_##symbol##IPV6}
+#define BOTH(symbol) \
+	{ \
+		TEMPLATE_##symbol##IPV4, TEMPLATE_##symbol##IPV6 \
+	}
 
 const struct record_format record_formats[_RECORD_KIND_MAX] = {
 	[RECORD_FLOW] = {.chosen = true,

@@ -35,10 +35,10 @@ enum field_symbol {
 
 struct field {
 	const struct element *element;
-	const char *text;    /* what the number is here */
-	uint16_t length;     /* octets in IPFIX, ELEMENT_VARIABLE of a string */
-	uint16_t v9_length;  /* octets in NetFlow v9; 0: it has no such field */
-	unsigned int kinds;  /* of records that have it: bit set of enum record_kind */
+	const char *text;      /* what the number is here */
+	uint16_t length;       /* octets in IPFIX, ELEMENT_VARIABLE of a string */
+	uint16_t v9_length;    /* octets in NetFlow v9; 0: it has no such field */
+	unsigned int kinds;    /* of records that have it: bit set of enum record_kind */
 	unsigned int families; /* bit set of enum record_family */
 	enum field_role role;
 };
@@ -78,7 +78,7 @@ struct flow_template {
 	uint16_t id;
 	uint16_t count;			/* of fields */
 	uint16_t length[_PROTOCOL_MAX]; /* octets of a record; strings count one, that of their length */
-	bool variable;			/* IPFIX: there are strings, so that a record may be longer */
+	bool variable; /* IPFIX: there are strings, so that a record may be longer */
 	record_encoder encode[_PROTOCOL_MAX];
 };
 

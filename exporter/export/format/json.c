@@ -89,7 +89,8 @@ size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template
 }
 
 /* What makes the sizes above true. */
-_Static_assert(_FIELD_MAX *MEMBER_MAX + ESCAPED_MAX * JSON_RECORD_MAX + DROP_MAX + 2 <= JSON_LINE_MAX,
+_Static_assert(_FIELD_MAX *MEMBER_MAX + ESCAPED_MAX * JSON_RECORD_MAX + DROP_MAX + 2 <=
+		       JSON_LINE_MAX,
 	       "a line of all fields");
 _Static_assert(FLOW_RECORD_MAX <= JSON_RECORD_MAX, "a record with empty strings");
 

@@ -17,8 +17,8 @@
 struct option_field {
 	enum element_symbol element;
 	uint16_t v9_scope; /* what it is as a scope of NetFlow v9; 0: a field, if the element has a type there */
-	uint16_t length;   /* octets; 0: as the element's type has it */
-	bool last;	   /* the later of two times */
+	uint16_t length; /* octets; 0: as the element's type has it */
+	bool last;	 /* the later of two times */
 };
 
 struct option_template {
@@ -51,10 +51,8 @@ static const struct option_field interfaces[] = {
 	{ELEMENT_interfaceDescription, .length = INTERFACE_TEXT_MAX},
 };
 static const struct option_field metering_statistics[] = {
-	{ELEMENT_observationDomainId, V9_SYSTEM},
-	{ELEMENT_meteringProcessId},
-	{ELEMENT_exportedMessageTotalCount},
-	{ELEMENT_exportedFlowRecordTotalCount},
+	{ELEMENT_observationDomainId, V9_SYSTEM}, {ELEMENT_meteringProcessId},
+	{ELEMENT_exportedMessageTotalCount},	  {ELEMENT_exportedFlowRecordTotalCount},
 	{ELEMENT_exportedOctetTotalCount},
 };
 static const struct option_field metering_reliability[] = {
@@ -78,12 +76,9 @@ static const struct option_field flow_keys[] = {
 	{ELEMENT_flowKeyIndicator},
 };
 static const struct option_field types[] = {
-	{ELEMENT_privateEnterpriseNumber},
-	{ELEMENT_informationElementId},
-	{ELEMENT_informationElementDataType},
-	{ELEMENT_informationElementSemantics},
-	{ELEMENT_informationElementUnits},
-	{ELEMENT_informationElementName},
+	{ELEMENT_privateEnterpriseNumber},    {ELEMENT_informationElementId},
+	{ELEMENT_informationElementDataType}, {ELEMENT_informationElementSemantics},
+	{ELEMENT_informationElementUnits},    {ELEMENT_informationElementName},
 };
 
 #define TEMPLATE(id_, scopes_, v9_scopes_, fields_) \
@@ -136,7 +131,8 @@ unsigned int option_record_max(enum option_template_symbol t, const struct proto
 		const struct option_field *field = &templates[t].fields[i];
 
 		if (in_protocol(field, p))
-			length += octets(field) == ELEMENT_VARIABLE ? 1 + STRING_MAX : octets(field);
+			length += octets(field) == ELEMENT_VARIABLE ? 1 + STRING_MAX
+								    : octets(field);
 	}
 	return length;
 }
