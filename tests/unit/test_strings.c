@@ -330,6 +330,24 @@ static void expect_whole(unsigned int i, const fbVarfield_t *name)
 	assert_memory_equal(name->buf, want, name->len);
 }
 
+/* Octets of the longest message of an IPFIX file. */
+static unsigned int longest_message(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	unsigned int longest = 0;
+	uint8_t header[4];
+
+	assert_non_null(file);
+	while (fread(header, 1, sizeof(header), file) == sizeof(header)) {
+		unsigned int length = header[2] * 256u + header[3];
+
+		longest = MAX(longest, length);
+		assert_int_equal(fseek(file, (long)length - 4, SEEK_CUR), 0);
+	}
+	fclose(file);
+	return longest;
+}
+
 /* Each record is in one message, whole, in their order; none is lost. */
 static void test_messages(void **state)
 {
@@ -347,6 +365,7 @@ static void test_messages(void **state)
 	assert_int_equal(exports_stats(exports, 0)->cut, 0);
 	exports_free(exports);
 	assert_int_equal(read_names(path, expect_whole), RECORDS);
+	assert_in_range(longest_message(path), 500, 512);
 	unlink(path);
 }
 
