@@ -4,9 +4,9 @@
 
     tests/mutate/mutate.py elements|fields|parse [--count 20] [--seed 1] [--scratch FOLDER]
 
-`elements` and `fields` change a row of that table in exporter/export/format, `parse` a place of xdp/parse.h.  It works in a copy of the
-tree, which it builds once and then again for each change; the same seed makes the same changes.  It ends with status 1
-when a change was seen by nobody: then a test is missing, unless the program does the same with it.
+`elements` and `fields` change a row of that table in exporter/export/format, `parse` a place of xdp/parse.h. It works in a
+copy of the tree, which it builds once and then again for each change; the same seed makes the same changes. It ends with
+status 1 when a change was seen by nobody: then a test is missing, unless the program does the same with it.
 """
 import argparse
 import os
@@ -42,7 +42,8 @@ TESTS = {
                ('unit ipfix', ['{build}/tests/test_ipfix']), ('unit netflow9', ['{build}/tests/test_netflow9']),
                ('unit profile', ['{build}/tests/test_profile']),
                ('test_fields_live', ['tests/e2e/test_fields_live.py', '{build}/flowtally'])],
-    'elements': [('unit ipfix', ['{build}/tests/test_ipfix']), ('test_fields', ['tests/e2e/test_fields.py', '{build}/flowtally'])],
+    'elements': [('unit ipfix', ['{build}/tests/test_ipfix']),
+                 ('test_fields', ['tests/e2e/test_fields.py', '{build}/flowtally'])],
     'parse': [('test_parse_judge', ['tests/e2e/test_parse_judge.py', '{build}/tests/e2e/parse_frames']),
               ('unit parse', ['{build}/tests/test_parse'])],
 }
@@ -86,7 +87,8 @@ def change_row(text, choose):
     row = choose(rows)
     neighbour = rows[rows.index(row) - 1]
     source = row[SOURCE]
-    changes = {'another role': (ROLE, other(choose, ('KEY', 'VALUE'), row[ROLE])), 'element of its neighbour': (NAME, neighbour[NAME])}
+    changes = {'another role': (ROLE, other(choose, ('KEY', 'VALUE'), row[ROLE])),
+               'element of its neighbour': (NAME, neighbour[NAME])}
     if row[LENGTH].isdigit() and int(row[LENGTH]) > 1:
         changes['half the length'] = LENGTH, str(int(row[LENGTH]) // 2)
     if row[FAMILY] != 'ANY':
@@ -201,7 +203,8 @@ def main():
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--scratch', help='keeps the copy here, for another run')
     options = parser.parse_args()
-    file, change = {'elements': (ELEMENTS, change_element), 'fields': (FIELDS, change_row), 'parse': (PARSE, change_code)}[options.kind]
+    file, change = {'elements': (ELEMENTS, change_element), 'fields': (FIELDS, change_row),
+                    'parse': (PARSE, change_code)}[options.kind]
     choose = random.Random(options.seed).choice
     with tempfile.TemporaryDirectory(prefix='flowtally-mutate-') as temporary:
         tree = Tree(options.scratch or temporary, options.kind)
