@@ -59,6 +59,7 @@ struct config {
 	char *capture; /* of replay; "-" is stdin */
 	struct config_origin origins[CONFIG_SETTINGS_MAX]; /* by the number of the setting */
 
+	bool watch;	   /* the file is read again when it changes */
 	char **interfaces; /* names and globs */
 	size_t interface_count;
 	size_t interfaces_given; /* those that cannot be one too */

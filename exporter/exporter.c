@@ -26,7 +26,7 @@ struct exporter {
 	struct stop *stop;
 	struct loop *loop; /* NULL: of a capture */
 	struct loop_source *stop_source;
-	const char *untold; /* what the service manager has not taken yet; NULL: nothing */
+	struct notifier notifier;
 	struct source *source;
 	struct pipeline *pipeline;
 	bool applying;
@@ -60,6 +60,7 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
+	ledger_clear(&e->ledger);
 	config_clear(&e->next);
 	config_clear(&e->config);
 	pthread_mutex_destroy(&e->ending);
@@ -67,16 +68,11 @@ struct exporter *exporter_free(struct exporter *e)
 	return NULL;
 }
 
-static void notify(struct exporter *e, const char *state)
-{
-	e->untold = notify_try(state) ? NULL : state;
-}
-
 /* --- Snapshots. */
 
 static void take_snapshot(struct exporter *e, bool final)
 {
-	e->ledger = (struct ledger){0};
+	ledger_clear(&e->ledger);
 	pipeline_read(e->pipeline, &e->ledger);
 	e->source->ops->read(e->source, &e->ledger, &e->reasons, final);
 }
@@ -114,8 +110,13 @@ void exporter_spoken(struct exporter *e)
 }
 
 /* After each swap every packet up to it must be in one place: trouble shows long before the end. */
-static void check_ledger(struct exporter *e)
+static void on_swap(void *userdata)
 {
+	struct exporter *e = userdata;
+
+	log_flush(0);
+	notifier_tell_again(&e->notifier);
+	take_snapshot(e, false);
 	if (e->unbalanced || e->ledger.unsettled || ledger_balanced(&e->ledger))
 		return;
 	e->unbalanced = true;
@@ -163,11 +164,6 @@ static void on_passed(void *userdata, unsigned int kinds)
 	struct exporter *e = userdata;
 	uint64_t now_ns = 0;
 
-	log_flush(0);
-	if (e->untold)
-		notify(e, e->untold);
-	take_snapshot(e, false);
-	check_ledger(e);
 	if (pipeline_exports(e->pipeline))
 		(void)tell_collectors(e); /* failing that, they keep what they know */
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
@@ -179,47 +175,55 @@ static void on_passed(void *userdata, unsigned int kinds)
 
 /* --- Another configuration. */
 
-static void end_applying(struct exporter *e, int error)
+static void end_applying(struct exporter *e)
 {
 	e->applying = false;
 	config_clear(&e->next);
-	if (e->events.applied)
-		e->events.applied(e->events.userdata, error);
 }
 
 static void on_settled(void *userdata)
 {
-	end_applying(userdata, 0);
+	struct exporter *e = userdata;
+
+	end_applying(e);
+	e->events.applied(e->events.userdata, 0);
 }
 
-/* The new one is in force from here on, though some of it takes its time. */
-static void commit(struct exporter *e)
+/* The new one is in force from here on, though some of it takes its time (1). */
+static int commit(struct exporter *e)
 {
-	struct config old;
 	int unsettled = e->source->ops->apply(e->source, &e->next);
+	const struct config old = e->config;
 
 	stop_set_timeout(e->stop, e->next.stop_timeout_ns);
-	old = e->config;
 	e->config = e->next;
 	e->next = old; /* freed at the end */
-	if (!unsettled)
-		end_applying(e, 0);
+	return unsettled;
+}
+
+/* `error`: of what has been prepared. */
+static int go_on(struct exporter *e, int error)
+{
+	if (error == 0 && exporter_ending(e))
+		error = -ECANCELED;
+	if (error == 0)
+		error = pipeline_apply(e->pipeline, &e->next);
+	if (error < 0)
+		e->source->ops->cancel(e->source);
+	else
+		error = commit(e);
+	if (error <= 0)
+		end_applying(e);
+	return error;
 }
 
 static void on_prepared(void *userdata, int error)
 {
 	struct exporter *e = userdata;
 
-	if (error == 0 && exporter_ending(e))
-		error = -ECANCELED;
-	if (error == 0)
-		error = pipeline_apply(e->pipeline, &e->next);
-	if (error == 0) {
-		commit(e);
-		return;
-	}
-	e->source->ops->cancel(e->source);
-	end_applying(e, error);
+	error = go_on(e, error);
+	if (error <= 0)
+		e->events.applied(e->events.userdata, error);
 }
 
 int exporter_apply(struct exporter *e, struct config *config)
@@ -232,9 +236,7 @@ int exporter_apply(struct exporter *e, struct config *config)
 	e->next = *config;
 	*config = (struct config){0};
 	preparing = e->source->ops->prepare(e->source, &e->next);
-	if (preparing <= 0)
-		on_prepared(e, preparing);
-	return 0;
+	return preparing > 0 ? 1 : go_on(e, preparing);
 }
 
 /* --- Making one. */
@@ -319,6 +321,7 @@ static int make_pipeline(struct exporter *e)
 		.seed = e->kind == SOURCE_CAPTURE ? CAPTURE_SEED : 0,
 		.drop_names = e->source->drop_names,
 		.stop = e->stop,
+		.settled = on_swap,
 		.passed = on_passed,
 		.userdata = e,
 	};
@@ -367,7 +370,7 @@ int exporter_run(struct exporter *e)
 	if (exporter_ending(e))
 		return 0;
 	if (e->kind == SOURCE_KERNEL)
-		notify(e, "READY=1");
+		notifier_tell(&e->notifier, "READY=1");
 	return e->source->ops->run(e->source);
 }
 
@@ -395,7 +398,7 @@ int exporter_stop(struct exporter *e)
 	stop_begin(e->stop);				   /* it may be by itself */
 	e->stop_source = loop_source_free(e->stop_source); /* stays readable, and has been heard */
 	if (e->kind == SOURCE_KERNEL)
-		notify(e, "STOPPING=1");
+		notifier_tell(&e->notifier, "STOPPING=1");
 	e->source->ops->finish(e->source);
 	error = pipeline_flush(e->pipeline, hurry ? FINAL_DRAIN_NS : CAPTURE_DRAIN_NS);
 	take_snapshot(e, true);
@@ -422,6 +425,11 @@ uint64_t exporter_deadline_ns(const struct exporter *e)
 const char *exporter_why(const struct exporter *e)
 {
 	return stop_why(e->stop);
+}
+
+struct notifier *exporter_notifier(struct exporter *e)
+{
+	return &e->notifier;
 }
 
 const struct hooks *exporter_hooks(const struct exporter *e)

@@ -16,6 +16,7 @@ struct exporter;
 struct hooks;
 struct kernel_clock;
 struct loop;
+struct notifier;
 
 enum exporter_source {
 	SOURCE_KERNEL,	/* hooks on interfaces, and the tracer of drops */
@@ -35,7 +36,7 @@ struct exporter_events {
 	void (*settled)(void *userdata, unsigned int kinds, uint64_t now_ns);
 	/* Every few thousand packets of a capture; `position` in octets of the file, UINT64_MAX at the end. */
 	void (*progress)(void *userdata, uint64_t packets, uint64_t position);
-	/* What exporter_apply() began has ended: 0, or -errno, logged, after which all is as it was. */
+	/* What exporter_apply() began has come to its end: 0; -errno, logged: all is as it was. */
 	void (*applied)(void *userdata, int error);
 	/* SIGHUP; NULL: it asks for the end, as SIGTERM does. */
 	void (*hangup)(void *userdata);
@@ -70,9 +71,11 @@ int exporter_run(struct exporter *exporter);
 void exporter_end(struct exporter *exporter);
 
 /*
- * Another configuration, from which setting_reload says what a running exporter can take: the difference to the one that
- * runs is applied, and what is the same is not touched.  Takes it over and leaves `config` empty.  Waits for nothing:
- * events.applied() follows, maybe before this returns.  -EBUSY: the one before has not ended; nothing was taken over.
+ * Another configuration, which differs in what a running exporter can take (setting.reload).  The difference is applied, and
+ * what is the same is not touched.  Takes the configuration over and leaves `config` empty.
+ *
+ * 0: it has been; 1: it takes its time, and events.applied() follows; -errno, logged: all is as it was.  -EBUSY: the one
+ * before has not come to its end; nothing was taken over.
  */
 int exporter_apply(struct exporter *exporter, struct config *config);
 
@@ -98,7 +101,7 @@ DEFINE_CLEANUP(struct exporter *, exporter_free)
 const struct ledger *exporter_snapshot(const struct exporter *exporter);
 
 /*
- * In another thread, when the one of exporter_run() hangs, by whoever may speak: what is known.  -ENODATA: nothing has
+ * In another thread, when the one of exporter_run() hangs, by whoever may speak: what is known, for ledger_clear().  -ENODATA: nothing has
  * been metered; other -errno, logged.
  */
 int exporter_snapshot_now(struct exporter *exporter, struct ledger *ret,
@@ -117,7 +120,8 @@ const char *exporter_why(const struct exporter *exporter);
 
 /* Its parts, for who shows them. */
 const struct config *exporter_config(const struct exporter *exporter);
-struct loop *exporter_loop(const struct exporter *exporter);	     /* NULL: of a capture */
+struct loop *exporter_loop(const struct exporter *exporter); /* NULL: of a capture */
+struct notifier *exporter_notifier(struct exporter *exporter);
 const struct hooks *exporter_hooks(const struct exporter *exporter); /* NULL: none yet */
 bool exporter_traces_drops(const struct exporter *exporter);
 const struct kernel_clock *exporter_clock(const struct exporter *exporter);

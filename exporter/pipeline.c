@@ -108,6 +108,7 @@ void pipeline_settle(struct pipeline *p, enum record_kind kind, uint64_t swap_ns
 {
 	p->settled_ns[kind] = swap_ns;
 	p->settled |= 1u << kind;
+	p->options.settled(p->options.userdata);
 	expire_slice(p, 0); /* without a timer the rest comes with the next bank */
 }
 
@@ -186,7 +187,8 @@ void pipeline_read(const struct pipeline *p, struct ledger *ret)
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (p->caches[kind])
 			ret->sides[kind].cache = *cache_stats(p->caches[kind]);
-	ret->exports = p->exports;
+	if (p->exports)
+		ledger_read_exports(ret, p->exports);
 }
 
 uint64_t pipeline_settled_ns(const struct pipeline *p, enum record_kind kind)

@@ -30,7 +30,9 @@ struct pipeline_options {
 	uint64_t seed;		    /* of the caches' phases; 0: a random one */
 	struct drop_reasons *drop_names;
 	const struct stop *stop;
-	/* A pass is over: every packet up to the last swaps of that kind is in the cache or with the collectors. */
+	/* A swap has been merged: every packet up to it is in a cache or with the collectors. */
+	void (*settled)(void *userdata);
+	/* The pass behind it is over; a bit for each kind that has been settled since the last one. */
 	void (*passed)(void *userdata, unsigned int kinds);
 	void *userdata;
 };

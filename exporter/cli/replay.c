@@ -66,10 +66,11 @@ static void on_overdue(void *userdata)
 /* Says which collectors did not get everything; 0 if none. */
 static int report_lost(const struct ledger *ledger)
 {
-	const struct collector_stats *stats;
 	int lost = 0;
 
-	for (unsigned int i = 0; (stats = exports_stats(ledger->exports, i)); i++)
+	for (unsigned int i = 0; ledger->collectors && i < ledger->collectors->count; i++) {
+		const struct collector_stats *stats = &ledger->collectors->stats[i];
+
 		for (unsigned int loss = 0; loss < _EXPORT_LOSS_MAX; loss++)
 			if (stats->lost[loss].records) {
 				log_error("%s: %llu records lost (%s)", stats->url,
@@ -77,6 +78,7 @@ static int report_lost(const struct ledger *ledger)
 					  export_loss_name((enum export_loss)loss));
 				lost = -EIO;
 			}
+	}
 	return lost;
 }
 

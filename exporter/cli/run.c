@@ -14,17 +14,22 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/kernel_clock.h"
 #include "exporter/observe/live.h"
+#include "exporter/reload.h"
 
 struct run {
 	struct exporter *exporter;
-	struct live *live;	/* NULL without --live */
+	struct config_request *request; /* of the start */
+	struct reload *reload;		/* NULL without a file */
+	struct live *live;		/* NULL without --live */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
 static void run_clear(struct run *r)
 {
+	reload_freep(&r->reload);
 	live_freep(&r->live);
 	exporter_freep(&r->exporter);
+	config_request_freep(&r->request);
 }
 
 /* --- The live table. */
@@ -108,8 +113,59 @@ static void on_hangup(void *userdata)
 		exporter_end(r->exporter);
 		return;
 	}
-	log_notice("SIGHUP: there is no configuration to read again, looking at the interfaces");
+	if (r->reload)
+		reload_request(r->reload);
+	else
+		log_notice(
+			"SIGHUP: there is no configuration to read again, looking at the interfaces");
 	exporter_rescan(r->exporter);
+}
+
+/* --- Another configuration. */
+
+static void set_log_level(const struct run *r)
+{
+	const struct config *config = exporter_config(r->exporter);
+
+	log_set_level(config->quiet ? LOG_NOTICE : config->verbose ? LOG_DEBUG : LOG_INFO);
+}
+
+static int apply(void *userdata, struct config *config)
+{
+	struct run *r = userdata;
+	int error = exporter_apply(r->exporter, config);
+
+	if (error == 0)
+		set_log_level(r);
+	return error;
+}
+
+static void on_applied(void *userdata, int error)
+{
+	struct run *r = userdata;
+
+	if (error == 0)
+		set_log_level(r);
+	if (r->reload)
+		reload_applied(r->reload, error);
+}
+
+static void watch_file(struct run *r)
+{
+	const struct reload_options options = {
+		.loop = exporter_loop(r->exporter),
+		.request = r->request,
+		.running = exporter_config(r->exporter),
+		.notifier = exporter_notifier(r->exporter),
+		.apply = apply,
+		.userdata = r,
+	};
+	int error = r->request->file ? reload_new(&r->reload, &options) : 0;
+
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "the configuration cannot be read again");
+	else if (r->reload)
+		reload_ready(r->reload);
 }
 
 static void on_overdue(void *userdata)
@@ -163,6 +219,7 @@ static int make(struct run *r, struct config *config)
 	const struct exporter_events events = {
 		.delta = on_delta,
 		.settled = on_settled,
+		.applied = on_applied,
 		.hangup = on_hangup,
 		.overdue = on_overdue,
 		.userdata = r,
@@ -182,15 +239,18 @@ int run_main(int argc, char **argv)
 {
 	_cleanup_(run_clear) struct run r = {0};
 	struct config config;
-	int error = options_parse(&config, VERB_RUN, argc, argv), ended;
+	int error = options_parse_request(&config, &r.request, VERB_RUN, argc, argv), ended;
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
 	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0)
 		return 1;
-	if (!exporter_ending(r.exporter))
+	if (!exporter_ending(r.exporter)) {
 		announce(&r);
+		watch_file(&r);
+	}
 	error = exporter_run(r.exporter);
+	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);
 	summary_say(r.exporter);

@@ -20,20 +20,25 @@
 /* How often banks that are given up are drained while the kernel does not give all back. */
 #define FINAL_TRIES 3
 
-/* A batch and, with `end` set, what the thread and the kernel had counted by then. */
-struct slot {
-	struct drain_batch batch;
-	struct drain_stats stats;
-	bool settles; /* likewise: the counters of a bank stand still, and are in `settled` */
-	unsigned int bank;
-	struct drain_settled settled;
-};
-
 /* What a bank has been given and what was read from it, since load. */
 struct bank_sum {
 	uint64_t entries;
 	uint64_t packets;
 	uint64_t octets;
+};
+
+/*
+ * A batch and, with `end` set, what the thread had counted by then.  The counters of a bank that stands still come before its
+ * entries, so that the sums hold after each batch: what has been counted and not been read yet is in a bank.
+ */
+struct slot {
+	struct drain_batch batch;
+	struct drain_stats stats;
+	struct bank_sum sum; /* of the entries of the batch */
+	bool settles;	     /* the counters of a bank stand still, and are in `settled` */
+	bool unsettled;	     /* they should be, and could not be read */
+	unsigned int bank;
+	struct drain_settled settled;
 };
 
 struct drain {
@@ -57,6 +62,7 @@ struct drain {
 
 	/* The thread's, and the caller's once the thread has been joined. */
 	struct drain_stats stats;
+	struct bank_sum accounted[2];
 	struct bank_sum drained[2];
 	struct bank_sum evicted[2];
 	uint64_t last_swap_ns;
@@ -107,11 +113,15 @@ static void settled_copy(struct drain_settled *to, const struct drain_settled *f
 
 static void deliver(struct drain *d, struct slot *slot)
 {
+	d->published.entries += slot->sum.entries;
+	d->published.packets += slot->sum.packets;
+	d->published.octets += slot->sum.octets;
+	d->published.unsettled |= slot->unsettled;
+	if (slot->settles)
+		settled_copy(&d->settled[slot->bank], &slot->settled);
 	if (slot->batch.end) {
 		d->published = slot->stats;
 		d->swapped_ns = slot->batch.swap_ns;
-		if (slot->settles)
-			settled_copy(&d->settled[slot->bank], &slot->settled);
 	}
 	d->callback(d->userdata, &slot->batch);
 }
@@ -173,25 +183,34 @@ int drain_count(const struct datapath *datapath, unsigned int bank, struct drain
 	return r == 0 && settling.full ? -EAGAIN : r;
 }
 
-/* An empty bank that stands still gave what it was given; the difference has been evicted. */
-static void bank_settle(struct drain *d, unsigned int bank, const struct drain_settled *settled)
+static struct bank_sum sum_accounted(const struct drain_settled *settled)
 {
-	struct bank_sum accounted = {0}, *drained = &d->drained[bank], *evicted = d->evicted;
+	struct bank_sum sum = {0};
 
 	for (int i = 0; i < POINTS_MAX; i++) {
-		accounted.entries += settled->counts[i].inserts;
-		accounted.packets += settled->counts[i].packets;
-		accounted.octets += settled->counts[i].octets;
+		sum.entries += settled->counts[i].inserts;
+		sum.packets += settled->counts[i].packets;
+		sum.octets += settled->counts[i].octets;
 	}
-	evicted[bank].entries = accounted.entries - drained->entries;
-	evicted[bank].packets = accounted.packets - drained->packets;
-	evicted[bank].octets = accounted.octets - drained->octets;
+	return sum;
+}
+
+/* An empty bank that stands still gave what it was given; the difference has been evicted. */
+static void bank_settle(struct drain *d, unsigned int bank)
+{
+	const struct bank_sum *accounted = &d->accounted[bank], *drained = &d->drained[bank];
+	struct bank_sum *evicted = d->evicted;
+
+	evicted[bank].entries = accounted->entries - drained->entries;
+	evicted[bank].packets = accounted->packets - drained->packets;
+	evicted[bank].octets = accounted->octets - drained->octets;
 	d->stats.evicted_entries = evicted[0].entries + evicted[1].entries;
 	d->stats.evicted_packets = evicted[0].packets + evicted[1].packets;
 	d->stats.evicted_octets = evicted[0].octets + evicted[1].octets;
 }
 
-static void count_batch(struct drain *d, unsigned int bank, const struct drain_batch *batch)
+static struct bank_sum count_batch(struct drain *d, unsigned int bank,
+				   const struct drain_batch *batch)
 {
 	struct bank_sum sum = {.entries = batch->count};
 
@@ -205,6 +224,7 @@ static void count_batch(struct drain *d, unsigned int bank, const struct drain_b
 	d->stats.entries += sum.entries;
 	d->stats.packets += sum.packets;
 	d->stats.octets += sum.octets;
+	return sum;
 }
 
 static void batch_begin(const struct drain *d, struct slot *slot, uint64_t swap_ns, bool end)
@@ -213,6 +233,27 @@ static void batch_begin(const struct drain *d, struct slot *slot, uint64_t swap_
 	slot->batch.count = 0;
 	slot->batch.swap_ns = swap_ns;
 	slot->batch.end = end;
+	slot->sum = (struct bank_sum){0};
+	slot->settles = slot->unsettled = false;
+}
+
+/* The counters of a bank that stands still; -errno: those of the swap before are the newest. */
+static int send_settled(struct drain *d, unsigned int bank, uint64_t swap_ns)
+{
+	struct slot *slot = batch_get(d);
+	int r;
+
+	if (!slot)
+		return -EPIPE;
+	batch_begin(d, slot, swap_ns, false);
+	r = drain_count(d->datapath, bank, &slot->settled);
+	slot->settles = r == 0;
+	slot->unsettled = r < 0;
+	slot->bank = bank;
+	if (r == 0)
+		d->accounted[bank] = sum_accounted(&slot->settled);
+	batch_put(d, slot);
+	return r;
 }
 
 static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
@@ -229,31 +270,26 @@ static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
 		batch_begin(d, slot, swap_ns, false);
 		r = datapath_read(d->datapath, bank, &position, slot->batch.keys,
 				  slot->batch.records, DRAIN_BATCH, &slot->batch.count, &done);
-		count_batch(d, bank, &slot->batch);
+		slot->sum = count_batch(d, bank, &slot->batch);
 		batch_put(d, slot);
 	}
 	return r;
 }
 
-/* The end of a swap; `error`: of the swap (`swapped` is false) or of the reading. */
-static void send_end(struct drain *d, unsigned int bank, bool swapped, int error)
+/* The end of a swap; `counted` and `error`: what came of the counters, and of the swap or the reading. */
+static void send_end(struct drain *d, unsigned int bank, bool swapped, int counted, int error)
 {
 	struct slot *slot = batch_get(d);
-	int r = 0;
 
 	if (!slot)
 		return;
 	batch_begin(d, slot, d->last_swap_ns, true);
-	if (swapped)
-		r = drain_count(d->datapath, bank, &slot->settled);
-	slot->settles = swapped && r == 0;
-	slot->bank = bank;
-	if (slot->settles && error == 0)
-		bank_settle(d, bank, &slot->settled);
+	if (swapped && counted == 0 && error == 0)
+		bank_settle(d, bank);
 	if (swapped && error == 0) /* it is empty, whatever is known of its counters */
 		datapath_reset_fill(d->datapath, bank);
-	d->stats.errors += r < 0 || error < 0;
-	d->stats.unsettled = swapped && r < 0;
+	d->stats.errors += counted < 0 || error < 0;
+	d->stats.unsettled = swapped && counted < 0;
 	slot->stats = d->stats;
 	batch_put(d, slot);
 }
@@ -270,14 +306,16 @@ static int drain_once(struct drain *d, bool early)
 	unsigned int bank = 0;
 	int r = datapath_swap(d->datapath, &bank);
 	bool swapped = r == 0;
+	int counted = 0;
 
 	if (swapped) {
 		d->last_swap_ns = swap_ns;
 		d->stats.swaps++;
 		d->stats.early += early;
+		counted = send_settled(d, bank, swap_ns);
 		r = bank_read(d, bank, swap_ns);
 	}
-	send_end(d, bank, swapped, r);
+	send_end(d, bank, swapped, counted, r);
 	return r;
 }
 

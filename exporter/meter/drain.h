@@ -65,7 +65,7 @@ struct drain_settled {
 	struct drain_drop drops[DROP_REASON_MAX];
 };
 
-/* All exact at the end of a swap. */
+/* What was read is exact after each batch, what was evicted at the end of a swap: until then it counts as in a bank. */
 struct drain_stats {
 	uint64_t swaps;
 	uint64_t early;	  /* of these, because a bank had reached its high-water mark */

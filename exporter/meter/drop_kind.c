@@ -62,8 +62,9 @@ static void drop_close(struct kind_object *object)
 static void drop_log_failure(const struct datapath_options *options, int error, const char *why)
 {
 	if (!why)
-		why = error == -ENOMEM ? "no memory, choose a smaller --drop-entries"
-				       : strerror(-error);
+		why = error == -ENOMEM || error == -E2BIG
+			      ? "no memory, choose a smaller --drop-entries"
+			      : strerror(-error);
 	if (options->optional)
 		log_warning("drops are not recorded: %s", why);
 	else

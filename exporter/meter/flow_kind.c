@@ -79,9 +79,9 @@ static void flow_close(struct kind_object *object)
 static void flow_log_failure(_unused_ const struct datapath_options *options, int error,
 			     const char *why)
 {
-	if (error == -ENOMEM)
-		log_errno(LOG_ERR, error,
-			  "cannot load the BPF programs: choose a smaller --bank-entries");
+	if (error == -ENOMEM || error == -E2BIG)
+		log_error("cannot load the BPF programs: no memory for the banks, choose a smaller "
+			  "--bank-entries");
 	else if (why)
 		log_error("cannot load the BPF programs: %s", why);
 	else

@@ -11,10 +11,7 @@
  *     linked by stubs (drops, clsact) stays as it is.
  *  3. meter_retire_old() gives the stubs to the new one, waits until nothing is counted in the old banks any more, drains
  *     them to the end and frees them.  retired() says when.
- * Meanwhile both are drained by the same callback.  Nothing is counted twice or lost, and sums hold after each batch with
- * `end` set.
- *
- * All functions are for the loop's thread, but for meter_count_now().
+ * Meanwhile both are drained by the same callback.  Nothing is counted twice or lost, and sums hold after each batch.
  */
 #include <stdbool.h>
 #include <stdint.h>

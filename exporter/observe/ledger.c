@@ -21,6 +21,59 @@ static const struct {
 #undef REFUSED
 };
 
+/* NULL past the last. */
+static const struct collector_stats *collector_get(const struct ledger *l, unsigned int index)
+{
+	return l->collectors && index < l->collectors->count ? &l->collectors->stats[index] : NULL;
+}
+
+/* Puts the words of a collector to `at`; returns where they end. */
+static char *copy_texts(struct collector_stats *c, char *at)
+{
+	const char **const texts[] = {&c->url, &c->name};
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		if (*texts[i]) {
+			size_t size = strlen(*texts[i]) + 1;
+
+			*texts[i] = memcpy(at, *texts[i], size);
+			at += size;
+		}
+	return at;
+}
+
+void ledger_read_exports(struct ledger *l, struct exports *exports)
+{
+	const struct collector_stats *c;
+	struct ledger_collectors *copy;
+	unsigned int count = 0;
+	size_t texts = 0;
+	char *at;
+
+	for (; (c = exports_stats(exports, count)); count++)
+		texts += strlen(c->url) + 1 + (c->name ? strlen(c->name) + 1 : 0);
+	copy = malloc(sizeof(*copy) + count * sizeof(*c) + texts);
+	if (!copy) {
+		l->unsettled = true;
+		return;
+	}
+	copy->totals = *exports_totals(exports);
+	copy->count = count;
+	at = (char *)&copy->stats[count];
+	for (unsigned int i = 0; i < count; i++) {
+		copy->stats[i] = *exports_stats(exports, i);
+		at = copy_texts(&copy->stats[i], at);
+	}
+	free(l->collectors);
+	l->collectors = copy;
+}
+
+void ledger_clear(struct ledger *l)
+{
+	free(l->collectors);
+	*l = (struct ledger){0};
+}
+
 const char *flow_reason_name(enum flow_reason reason)
 {
 	return reasons[reason].name;
@@ -244,13 +297,14 @@ static bool given_balanced(const struct ledger *l)
 {
 	const struct ledger_amount flows = ledger_handed_over(l, RECORD_FLOW);
 	const struct ledger_amount drops = ledger_handed_over(l, RECORD_DROP);
-	const struct export_totals *totals = l->exports ? exports_totals(l->exports) : NULL;
+	const struct export_totals *totals;
 	struct ledger_amount shared = {0};
-	const struct collector_stats *c;
 
-	if (!totals)
+	if (!l->collectors)
 		return true;
-	for (unsigned int i = 0; (c = exports_stats(l->exports, i)); i++) {
+	totals = &l->collectors->totals;
+	for (unsigned int i = 0; i < l->collectors->count; i++) {
+		const struct collector_stats *c = &l->collectors->stats[i];
 		const struct ledger_amount given = {c->given.packets, c->given.octets};
 
 		if (!collector_balanced(c) || !amount_is(&given, &c->due))
@@ -351,7 +405,7 @@ uint64_t ledger_lost(const struct ledger *l)
 			if (reasons[i].refused)
 				lost += unrecorded(l, (enum record_kind)kind, i).packets;
 	}
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		lost += collector_lost(c);
 	return lost;
 }
@@ -409,7 +463,7 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 	print_side(l, RECORD_FLOW, file);
 	if (l->drops_traced)
 		print_drops(l, file);
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		print_collector(c, file);
 }
 
@@ -445,12 +499,13 @@ static json_t *json_collector(const struct collector_stats *c)
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		json_object_set_new(lost, export_loss_name((enum export_loss)i),
 				    json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "url", c->url,
+	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "url", c->url,
 			 "name", c->name, "state", collector_state_name(c->state), "shares",
-			 c->shares, "drops", c->drops, "given", json_count(&c->given), "exported",
-			 json_count(&c->exported), "queued", json_count(&c->queued), "lost", lost,
-			 "messages", (json_int_t)c->messages, "bytes", (json_int_t)c->bytes, "cut",
-			 (json_int_t)c->cut, "errors", (json_int_t)c->errors);
+			 c->shares, "drops", c->drops, "due", json_count(&c->due), "given",
+			 json_count(&c->given), "exported", json_count(&c->exported), "queued",
+			 json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
+			 "bytes", (json_int_t)c->bytes, "cut", (json_int_t)c->cut, "errors",
+			 (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)
@@ -458,7 +513,7 @@ static json_t *json_collectors(const struct ledger *l)
 	json_t *array = json_array();
 	const struct collector_stats *c;
 
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		json_array_append_new(array, json_collector(c));
 	return array;
 }

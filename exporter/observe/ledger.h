@@ -44,6 +44,14 @@ struct ledger_reasons {
 	struct drop_count reasons[DROP_REASON_MAX];
 };
 
+/* What was handed over, as it was at that moment; of one allocation. */
+struct ledger_collectors {
+	struct export_totals totals;
+	unsigned int count;
+	struct collector_stats stats[]; /* as exports_stats() has them */
+};
+
+/* Owns nothing but `collectors`: ledger_clear(). */
 struct ledger {
 	struct ledger_side sides[_RECORD_KIND_MAX];
 	bool unsettled; /* the kernel's counters are older than what was drained, see drain.h */
@@ -51,7 +59,7 @@ struct ledger {
 	uint64_t drops_missed; /* drops, not packets, that the tracer was not called for: not in seen */
 	const struct ledger_reasons *drop_reasons; /* NULL: not known */
 	struct drop_reasons *drop_names;	   /* for those */
-	struct exports *exports;		   /* NULL: no collectors */
+	struct ledger_collectors *collectors;	   /* NULL: none, or not known */
 	const struct ifstats *ifstats;		   /* beside all that; NULL: no interfaces */
 	const struct sight *sight; /* what the hooks saw of each of them; NULL: not known */
 };
@@ -61,6 +69,12 @@ struct ledger {
  * `final`: what is still in a bank cannot be read any more.
  */
 void ledger_read(struct ledger *ledger, struct meter *const meters[_RECORD_KIND_MAX], bool final);
+
+/* The collectors at this moment; without memory the ledger is unsettled. */
+void ledger_read_exports(struct ledger *ledger, struct exports *exports);
+
+/* Leaves all at 0. */
+void ledger_clear(struct ledger *ledger);
 
 /* Likewise; NULL: there are none. */
 void ledger_read_reasons(struct ledger_reasons *ret, const struct meter *drops);
