@@ -58,10 +58,10 @@ static void build_templates(struct builder *b)
 	uint8_t *set;
 
 	set = set_begin(&b->w, b->protocol->set_template);
-	for (; i < profile->families; i++) {
+	for (; i < PROFILE_TEMPLATES_MAX; i++) {
 		const struct flow_template *t = &profile->templates[i];
 
-		if (session_knows(&b->c->session, t->id))
+		if (!profile_has(profile, i) || session_knows(&b->c->session, t->id))
 			continue;
 		/* 8 octets a field at most, and the padding. */
 		if (b->m->header.records && room(b) < 4 + 8u * t->count + 3)
@@ -74,18 +74,18 @@ static void build_templates(struct builder *b)
 		b->m->header.records++;
 	}
 	set_end(&b->w, set, b->protocol);
-	b->m->next = i % profile->families;
+	b->m->next = i % PROFILE_TEMPLATES_MAX;
 }
 
 static void build_sampling(struct builder *b)
 {
 	struct option_values values = {
-		.number = {[OPTION_DOMAIN] = b->c->context->options.domain,
-			   [OPTION_SAMPLING_INTERVAL] = 1,
-			   [OPTION_SELECTOR] = 1,
-			   [OPTION_SELECTOR_ALGORITHM] = SYSTEMATIC_COUNT,
-			   [OPTION_SAMPLED] = 1,
-			   [OPTION_SPACE] = 0},
+		.number = {[ELEMENT_observationDomainId] = b->c->context->options.domain,
+			   [ELEMENT_samplingInterval] = 1,
+			   [ELEMENT_selectorId] = 1,
+			   [ELEMENT_selectorAlgorithm] = SYSTEMATIC_COUNT,
+			   [ELEMENT_samplingPacketInterval] = 1,
+			   [ELEMENT_samplingPacketSpace] = 0},
 	};
 
 	/* This one first: goflow2 takes the first that it finds. */
@@ -100,12 +100,14 @@ static void build_keys(struct builder *b)
 
 	put_template(b, OPTIONS_FLOW_KEYS);
 	set = set_begin(&b->w, option_template_id(OPTIONS_FLOW_KEYS));
-	for (unsigned int i = 0; i < profile->families; i++) {
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
 		const struct flow_template *t = &profile->templates[i];
 		struct option_values values = {
-			.number = {[OPTION_TEMPLATE] = t->id,
-				   [OPTION_KEYS] = template_keys(t, b->protocol->id)}};
+			.number = {[ELEMENT_templateId] = t->id,
+				   [ELEMENT_flowKeyIndicator] = template_keys(t, b->protocol->id)}};
 
+		if (!profile_has(profile, i))
+			continue;
 		put_record(b, OPTIONS_FLOW_KEYS, &values);
 	}
 	set_end(&b->w, set, b->protocol);
@@ -113,9 +115,10 @@ static void build_keys(struct builder *b)
 
 static bool in_profile(const struct profile *profile, unsigned int symbol)
 {
-	for (unsigned int family = 0; family < profile->families; family++)
-		for (unsigned int i = 0; i < profile->templates[family].count; i++)
-			if (profile->templates[family].fields[i] == symbol)
+	for (unsigned int t = 0; t < PROFILE_TEMPLATES_MAX; t++)
+		for (unsigned int i = 0; profile_has(profile, t) && i < profile->templates[t].count;
+		     i++)
+			if (profile->templates[t].fields[i] == symbol)
 				return true;
 	return false;
 }
@@ -130,15 +133,16 @@ static void build_types(struct builder *b)
 	for (unsigned int i = 0; i < _FIELD_MAX; i++) {
 		const struct field *field = &flow_fields[i];
 		struct option_values values = {
-			.number = {[OPTION_ENTERPRISE] = profile->enterprise,
-				   [OPTION_ELEMENT] = field->id,
-				   [OPTION_TYPE] = field->type,
-				   [OPTION_SEMANTICS] = field->semantics,
-				   [OPTION_UNITS] = field->units},
-			.string = {[OPTION_NAME] = field->name},
+			.number = {[ELEMENT_privateEnterpriseNumber] = profile->enterprise,
+				   [ELEMENT_informationElementId] = field->element->id,
+				   [ELEMENT_informationElementDataType] = field->element->type,
+				   [ELEMENT_informationElementSemantics] =
+					   field->element->semantics,
+				   [ELEMENT_informationElementUnits] = field->element->units},
+			.string = {[ELEMENT_informationElementName] = field->element->name},
 		};
 
-		if (!field->pen || !in_profile(profile, i))
+		if (!field->element->pen || !in_profile(profile, i))
 			continue;
 		if (!set) {
 			put_template(b, OPTIONS_TYPES);
@@ -163,10 +167,10 @@ static void build_interfaces(struct builder *b)
 	for (; i < context->interface_count; i++) {
 		const struct export_interface *interface = &context->interfaces[i];
 		struct option_values values = {
-			.number = {[OPTION_DOMAIN] = context->options.domain,
-				   [OPTION_IFINDEX] = interface->ifindex},
-			.string = {[OPTION_IFNAME] = interface->name,
-				   [OPTION_IFTEXT] = interface->description},
+			.number = {[ELEMENT_observationDomainId] = context->options.domain,
+				   [ELEMENT_ingressInterface] = interface->ifindex},
+			.string = {[ELEMENT_interfaceName] = interface->name,
+				   [ELEMENT_interfaceDescription] = interface->description},
 		};
 
 		if (room(b) < option_record_max(OPTIONS_INTERFACES, b->protocol) + 3)
@@ -183,30 +187,30 @@ static void build_statistics(struct builder *b)
 	const struct export_context *context = b->c->context;
 	struct export_count lost = {0};
 	struct option_values values = {
-		.number = {[OPTION_DOMAIN] = context->options.domain,
-			   [OPTION_PROCESS] = 1,
-			   [OPTION_MESSAGES] = stats->messages,
-			   [OPTION_RECORDS] = stats->exported.records,
-			   [OPTION_OCTETS] = stats->bytes},
+		.number = {[ELEMENT_observationDomainId] = context->options.domain,
+			   [ELEMENT_meteringProcessId] = 1,
+			   [ELEMENT_exportedMessageTotalCount] = stats->messages,
+			   [ELEMENT_exportedFlowRecordTotalCount] = stats->exported.records,
+			   [ELEMENT_exportedOctetTotalCount] = stats->bytes},
 	};
 
 	b->m->sequence = SEQUENCE_STATISTICS;
 	put_pair(b, OPTIONS_METERING_STATISTICS, &values);
 
-	values.number[OPTION_PACKETS] = context->unmetered.packets;
-	values.number[OPTION_OCTETS] = context->unmetered.octets;
-	values.number[OPTION_FIRST_MS] = context->unmetered.first_ms;
-	values.number[OPTION_LAST_MS] = context->unmetered.last_ms;
+	values.number[ELEMENT_ignoredPacketTotalCount] = context->unmetered.packets;
+	values.number[ELEMENT_ignoredOctetTotalCount] = context->unmetered.octets;
+	values.number[ELEMENT_observationTimeMilliseconds] = context->unmetered.first_ms;
+	values.last_ms = context->unmetered.last_ms;
 	put_pair(b, OPTIONS_METERING_RELIABILITY, &values);
 
 	for (unsigned int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		count_add(&lost, &stats->lost[i]);
-	values.number[OPTION_PROCESS] = b->c->number;
-	values.number[OPTION_RECORDS] = lost.records;
-	values.number[OPTION_PACKETS] = lost.packets;
-	values.number[OPTION_OCTETS] = lost.octets;
-	values.number[OPTION_FIRST_MS] = b->c->account.first_loss_ms;
-	values.number[OPTION_LAST_MS] = b->c->account.last_loss_ms;
+	values.number[ELEMENT_exportingProcessId] = b->c->number;
+	values.number[ELEMENT_notSentFlowTotalCount] = lost.records;
+	values.number[ELEMENT_notSentPacketTotalCount] = lost.packets;
+	values.number[ELEMENT_notSentOctetTotalCount] = lost.octets;
+	values.number[ELEMENT_observationTimeMilliseconds] = b->c->account.first_loss_ms;
+	values.last_ms = b->c->account.last_loss_ms;
 	put_pair(b, OPTIONS_EXPORTING_RELIABILITY, &values);
 }
 
@@ -265,11 +269,12 @@ bool announce_build(struct collector *c, uint16_t limit, struct announce_message
 void announce_advance(struct collector *c, const struct announce_message *m)
 {
 	const struct profile *profile = c->announced->profile;
-	unsigned int end = m->next ? m->next : profile->families;
+	unsigned int end = m->next ? m->next : PROFILE_TEMPLATES_MAX;
 
 	for (unsigned int i = c->session.next[m->kind]; m->kind == ANNOUNCE_TEMPLATES && i < end;
 	     i++)
-		session_note_told(&c->session, profile->templates[i].id);
+		if (profile_has(profile, i))
+			session_note_told(&c->session, profile->templates[i].id);
 	c->session.options_told |= m->options_told;
 	go_on(&c->session, m->kind, m->next);
 }

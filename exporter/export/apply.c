@@ -229,7 +229,7 @@ static int make_profile(const struct plan *p, const struct wanted *w, struct pro
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 	struct session none = {0};
 	int r = profile_new(&profile, has_stream(w) && *own ? own : o->template, o->enterprise,
-			    has_stream(w) ? w->settings.drops : o->drops, NULL);
+			    record_kinds(has_stream(w) ? w->settings.drops : o->drops), NULL);
 
 	if (r >= 0)
 		r = session_reserve_ids(w->c ? &w->c->session : &none, profile);

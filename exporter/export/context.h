@@ -29,10 +29,10 @@ struct export_context {
 	bool blocking;		  /* the loop does not run (any more) */
 	uint64_t (*deadline_ns)(const void *userdata); /* exports_set_deadline(); NULL: none */
 	const void *deadline_userdata;
-	struct export_interface *interfaces;
+	struct export_interface *interfaces; /* by rising ifindex */
 	unsigned int interface_count;
 	struct export_unmetered unmetered;
-	uint64_t base_ms;	/* NetFlow v9: record_clock of the next messages */
+	uint64_t base_ms;	/* NetFlow v9: record_context of the next messages */
 	struct udp_host *hosts; /* of UDP collectors, EXPORT_HOSTS_MAX */
 };
 

@@ -24,7 +24,7 @@ static bool template_valid(const char *text, char why[PROFILE_WHY_MAX])
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 
 	why[0] = '\0';
-	return profile_new(&profile, text, ENTERPRISE_DEFAULT, false, why) != -EINVAL;
+	return profile_new(&profile, text, ENTERPRISE_DEFAULT, record_kinds(false), why) != -EINVAL;
 }
 
 bool exports_template_valid(const char *text, const char **ret_why)
@@ -69,7 +69,7 @@ int exports_complete_options(struct export_options *o)
 	if (o->message_max < URL_MESSAGE_MIN || o->message_max > URL_MESSAGE_MAX ||
 	    o->queue_messages < 16 || o->queue_messages > 65536 || o->dscp > URL_DSCP_MAX)
 		return -EINVAL;
-	return profile_new(&profile, o->template, o->enterprise, o->drops, NULL);
+	return profile_new(&profile, o->template, o->enterprise, record_kinds(o->drops), NULL);
 }
 
 /* What an empty one has of its own. */
@@ -157,21 +157,30 @@ static void make_pending(struct exports *exports, unsigned int kinds)
 		exports->collectors[i]->session.pending |= kinds;
 }
 
+static int compare_interfaces(const void *a, const void *b)
+{
+	const struct export_interface *one = a, *other = b;
+
+	return (one->ifindex > other->ifindex) - (one->ifindex < other->ifindex);
+}
+
 int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
 			   unsigned int count)
 {
 	struct export_context *context = &exports->context;
 	size_t size = count * sizeof(*interfaces);
-	struct export_interface *copy;
+	struct export_interface *copy = malloc(MAX(size, 1u));
 
-	if (count == context->interface_count &&
-	    (!count || !memcmp(interfaces, context->interfaces, size)))
-		return 0;
-	copy = malloc(MAX(size, 1u));
 	if (!copy)
 		return -ENOMEM;
 	if (size)
 		memcpy(copy, interfaces, size);
+	qsort(copy, count, sizeof(*copy), compare_interfaces);
+	if (count == context->interface_count &&
+	    (!count || !memcmp(copy, context->interfaces, size))) {
+		free(copy);
+		return 0;
+	}
 	free(context->interfaces);
 	context->interfaces = copy;
 	context->interface_count = count;
@@ -231,11 +240,11 @@ static void move_collectors(struct exports *exports, int64_t ms, bool first)
  */
 static void move_open(struct stream *s, int64_t ms)
 {
-	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
-		if (!s->open[family])
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		if (!s->open[i])
 			continue;
-		message_move(s->open[family], ms);
-		s->open[family]->moved = true;
+		message_move(s->open[i], ms);
+		s->open[i]->moved = true;
 	}
 	stream_flush(s);
 }
@@ -369,7 +378,7 @@ static uint64_t flow_hash(const struct flow *flow)
 
 static bool takes(const struct stream *s, const struct flow *flow)
 {
-	return flow_family(flow) < s->encoding->profile->families;
+	return profile_has(s->encoding->profile, flow_template_index(flow));
 }
 
 static void add_to(struct exports *exports, struct stream *s, const struct flow *flow)

@@ -10,6 +10,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include "exporter/export/interface.h"
 #include "exporter/meter/cache.h"
 #include "exporter/util.h"
 
@@ -38,13 +39,6 @@ struct export_options {
 	bool drops;	     /* there are records of drops too */
 	bool drops_in_files; /* of them collectors in the network get none; URL */
 	bool balance; /* a collector in the network gets the flows that a hash gives to it, not all */
-};
-
-/* Strings are copied; what is not UTF-8 in them becomes '?'. */
-struct export_interface {
-	uint32_t ifindex;
-	char name[16];
-	char description[64];
 };
 
 struct export_count {
@@ -94,7 +88,8 @@ struct collector_stats {
 	struct export_count lost[_EXPORT_LOSS_MAX];
 	uint64_t messages; /* sent or written (JSON: lines), templates included */
 	uint64_t bytes;	   /* of those messages */
-	uint64_t errors;   /* failed system calls, and datagrams answered by an ICMP error */
+	uint64_t cut; /* strings that were cut, for their record would have been longer than a message */
+	uint64_t errors; /* failed system calls, and datagrams answered by an ICMP error */
 };
 
 /* True when the URL is one that exports_add() takes; else *ret_why, valid until the thread's next call, says what is wrong. */
@@ -175,7 +170,7 @@ void exports_set_time(struct exports *exports, uint64_t time_ns);
 
 /*
  * The interfaces that are metered; collectors are told when they have changed.  Called as often as one
- * likes.  -ENOMEM.
+ * likes; all is copied, and what is not UTF-8 in names becomes '?' on export.  -ENOMEM.
  */
 int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
 			   unsigned int count);

@@ -8,7 +8,7 @@
 #include "exporter/export/stream.h"
 
 /* Messages under way, at most: what is complete goes to the buffer at once. */
-#define SLOTS (_FAMILY_MAX + 1)
+#define SLOTS (PROFILE_TEMPLATES_MAX + 1)
 
 struct file_collector {
 	struct collector c;
@@ -54,14 +54,21 @@ static void file_step(struct collector *c, _unused_ uint64_t now_ns, struct coll
 static void json_flow(struct collector *c, const struct flow *flow)
 {
 	struct file_collector *f = to_file(c);
-	const struct flow_template *t = &c->announced->profile->templates[flow_family(flow)];
-	const struct record_clock clock = {.offset_ns = c->context->clock_ns};
-	uint8_t record[FLOW_RECORD_MAX];
+	const struct flow_template *t =
+		&c->announced->profile->templates[flow_template_index(flow)];
+	const struct record_context context = {
+		.offset_ns = c->context->clock_ns,
+		.interfaces = c->context->interfaces,
+		.interface_count = c->context->interface_count,
+	};
+	uint8_t record[JSON_RECORD_MAX];
+	unsigned int cut;
 	char line[JSON_LINE_MAX];
 	struct transport_message m = {
 		.parts = {{line, 0}}, .part_count = 1, .count = count_flow(flow)};
 
-	t->encode[PROTOCOL_IPFIX](record, t, flow, &clock);
+	record_encode(record, sizeof(record), t, PROTOCOL_IPFIX, flow, &context, &cut);
+	c->account.stats.cut += cut;
 	m.length = m.parts[0].iov_len = json_record(line, t, record, flow->drop);
 	account_queue(&c->account, &m.count);
 	f->file->ops->send(f->file, &m, 1, 0);

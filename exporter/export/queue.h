@@ -9,7 +9,8 @@
 struct queue_entry {
 	struct message *message;
 	uint32_t lost; /* records lost for lack of room since the entry before: a gap in the sequence */
-	uint16_t start; /* the first record not sent yet */
+	uint16_t start;	 /* the first record not sent yet */
+	uint16_t octets; /* of the records before it */
 };
 
 struct queue {
@@ -34,7 +35,7 @@ static inline bool queue_has_room(const struct queue *q)
 
 /*
  * Likewise, for drops: a storm of them leaves half of the queue to flows.  What flows take is not held
- * against them, so that any queue of four places has room for a message of each family.
+ * against them, so that any queue of four places has room for a message of each template.
  */
 static inline bool queue_has_share(const struct queue *q)
 {

@@ -12,7 +12,10 @@
 
 /* Part of a message: as many of its records as the transport takes at once. */
 struct slice {
+	uint16_t start; /* the first record */
 	uint16_t records;
+	uint16_t octets; /* in front of them in the message */
+	uint16_t length; /* octets of them */
 	uint8_t header[PROTOCOL_HEADER_MAX + SET_HEADER];
 };
 
@@ -125,14 +128,39 @@ static bool follow_queue(struct sender *s, uint64_t now_ns)
 	return other;
 }
 
-/* Records of the template that fit into a message. */
-static unsigned int records_max(const struct sender *s, const struct flow_template *t)
+/* Octets of records that fit into a message. */
+static size_t octets_max(const struct sender *s)
 {
 	const struct protocol *p = s->c->session.protocol;
 	unsigned int overhead = p->header + SET_HEADER + p->align - 1u;
 	unsigned int limit = s->transport->ops->limit(s->transport);
 
-	return limit <= overhead ? 0 : (limit - overhead) / t->length[p->id];
+	return limit <= overhead ? 0 : limit - overhead;
+}
+
+/* How many of the records from `octets` on fit; ret_length: their octets. */
+static uint16_t records_in(const struct message *m, enum protocol_id p, size_t octets,
+			   uint16_t start, size_t most, size_t *ret_length)
+{
+	uint16_t records = m->records - start, fixed = m->template->length[p];
+	size_t length = 0;
+
+	if (!m->template->variable || p != PROTOCOL_IPFIX) {
+		records = (uint16_t)MIN(most / fixed, (size_t)records);
+		*ret_length = (size_t)records * fixed;
+		return records;
+	}
+	for (uint16_t i = 0; i < records; i++) {
+		size_t next = record_length(m->template, p, m->data + octets + length);
+
+		if (length + next > most) {
+			records = i;
+			break;
+		}
+		length += next;
+	}
+	*ret_length = length;
+	return records;
 }
 
 static struct export_count slice_count(const struct message *m, uint16_t start, uint16_t records)
@@ -146,39 +174,39 @@ static struct export_count slice_count(const struct message *m, uint16_t start, 
 	return count;
 }
 
-static void add_slice(struct sender *s, struct batch *b, struct queue_entry *entry, uint16_t start,
-		      uint16_t records, uint32_t *sequence)
+static void add_slice(struct sender *s, struct batch *b, struct queue_entry *entry,
+		      const struct slice *part, uint32_t *sequence)
 {
 	static const uint8_t zeros[ZEROS];
 	struct session *session = &s->c->session;
 	const struct protocol *p = session->protocol;
 	const struct message *m = entry->message;
-	unsigned int record = m->template->length[p->id], length = records * record;
+	unsigned int length = part->length, records = part->records;
 	unsigned int padding = protocol_padding(p, length), i = b->count++;
 	struct slice *slice = &b->slices[i];
 	struct protocol_header header = {
 		.length = (uint16_t)(p->header + SET_HEADER + length + padding),
-		.records = records,
+		.records = part->records,
 		.wall_ms = export_ms(s, m->base_ms),
 		.base_ms = m->base_ms,
 	};
 
-	if (!start && entry->lost)
+	if (!part->start && entry->lost)
 		*sequence += protocol_steps(p, entry->lost);
 	header.sequence = *sequence;
 	*sequence += protocol_steps(p, records);
-	slice->records = records;
+	*slice = *part;
 	session_put_header(session, slice->header, &header, SEQUENCE_DOMAIN,
 			   m->newest_ns / NSEC_PER_MSEC);
 	wire_store16(slice->header + p->header, m->template->id);
 	wire_store16(slice->header + p->header + 2, (uint16_t)(SET_HEADER + length + padding));
 	b->messages[i] = (struct transport_message){
 		.parts = {{slice->header, (size_t)p->header + SET_HEADER},
-			  {m->data + (size_t)start * record, length},
+			  {m->data + part->octets, length},
 			  {(void *)zeros, padding}},
 		.part_count = padding ? 3 : 2,
 		.length = header.length,
-		.count = slice_count(m, start, records),
+		.count = slice_count(m, part->start, part->records),
 	};
 }
 
@@ -186,29 +214,35 @@ static void add_slice(struct sender *s, struct batch *b, struct queue_entry *ent
 static void fill_batch(struct sender *s, struct batch *b, unsigned int count)
 {
 	uint32_t sequence = s->c->session.sequence[SEQUENCE_DOMAIN];
+	size_t most = octets_max(s);
 	uint64_t debt_ns = s->debt_ns;
 
 	b->count = 0;
 	for (uint32_t i = 0; i < s->queue.count; i++) {
 		struct queue_entry *entry = queue_at(&s->queue, i);
-		unsigned int max = records_max(s, entry->message->template);
+		struct slice part = {.start = entry->start, .octets = entry->octets};
 
 		if (entry->message->stream->encoding != s->c->announced)
 			return; /* follow_queue() first */
-		for (uint16_t start = entry->start; start < entry->message->records;) {
-			unsigned int n = MIN(max, (unsigned int)entry->message->records - start);
 
-			if (b->count == count || debt_ns >= PACE_NS || !n)
+		while (part.start < entry->message->records) {
+			size_t length;
+
+			part.records = records_in(entry->message, s->c->session.protocol->id,
+						  part.octets, part.start, most, &length);
+			part.length = (uint16_t)length;
+			if (b->count == count || debt_ns >= PACE_NS || !part.records)
 				return;
-			add_slice(s, b, entry, start, (uint16_t)n, &sequence);
-			start += (uint16_t)n;
-			debt_ns += s->rate ? n * NSEC_PER_SEC / s->rate : 0;
+			add_slice(s, b, entry, &part, &sequence);
+			part.start += part.records;
+			part.octets += part.length;
+			debt_ns += s->rate ? part.records * NSEC_PER_SEC / s->rate : 0;
 		}
 	}
 }
 
-/* The oldest message has so many records less, which went or are lost. */
-static void consume(struct sender *s, uint16_t records)
+/* The oldest message has so many records less, of that length, which went or are lost. */
+static void consume(struct sender *s, uint16_t records, size_t length)
 {
 	struct queue_entry *entry = queue_at(&s->queue, 0);
 
@@ -216,6 +250,7 @@ static void consume(struct sender *s, uint16_t records)
 		session_advance(&s->c->session, SEQUENCE_DOMAIN, entry->lost);
 	session_advance(&s->c->session, SEQUENCE_DOMAIN, records);
 	entry->start += records;
+	entry->octets += (uint16_t)length;
 	if (entry->start == entry->message->records)
 		queue_pop(&s->queue);
 }
@@ -228,7 +263,25 @@ static void lose_oldest(struct sender *s)
 	struct export_count count = slice_count(entry->message, entry->start, records);
 
 	account_drop(&s->c->account, EXPORT_LOSS_SEND_ERROR, &count);
-	consume(s, records);
+	consume(s, records, entry->message->length - entry->octets);
+}
+
+/* Nor can records that are longer than what the transport takes at once: its limit may have fallen. */
+static void lose_too_long(struct sender *s)
+{
+	enum protocol_id p = s->c->session.protocol->id;
+
+	while (s->queue.count) {
+		const struct queue_entry *entry = queue_at(&s->queue, 0);
+		const struct message *m = entry->message;
+		size_t length = record_length(m->template, p, m->data + entry->octets);
+		struct export_count count = slice_count(m, entry->start, 1);
+
+		if (length <= octets_max(s))
+			return;
+		account_drop(&s->c->account, EXPORT_LOSS_SEND_ERROR, &count);
+		consume(s, 1, length);
+	}
 }
 
 /* Sends up to `count` messages: as transport_ops.send(). */
@@ -237,12 +290,13 @@ static int send_batch(struct sender *s, unsigned int count, uint64_t now_ns)
 	struct batch b;
 	int sent;
 
+	lose_too_long(s);
 	fill_batch(s, &b, count);
 	sent = s->transport->ops->send(s->transport, b.messages, b.count, now_ns);
 	for (int i = 0; i < sent; i++) {
 		s->debt_ns += s->rate ? b.slices[i].records * NSEC_PER_SEC / s->rate : 0;
 		note_sent(s, &b.messages[i], now_ns);
-		consume(s, b.slices[i].records);
+		consume(s, b.slices[i].records, b.slices[i].length);
 	}
 	return sent;
 }

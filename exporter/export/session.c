@@ -173,7 +173,7 @@ static uint64_t layout(const struct flow_template *t, uint32_t enterprise)
 
 	for (unsigned int i = 0; i < t->count; i++) {
 		const struct field *field = &flow_fields[t->fields[i]];
-		uint32_t specifier[] = {field->id, field->length, field->pen};
+		uint32_t specifier[] = {field->element->id, field->length, field->element->pen};
 
 		hash = XXH3_64bits_withSeed(specifier, sizeof(specifier), hash);
 	}
@@ -193,7 +193,7 @@ static bool has_other_meaning(const struct session *s, const struct profile *p, 
 	const struct flow_template *t = &p->templates[family];
 	const struct session_template *known = find_id(s, t->id);
 
-	for (unsigned int i = 0; i < _FAMILY_MAX; i++)
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++)
 		if (i != family && p->templates[i].id == t->id)
 			return true;
 	return known && known->layout != layout(t, p->enterprise);
@@ -206,11 +206,11 @@ static int add_id(struct session *s, const struct flow_template *t, uint32_t ent
 	if (find_id(s, t->id))
 		return 0;
 	if (s->id_count == s->id_room) {
-		ids = realloc(ids, (s->id_room + _FAMILY_MAX) * sizeof(*ids));
+		ids = realloc(ids, (s->id_room + PROFILE_TEMPLATES_MAX) * sizeof(*ids));
 		if (!ids)
 			return -ENOMEM;
 		s->ids = ids;
-		s->id_room += _FAMILY_MAX;
+		s->id_room += PROFILE_TEMPLATES_MAX;
 	}
 	ids[s->id_count++] =
 		(struct session_template){.layout = layout(t, enterprise), .id = t->id};
@@ -229,7 +229,7 @@ int session_reserve_ids(struct session *s, struct profile *profile)
 			return -ENOSPC;
 		profile_renumber(profile);
 	}
-	for (unsigned int i = 0; i < _FAMILY_MAX && r == 0; i++)
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX && r == 0; i++)
 		r = add_id(s, &profile->templates[i], profile->enterprise);
 	return r;
 }

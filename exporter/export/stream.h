@@ -2,8 +2,8 @@
 #pragma once
 /*
  * Encodes flow records once for all collectors that want the same octets.  A message has one data set,
- * of one template: those under way are one per family, are filled up to message_max and never split
- * over sets or padded.
+ * of one template: those under way are one per template of the profile, are filled up to message_max and never
+ * split over sets or padded.
  *
  * A stream is a generation: its encoding and its members never change.  When they have to, the next generation
  * takes its place, and this one is retired: its messages wait in the queues of those that were its members, and
@@ -14,6 +14,7 @@
 #include "exporter/export/export.h"
 #include "exporter/export/format/profile.h"
 #include "exporter/export/format/protocol.h"
+#include "exporter/export/transport/transport.h"
 #include "exporter/util.h"
 
 /* NetFlow v9: the base of times is so long before the first flow. */
@@ -51,7 +52,7 @@ struct message {
 	struct message *next;  /* free */
 	uint8_t *data;
 	const struct flow_template *template;
-	uint64_t base_ms;    /* record_clock they were encoded by */
+	uint64_t base_ms;    /* record_context they were encoded by */
 	uint64_t newest_ns;  /* end of the newest flow, ns since 1970 */
 	uint32_t members;    /* while it is filled: bit set of the members that get it */
 	uint32_t references; /* queues that hold it, and the stream that fills it */
@@ -78,11 +79,14 @@ struct pool {
 struct stream {
 	struct encoding *encoding;
 	struct pool pool;
-	struct message *open[_FAMILY_MAX]; /* being filled, NULL when none */
-	uint64_t *base_ms;		   /* record_clock of the next message, of all streams */
+	struct message *open[PROFILE_TEMPLATES_MAX]; /* being filled, NULL when none */
+	uint64_t *base_ms; /* record_context of the next message, of all streams */
 	struct collector *members[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
 	unsigned int references; /* messages in use, and who gives it records */
+	unsigned int variable; /* bit set of the templates whose records are of different length */
+	uint16_t room;	       /* octets that records can have in a message */
+	uint8_t record[TRANSPORT_MESSAGE_MAX]; /* one with strings, on its way to a message */
 };
 
 /* A generation of these members, with a message for each place of their queues.  -ENOMEM. */
@@ -98,7 +102,8 @@ DEFINE_CLEANUP(struct stream *, stream_free)
 
 /*
  * Encodes a record and counts it for each member as queued, or as lost where a queue is full; clock_ns
- * makes wall time of its times.
+ * makes wall time of its times.  A record that is longer than a message loses the ends of its strings, which is
+ * counted too.
  */
 void stream_add(struct stream *s, const struct flow *flow, int64_t clock_ns);
 

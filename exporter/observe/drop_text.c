@@ -277,22 +277,14 @@ static const enum field_symbol interface_fields[] = {
 	FIELD_END,	   FIELD_FORWARDING_STATUS, FIELD_DROPPED_OCTETS, FIELD_DROPPED_PACKETS,
 	FIELD_DROP_REASON, FIELD_DROP_REASON_NAME,
 };
-static const struct flow_template reason_template = {
-	.fields = reason_fields,
-	.count = ARRAY_SIZE(reason_fields),
-};
-static const struct flow_template interface_template = {
-	.fields = interface_fields,
-	.count = ARRAY_SIZE(interface_fields),
-};
 
-static const struct flow_template *find_template(enum drops_by by, const struct flow_key *key)
+static struct flow_template make_template(enum drops_by by, const struct flow_key *key)
 {
 	if (by == DROPS_BY_REASON)
-		return &reason_template;
+		return template_of(reason_fields, ARRAY_SIZE(reason_fields));
 	if (by == DROPS_BY_INTERFACE)
-		return &interface_template;
-	return &flow_templates[key->kind & FLOW_IPV6 ? TEMPLATE_DROP_IPV6 : TEMPLATE_DROP_IPV4];
+		return template_of(interface_fields, ARRAY_SIZE(interface_fields));
+	return flow_templates[key->kind & FLOW_IPV6 ? TEMPLATE_DROP_IPV6 : TEMPLATE_DROP_IPV4];
 }
 
 /* A name has neither blanks nor slashes, but may have quotes. */
@@ -311,8 +303,8 @@ static void print_name(FILE *file, uint32_t ifindex)
 
 void drop_print_json(FILE *file, const struct drop_view *view, const struct drop_row *row)
 {
-	const struct record_clock clock = {.offset_ns = view->clock_offset_ns};
-	const struct flow_template *template = find_template(view->by, &row->key);
+	const struct record_context context = {.offset_ns = view->clock_offset_ns};
+	const struct flow_template template = make_template(view->by, &row->key);
 	struct flow flow = {
 		.key = row->key,
 		.record = {.packets = row->packets,
@@ -321,15 +313,17 @@ void drop_print_json(FILE *file, const struct drop_view *view, const struct drop
 			   .last_ns = row->last_ns,
 			   .tos = row->tos},
 	};
-	uint8_t record[FLOW_RECORD_MAX];
+	uint8_t record[JSON_RECORD_MAX];
+	unsigned int cut;
 	char line[JSON_LINE_MAX];
 	size_t length;
 
 	if (row->key.kind & FLOW_DROP) {
 		flow.drop =
 			drop_reasons_get(view->reasons, drop_reason_unpack(row->key.drop_reason));
-		encode_ipfix(record, template, &flow, &clock);
-		length = json_record(line, template, record, flow.drop);
+		record_encode(record, sizeof(record), &template, PROTOCOL_IPFIX, &flow, &context,
+			      &cut);
+		length = json_record(line, &template, record, flow.drop);
 		fwrite(line, 1, length - 2, file); /* without "}\n" */
 		print_name(file, row->key.ifindex);
 	} else {

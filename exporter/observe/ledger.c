@@ -499,12 +499,13 @@ static json_t *json_collector(const struct collector_stats *c)
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		json_object_set_new(lost, export_loss_name((enum export_loss)i),
 				    json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url,
-			 "name", c->name, "state", collector_state_name(c->state), "shares",
+	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "url",
+			 c->url, "name", c->name, "state", collector_state_name(c->state), "shares",
 			 c->shares, "drops", c->drops, "due", json_count(&c->due), "given",
 			 json_count(&c->given), "exported", json_count(&c->exported), "queued",
 			 json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
-			 "bytes", (json_int_t)c->bytes, "errors", (json_int_t)c->errors);
+			 "bytes", (json_int_t)c->bytes, "cut", (json_int_t)c->cut, "errors",
+			 (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)

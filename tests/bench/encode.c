@@ -96,7 +96,7 @@ static int to_memory(const char *template, const struct protocol *protocol, unsi
 	struct stream *s = NULL;
 	uint64_t base_ms = 0, start;
 	struct profile *profile;
-	int r = profile_new(&profile, template, ENTERPRISE_DEFAULT, false, NULL)
+	int r = profile_new(&profile, template, ENTERPRISE_DEFAULT, 1u << RECORD_FLOW, NULL)
 			?: encoding_new(&encoding, protocol, profile, MESSAGE_MAX);
 
 	for (unsigned int i = 0; i < members && r == 0; i++)
@@ -247,7 +247,7 @@ static fbTemplate_t *fixbuf_template(fbInfoModel_t *model, const struct flow_tem
 
 	for (unsigned int i = 0; i < t->count; i++) {
 		const struct field *field = &flow_fields[t->fields[i]];
-		fbInfoElementSpec_t spec = {(char *)field->name, field->length, 0};
+		fbInfoElementSpec_t spec = {(char *)field->element->name, field->length, 0};
 
 		fbTemplateAppendSpec(template, &spec, 0, NULL);
 	}
@@ -257,10 +257,10 @@ static fbTemplate_t *fixbuf_template(fbInfoModel_t *model, const struct flow_tem
 static void add_own(fbInfoModel_t *model)
 {
 	for (unsigned int i = 0; i < _FIELD_MAX; i++)
-		if (flow_fields[i].pen) {
-			fbInfoElement_t element = FB_IE_INIT(flow_fields[i].name,
-							     ENTERPRISE_DEFAULT, flow_fields[i].id,
-							     flow_fields[i].length, 0);
+		if (flow_fields[i].element->pen) {
+			fbInfoElement_t element =
+				FB_IE_INIT(flow_fields[i].element->name, ENTERPRISE_DEFAULT,
+					   flow_fields[i].element->id, flow_fields[i].length, 0);
 
 			fbInfoModelAddElement(model, &element);
 		}
@@ -338,19 +338,22 @@ static int run_profile(unsigned int which, unsigned int round, uint32_t records)
 	const char *urls[2] = {"file:///dev/null", NULL}, *name = profile_names[which];
 	struct profile *profile;
 	uint64_t ns = 0;
-	int r = profile_new(&profile, profiles[which], ENTERPRISE_DEFAULT, false, NULL);
+	int r = profile_new(&profile, profiles[which], ENTERPRISE_DEFAULT, 1u << RECORD_FLOW, NULL);
 
 	for (unsigned int p = 0; p < ARRAY_SIZE(protocols) && r == 0; p++)
 		r = run_protocol(which, p, round, records);
 	r = r ?: export_all(urls, profiles[which], records, &ns);
 	if (r == 0)
 		print("file", "ipfix", name, round, ns, records);
-	r = r ?: to_fixbuf(&profile->templates[FAMILY_IPV4], records, &ns);
+	r = r
+		    ?: to_fixbuf(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)],
+				 records, &ns);
 	if (r == 0) {
 		print("libfixbuf", "ipfix", name, round, ns, records);
-		r = to_socket(&profile->templates[FAMILY_IPV4], records, &ns);
+		r = to_socket(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)],
+			      records, &ns);
 		print("udp, datagrams alone", "ipfix", name, round, ns, records);
-		copy(&profile->templates[FAMILY_IPV4], records, &ns);
+		copy(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)], records, &ns);
 		print("memcpy", "ipfix", name, round, ns, records);
 	}
 	profile_free(profile);

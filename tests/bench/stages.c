@@ -98,7 +98,7 @@ static double encode(struct stages *s)
 		flow.key = s->keys[i];
 		flow.record = s->records[i];
 		encode_ipfix_IPV4(s->message + i % 16 * 96, &flow_templates[TEMPLATE_IPV4], &flow,
-				  &(struct record_clock){0});
+				  &(struct record_context){0});
 	}
 	return (double)(cpu_ns() - start) / MAX(s->entries, 1);
 }

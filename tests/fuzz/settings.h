@@ -109,7 +109,7 @@ bool exports_template_valid(const char *text, const char **ret_why)
 {
 	static char why[PROFILE_WHY_MAX];
 	_cleanup_(profile_freep) struct profile *profile = NULL;
-	int r = profile_new(&profile, text, ENTERPRISE_DEFAULT, false, why);
+	int r = profile_new(&profile, text, ENTERPRISE_DEFAULT, 1u << RECORD_FLOW, why);
 
 	fuzz_require((r == 0) == (profile != NULL) ? NULL : "refused, and written");
 	*ret_why = why;
