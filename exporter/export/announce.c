@@ -222,7 +222,7 @@ static void (*const builders[_ANNOUNCE_MAX])(struct builder *b) = {
 /* That of the data which follows. */
 static uint64_t base_ms(const struct collector *c)
 {
-	return c->queue->count ? queue_at(c->queue, 0)->message->base_ms : *c->stream->base_ms;
+	return c->queue->count ? queue_at(c->queue, 0)->message->base_ms : c->context->base_ms;
 }
 
 /* What is pending goes on with another part, or is not any more. */

@@ -446,9 +446,10 @@ int exports_see_off(void *userdata, _unused_ uint32_t events)
 	return loop_set_timer(exports->leave_timer, LEAVE_STEP_NS, 0);
 }
 
-/* It has no stream any more. */
+/* What its stream had under way is in its queue. */
 static void leave(struct exports *exports, struct collector *c)
 {
+	c->stream = NULL;
 	exports_count_due(exports, c);
 	c->leave_ns = clock_ns(CLOCK_MONOTONIC) + LEAVE_NS;
 	c->due = c->account.stats.due;
