@@ -249,7 +249,8 @@ bool announce_build(struct collector *c, uint16_t limit, struct announce_message
 		m->next = 0;
 		m->options_told = 0;
 		b.w = (struct wire){.at = m->data + p->header,
-				    .end = m->data + MIN(limit, (unsigned int)ANNOUNCE_MESSAGE_MAX)};
+				    .end = m->data +
+					   MIN(limit, (unsigned int)ANNOUNCE_MESSAGE_MAX)};
 		builders[kind](&b);
 		if ((kind == ANNOUNCE_TEMPLATES ? m->header.records : m->data_records) &&
 		    !b.w.overflow) {
@@ -266,7 +267,8 @@ void announce_advance(struct collector *c, const struct announce_message *m)
 	const struct profile *profile = c->announced->profile;
 	unsigned int end = m->next ? m->next : profile->families;
 
-	for (unsigned int i = c->session.next[m->kind]; m->kind == ANNOUNCE_TEMPLATES && i < end; i++)
+	for (unsigned int i = c->session.next[m->kind]; m->kind == ANNOUNCE_TEMPLATES && i < end;
+	     i++)
 		session_note_told(&c->session, profile->templates[i].id);
 	c->session.options_told |= m->options_told;
 	go_on(&c->session, m->kind, m->next);

@@ -10,7 +10,8 @@
 #include "exporter/log.h"
 #include "exporter/loop.h"
 
-#define LEAVE_NS      (5 * NSEC_PER_SEC) /* so long a collector that was removed may send what is queued */
+#define LEAVE_NS \
+	(5 * NSEC_PER_SEC) /* so long a collector that was removed may send what is queued */
 #define LEAVE_STEP_NS (50 * NSEC_PER_MSEC)
 
 /* A collector as it is to be. */
@@ -39,8 +40,10 @@ struct plan {
 	struct export_options options; /* with strings of its own */
 	struct wanted wanted[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
-	struct wanted *order[EXPORT_COLLECTORS_MAX]; /* those that run, as they do, and then those that are made */
-	struct wanted *of[EXPORT_COLLECTORS_MAX]; /* what becomes of the i-th that runs; NULL: it is removed */
+	struct wanted *order
+		[EXPORT_COLLECTORS_MAX]; /* those that run, as they do, and then those that are made */
+	struct wanted *
+		of[EXPORT_COLLECTORS_MAX]; /* what becomes of the i-th that runs; NULL: it is removed */
 	struct group groups[EXPORT_COLLECTORS_MAX];
 	unsigned int group_count;
 };
@@ -165,7 +168,11 @@ static bool same_options(const struct url_options *a, const struct url_options *
 }
 
 /* How much is the same, the target at least; 0: it is another collector. */
-enum { SAME_TARGET = 1, SAME_NAME, SAME_ALL };
+enum {
+	SAME_TARGET = 1,
+	SAME_NAME,
+	SAME_ALL
+};
 
 static int likeness(const struct wanted *w, const struct collector *c)
 {
@@ -276,14 +283,14 @@ static int plan_encoding(struct plan *p, struct wanted *w)
 				 .profile = profile,
 				 .message_max = has_stream(w) ? w->settings.message_max : 0};
 	if (w->c)
-		w->encoding = encoding_ref(w->c->stream ? w->c->stream->encoding
-							: w->c->announced);
+		w->encoding = encoding_ref(w->c->stream ? w->c->stream->encoding : w->c->announced);
 	found = find_encoding(p, w, &like);
 	if (found)
 		encoding_ref(found);
 	else
 		r = encoding_new(&found, like.protocol, TAKE_PTR(profile), like.message_max);
-	w->changed = w->c && (found != w->encoding || !same_settings(&w->settings, &w->c->settings));
+	w->changed = w->c &&
+		     (found != w->encoding || !same_settings(&w->settings, &w->c->settings));
 	encoding_unref(w->encoding);
 	w->encoding = r < 0 ? NULL : found;
 	return r;

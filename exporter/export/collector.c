@@ -35,10 +35,8 @@ uint64_t collector_wall_ms(const struct collector *c, uint64_t base_ms)
 const char *collector_state_name(enum collector_state state)
 {
 	static const char *const names[_COLLECTOR_STATE_MAX] = {
-		[COLLECTOR_RESOLVING] = "resolving",
-		[COLLECTOR_UP] = "up",
-		[COLLECTOR_REFUSED] = "refused",
-		[COLLECTOR_FAILING] = "failing",
+		[COLLECTOR_RESOLVING] = "resolving", [COLLECTOR_UP] = "up",
+		[COLLECTOR_REFUSED] = "refused",     [COLLECTOR_FAILING] = "failing",
 		[COLLECTOR_REMOVED] = "removed",
 	};
 

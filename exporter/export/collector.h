@@ -40,8 +40,8 @@ struct collector_ops {
 
 /* What is set for one collector, by its URL or for all of them. */
 struct collector_settings {
-	uint32_t rate;	    /* records a second, 0: no ceiling */
-	uint64_t retry_ns;  /* between two attempts to connect, at least; 0: the default */
+	uint32_t rate;		  /* records a second, 0: no ceiling */
+	uint64_t retry_ns;	  /* between two attempts to connect, at least; 0: the default */
 	struct ip_address source; /* family 0: the system's to choose */
 	uint8_t dscp;
 	uint16_t message_max; /* octets */
@@ -55,17 +55,18 @@ struct collector {
 	const struct export_context *context;
 	struct collector_url url;
 	struct collector_settings settings;
-	unsigned int number;   /* exportingProcessId, from 1 */
-	struct stream *stream; /* that it is a member of; NULL: it takes records, or has been removed */
-	struct queue *queue;   /* of messages of streams; NULL: it takes records */
+	unsigned int number; /* exportingProcessId, from 1 */
+	struct stream
+		*stream; /* that it is a member of; NULL: it takes records, or has been removed */
+	struct queue *queue; /* of messages of streams; NULL: it takes records */
 	struct session session;
 	struct encoding *announced; /* of what leaves, and of the records that JSON takes */
 	uint64_t progress_ns; /* last time at which a record had left the queue, while draining */
 	uint64_t progress_records; /* that had left it by then */
-	uint64_t leave_ns; /* when it is to be gone; 0: it has not been removed */
+	uint64_t leave_ns;	   /* when it is to be gone; 0: it has not been removed */
 	struct export_count due; /* stats.due up to the marks: exports_totals() when they were set */
 	struct export_totals marks;
-	bool paced;		   /* what is queued waits for nothing but the transport's pace */
+	bool paced; /* what is queued waits for nothing but the transport's pace */
 };
 
 /*

@@ -78,11 +78,12 @@ struct export_totals {
 };
 
 struct collector_stats {
-	const char *url; /* "removed collectors": all that were removed before those that are listed */
+	const char
+		*url; /* "removed collectors": all that were removed before those that are listed */
 	const char *name; /* NULL: none */
 	enum collector_state state;
-	bool drops;		   /* gets records of drops */
-	bool shares;		   /* gets a share of the flows (balance), not all */
+	bool drops;  /* gets records of drops */
+	bool shares; /* gets a share of the flows (balance), not all */
 	struct export_count
 		due; /* of exports_flow()'s, while it was there: all that it takes, or its share */
 	struct export_count given; /* what it got: = due, and = exported + queued + lost */

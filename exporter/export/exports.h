@@ -12,7 +12,8 @@ struct exports {
 	unsigned int count;
 	struct stream *streams[EXPORT_COLLECTORS_MAX]; /* mirrored: each gets all flows */
 	unsigned int stream_count;
-	struct stream *shares[EXPORT_COLLECTORS_MAX]; /* balanced: each flow goes to one; of one member each */
+	struct stream *shares
+		[EXPORT_COLLECTORS_MAX]; /* balanced: each flow goes to one; of one member each */
 	unsigned int share_count;
 	unsigned int numbers; /* given to collectors so far */
 	struct export_totals totals;
@@ -23,7 +24,8 @@ struct exports {
 	struct loop_source *leave_timer; /* NULL without loop */
 	struct collector_stats removed[EXPORTS_REMOVED_MAX];
 	unsigned int removed_count;
-	struct collector_stats merged[2]; /* of all before: those that did not share, and those that did */
+	struct collector_stats
+		merged[2]; /* of all before: those that did not share, and those that did */
 };
 
 /* 0 becomes the default.  -EINVAL (out of range, or no such template), -ENOMEM. */

@@ -18,8 +18,8 @@ struct network {
 	struct sender sender;
 	struct transport *transport; /* the sender's */
 	struct resolver *resolver;
-	bool warned; /* that the name does not resolve */
-	bool moved;  /* it sends from another address than its session does */
+	bool warned;		      /* that the name does not resolve */
+	bool moved;		      /* it sends from another address than its session does */
 	struct sockaddr_storage peer; /* the answer of the resolver that is in use */
 	struct sockaddr_storage to;   /* the address of the session */
 	socklen_t to_length;

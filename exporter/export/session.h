@@ -31,9 +31,8 @@ enum announcement {
 #define ANNOUNCE_OPTIONS \
 	(1u << ANNOUNCE_SAMPLING | 1u << ANNOUNCE_KEYS | 1u << ANNOUNCE_TYPES | \
 	 1u << ANNOUNCE_INTERFACES)
-#define ANNOUNCE_START (1u << ANNOUNCE_TEMPLATES | ANNOUNCE_OPTIONS)
-#define ANNOUNCE_ENCODING \
-	(1u << ANNOUNCE_TEMPLATES | 1u << ANNOUNCE_KEYS | 1u << ANNOUNCE_TYPES)
+#define ANNOUNCE_START	  (1u << ANNOUNCE_TEMPLATES | ANNOUNCE_OPTIONS)
+#define ANNOUNCE_ENCODING (1u << ANNOUNCE_TEMPLATES | 1u << ANNOUNCE_KEYS | 1u << ANNOUNCE_TYPES)
 
 /* Something that is done again and again, at intervals with a random phase. */
 struct session_timer {

@@ -90,8 +90,7 @@ static struct message *take_message(struct stream *s)
 		m = (struct message *)(p->slots + p->fresh++ * p->slot_size);
 	else
 		return NULL;
-	*m = (struct message){
-		.stream = s, .data = (uint8_t *)m + data_at(p), .references = 1};
+	*m = (struct message){.stream = s, .data = (uint8_t *)m + data_at(p), .references = 1};
 	s->references++;
 	return m;
 }

@@ -96,8 +96,8 @@ static int to_memory(const char *template, const struct protocol *protocol, unsi
 	struct stream *s = NULL;
 	uint64_t base_ms = 0, start;
 	struct profile *profile;
-	int r = profile_new(&profile, template, ENTERPRISE_DEFAULT, false, NULL) ?:
-			encoding_new(&encoding, protocol, profile, MESSAGE_MAX);
+	int r = profile_new(&profile, template, ENTERPRISE_DEFAULT, false, NULL)
+			?: encoding_new(&encoding, protocol, profile, MESSAGE_MAX);
 
 	for (unsigned int i = 0; i < members && r == 0; i++)
 		r = make_oblivion(&oblivions[i]);

@@ -253,6 +253,7 @@ static void take(struct sink *s, const uint8_t *m, size_t length)
 		at += size;
 	}
 	assert_true(sets > 0);
+	assert_true(s->count < SINK_MESSAGES);
 	assert_int_equal(wire_load16(m + 2), ipfix ? length : records);
 	take_sequence(s, m, ipfix, data);
 	take_times(s, m, ipfix);
@@ -268,6 +269,12 @@ void sink_take(struct sink *s, const uint8_t *message, size_t length)
 	take(s, s->bytes + s->used, length);
 	s->used += length;
 	s->at[s->count] = s->used;
+}
+
+void sink_forget(struct sink *s)
+{
+	s->count = 0;
+	s->used = 0;
 }
 
 void sink_new_session(struct sink *s)

@@ -71,6 +71,9 @@ void sink_read(struct sink *s);
 void sink_take(struct sink *s, const uint8_t *message, size_t length);
 void sink_new_session(struct sink *s);
 
+/* Forgets the datagrams, to have room for more, but not what they said. */
+void sink_forget(struct sink *s);
+
 /* Sends this many datagrams to the peer, on 127.0.0.1. */
 void sink_talk(struct sink *s, unsigned int count);
 

@@ -292,9 +292,10 @@ bool profile_equal(const struct profile *a, const struct profile *b)
 
 void profile_renumber(struct profile *p)
 {
-	unsigned int pair = p->templates[FAMILY_IPV4].id < HASHED_ID_MIN
-				    ? 0
-				    : (p->templates[FAMILY_IPV4].id - HASHED_ID_MIN) / HASHED_TOGETHER + 1;
+	unsigned int pair =
+		p->templates[FAMILY_IPV4].id < HASHED_ID_MIN
+			? 0
+			: (p->templates[FAMILY_IPV4].id - HASHED_ID_MIN) / HASHED_TOGETHER + 1;
 
 	for (unsigned int i = 0; i < HASHED_TOGETHER; i++)
 		p->templates[FAMILY_IPV4 + i].id =
