@@ -41,7 +41,7 @@ static inline int try_apply(const struct export_options *options, const char *co
 			 0)
 
 static inline void expect_changes(unsigned int added, unsigned int changed, unsigned int removed,
-			   unsigned int kept)
+				  unsigned int kept)
 {
 	assert_int_equal(changes.added, added);
 	assert_int_equal(changes.changed, changed);
@@ -119,7 +119,8 @@ static inline const char *url_of(const struct sink *s, const char *rest)
 	return text;
 }
 
-static inline void begin(const struct export_options *options, struct sink *sinks, unsigned int count)
+static inline void begin(const struct export_options *options, struct sink *sinks,
+			 unsigned int count)
 {
 	assert_int_equal(loop_new(&loop), 0);
 	start(options, loop);

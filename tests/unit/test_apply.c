@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "exporter/export/format/wire.h"
 #include "tests/unit/applying.h"
@@ -218,7 +220,6 @@ static void decode_file(const char *path, struct sink *s)
 		sink_take(s, (uint8_t *)data + at, length);
 		at += length;
 	}
-	assert_false(s->gap);
 	assert_false(s->data_first);
 	sink_close(s);
 }
@@ -267,12 +268,14 @@ static void test_files(void **state)
 			 0);
 	assert_int_equal(descriptors(), open_before);
 	decode_file(b, &s);
+	assert_false(s.gap);
 	assert_int_equal(s.records, 100);
 	assert_int_equal(s.templates, 2);
 	assert_int_equal(stats_at(2)->exported.records, 100);
 	give_numbered(50);
 	exports_flush(exports);
 	decode_file(a, &s);
+	assert_false(s.gap);
 	assert_int_equal(s.records, 200);
 	assert_int_equal(s.templates, 2);
 	text = read_file(json, &size);
@@ -305,6 +308,7 @@ static void test_file_again(void **state)
 		give_numbered(100 * i);
 		exports_flush(exports);
 		decode_file(path, &s);
+		assert_false(s.gap);
 		assert_int_equal(s.records, 100 * i);
 		assert_int_equal(s.templates, 1);
 		give_numbered(7); /* under way, and never read */
@@ -317,6 +321,49 @@ static void test_file_again(void **state)
 		assert_int_equal(text[0], '{');
 		free(text);
 	}
+	end(NULL, 0);
+	unlink(path);
+}
+
+static void set_limit(rlim_t limit)
+{
+	struct rlimit r;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &r), 0);
+	r.rlim_cur = limit;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
+}
+
+/* The disk is full when the new templates are written: they are written again before the next records. */
+static void test_file_full(void **state)
+{
+	char path[] = "/tmp/flowtally-apply-full-XXXXXX", url[200];
+	struct stat st;
+	struct sink s;
+
+	(void)state;
+	close(mkstemp(path));
+	signal(SIGXFSZ, SIG_IGN);
+	snprintf(url, sizeof(url), "file://%s", path);
+	begin(&(struct export_options){.domain = 7}, NULL, 0);
+	apply(url);
+	give_numbered(100);
+	exports_flush(exports);
+	assert_int_equal(stat(path, &st), 0);
+	set_limit((rlim_t)st.st_size);
+	assert_int_equal(try_apply(&(struct export_options){.template = LIST_A},
+				   (const char *const[]){url, NULL}),
+			 0);
+	give_numbered(100);
+	exports_flush(exports);
+	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 100);
+	set_limit(RLIM_INFINITY);
+	give_numbered(100);
+	exports_flush(exports);
+	assert_ledgers(exports, &given);
+	decode_file(path, &s); /* asserts that templates come before data */
+	assert_true(s.gap);    /* what was lost */
+	assert_int_equal(s.records, 200);
 	end(NULL, 0);
 	unlink(path);
 }
@@ -423,7 +470,8 @@ int main(void)
 		TEST(test_remove_away),	 TEST(test_remove_then_stop),
 		TEST(test_many_removed), TEST(test_identity),
 		TEST(test_files),	 TEST(test_file_again),
-		TEST(test_refused),	 TEST(test_balance),
+		TEST(test_file_full),	 TEST(test_refused),
+		TEST(test_balance),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

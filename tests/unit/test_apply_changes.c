@@ -405,14 +405,10 @@ static void test_intervals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_template),
-		TEST(test_options_template),
-		TEST(test_collision),
-		TEST(test_message_size),
-		TEST(test_rate),
-		TEST(test_dscp),
-		TEST(test_source),
-		TEST(test_drops),
+		TEST(test_template),  TEST(test_options_template),
+		TEST(test_collision), TEST(test_message_size),
+		TEST(test_rate),      TEST(test_dscp),
+		TEST(test_source),    TEST(test_drops),
 		TEST(test_intervals),
 	};
 
