@@ -138,6 +138,7 @@ static void change_at_random(const struct sink *sinks, struct export_options *op
 		give_random(roll(40));
 		give_drops(roll(4));
 		pass(1 + (roll(3) ? roll(20) : roll(1000)));
+		give_random(roll(10)); /* under way when the next change comes */
 		for (unsigned int j = 0; i % 16 == 0 && j < SINKS; j++)
 			listen_to(listeners[j]);
 		/* Of those that run and those that leave: socket, resolver and its socket, timer. */
