@@ -59,7 +59,7 @@ int config_read_file(struct config *config, const char *path, struct problems *p
 	/* A FIFO without a writer does not keep it waiting, and a terminal does not become its own. */
 	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	_cleanup_(freep) char *text = NULL;
-	struct stat status;
+	struct stat status, after;
 	size_t size = 0;
 	int r;
 
@@ -74,5 +74,8 @@ int config_read_file(struct config *config, const char *path, struct problems *p
 	r = read_all(fd, text, &size);
 	if (r < 0)
 		return wrong_file(problems, path, strerror(-r));
+	if (fstat(fd, &after) < 0 || after.st_size != status.st_size ||
+	    timespec_ns(&after.st_mtim) != timespec_ns(&status.st_mtim))
+		return wrong_file(problems, path, "was written while it was read");
 	return config_read_yaml(config, path, text, size, problems);
 }

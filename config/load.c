@@ -20,6 +20,76 @@ struct loader {
 	struct problems *problems;
 };
 
+/* --- What is asked for */
+
+/* Deep copies; *failed is set without memory. */
+static char *copy_text(const char *text, bool *failed)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	*failed |= text && !copy;
+	return copy;
+}
+
+static char **copy_environment(char *const *environment, bool *failed)
+{
+	size_t count = 0, kept = 0;
+	char **copy;
+
+	while (environment[count])
+		count++;
+	copy = calloc(count + 1, sizeof(*copy));
+	*failed |= !copy;
+	for (size_t i = 0; copy && i < count; i++)
+		if (!strncmp(environment[i], ENVIRONMENT, strlen(ENVIRONMENT)))
+			kept += (copy[kept] = copy_text(environment[i], failed)) != NULL;
+	return copy;
+}
+
+static void free_text(const char *text)
+{
+	free((char *)text);
+}
+
+struct config_request *config_request_free(struct config_request *request)
+{
+	for (size_t i = 0; request->assignments && i < request->assignment_count; i++)
+		free_text(request->assignments[i].text);
+	for (size_t i = 0; request->environment && request->environment[i]; i++)
+		free(request->environment[i]);
+	free((struct config_assignment *)request->assignments);
+	free((char **)request->environment);
+	free_text(request->capture);
+	free_text(request->file);
+	free(request);
+	return NULL;
+}
+
+struct config_request *config_request_copy(const struct config_request *request)
+{
+	_cleanup_(config_request_freep) struct config_request *copy = calloc(1, sizeof(*copy));
+	struct config_assignment *list = calloc(request->assignment_count + 1, sizeof(*list));
+	bool failed = !copy || !list;
+
+	if (failed) {
+		free(list);
+		return NULL;
+	}
+	*copy = (struct config_request){.verb = request->verb,
+					.assignments = list,
+					.assignment_count = request->assignment_count,
+					.partial = request->partial};
+	for (size_t i = 0; i < request->assignment_count; i++)
+		list[i] = (struct config_assignment){.setting = request->assignments[i].setting,
+						     .text = copy_text(request->assignments[i].text,
+								       &failed)};
+	copy->capture = copy_text(request->capture, &failed);
+	copy->file = copy_text(request->file, &failed);
+	if (request->environment)
+		copy->environment = copy_environment(request->environment, &failed);
+	return failed ? NULL : TAKE_PTR(copy);
+}
+
 /* --- Layers */
 
 static int set_defaults(struct loader *l)

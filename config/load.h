@@ -23,6 +23,14 @@ struct config_request {
 };
 
 /*
+ * A copy that depends on nothing else, to load the configuration once more later.  Of the environment it has our variables
+ * alone.  NULL without memory.
+ */
+struct config_request *config_request_copy(const struct config_request *request);
+struct config_request *config_request_free(struct config_request *request);
+DEFINE_CLEANUP(struct config_request *, config_request_free)
+
+/*
  * What is wrong is added to `problems`, all of it, warnings too.  -EINVAL when there are errors, also those that were
  * there before; -ENOMEM.  *ret needs config_clear() after success alone.
  */

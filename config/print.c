@@ -178,34 +178,119 @@ static size_t item_count(const struct config *config, const struct setting *s)
 	return s->type == SETTING_INTERFACES ? config->interface_count : config->collector_count;
 }
 
-static int has_item(const struct config *config, const struct setting *s, const char *text)
-{
-	for (size_t i = 0; i < item_count(config, s); i++) {
-		_cleanup_(freep) char *other = item_text(config, s, i);
+/* The items of a list in order of their text, so that two lists are compared in one walk. */
+struct item {
+	char *text;
+	const struct config_collector *collector; /* NULL: an interface */
+};
 
-		if (!other)
+struct items {
+	struct item *list;
+	size_t count;
+};
+
+static void items_clear(struct items *items)
+{
+	for (size_t i = 0; i < items->count; i++)
+		free(items->list[i].text);
+	free(items->list);
+}
+
+static int compare_items(const void *a, const void *b)
+{
+	return strcmp(((const struct item *)a)->text, ((const struct item *)b)->text);
+}
+
+static int items_of(struct items *items, const struct config *config, const struct setting *s)
+{
+	size_t count = item_count(config, s);
+
+	items->list = calloc(MAX(count, 1u), sizeof(*items->list));
+	if (!items->list)
+		return -ENOMEM;
+	for (; items->count < count; items->count++) {
+		struct item *item = &items->list[items->count];
+
+		item->text = item_text(config, s, items->count);
+		if (s->type == SETTING_COLLECTORS)
+			item->collector = &config->collectors[items->count];
+		if (!item->text)
 			return -ENOMEM;
-		if (!strcmp(other, text))
-			return 1;
 	}
+	qsort(items->list, count, sizeof(*items->list), compare_items);
 	return 0;
 }
 
-/* What is in `one` and not in `other`. */
-static int print_items(FILE *file, const struct setting *s, char sign, const struct config *one,
-		       const struct config *other, size_t *count)
+/* Leaves in each what the other does not have, as often as it is there. */
+static void drop_common(struct items *before, struct items *after)
 {
-	for (size_t i = 0; i < item_count(one, s); i++) {
-		_cleanup_(freep) char *text = item_text(one, s, i);
-		int r = text ? has_item(other, s, text) : -ENOMEM;
+	size_t a = 0, b = 0, kept_a = 0, kept_b = 0;
 
-		if (r < 0)
-			return r;
-		if (r > 0)
-			continue;
-		fprintf(file, "%s: %c %s\n", setting_key(s), sign, text);
-		++*count;
+	while (a < before->count || b < after->count) {
+		int order = a == before->count	? 1
+			    : b == after->count ? -1
+						: compare_items(&before->list[a], &after->list[b]);
+
+		if (order == 0) {
+			free(before->list[a++].text);
+			free(after->list[b++].text);
+		} else if (order < 0) {
+			before->list[kept_a++] = before->list[a++];
+		} else {
+			after->list[kept_b++] = after->list[b++];
+		}
 	}
+	before->count = kept_a;
+	after->count = kept_b;
+}
+
+/* It is the same one while its name is, or without a name its URL up to the options. */
+static bool is_same_collector(const struct config_collector *a, const struct config_collector *b)
+{
+	size_t length = strcspn(a->url, "?");
+
+	if (a->name || b->name)
+		return a->name && b->name && !strcmp(a->name, b->name);
+	return strcspn(b->url, "?") == length && !memcmp(a->url, b->url, length);
+}
+
+/* The text of the item that stands in the place of this one, taken out of `after`; NULL: there is none. */
+static char *take_changed(const struct item *item, struct items *after)
+{
+	for (size_t i = 0; item->collector && i < after->count; i++) {
+		char *text = after->list[i].text;
+
+		if (!is_same_collector(item->collector, after->list[i].collector))
+			continue;
+		after->count--;
+		memmove(&after->list[i], &after->list[i + 1],
+			(after->count - i) * sizeof(*after->list));
+		return text;
+	}
+	return NULL;
+}
+
+static int print_items(FILE *file, const struct setting *s, const struct config *before,
+		       const struct config *after, size_t *count)
+{
+	_cleanup_(items_clear) struct items old = {0}, new = {0};
+	int r = items_of(&old, before, s) ?: items_of(&new, after, s);
+
+	if (r < 0)
+		return r;
+	drop_common(&old, &new);
+	*count += old.count;
+	for (size_t i = 0; i < old.count; i++) {
+		_cleanup_(freep) char *changed = take_changed(&old.list[i], &new);
+
+		if (changed)
+			fprintf(file, "%s: %s, was %s\n", s->name, changed, old.list[i].text);
+		else
+			fprintf(file, "%s: %s is removed\n", s->name, old.list[i].text);
+	}
+	*count += new.count;
+	for (size_t i = 0; i < new.count; i++)
+		fprintf(file, "%s: %s is added\n", s->name, new.list[i].text);
 	return 0;
 }
 
@@ -217,7 +302,7 @@ static int print_change(FILE *file, const struct setting *s, const struct config
 
 	if (r < 0 || !strcmp(a ?: "", b ?: ""))
 		return r;
-	fprintf(file, "%s: %s -> %s%s\n", s->name, a ?: "not set", b ?: "not set",
+	fprintf(file, "%s: %s, was %s%s\n", s->name, b ?: "not set", a ?: "not set",
 		s->reload == RELOAD_NEVER ? " (takes a restart)" : "");
 	++*count;
 	return 0;
@@ -235,8 +320,7 @@ int config_print_difference(FILE *file, const struct config *before, const struc
 		if (!setting_in_file(s))
 			continue;
 		if (setting_is_list(s))
-			r = print_items(file, s, '-', before, after, &count)
-				    ?: print_items(file, s, '+', after, before, &count);
+			r = print_items(file, s, before, after, &count);
 		else
 			r = print_change(file, s, before, after, &count);
 	}

@@ -178,10 +178,24 @@ static int parse(struct parser *p, struct config *ret, int argc, char **argv)
 
 int options_parse(struct config *ret, enum config_verb verb, int argc, char **argv)
 {
+	return options_parse_request(ret, NULL, verb, argc, argv);
+}
+
+int options_parse_request(struct config *ret, struct config_request **ret_request,
+			  enum config_verb verb, int argc, char **argv)
+{
 	struct parser p = {.verb = verb, .name = argv[0]};
 	struct config config = {0};
+	struct config_request *request = NULL;
 	int r = parse(&p, &config, argc, argv);
 
+	if (r == 0 && ret_request) {
+		request = config_request_copy(&p.request);
+		if (!request) {
+			config_clear(&config);
+			r = -ENOMEM;
+		}
+	}
 	if (r == 0)
 		log_set_level(config.quiet ? LOG_NOTICE : config.verbose ? LOG_DEBUG : LOG_INFO);
 	problems_log(&p.problems);
@@ -191,5 +205,7 @@ int options_parse(struct config *ret, enum config_verb verb, int argc, char **ar
 		log_errno(LOG_ERR, r, "cannot read the command line");
 	if (r == 0)
 		*ret = config;
+	if (r == 0 && ret_request)
+		*ret_request = request;
 	return r;
 }

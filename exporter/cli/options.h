@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* The command line of the verbs, by the table of settings (config/schema.h). */
-#include "config/config.h"
+#include "config/load.h"
 
 /*
  * argv[0] is the verb; argv is permuted as by getopt_long(3).  For `run` the configuration file and the environment have
@@ -9,3 +9,7 @@
  * line each.  Sets the level of the log as --quiet and --verbose say.  *ret needs config_clear() after success alone.
  */
 int options_parse(struct config *ret, enum config_verb verb, int argc, char **argv);
+
+/* Likewise; *ret_request is what was asked for, a copy, to load the configuration once more (cli/reload.h). */
+int options_parse_request(struct config *ret, struct config_request **ret_request,
+			  enum config_verb verb, int argc, char **argv);

@@ -29,7 +29,7 @@ static bool template_valid(const char *text, char why[PROFILE_WHY_MAX])
 
 bool exports_template_valid(const char *text, const char **ret_why)
 {
-	static char why[PROFILE_WHY_MAX];
+	static _Thread_local char why[PROFILE_WHY_MAX];
 
 	if (template_valid(text, why))
 		return true;
@@ -39,7 +39,7 @@ bool exports_template_valid(const char *text, const char **ret_why)
 
 bool exports_url_valid(const char *url, const char **ret_why)
 {
-	static char why[URL_WHY_MAX];
+	static _Thread_local char why[URL_WHY_MAX];
 	struct collector_url parsed;
 	char template_why[PROFILE_WHY_MAX];
 

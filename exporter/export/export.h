@@ -97,12 +97,12 @@ struct collector_stats {
 	uint64_t errors;   /* failed system calls, and datagrams answered by an ICMP error */
 };
 
-/* True when the URL is one that exports_add() takes; else *ret_why, valid until the next call, says what is wrong. */
+/* True when the URL is one that exports_add() takes; else *ret_why, valid until the thread's next call, says what is wrong. */
 bool exports_url_valid(const char *url, const char **ret_why);
 
 /*
  * True when `text` names a profile or is a list of elements that can be one.  Else *ret_why, valid
- * until the next call, names all that is wrong.
+ * until the thread's next call, names all that is wrong.
  */
 bool exports_template_valid(const char *text, const char **ret_why);
 

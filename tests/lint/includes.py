@@ -3,15 +3,16 @@
 """Includes point one way and are relative to the root.
 
 Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h, tc/tunnel.h <- *.bpf.h <- *.bpf.c.
-Exporter: leaves <- meter <- kube <- export
-<- observe <- config <- cli <- main.c, where everybody may include the .h of xdp/.  Tests
-include what they like; nobody includes tests.  One .c file of meter/ alone includes the skeleton.
+Exporter: leaves <- meter <- kube <- export <- observe <- config <- exporter.h, with pipeline and
+sources <- cli <- main.c, where everybody may include the .h of xdp/.  Tests include what they like;
+nobody includes tests.  One .c file of meter/ alone includes the skeleton.
 """
 import re
 import tree
 
-LEAVES = {'util', 'log', 'loop', 'thread', 'value'}
-STAGES = ['exporter/meter', 'exporter/kube', 'exporter/export', 'exporter/observe', 'config', 'exporter/cli']
+LEAVES = {'util', 'log', 'loop', 'thread', 'value', 'stop', 'notify'}
+STAGES = ['exporter/meter', 'exporter/kube', 'exporter/export', 'exporter/observe', 'config', 'exporter',
+          'exporter/cli']
 DATAPATH = {'xdp/flow.h': 0, 'xdp/cursor.h': 1, 'xdp/parse.h': 2, 'xdp/tally.h': 3, 'tc/tunnel.h': 3}
 INCLUDE = re.compile(r'\s*#\s*include\s*(["<])([^">]+)[">]')
 OURS = ('xdp/', 'tc/', 'exporter/', 'config/', 'tests/')
@@ -21,10 +22,12 @@ def stage(name):
     """Rank of a file of the exporter: 0 for leaves, rising to main.c; None for others."""
     if re.fullmatch(r'exporter/(%s)\.[ch]' % '|'.join(sorted(LEAVES)), name):
         return 0
-    for rank, folder in enumerate(STAGES, 1):
-        if name.startswith(folder + '/'):
-            return rank
-    return len(STAGES) + 1 if name == 'exporter/main.c' else None
+    if name == 'exporter/main.c':
+        return len(STAGES) + 1
+    folder = name.rpartition('/')[0]
+    while folder and folder not in STAGES:
+        folder = folder.rpartition('/')[0]
+    return STAGES.index(folder) + 1 if folder else None
 
 
 def datapath(name):

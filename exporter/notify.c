@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stddef.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include "exporter/cli/notify.h"
+#include "exporter/notify.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
 
-bool notify_try(const char *state)
+/* False: the manager does not read, tell it again later. */
+static bool try(const char *state)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -29,4 +30,33 @@ bool notify_try(const char *state)
 		return false;
 	log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'", path);
 	return true;
+}
+
+static void drop_first(struct notifier *n)
+{
+	n->count--;
+	memmove(n->waiting[0], n->waiting[1], n->count * sizeof(n->waiting[0]));
+}
+
+void notifier_tell_again(struct notifier *n)
+{
+	while (n->count && try(n->waiting[0]))
+		drop_first(n);
+}
+
+void notifier_tell(struct notifier *n, const char *state)
+{
+	if (n->count == NOTIFY_ROOM)
+		drop_first(n);
+	snprintf(n->waiting[n->count++], NOTIFY_MAX, "%s", state);
+	notifier_tell_again(n);
+}
+
+void notifier_tell_reloading(struct notifier *n)
+{
+	char state[NOTIFY_MAX];
+
+	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		 (unsigned long long)(clock_ns(CLOCK_MONOTONIC) / 1000));
+	notifier_tell(n, state);
 }
