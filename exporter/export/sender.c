@@ -363,7 +363,7 @@ static uint64_t next_wait(const struct sender *s, uint64_t now_ns)
 		return wait_ns;
 	if (s->queue.count && t->ops->allows(t, now_ns))
 		return MIN(wait_ns, MAX(t->ops->burst_ns - s->credit_ns,
-					s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0));
+					s->debt_ns >= PACE_NS ? s->debt_ns - PACE_NS + 1 : 0));
 	if (s->credit_ns < t->ops->message_ns)
 		return MIN(wait_ns, t->ops->burst_ns);
 	return MIN(wait_ns, session_wait(&s->c->session, now_ns));
