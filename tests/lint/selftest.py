@@ -7,11 +7,13 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
-import compile_commands
 import includes
 import limits
-import results
 import tree
+
+sys.path.insert(0, str(tree.ROOT / 'tools'))
+import compile_commands  # noqa: E402  pylint: disable=wrong-import-position
+import results  # noqa: E402  pylint: disable=wrong-import-position
 
 HEADERS = [
     'xdp/flow.h', 'xdp/parse.h', 'xdp/account.bpf.h', 'exporter/util.h', 'exporter/log.h', 'exporter/meter/cache.h',

@@ -37,7 +37,7 @@ tests() {
 	"$meson" test -C "build/check/$build" --no-rebuild --logbase "check-$build" "$@" \
 		>"$log" 2>&1 </dev/null || status=$?
 	cp "build/check/$build/meson-logs/check-$build".{json,junit.xml} "$results" 2>/dev/null || true
-	! /usr/bin/python3 tests/lint/results.py summary "$results/check-$build" || [ "$status" -eq 0 ] || {
+	! /usr/bin/python3 tools/results.py summary "$results/check-$build" || [ "$status" -eq 0 ] || {
 		printf '%s\t%s\n' failed "meson test in build/check/$build" >>"$results/builds"
 		tail -n 20 "$log"
 	}
@@ -46,5 +46,5 @@ tests() {
 # The closing line; its status is that of the script.
 total() {
 	echo "time: $((SECONDS - start)) s"
-	/usr/bin/python3 tests/lint/results.py total "$results"
+	/usr/bin/python3 tools/results.py total "$results"
 }
