@@ -10,7 +10,7 @@ include what they like; nobody includes tests.  One .c file of meter/ alone incl
 import re
 import tree
 
-LEAVES = {'util', 'log', 'loop', 'thread', 'value'}
+LEAVES = {'util', 'log', 'loop', 'thread', 'value', 'stop', 'notify'}
 STAGES = ['exporter/meter', 'exporter/kube', 'exporter/export', 'exporter/observe', 'config', 'exporter/cli']
 DATAPATH = {'xdp/flow.h': 0, 'xdp/cursor.h': 1, 'xdp/parse.h': 2, 'xdp/tally.h': 3, 'tc/tunnel.h': 3}
 INCLUDE = re.compile(r'\s*#\s*include\s*(["<])([^">]+)[">]')

@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
-#include "exporter/cli/drop_filter.h"
-#include "exporter/cli/drop_table.h"
-#include "exporter/cli/drop_text.h"
+#include "exporter/meter/drop_filter.h"
+#include "exporter/observe/drop_table.h"
+#include "exporter/observe/drop_text.h"
 #include "tests/unit/drops.h"
 
 static struct drop_reasons *reasons;

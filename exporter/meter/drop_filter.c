@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <netinet/in.h>
 #include <string.h>
-#include "exporter/cli/drop_filter.h"
+#include "exporter/meter/drop_filter.h"
 
 #define WORD_MAX 64
 
@@ -64,25 +63,4 @@ void drop_filter_make(struct drop_reasons *names, const char *include, const cha
 		exclude = drop_class_name(DROP_BENIGN);
 	if (exclude)
 		mark_list(names, exclude, excluded, 1);
-}
-
-static bool match_address(const struct value_prefix *prefix, const struct flow_key *key)
-{
-	uint8_t family = key->kind & FLOW_IPV6 ? AF_INET6 : AF_INET;
-
-	return family == prefix->family &&
-	       (value_prefix_has(prefix, key->src) || value_prefix_has(prefix, key->dst));
-}
-
-static bool match_port(uint16_t port, const struct flow_key *key)
-{
-	bool icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
-
-	return !icmp && (ntohs(key->src_port) == port || ntohs(key->dst_port) == port);
-}
-
-bool drop_match(const struct drop_match *match, const struct flow_key *key)
-{
-	return (!match->address.family || match_address(&match->address, key)) &&
-	       (!match->port || match_port(match->port, key));
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Which drops are recorded, and which are shown. */
-#include <stdbool.h>
+/* Which drops are recorded. */
 #include <stdint.h>
-#include "exporter/value.h"
 #include "exporter/meter/drop_reason.h"
 #include "xdp/flow.h"
 
@@ -14,11 +12,3 @@
  */
 void drop_filter_make(struct drop_reasons *names, const char *include, const char *exclude,
 		      uint8_t excluded[DROP_REASON_MAX]);
-
-/* Of the source or of the destination. */
-struct drop_match {
-	struct value_prefix address; /* family 0: any */
-	uint16_t port;		     /* 0: any */
-};
-
-bool drop_match(const struct drop_match *match, const struct flow_key *key);

@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include "exporter/cli/screen.h"
+#include "exporter/observe/screen.h"
 
 struct screen {
 	int fd;

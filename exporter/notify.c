@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include "exporter/cli/notify.h"
+#include "exporter/notify.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
 

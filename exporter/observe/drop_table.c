@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <xxhash.h>
-#include "exporter/cli/drop_table.h"
+#include "exporter/observe/drop_table.h"
 
 #define NOWHERE UINT32_MAX
 
@@ -177,4 +178,25 @@ void drop_table_next(struct drop_table *t)
 	for (uint32_t i = 0; i < t->count; i++)
 		t->rows[i].packets = t->rows[i].octets = 0;
 	t->others.packets = t->others.octets = 0;
+}
+
+static bool match_address(const struct value_prefix *prefix, const struct flow_key *key)
+{
+	uint8_t family = key->kind & FLOW_IPV6 ? AF_INET6 : AF_INET;
+
+	return family == prefix->family &&
+	       (value_prefix_has(prefix, key->src) || value_prefix_has(prefix, key->dst));
+}
+
+static bool match_port(uint16_t port, const struct flow_key *key)
+{
+	bool icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
+
+	return !icmp && (ntohs(key->src_port) == port || ntohs(key->dst_port) == port);
+}
+
+bool drop_match(const struct drop_match *match, const struct flow_key *key)
+{
+	return (!match->address.family || match_address(&match->address, key)) &&
+	       (!match->port || match_port(match->port, key));
 }

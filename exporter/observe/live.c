@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
-#include "exporter/cli/live.h"
-#include "exporter/cli/live_text.h"
-#include "exporter/cli/screen.h"
+#include "exporter/observe/live.h"
+#include "exporter/observe/live_text.h"
+#include "exporter/observe/screen.h"
 
 #define SETS		1024
 #define WAYS		4

@@ -3,9 +3,8 @@
 /* What `flowtally drops` shows: lines, lines of JSON, a table, and what there was in all at the end. */
 #include <stdbool.h>
 #include <stdio.h>
-#include "exporter/cli/drop_table.h"
-#include "exporter/cli/options.h"
-#include "exporter/cli/screen.h"
+#include "exporter/observe/drop_table.h"
+#include "exporter/observe/screen.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/ledger.h"
 

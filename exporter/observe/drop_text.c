@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <net/if.h>
 #include <string.h>
-#include "exporter/cli/drop_text.h"
-#include "exporter/cli/text.h"
+#include "exporter/export/format/json.h"
+#include "exporter/log.h"
+#include "exporter/observe/drop_text.h"
+#include "exporter/observe/text.h"
 
 #define LINE_MAX      512
 #define ADDRESS_MIN   15
@@ -261,4 +264,139 @@ void drop_print_table(FILE *file, const struct drop_view *view, struct screen_si
 	for (size_t i = 0; i < shown; i++)
 		print_row(file, view, size.columns, rows[i]);
 	print_explanations(file, view, size.columns, rows, shown, room / 3);
+}
+
+/* --- Lines of JSON. */
+
+static const enum field_symbol reason_fields[] = {
+	FIELD_START,	       FIELD_END,	  FIELD_FORWARDING_STATUS, FIELD_DROPPED_OCTETS,
+	FIELD_DROPPED_PACKETS, FIELD_DROP_REASON, FIELD_DROP_REASON_NAME,
+};
+static const enum field_symbol interface_fields[] = {
+	FIELD_DIRECTION,   FIELD_INGRESS_IF,	    FIELD_EGRESS_IF,	  FIELD_START,
+	FIELD_END,	   FIELD_FORWARDING_STATUS, FIELD_DROPPED_OCTETS, FIELD_DROPPED_PACKETS,
+	FIELD_DROP_REASON, FIELD_DROP_REASON_NAME,
+};
+static const struct flow_template reason_template = {
+	.fields = reason_fields,
+	.count = ARRAY_SIZE(reason_fields),
+};
+static const struct flow_template interface_template = {
+	.fields = interface_fields,
+	.count = ARRAY_SIZE(interface_fields),
+};
+
+static const struct flow_template *find_template(enum drops_by by, const struct flow_key *key)
+{
+	if (by == DROPS_BY_REASON)
+		return &reason_template;
+	if (by == DROPS_BY_INTERFACE)
+		return &interface_template;
+	return &flow_templates[key->kind & FLOW_IPV6 ? TEMPLATE_DROP_IPV6 : TEMPLATE_DROP_IPV4];
+}
+
+/* A name has neither blanks nor slashes, but may have quotes. */
+static void print_name(FILE *file, uint32_t ifindex)
+{
+	char name[IF_NAMESIZE];
+
+	if (!ifindex || !if_indextoname(ifindex, name))
+		return;
+	text_make_printable(name);
+	fprintf(file, ",\"interfaceName\":\"");
+	for (const char *c = name; *c; c++)
+		fprintf(file, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+	fputc('"', file);
+}
+
+void drop_print_json(FILE *file, const struct drop_view *view, const struct drop_row *row)
+{
+	const struct record_clock clock = {.offset_ns = view->clock_offset_ns};
+	const struct flow_template *template = find_template(view->by, &row->key);
+	struct flow flow = {
+		.key = row->key,
+		.record = {.packets = row->packets,
+			   .octets = row->octets,
+			   .first_ns = row->first_ns,
+			   .last_ns = row->last_ns,
+			   .tos = row->tos},
+	};
+	uint8_t record[FLOW_RECORD_MAX];
+	char line[JSON_LINE_MAX];
+	size_t length;
+
+	if (row->key.kind & FLOW_DROP) {
+		flow.drop =
+			drop_reasons_get(view->reasons, drop_reason_unpack(row->key.drop_reason));
+		encode_ipfix(record, template, &flow, &clock);
+		length = json_record(line, template, record, flow.drop);
+		fwrite(line, 1, length - 2, file); /* without "}\n" */
+		print_name(file, row->key.ifindex);
+	} else {
+		fprintf(file,
+			"{\"others\":true,\"droppedOctetDeltaCount\":%" PRIu64
+			",\"droppedPacketDeltaCount\":%" PRIu64,
+			row->octets, row->packets);
+	}
+	fprintf(file, ",\"droppedPacketTotalCount\":%" PRIu64 ",\"packetsPerSecond\":%.1f}\n",
+		row->total_packets, (double)row->packets / view->seconds);
+}
+
+/* --- What there was in all. */
+
+struct total {
+	uint64_t packets;
+	uint16_t reason; /* drop_reason_pack() */
+};
+
+static int by_packets(const void *a, const void *b)
+{
+	const struct total *x = a, *y = b;
+
+	if (x->packets != y->packets)
+		return x->packets < y->packets ? 1 : -1;
+	return (int)x->reason - (int)y->reason;
+}
+
+static void print_reasons(FILE *file, const struct ledger *ledger, const uint64_t *shown)
+{
+	struct total totals[DROP_REASON_MAX];
+	size_t count = 0;
+
+	for (int i = 0; i < DROP_REASON_MAX; i++)
+		if (ledger->drop_reasons->reasons[i].packets)
+			totals[count++] = (struct total){
+				.packets = ledger->drop_reasons->reasons[i].packets,
+				.reason = (uint16_t)i,
+			};
+	qsort(totals, count, sizeof(totals[0]), by_packets);
+	if (count)
+		fprintf(file, "%9s %9s %-11s %-20s %s\n", "PACKETS", "SHOWN", "CLASS", "REASON",
+			"EXPLANATION");
+	for (size_t i = 0; i < count; i++) {
+		const struct drop_reason *reason =
+			drop_reasons_get(ledger->drop_names, drop_reason_unpack(totals[i].reason));
+
+		fprintf(file, "%9" PRIu64 " %9" PRIu64 " %-11s %-20s %s\n", totals[i].packets,
+			shown[totals[i].reason], drop_class_name(reason->class), reason->name,
+			reason->explanation);
+	}
+}
+
+void drop_print_summary(FILE *file, const struct ledger *ledger, const uint64_t *shown)
+{
+	const struct ledger_side *side = &ledger->sides[BANK_DROPS];
+	uint64_t all = 0;
+
+	for (int i = 0; i < DROP_REASON_MAX; i++)
+		all += shown[i];
+	print_reasons(file, ledger, shown);
+	fprintf(file, "drops: %sseen %" PRIu64 " packets = accounted %" PRIu64,
+		ledger_balanced(ledger) ? "" : "THE LEDGER DOES NOT BALANCE; ",
+		ledger->seen[POINT_DROP], ledger->accounted[POINT_DROP].packets);
+	ledger_print_unrecorded(ledger, BANK_DROPS, file);
+	fprintf(file,
+		"; shown %" PRIu64 ", evicted %" PRIu64 ", drain_error %" PRIu64
+		"; drops missed %" PRIu64 "\n",
+		all, side->evicted.packets, side->drain_error.packets, ledger->drops_missed);
 }

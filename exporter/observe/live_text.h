@@ -2,7 +2,7 @@
 #pragma once
 /* The lines of the live table. */
 #include <stdbool.h>
-#include "exporter/cli/live.h"
+#include "exporter/observe/live.h"
 
 struct live_rate {
 	uint64_t packets;

@@ -4,11 +4,19 @@
  * What was dropped, by flow, reason or interface: since the last time it was shown, and in all.  Bounded:
  * what finds no row is summed up as others, so that the sums are those of everything that was added.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "exporter/cli/options.h"
 #include "exporter/util.h"
+#include "exporter/value.h"
 #include "xdp/flow.h"
+
+/* What makes a row, beside the reason. */
+enum drops_by {
+	DROPS_BY_FLOW,
+	DROPS_BY_REASON,
+	DROPS_BY_INTERFACE, /* and direction */
+};
 
 struct drop_row {
 	struct flow_key key; /* what the row is about; the rest is 0 */
@@ -47,3 +55,11 @@ uint64_t drop_table_total(const struct drop_table *table);
 
 /* Begins to count anew.  When the table is getting full, the less busy half of its rows goes to the others. */
 void drop_table_next(struct drop_table *table);
+
+/* Which drops are shown: of the source or of the destination. */
+struct drop_match {
+	struct value_prefix address; /* family 0: any */
+	uint16_t port;		     /* 0: any */
+};
+
+bool drop_match(const struct drop_match *match, const struct flow_key *key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <net/if.h>
 #include <string.h>
-#include "exporter/cli/live_text.h"
-#include "exporter/cli/text.h"
+#include "exporter/observe/live_text.h"
+#include "exporter/observe/text.h"
 
 #define LINE_MAX    512
 #define FIXED_WIDE  47 /* columns beside the two of addresses */

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include "exporter/cli/stop.h"
+#include "exporter/stop.h"
 #include "exporter/log.h"
 #include "exporter/thread.h"
 

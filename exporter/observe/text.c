@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <string.h>
-#include "exporter/cli/text.h"
+#include "exporter/observe/text.h"
 
 const char *text_number(char text[TEXT_NUMBER_MAX], double value)
 {
