@@ -194,7 +194,6 @@ static int disarm(void *userdata, uint32_t events)
 
 	watch->calls++;
 	watch->events = events;
-	loop_stop(watch->loop);
 	return loop_set_timer(watch->victim->source, 0, 0);
 }
 
@@ -202,6 +201,7 @@ static int disarm(void *userdata, uint32_t events)
 static void test_timer_disarmed_in_batch(void **state)
 {
 	struct watch a = {.loop = *state, .fd = -1}, b = a;
+	struct watch end = {.loop = *state, .fd = -1, .stop_after = 1};
 
 	a.victim = &b;
 	b.victim = &a;
@@ -209,8 +209,11 @@ static void test_timer_disarmed_in_batch(void **state)
 	assert_int_equal(loop_add_timer(*state, disarm, &b, &b.source), 0);
 	assert_int_equal(loop_set_timer(a.source, 1, 0), 0);
 	assert_int_equal(loop_set_timer(b.source, 1, 0), 0);
+	assert_int_equal(loop_add_timer(*state, watch_called, &end, &end.source), 0);
+	assert_int_equal(loop_set_timer(end.source, MSEC, 0), 0);
 	assert_int_equal(loop_run(*state), 0);
 	assert_int_equal(a.calls + b.calls, 1);
+	free_watch(&end);
 	free_watch(&a);
 	free_watch(&b);
 }
