@@ -29,6 +29,8 @@ struct exporter {
 	const char *untold; /* what the service manager has not taken yet; NULL: nothing */
 	struct source *source;
 	struct pipeline *pipeline;
+	bool applying;
+	struct config next;   /* that is being applied */
 	struct ledger ledger; /* of the last settled swap */
 	struct ledger_reasons reasons;
 	bool unbalanced; /* it did not balance at some swap */
@@ -58,6 +60,7 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
+	config_clear(&e->next);
 	config_clear(&e->config);
 	pthread_mutex_destroy(&e->ending);
 	free(e);
@@ -167,11 +170,71 @@ static void on_passed(void *userdata, unsigned int kinds)
 	check_ledger(e);
 	if (pipeline_exports(e->pipeline))
 		(void)tell_collectors(e); /* failing that, they keep what they know */
-	for (int kind = 0; kind < _BANK_USE_MAX; kind++)
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (kinds >> kind & 1)
 			now_ns = MAX(now_ns, pipeline_settled_ns(e->pipeline, kind));
 	if (e->events.settled)
 		e->events.settled(e->events.userdata, kinds, now_ns);
+}
+
+/* --- Another configuration. */
+
+static void end_applying(struct exporter *e, int error)
+{
+	e->applying = false;
+	config_clear(&e->next);
+	if (e->events.applied)
+		e->events.applied(e->events.userdata, error);
+}
+
+static void on_settled(void *userdata)
+{
+	end_applying(userdata, 0);
+}
+
+/* The new one is in force from here on, though some of it takes its time. */
+static void commit(struct exporter *e)
+{
+	struct config old;
+	int unsettled = e->source->ops->apply(e->source, &e->next);
+
+	stop_set_timeout(e->stop, e->next.stop_timeout_ns);
+	old = e->config;
+	e->config = e->next;
+	e->next = old; /* freed at the end */
+	if (!unsettled)
+		end_applying(e, 0);
+}
+
+static void on_prepared(void *userdata, int error)
+{
+	struct exporter *e = userdata;
+
+	if (error == 0 && exporter_ending(e))
+		error = -ECANCELED;
+	if (error == 0)
+		error = pipeline_apply(e->pipeline, &e->next);
+	if (error == 0) {
+		commit(e);
+		return;
+	}
+	e->source->ops->cancel(e->source);
+	end_applying(e, error);
+}
+
+int exporter_apply(struct exporter *e, struct config *config)
+{
+	int preparing;
+
+	if (e->applying)
+		return -EBUSY;
+	e->applying = true;
+	e->next = *config;
+	*config = (struct config){0};
+	preparing = e->source->ops->prepare(e->source, &e->next);
+	if (preparing <= 0)
+		on_prepared(e, preparing);
+	return 0;
 }
 
 /* --- Making one. */
@@ -235,6 +298,9 @@ static int make_source(struct exporter *e)
 		.loop = e->loop,
 		.stop = e->stop,
 		.flows = e->kind != SOURCE_DROPS,
+		.prepared = on_prepared,
+		.settled = on_settled,
+		.userdata = e,
 		.events = &e->events,
 	};
 

@@ -26,7 +26,7 @@ enum exporter_source {
 /* What its owner may want to know, in the thread of exporter_run(); each may be NULL. */
 struct exporter_events {
 	/* What a flow or a drop has had since it was last told. */
-	void (*delta)(void *userdata, enum bank_use kind, const struct flow_key *key,
+	void (*delta)(void *userdata, enum record_kind kind, const struct flow_key *key,
 		      const struct flow_record *record);
 	/*
 	 * There is a new snapshot, of all up to the last swaps; bits of `kinds` say which have been swapped since the one
@@ -35,6 +35,8 @@ struct exporter_events {
 	void (*settled)(void *userdata, unsigned int kinds, uint64_t now_ns);
 	/* Every few thousand packets of a capture; `position` in octets of the file, UINT64_MAX at the end. */
 	void (*progress)(void *userdata, uint64_t packets, uint64_t position);
+	/* What exporter_apply() began has ended: 0, or -errno, logged, after which all is as it was. */
+	void (*applied)(void *userdata, int error);
 	/* SIGHUP; NULL: it asks for the end, as SIGTERM does. */
 	void (*hangup)(void *userdata);
 	/*
@@ -66,6 +68,13 @@ int exporter_run(struct exporter *exporter);
 
 /* Lets exporter_run() return. */
 void exporter_end(struct exporter *exporter);
+
+/*
+ * Another configuration, from which setting_reload says what a running exporter can take: the difference to the one that
+ * runs is applied, and what is the same is not touched.  Takes it over and leaves `config` empty.  Waits for nothing:
+ * events.applied() follows, maybe before this returns.  -EBUSY: the one before has not ended; nothing was taken over.
+ */
+int exporter_apply(struct exporter *exporter, struct config *config);
 
 /* Looks at once for interfaces and hooks that came or went. */
 void exporter_rescan(struct exporter *exporter);
@@ -108,7 +117,7 @@ const char *exporter_why(const struct exporter *exporter);
 
 /* Its parts, for who shows them. */
 const struct config *exporter_config(const struct exporter *exporter);
-struct loop *exporter_loop(const struct exporter *exporter); /* NULL: of a capture */
+struct loop *exporter_loop(const struct exporter *exporter);	     /* NULL: of a capture */
 const struct hooks *exporter_hooks(const struct exporter *exporter); /* NULL: none yet */
 bool exporter_traces_drops(const struct exporter *exporter);
 const struct kernel_clock *exporter_clock(const struct exporter *exporter);

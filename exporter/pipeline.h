@@ -43,12 +43,18 @@ DEFINE_CLEANUP(struct pipeline *, pipeline_free)
 /* Notices what was done to the clocks: before packets of the kernel's are given. */
 void pipeline_look_at_clock(struct pipeline *pipeline);
 
+/*
+ * What another configuration says of caches and collectors, all of it or nothing: -errno, logged, after which all is as it
+ * was.  options.config is still the old one.
+ */
+int pipeline_apply(struct pipeline *pipeline, const struct config *next);
+
 /* The packets of a bank, or of a capture. */
-void pipeline_add(struct pipeline *pipeline, enum bank_use kind, const struct flow_key *key,
+void pipeline_add(struct pipeline *pipeline, enum record_kind kind, const struct flow_key *key,
 		  const struct flow_record *record);
 
 /* All that happened up to then has been given; begins a pass. */
-void pipeline_settle(struct pipeline *pipeline, enum bank_use kind, uint64_t swap_ns);
+void pipeline_settle(struct pipeline *pipeline, enum record_kind kind, uint64_t swap_ns);
 
 /* Of a capture, whose packets have times of their own: a packet that came at `now_ns` of the cache's clock. */
 void pipeline_add_at(struct pipeline *pipeline, const struct flow_key *key,
@@ -73,4 +79,4 @@ struct exports *pipeline_exports(const struct pipeline *pipeline);
 void pipeline_read(const struct pipeline *pipeline, struct ledger *ret);
 
 /* When the last swap of that kind was that has been settled, by the kernel's clock; 0: none. */
-uint64_t pipeline_settled_ns(const struct pipeline *pipeline, enum bank_use kind);
+uint64_t pipeline_settled_ns(const struct pipeline *pipeline, enum record_kind kind);

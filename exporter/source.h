@@ -20,6 +20,11 @@ struct source_options {
 	struct loop *loop;	     /* NULL: a capture needs none */
 	struct stop *stop;
 	bool flows; /* else drops alone */
+	/* What source_ops.prepare() began has ended: 0, or -errno, logged. */
+	void (*prepared)(void *userdata, int error);
+	/* All of what source_ops.apply() began has. */
+	void (*settled)(void *userdata);
+	void *userdata;
 	const struct exporter_events *events;
 };
 
@@ -28,6 +33,14 @@ struct source_ops {
 	int (*start)(struct source *s, struct pipeline *pipeline);
 	/* Gives packets until there are no more, or the end is asked for.  -errno, logged. */
 	int (*run)(struct source *s);
+	/*
+	 * Another configuration, in two steps.  prepare() makes what may fail or takes time, without changing anything: 1,
+	 * and prepared() follows; 0: there is nothing to prepare; -errno, logged.  Then apply() does the rest: 1, and
+	 * settled() follows; 0: it has.  Or cancel() goes back.  NULL: the source cannot be changed.
+	 */
+	int (*prepare)(struct source *s, const struct config *next);
+	int (*apply)(struct source *s, const struct config *next);
+	void (*cancel)(struct source *s);
 	/* Sees no packet from here on.  All that was seen is in the pipeline when it returns. */
 	void (*finish)(struct source *s);
 	/*
@@ -45,8 +58,8 @@ struct source_ops {
 /* The first member of each. */
 struct source {
 	const struct source_ops *ops;
-	unsigned int kinds;	    /* a bit for each kind of record that it meters */
-	struct kernel_clock *clock; /* of its times; NULL: a capture's own */
+	unsigned int kinds;		 /* a bit for each kind of record that it meters */
+	struct kernel_clock *clock;	 /* of its times; NULL: a capture's own */
 	struct drop_reasons *drop_names; /* NULL: it meters no drops */
 	bool drops;			 /* they are traced */
 	struct hooks *hooks;		 /* NULL: none, or none yet */

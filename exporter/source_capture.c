@@ -22,8 +22,8 @@ struct capture_source {
 	struct pipeline *pipeline;
 	struct capture *capture;
 	struct capture_clock clock;
-	uint64_t expired_ns; /* its time at the last pass */
-	struct ledger ledger;
+	uint64_t expired_ns;	   /* its time at the last pass */
+	struct ledger_side counts; /* of flows */
 };
 
 static struct capture_source *to_capture(const struct source *s)
@@ -35,9 +35,9 @@ static struct capture_source *to_capture(const struct source *s)
 static void add_packet(struct capture_source *s, const struct capture_packet *packet,
 		       const struct capture_packet *next)
 {
-	struct ledger *l = &s->ledger;
+	struct ledger_side *l = &s->counts;
 
-	l->seen[POINT_INGRESS]++;
+	l->seen[DIRECTION_INGRESS]++;
 	capture_clock_tick(&s->clock, packet->time_ns, next ? &next->time_ns : NULL);
 	exports_set_time(pipeline_exports(s->pipeline), packet->time_ns);
 	if (s->clock.now_ns - s->expired_ns >= EXPIRE_STEP_NS) {
@@ -45,12 +45,12 @@ static void add_packet(struct capture_source *s, const struct capture_packet *pa
 		s->expired_ns = s->clock.now_ns;
 	}
 	if (packet->reason != REASON_NONE) {
-		l->reasons[POINT_INGRESS][packet->reason].packets++;
-		l->reasons[POINT_INGRESS][packet->reason].octets += packet->octets;
+		l->reasons[DIRECTION_INGRESS][packet->reason].packets++;
+		l->reasons[DIRECTION_INGRESS][packet->reason].octets += packet->octets;
 		return;
 	}
-	l->accounted[POINT_INGRESS].packets += packet->record.packets;
-	l->accounted[POINT_INGRESS].octets += packet->record.octets;
+	l->accounted[DIRECTION_INGRESS].packets += packet->record.packets;
+	l->accounted[DIRECTION_INGRESS].octets += packet->record.octets;
 	pipeline_add_at(s->pipeline, &packet->key, &packet->record, s->clock.now_ns);
 }
 
@@ -64,7 +64,7 @@ static int start(struct source *source, struct pipeline *pipeline)
 static int report(const struct capture_source *s, int error)
 {
 	const char *path = s->options.config->capture, *why = capture_error(s->capture);
-	unsigned long long packets = s->ledger.seen[POINT_INGRESS];
+	unsigned long long packets = s->counts.seen[DIRECTION_INGRESS];
 	const struct capture_unknown unknown = capture_unknown(s->capture);
 
 	if (error == -EBADMSG)
@@ -86,7 +86,7 @@ static void show_progress(const struct capture_source *s, bool over)
 	const struct exporter_events *events = s->options.events;
 
 	if (events->progress)
-		events->progress(events->userdata, s->ledger.seen[POINT_INGRESS],
+		events->progress(events->userdata, s->counts.seen[DIRECTION_INGRESS],
 				 over ? UINT64_MAX : capture_position(s->capture));
 }
 
@@ -120,12 +120,13 @@ static void finish(_unused_ struct source *source)
 static void read_ledger(const struct source *source, struct ledger *ret,
 			_unused_ struct ledger_reasons *ret_reasons, _unused_ bool final)
 {
-	const struct ledger *l = &to_capture(source)->ledger;
+	const struct ledger_side *counts = &to_capture(source)->counts;
+	struct ledger_side *side = &ret->sides[RECORD_FLOW];
+	const struct cache_stats cache = side->cache;
 
-	memcpy(ret->seen, l->seen, sizeof(ret->seen));
-	memcpy(ret->accounted, l->accounted, sizeof(ret->accounted));
-	memcpy(ret->reasons, l->reasons, sizeof(ret->reasons));
-	ret->sides[BANK_FLOWS].drained = l->accounted[POINT_INGRESS];
+	*side = *counts;
+	side->drained = counts->accounted[DIRECTION_INGRESS];
+	side->cache = cache;
 }
 
 static int read_ledger_now(const struct source *source, struct ledger *ret,
@@ -164,7 +165,7 @@ int capture_source_new(struct source **ret, const struct source_options *options
 
 	if (!s)
 		return log_errno(LOG_ERR, -ENOMEM, "cannot read '%s'", path);
-	s->source = (struct source){.ops = &capture_ops, .kinds = 1u << BANK_FLOWS};
+	s->source = (struct source){.ops = &capture_ops, .kinds = 1u << RECORD_FLOW};
 	s->options = *options;
 	stream = strcmp(path, "-") != 0 ? fopen(path, "re") : stdin;
 	if (!stream)

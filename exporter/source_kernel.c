@@ -4,17 +4,18 @@
  * all else is known to work, and detached first.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/datapath.h"
-#include "exporter/meter/drain.h"
 #include "exporter/meter/drop_filter.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/drops.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/meter.h"
 #include "exporter/meter/sight.h"
 #include "exporter/pipeline.h"
 #include "exporter/source.h"
@@ -27,11 +28,14 @@ struct kernel_source {
 	struct kernel_clock clock;
 	int clock_fd; /* tells of sleeps; -1: none */
 	struct loop_source *clock_source;
-	struct datapath *datapath;
-	struct drain *drain;
-	struct drops *drops; /* NULL: not traced */
-	struct sight *sight; /* NULL: no hooks are wanted */
-	int hooks_error;     /* of the first attempt on all interfaces */
+	struct meter *meters[_RECORD_KIND_MAX]; /* NULL: of what is not metered */
+	struct drops *drops;			/* NULL: not traced */
+	struct sight *sight;			/* NULL: no hooks are wanted */
+	int hooks_error;			/* of the first attempt on all interfaces */
+	unsigned int preparing;			/* datapaths that are being loaded */
+	int prepare_error;			/* of one of them */
+	unsigned int unsettled;			/* what apply() began that has not ended */
+	unsigned int cancelled;			/* datapaths that retire because of cancel() */
 };
 
 static struct kernel_source *to_kernel(const struct source *s)
@@ -46,8 +50,8 @@ static struct source *free_source(struct source *source)
 	hooks_freep(&s->source.hooks);
 	sight_freep(&s->sight);
 	drops_freep(&s->drops);
-	drain_freep(&s->drain);
-	datapath_freep(&s->datapath);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		meter_freep(&s->meters[kind]);
 	drop_reasons_freep(&s->source.drop_names);
 	loop_source_freep(&s->clock_source);
 	closep(&s->clock_fd);
@@ -86,9 +90,9 @@ static void watch_clock(struct kernel_source *s)
 /* What the hooks saw up to the last swap, against the kernel's newest counters. */
 static void look(struct kernel_source *s)
 {
-	const uint64_t swap_ns = pipeline_settled_ns(s->pipeline, BANK_FLOWS);
+	const uint64_t swap_ns = pipeline_settled_ns(s->pipeline, RECORD_FLOW);
 	const struct sight_sources sources = {
-		.drain = s->drain,
+		.meter = s->meters[RECORD_FLOW],
 		.hooks = s->source.hooks,
 		.ifstats = hooks_ifstats(s->source.hooks),
 		.drained_ns = swap_ns ? kernel_clock_here_ns(&s->clock, swap_ns) : 0,
@@ -100,7 +104,7 @@ static void look(struct kernel_source *s)
 
 static void account(struct kernel_source *s, const struct drain_batch *batch)
 {
-	if (!s->sight || batch->use != BANK_FLOWS)
+	if (!s->sight || batch->kind != RECORD_FLOW)
 		return;
 	if (hooks_ifstats(s->source.hooks))
 		sight_make_room(s->sight, hooks_ifstats(s->source.hooks));
@@ -115,15 +119,15 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	pipeline_look_at_clock(s->pipeline); /* a full cache exports while it merges */
 	account(s, batch);
 	for (uint32_t i = 0; i < batch->count; i++) {
-		pipeline_add(s->pipeline, batch->use, &batch->keys[i], &batch->records[i]);
+		pipeline_add(s->pipeline, batch->kind, &batch->keys[i], &batch->records[i]);
 		if (events->delta)
-			events->delta(events->userdata, batch->use, &batch->keys[i],
+			events->delta(events->userdata, batch->kind, &batch->keys[i],
 				      &batch->records[i]);
 	}
 	if (!batch->end)
 		return;
 	look(s);
-	pipeline_settle(s->pipeline, batch->use, batch->swap_ns);
+	pipeline_settle(s->pipeline, batch->kind, batch->swap_ns);
 }
 
 /* --- The ledger. */
@@ -135,10 +139,10 @@ static void read_ledger(const struct source *source, struct ledger *ret,
 
 	ret->ifstats = s->source.hooks ? hooks_ifstats(s->source.hooks) : NULL;
 	ret->sight = s->sight;
-	ledger_read_drain(ret, s->datapath, s->drain, final);
+	ledger_read(ret, s->meters, final);
 	if (!ret->drops_traced)
 		return;
-	ledger_read_reasons(ret_reasons, s->drain);
+	ledger_read_reasons(ret_reasons, s->meters[RECORD_DROP]);
 	ret->drop_reasons = ret_reasons;
 	ret->drop_names = s->source.drop_names;
 }
@@ -148,7 +152,7 @@ static int read_ledger_now(const struct source *source, struct ledger *ret,
 			   struct ledger_reasons *ret_reasons)
 {
 	const struct kernel_source *s = to_kernel(source);
-	int error = s->drain ? ledger_read_now(ret, ret_reasons, s->datapath, s->drain) : -ENODATA;
+	int error = ledger_read_now(ret, ret_reasons, s->meters);
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the ledger");
@@ -183,9 +187,9 @@ static int attach_drops(struct kernel_source *s)
 	bool wanted = !s->options.flows || s->options.config->drops == DROPS_ON;
 	int error;
 
-	if (!(s->source.kinds & 1u << BANK_DROPS))
+	if (!(s->source.kinds & 1u << RECORD_DROP))
 		return 0;
-	error = drops_new(&s->drops, s->datapath);
+	error = drops_new(&s->drops, meter_datapath(s->meters[RECORD_DROP]));
 	if (error < 0 && wanted)
 		return log_errno(LOG_ERR, error, "cannot trace drops");
 	if (error < 0)
@@ -194,11 +198,37 @@ static int attach_drops(struct kernel_source *s)
 	return 0;
 }
 
+/* What apply() began, or one of the things. */
+static void on_settled(void *userdata)
+{
+	struct kernel_source *s = userdata;
+
+	if (s->unsettled && --s->unsettled == 0)
+		s->options.settled(s->options.userdata);
+}
+
+static void on_retired(void *userdata)
+{
+	struct kernel_source *s = userdata;
+
+	if (s->cancelled)
+		s->cancelled--;
+	else
+		on_settled(s);
+}
+
+static void on_moved(void *userdata, _unused_ struct datapath *datapath)
+{
+	struct kernel_source *s = userdata;
+
+	meter_retire_old(s->meters[RECORD_FLOW]); /* on_retired() follows */
+}
+
 static int attach_hooks(struct kernel_source *s)
 {
 	const struct config *config = s->options.config;
 	const struct hooks_options hooks = {
-		.datapath = s->datapath,
+		.datapath = meter_datapath(s->meters[RECORD_FLOW]),
 		.loop = s->options.loop,
 		.interfaces = (const char **)config->interfaces,
 		.interface_count = config->interface_count,
@@ -206,6 +236,8 @@ static int attach_hooks(struct kernel_source *s)
 		.egress = config->egress,
 		.tried = on_tried,
 		.detached = on_detached,
+		.applied = on_settled,
+		.moved = on_moved,
 		.userdata = s,
 	};
 
@@ -219,19 +251,8 @@ static int attach_hooks(struct kernel_source *s)
 static int start(struct source *source, struct pipeline *pipeline)
 {
 	struct kernel_source *s = to_kernel(source);
-	const struct drain_options drain = {
-		.datapath = s->datapath,
-		.loop = s->options.loop,
-		.clock = &s->clock,
-		.interval_ns = s->options.flows ? s->options.config->drain_ns
-						: s->options.config->interval_ns,
-		.callback = on_batch,
-		.userdata = s,
-	};
-	int error = drain_new(&s->drain, &drain);
+	int error;
 
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot start the drain thread");
 	s->pipeline = pipeline;
 	if (stop_begun(s->options.stop)) /* before it was ready */
 		return 0;
@@ -260,10 +281,11 @@ static void detach_hooks(struct kernel_source *s)
 	hooks_stop(s->source.hooks);
 	loop_run(s->options.loop); /* until on_detached() */
 	stats = hooks_ifstats(s->source.hooks);
-	for (size_t i = 0; stats && i < stats->count; i++)
+	for (size_t i = 0; stats && s->meters[RECORD_DROP] && i < stats->count; i++)
 		if (stats->interfaces[i].ifindex)
 			stats->interfaces[i].counters[IFSTAT_xdp_exceptions] =
-				drops_xdp_exceptions(s->datapath, stats->interfaces[i].ifindex);
+				drops_xdp_exceptions(meter_datapath(s->meters[RECORD_DROP]),
+						     stats->interfaces[i].ifindex);
 }
 
 static void finish(struct source *source)
@@ -273,42 +295,206 @@ static void finish(struct source *source)
 	detach_hooks(s);
 	drops_freep(&s->drops);
 	pipeline_block(s->pipeline); /* a queue that is full now has time to empty */
-	drain_finish(s->drain);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (s->meters[kind])
+			meter_finish(s->meters[kind]);
 	if (s->sight)
-		sight_settle(s->sight, s->drain);
+		sight_settle(s->sight, s->meters[RECORD_FLOW]);
+}
+
+static void make_filter(const struct kernel_source *s, const struct config *config,
+			struct drop_filter *ret)
+{
+	ret->budget = config->drops_budget;
+	ret->everywhere = config->drops_everywhere;
+	drop_filter_make(s->source.drop_names, config->drops_include, config->drops_exclude,
+			 ret->excluded);
+}
+
+/* --- Another configuration. */
+
+static uint32_t bank_size(const struct config *config, enum record_kind kind)
+{
+	return kind == RECORD_DROP ? config->drop_entries : config->bank_entries;
+}
+
+static void on_prepared(void *userdata, int error)
+{
+	struct kernel_source *s = userdata;
+
+	if (error < 0)
+		s->prepare_error = error;
+	if (--s->preparing == 0)
+		s->options.prepared(s->options.userdata, s->prepare_error);
+}
+
+static int prepare(struct source *source, const struct config *next)
+{
+	struct kernel_source *s = to_kernel(source);
+	int error;
+
+	s->prepare_error = 0;
+	for (int i = 0; i < _RECORD_KIND_MAX && s->prepare_error == 0; i++) {
+		enum record_kind kind = (enum record_kind)i;
+		uint32_t size = bank_size(next, kind);
+
+		if (!s->meters[kind] || size == bank_size(s->options.config, kind))
+			continue;
+		error = meter_prepare(s->meters[kind], size);
+		if (error < 0)
+			s->prepare_error = log_errno(LOG_ERR, error, "cannot load other programs");
+		else
+			s->preparing++;
+	}
+	return s->preparing ? 1 : s->prepare_error;
+}
+
+static void cancel(struct source *source)
+{
+	struct kernel_source *s = to_kernel(source);
+
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (s->meters[kind] && meter_is_replaced(s->meters[kind])) {
+			s->cancelled++;
+			meter_keep_old(s->meters[kind]);
+		}
+}
+
+static bool same_interfaces(const struct config *a, const struct config *b)
+{
+	if (a->ingress != b->ingress || a->egress != b->egress ||
+	    a->interface_count != b->interface_count)
+		return false;
+	for (size_t i = 0; i < a->interface_count; i++)
+		if (strcmp(a->interfaces[i], b->interfaces[i]) != 0)
+			return false;
+	return true;
+}
+
+/* Without memory the interfaces stay as they are, which is logged. */
+static void change_hooks(struct kernel_source *s, const struct config *next)
+{
+	const struct hooks_change change = {
+		.interfaces = (const char *const *)next->interfaces,
+		.interface_count = next->interface_count,
+		.ingress = next->ingress,
+		.egress = next->egress,
+	};
+	int error;
+
+	if (!s->source.hooks || same_interfaces(s->options.config, next))
+		return;
+	error = hooks_apply(s->source.hooks, &change);
+	if (error < 0)
+		log_errno(LOG_ERR, error, "interfaces stay as they are");
+	else
+		s->unsettled++;
+}
+
+static void move(struct kernel_source *s, enum record_kind kind)
+{
+	struct meter *m = s->meters[kind];
+
+	if (!m || !meter_is_replaced(m))
+		return;
+	s->unsettled++;
+	if (kind == RECORD_FLOW && s->source.hooks)
+		hooks_set_datapath(s->source.hooks, meter_datapath(m)); /* until on_moved() */
+	else
+		meter_retire_old(m);
+}
+
+static int apply(struct source *source, const struct config *next)
+{
+	struct kernel_source *s = to_kernel(source);
+	struct drop_filter filter;
+
+	if (s->meters[RECORD_DROP]) {
+		make_filter(s, next, &filter);
+		meter_set_drop_filter(s->meters[RECORD_DROP], &filter);
+	}
+	change_hooks(s, next);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
+		move(s, (enum record_kind)kind);
+		if (s->meters[kind])
+			meter_set_interval(s->meters[kind], next->drain_ns);
+	}
+	return s->unsettled ? 1 : 0;
 }
 
 static const struct source_ops kernel_ops = {
 	.start = start,
 	.run = run,
+	.prepare = prepare,
+	.apply = apply,
+	.cancel = cancel,
 	.finish = finish,
 	.read = read_ledger,
 	.read_now = read_ledger_now,
 	.free = free_source,
 };
 
-static int open_datapath(struct kernel_source *s)
+static int make_meter(struct kernel_source *s, const struct datapath_options *datapath)
 {
 	const struct config *config = s->options.config;
-	uint8_t excluded[DROP_REASON_MAX];
-	const struct datapath_options options = {
-		.bank_entries = s->options.flows ? config->bank_entries : 0,
-		.drop_entries = config->drop_entries,
-		.drops = s->options.flows ? config->drops : DROPS_ON,
-		.drops_budget = config->drops_budget,
-		.drops_everywhere = config->drops_everywhere,
-		.drop_excluded = excluded,
-		.mask = config->mask,
+	const struct meter_options options = {
+		.datapath = *datapath,
+		.loop = s->options.loop,
+		.clock = &s->clock,
+		.interval_ns = s->options.flows ? config->drain_ns : config->interval_ns,
+		.callback = on_batch,
+		.prepared = on_prepared,
+		.retired = on_retired,
+		.userdata = s,
 	};
+	int error = meter_new(&s->meters[datapath->kind], &options);
+
+	if (error == 0)
+		s->source.kinds |= 1u << datapath->kind;
+	return error;
+}
+
+static int make_flow_meter(struct kernel_source *s)
+{
+	const struct datapath_options options = {
+		.kind = RECORD_FLOW,
+		.entries = s->options.config->bank_entries,
+		.mask = s->options.config->mask,
+	};
+
+	return make_meter(s, &options);
+}
+
+/* Flows do without it. */
+static int make_drop_meter(struct kernel_source *s)
+{
+	const struct config *config = s->options.config;
+	const struct meter *flows = s->meters[RECORD_FLOW];
+	struct drop_filter filter;
+	const struct datapath_options options = {
+		.kind = RECORD_DROP,
+		.entries = config->drop_entries,
+		.drops = &filter,
+		.optional = flows && config->drops != DROPS_ON,
+		.features = flows ? datapath_features(meter_datapath(flows)) : NULL,
+	};
+	int error;
+
+	make_filter(s, config, &filter);
+	error = make_meter(s, &options);
+	return options.optional ? 0 : error;
+}
+
+static int make_meters(struct kernel_source *s)
+{
+	bool drops = !s->options.flows || s->options.config->drops != DROPS_OFF;
 	int error = drop_reasons_new(&s->source.drop_names, NULL);
 
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops");
-	drop_filter_make(s->source.drop_names, config->drops_include, config->drops_exclude, excluded);
-	error = datapath_new(&s->datapath, &options);
-	if (error == 0)
-		s->source.kinds = datapath_uses(s->datapath);
-	return error;
+	if (s->options.flows)
+		error = make_flow_meter(s);
+	return error == 0 && drops ? make_drop_meter(s) : error;
 }
 
 int kernel_source_new(struct source **ret, const struct source_options *options)
@@ -324,10 +510,10 @@ int kernel_source_new(struct source **ret, const struct source_options *options)
 		.options = *options,
 		.clock_fd = -1,
 	};
-	error = open_datapath(s);
+	watch_clock(s);
+	error = make_meters(s);
 	if (error < 0)
 		return error;
-	watch_clock(s);
 	error = options->flows ? sight_new(&s->sight) : 0;
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the counters of interfaces");

@@ -21,6 +21,7 @@
 
 struct stop {
 	struct stop_options options;
+	atomic_uint_least64_t timeout_ns;
 	pthread_t thread;
 	pthread_t caller; /* of stop_new() */
 	bool running;
@@ -48,7 +49,7 @@ void stop_begin(struct stop *s)
 
 	if (!atomic_compare_exchange_strong(&s->begun_ns, &before, now_ns))
 		return;
-	atomic_store(&s->end_ns, now_ns + s->options.timeout_ns);
+	atomic_store(&s->end_ns, now_ns + atomic_load(&s->timeout_ns));
 	post(s->begun);
 	post(s->wake); /* there is a time to watch now */
 }
@@ -165,6 +166,7 @@ int stop_new(struct stop **ret, const struct stop_options *options)
 		return -ENOMEM;
 	s->options = *options;
 	s->signals = s->begun = s->wake = -1;
+	atomic_store(&s->timeout_ns, options->timeout_ns);
 	atomic_store(&s->end_ns, UINT64_MAX);
 	r = open_fds(s) ?: start_thread(s);
 	if (r < 0)
@@ -189,6 +191,11 @@ struct stop *stop_free(struct stop *s)
 	return NULL;
 }
 
+void stop_set_timeout(struct stop *s, uint64_t timeout_ns)
+{
+	atomic_store(&s->timeout_ns, timeout_ns);
+}
+
 int stop_fd(const struct stop *s)
 {
 	return s->begun;
@@ -209,7 +216,8 @@ uint64_t stop_deadline_ns(const void *userdata)
 
 	if (atomic_load(&s->again))
 		return 0;
-	return end_ns == UINT64_MAX ? end_ns : end_ns - MIN(LAST_NS, s->options.timeout_ns / 4);
+	return end_ns == UINT64_MAX ? end_ns
+				    : end_ns - MIN(LAST_NS, atomic_load(&s->timeout_ns) / 4);
 }
 
 const char *stop_why(const struct stop *s)

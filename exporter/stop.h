@@ -33,6 +33,9 @@ int stop_new(struct stop **ret, const struct stop_options *options);
 struct stop *stop_free(struct stop *stop);
 DEFINE_CLEANUP(struct stop *, stop_free)
 
+/* Another time for the end, before it has begun. */
+void stop_set_timeout(struct stop *stop, uint64_t timeout_ns);
+
 /* Readable from the first signal on. */
 int stop_fd(const struct stop *stop);
 

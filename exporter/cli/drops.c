@@ -102,7 +102,7 @@ static void show(struct tracer *t, uint64_t now_ns)
 		exporter_end(t->exporter);
 }
 
-static void on_delta(void *userdata, _unused_ enum bank_use kind, const struct flow_key *key,
+static void on_delta(void *userdata, _unused_ enum record_kind kind, const struct flow_key *key,
 		     const struct flow_record *delta)
 {
 	struct tracer *t = userdata;

@@ -29,12 +29,12 @@ static void run_clear(struct run *r)
 
 /* --- The live table. */
 
-static void on_delta(void *userdata, enum bank_use kind, const struct flow_key *key,
+static void on_delta(void *userdata, enum record_kind kind, const struct flow_key *key,
 		     const struct flow_record *record)
 {
 	struct run *r = userdata;
 
-	if (r->live && kind == BANK_FLOWS)
+	if (r->live && kind == RECORD_FLOW)
 		live_delta(r->live, key, record);
 }
 
@@ -57,11 +57,11 @@ static void on_settled(void *userdata, unsigned int kinds, uint64_t now_ns)
 	struct live_totals totals = {.now_ns = now_ns};
 	char interfaces[256];
 
-	if (!r->live || !(kinds & 1u << BANK_FLOWS))
+	if (!r->live || !(kinds & 1u << RECORD_FLOW))
 		return;
 	name_interfaces(exporter_hooks(r->exporter), interfaces, sizeof(interfaces));
 	totals.interfaces = interfaces;
-	totals.flows = ledger->sides[BANK_FLOWS].cache.entries;
+	totals.flows = ledger->sides[RECORD_FLOW].cache.entries;
 	totals.lost = ledger_lost(ledger);
 	live_refresh(r->live, &totals);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
-#include "exporter/export/control.h"
+#include "exporter/export/announce.h"
 #include "exporter/export/sender.h"
 #include "exporter/export/stream.h"
 
@@ -34,19 +34,19 @@ static uint64_t export_ms(const struct sender *s, uint64_t base_ms)
 /* A message has been handed over. */
 static void note_sent(struct sender *s, const struct transport_message *m, uint64_t now_ns)
 {
-	schedule_sent(&s->schedule, m->last_template, now_ns);
+	session_sent(&s->c->session, m->last_template, now_ns);
 	s->credit_ns -= MIN(s->credit_ns, s->transport->ops->message_ns);
 }
 
 /* Sends templates or options: as transport_ops.send(). */
-static int send_control(struct sender *s, struct control_message *m, uint64_t now_ns)
+static int send_announcement(struct sender *s, struct announce_message *m, uint64_t now_ns)
 {
 	struct session *session = &s->c->session;
 	struct transport_message message = {
 		.parts = {{m->data, m->header.length}},
 		.part_count = 1,
 		.length = m->header.length,
-		.last_template = m->kind == CONTROL_TEMPLATES && !m->next,
+		.last_template = m->kind == ANNOUNCE_TEMPLATES && !m->next,
 	};
 	int r;
 
@@ -57,7 +57,7 @@ static int send_control(struct sender *s, struct control_message *m, uint64_t no
 	if (r <= 0)
 		return r;
 	session_advance(session, m->sequence, m->data_records);
-	control_advance(&s->c->control, m);
+	announce_advance(s->c, m);
 	note_sent(s, &message, now_ns);
 	return r;
 }
@@ -68,16 +68,16 @@ static void take_owed(struct sender *s)
 	unsigned int owed = s->transport->owed;
 
 	if (owed & TRANSPORT_OWES_TEMPLATES)
-		s->c->control.pending |= 1u << CONTROL_TEMPLATES;
+		s->c->session.pending |= 1u << ANNOUNCE_TEMPLATES;
 	if (owed & TRANSPORT_OWES_OPTIONS)
-		s->c->control.pending |= CONTROL_OPTIONS;
+		s->c->session.pending |= ANNOUNCE_OPTIONS;
 	s->transport->owed = 0;
 }
 
-static int send_controls(struct sender *s, uint64_t now_ns)
+static int send_announcements(struct sender *s, uint64_t now_ns)
 {
 	const struct transport_ops *ops = s->transport->ops;
-	struct control_message m;
+	struct announce_message m;
 
 	for (;;) {
 		enum transport_takes takes = ops->takes(s->transport, now_ns);
@@ -85,17 +85,44 @@ static int send_controls(struct sender *s, uint64_t now_ns)
 
 		take_owed(s);
 		if (takes == TRANSPORT_PROBE)
-			s->c->control.pending |= 1u << CONTROL_TEMPLATES;
+			s->c->session.pending |= 1u << ANNOUNCE_TEMPLATES;
 		else if (takes == TRANSPORT_ALL)
-			schedule_step(&s->schedule, now_ns);
+			session_step(&s->c->session, now_ns);
 		if (takes == TRANSPORT_NOTHING || s->credit_ns < ops->message_ns ||
-		    !control_build(s->c, ops->limit(s->transport), &m) ||
-		    (takes == TRANSPORT_PROBE && m.kind != CONTROL_TEMPLATES))
+		    !announce_build(s->c, ops->limit(s->transport), &m) ||
+		    (takes == TRANSPORT_PROBE && m.kind != ANNOUNCE_TEMPLATES))
 			return 0;
-		r = send_control(s, &m, now_ns);
+		r = send_announcement(s, &m, now_ns);
 		if (r < 0)
 			return r;
 	}
+}
+
+/* The encoding of what leaves next: older generations of streams come first. */
+static struct encoding *next_encoding(const struct sender *s)
+{
+	if (s->queue.count)
+		return queue_at(&s->queue, 0)->message->stream->encoding;
+	return s->c->stream ? s->c->stream->encoding : s->c->announced;
+}
+
+/*
+ * Templates follow what leaves: those of another encoding are told between the last message of the one and the first of
+ * the other.  Returns whether there are any to tell.
+ */
+static bool follow_queue(struct sender *s, uint64_t now_ns)
+{
+	struct encoding *next = next_encoding(s), *before = s->c->announced;
+	bool other;
+
+	if (next == before)
+		return false;
+	other = !profile_equal(next->profile, before->profile);
+	s->c->announced = encoding_ref(next);
+	encoding_unref(before);
+	if (other)
+		session_owe_templates(&s->c->session, now_ns);
+	return other;
 }
 
 /* Records of the template that fit into a message. */
@@ -166,6 +193,8 @@ static void fill_batch(struct sender *s, struct batch *b, unsigned int count)
 		struct queue_entry *entry = queue_at(&s->queue, i);
 		unsigned int max = records_max(s, entry->message->template);
 
+		if (entry->message->stream->encoding != s->c->announced)
+			return; /* follow_queue() first */
 		for (uint16_t start = entry->start; start < entry->message->records;) {
 			unsigned int n = MIN(max, (unsigned int)entry->message->records - start);
 
@@ -246,11 +275,13 @@ static bool about_message(int r)
 /* Sends what may be sent now; returns what stopped it: 0 (nothing left, or the pace) or a negative errno. */
 static int send_queue(struct sender *s, uint64_t now_ns)
 {
-	int r = send_controls(s, now_ns);
+	int r;
 
+	follow_queue(s, now_ns);
+	r = send_announcements(s, now_ns);
+	/* If a message failed, data will fare alike, and be counted. */
 	if (r < 0 && !about_message(r))
 		return r;
-	/* If a message failed, data will fare alike, and be counted. */
 	for (unsigned int turn = 0; s->queue.count && pace_allows(s) && turn < TURNS; turn++) {
 		unsigned int allowed = s->transport->ops->allows(s->transport, now_ns);
 
@@ -261,6 +292,9 @@ static int send_queue(struct sender *s, uint64_t now_ns)
 			return r;
 		if (r < 0)
 			lose_oldest(s);
+		r = follow_queue(s, now_ns) ? send_announcements(s, now_ns) : 0;
+		if (r < 0 && !about_message(r))
+			return r;
 	}
 	return 0;
 }
@@ -278,7 +312,7 @@ static uint64_t next_wait(const struct sender *s, uint64_t now_ns)
 					s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0));
 	if (s->credit_ns < t->ops->message_ns)
 		return MIN(wait_ns, t->ops->burst_ns);
-	return MIN(wait_ns, schedule_wait(&s->schedule, now_ns));
+	return MIN(wait_ns, session_wait(&s->c->session, now_ns));
 }
 
 /* What stopped send_queue() is what is waited for. */
@@ -331,13 +365,11 @@ int sender_init(struct sender *s, struct collector *c, struct transport *transpo
 		.c = c,
 		.transport = transport,
 		.rate = rate,
-		.schedule = {.context = c->context,
-			     .control = &c->control,
-			     .reliable = transport->ops->reliable,
-			     .timed = transport->ops->timed},
 	};
+	c->session.reliable = transport->ops->reliable;
+	c->session.timed = transport->ops->timed;
 	c->queue = &s->queue;
-	return queue_init(&s->queue, &c->stream->pool, slots);
+	return queue_init(&s->queue, slots);
 }
 
 void sender_done(struct sender *s)
@@ -351,8 +383,6 @@ void sender_start(struct sender *s, uint64_t now_ns)
 {
 	s->credit_ns = s->transport->ops->burst_ns;
 	s->credit_at_ns = now_ns;
-	for (unsigned int i = 0; i < _SEQUENCE_MAX; i++)
-		s->c->session.sequence[i] = 0;
 	s->transport->owed = 0;
-	schedule_start(&s->schedule, now_ns);
+	session_start(&s->c->session, now_ns);
 }

@@ -210,12 +210,12 @@ void tc_filters_clear(struct tc_filters *filters)
 	*filters = (struct tc_filters){0};
 }
 
-int tc_filter_add(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
-		  uint32_t handle, int program, const char *name)
+static int put_filter(uint16_t flags, uint32_t ifindex, enum flow_direction direction,
+		      uint16_t priority, uint32_t handle, int program, const char *name)
 {
 	char buffer[512];
-	struct nlmsghdr *request = begin_filter(buffer, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL,
-						ifindex, direction, priority, handle);
+	struct nlmsghdr *request =
+		begin_filter(buffer, RTM_NEWTFILTER, flags, ifindex, direction, priority, handle);
 	struct nlattr *options = mnl_attr_nest_start(request, TCA_OPTIONS);
 
 	mnl_attr_put_u32(request, TCA_BPF_FD, (uint32_t)program);
@@ -223,6 +223,19 @@ int tc_filter_add(uint32_t ifindex, enum flow_direction direction, uint16_t prio
 	mnl_attr_put_u32(request, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
 	mnl_attr_nest_end(request, options);
 	return netdev_request(request, NULL, NULL);
+}
+
+int tc_filter_add(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
+		  uint32_t handle, int program, const char *name)
+{
+	return put_filter(NLM_F_CREATE | NLM_F_EXCL, ifindex, direction, priority, handle, program,
+			  name);
+}
+
+int tc_filter_replace(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
+		      uint32_t handle, int program, const char *name)
+{
+	return put_filter(0, ifindex, direction, priority, handle, program, name);
 }
 
 int tc_filter_delete(uint32_t ifindex, enum flow_direction direction, uint16_t priority,

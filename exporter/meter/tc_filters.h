@@ -47,6 +47,13 @@ int tc_filters_first(uint32_t ifindex, enum flow_direction direction, struct tc_
 /* A direct-action bpf filter for all protocols.  -EEXIST: the handle is taken at this priority. */
 int tc_filter_add(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
 		  uint32_t handle, int program, const char *name);
+
+/*
+ * Puts another program into that filter, at its place: the kernel exchanges the two at once (list_replace_rcu() in
+ * cls_bpf_change(), net/sched/cls_bpf.c), so that each packet meets one of them.  -ENOENT: there is no such filter.
+ */
+int tc_filter_replace(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
+		      uint32_t handle, int program, const char *name);
 int tc_filter_delete(uint32_t ifindex, enum flow_direction direction, uint16_t priority,
 		     uint32_t handle);
 

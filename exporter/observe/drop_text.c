@@ -385,16 +385,16 @@ static void print_reasons(FILE *file, const struct ledger *ledger, const uint64_
 
 void drop_print_summary(FILE *file, const struct ledger *ledger, const uint64_t *shown)
 {
-	const struct ledger_side *side = &ledger->sides[BANK_DROPS];
+	const struct ledger_side *side = &ledger->sides[RECORD_DROP];
 	uint64_t all = 0;
 
 	for (int i = 0; i < DROP_REASON_MAX; i++)
 		all += shown[i];
 	print_reasons(file, ledger, shown);
 	fprintf(file, "drops: %sseen %" PRIu64 " packets = accounted %" PRIu64,
-		ledger_balanced(ledger) ? "" : "THE LEDGER DOES NOT BALANCE; ",
-		ledger->seen[POINT_DROP], ledger->accounted[POINT_DROP].packets);
-	ledger_print_unrecorded(ledger, BANK_DROPS, file);
+		ledger_balanced(ledger) ? "" : "THE LEDGER DOES NOT BALANCE; ", side->seen[0],
+		side->accounted[0].packets);
+	ledger_print_unrecorded(ledger, RECORD_DROP, file);
 	fprintf(file,
 		"; shown %" PRIu64 ", evicted %" PRIu64 ", drain_error %" PRIu64
 		"; drops missed %" PRIu64 "\n",

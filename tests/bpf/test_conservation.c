@@ -200,11 +200,11 @@ static void *sender_thread(void *userdata)
  */
 static const char *check_snapshot(const struct traffic *t)
 {
-	const struct drain_stats *stats = drain_stats(t->drain, BANK_FLOWS);
+	const struct drain_stats *stats = drain_stats(t->drain);
 	uint64_t seen = 0, packets = 0, octets = 0, unrecorded = 0;
 
 	for (unsigned int bank = 0; bank < 2; bank++) {
-		const struct drain_settled *s = drain_settled(t->drain, BANK_FLOWS, bank);
+		const struct drain_settled *s = drain_settled(t->drain, bank);
 
 		for (int d = 0; d < _DIRECTION_MAX; d++) {
 			seen += s->counts[d].seen;
@@ -221,7 +221,7 @@ static const char *check_snapshot(const struct traffic *t)
 	return NULL;
 }
 
-static void on_batch(void *userdata, const struct drain_batch *batch)
+static void on_batch(void *userdata, struct drain_batch *batch)
 {
 	struct traffic *t = userdata;
 	const char *broken = flow_books_add(&t->drained, LOOPBACK, batch);
@@ -316,14 +316,14 @@ static void add_rare(void *userdata, const struct reason_key *key, const struct 
 /* seen = accounted + ignored + refused; accounted = drained; evicted = 0: in packets and octets. */
 static void check_ledger(struct traffic *t, const struct rare *rare)
 {
-	const struct drain_stats *stats = drain_stats(t->drain, BANK_FLOWS);
+	const struct drain_stats *stats = drain_stats(t->drain);
 	struct flow_sum drained = {0}, accounted = {0};
 	struct hook_count c;
 
 	for (int d = 0; d < _DIRECTION_MAX; d++) {
 		uint64_t packets, unrecorded = 0;
 
-		assert_int_equal(datapath_counts(t->datapath, (enum flow_point)d, &c), 0);
+		assert_int_equal(datapath_counts(t->datapath, d, &c), 0);
 		packets = c.bank[0].packets + c.bank[1].packets;
 		for (int i = 0; i < _REASON_MAX; i++)
 			unrecorded += rare->sums[d][i].packets;
@@ -393,11 +393,10 @@ static void test_two_cpus(_unused_ void **state)
 	for (int i = 0; i < THREADS; i++)
 		packets += t.senders[i].packets;
 	print_message("# %lu packets, %lu entries, %lu swaps, %.1f M packets/s\n",
-		      (unsigned long)packets,
-		      (unsigned long)drain_stats(t.drain, BANK_FLOWS)->entries,
-		      (unsigned long)drain_stats(t.drain, BANK_FLOWS)->swaps,
+		      (unsigned long)packets, (unsigned long)drain_stats(t.drain)->entries,
+		      (unsigned long)drain_stats(t.drain)->swaps,
 		      (double)packets * 1e3 / (double)ns);
-	assert_true(drain_stats(t.drain, BANK_FLOWS)->swaps > 10);
+	assert_true(drain_stats(t.drain)->swaps > 10);
 	assert_true(t.snapshots > 10);
 	traffic_clear(&t);
 }
@@ -426,10 +425,10 @@ static void test_flood(_unused_ void **state)
 		assert_int_equal(missing.octets, rare.sums[d][REASON_BANK_FULL].octets);
 	}
 	print_message("# %lu early swaps, %lu packets refused\n",
-		      (unsigned long)drain_stats(t.drain, BANK_FLOWS)->early,
+		      (unsigned long)drain_stats(t.drain)->early,
 		      (unsigned long)(rare.sums[0][REASON_BANK_FULL].packets +
 				      rare.sums[1][REASON_BANK_FULL].packets));
-	assert_true(drain_stats(t.drain, BANK_FLOWS)->early > 10);
+	assert_true(drain_stats(t.drain)->early > 10);
 	traffic_clear(&t);
 }
 

@@ -46,7 +46,7 @@ struct flows {
 	struct flow_key keys[FLOWS];
 	struct flow_record records[FLOWS];
 	uint32_t count;
-	uint64_t unrecorded[_POINT_MAX][_REASON_MAX];
+	uint64_t unrecorded[POINTS_MAX][_REASON_MAX];
 };
 
 struct context {
@@ -224,7 +224,7 @@ static void add_unrecorded(void *userdata, const struct reason_key *key,
 /* Detaches, and all that was counted since the datapath was opened. */
 static struct flows collect(void)
 {
-	unsigned int bank = datapath_active(context.datapath, BANK_FLOWS);
+	unsigned int bank = datapath_active(context.datapath);
 	struct flows flows = {0};
 	uint32_t position = 0;
 	bool done = false;
@@ -232,8 +232,8 @@ static struct flows collect(void)
 	for (int d = 0; d < _DIRECTION_MAX; d++)
 		hook_detach(&context.hooks[d]);
 	assert_int_equal(datapath_unrecorded(context.datapath, add_unrecorded, &flows), 0);
-	assert_int_equal(datapath_read(context.datapath, BANK_FLOWS, bank, &position, flows.keys,
-				       flows.records, FLOWS, &flows.count, &done),
+	assert_int_equal(datapath_read(context.datapath, bank, &position, flows.keys, flows.records,
+				       FLOWS, &flows.count, &done),
 			 0);
 	assert_true(done);
 	return flows;
@@ -269,7 +269,7 @@ static void check_datagrams(const struct flows *flows, uint32_t ifindex, uint32_
 	}
 	for (int reason = 0; reason < _REASON_MAX; reason++)
 		if (reason != REASON_ARP)
-			for (int point = 0; point < _POINT_MAX; point++)
+			for (int point = 0; point < POINTS_MAX; point++)
 				assert_int_equal(flows->unrecorded[point][reason], 0);
 }
 
@@ -402,7 +402,7 @@ static void test_reinjected(_unused_ void **state)
 	assert_int_equal(sum(&flows, IPPROTO_ESP, FLOW_EGRESS).packets, PACKETS);
 	assert_int_equal(sum(&flows, IPPROTO_UDP, 0).packets, 0);
 	assert_int_equal(sum(&flows, IPPROTO_UDP, FLOW_EGRESS).packets, 0);
-	assert_int_equal(flows.unrecorded[POINT_INGRESS][REASON_REINJECTED], PACKETS);
+	assert_int_equal(flows.unrecorded[DIRECTION_INGRESS][REASON_REINJECTED], PACKETS);
 }
 
 /* The host's own multicast and broadcast comes back to it from the way out, without an Ethernet header. */
@@ -422,10 +422,10 @@ static void test_looped(_unused_ void **state)
 	flows = collect();
 	assert_int_equal(sum(&flows, IPPROTO_UDP, FLOW_EGRESS).packets, 2 * PACKETS);
 	assert_int_equal(sum(&flows, IPPROTO_UDP, 0).packets, 0);
-	assert_int_equal(flows.unrecorded[POINT_INGRESS][REASON_LOOPED], 2 * PACKETS);
+	assert_int_equal(flows.unrecorded[DIRECTION_INGRESS][REASON_LOOPED], 2 * PACKETS);
 	for (int reason = 0; reason < _REASON_MAX; reason++)
 		if (reason != REASON_LOOPED && reason != REASON_ARP)
-			assert_int_equal(flows.unrecorded[POINT_INGRESS][reason], 0);
+			assert_int_equal(flows.unrecorded[DIRECTION_INGRESS][reason], 0);
 }
 
 /* An interface of Ethernet, which a filter of one without gives its packets. */
@@ -447,7 +447,7 @@ static void test_ifb(void **state)
 		assert_int_equal(sum(&flows, IPPROTO_UDP, FLOW_EGRESS).octets,
 				 2 * PACKETS * (28 + PAYLOAD));
 		for (int reason = 0; reason < _REASON_MAX; reason++)
-			assert_int_equal(flows.unrecorded[POINT_EGRESS][reason], 0);
+			assert_int_equal(flows.unrecorded[DIRECTION_EGRESS][reason], 0);
 	} else {
 		print_message("# this kernel has no gre, ifb or mirred\n");
 	}

@@ -47,7 +47,8 @@ def closed_port(net):
                 net.send(drops.udp(PEER[version], NODE[version], PORTS, 10 + i))
                 expected.add(key(UDP, PEER[version], NODE[version], PORTS), 'NO_SOCKET', 1, size_of(version, 10 + i))
                 net.send(drops.tcp(PEER[version], NODE[version], (4030, 908), SYN))
-            expected.add(key(TCP, PEER[version], NODE[version], (4030, 908)), 'NO_SOCKET', COUNT, COUNT * (IP_HEADER[version] + 20))
+            expected.add(key(TCP, PEER[version], NODE[version], (4030, 908)), 'NO_SOCKET', COUNT,
+                         COUNT * (IP_HEADER[version] + 20))
     return expected
 
 
@@ -552,7 +553,8 @@ def test_collectors(net):
             keys = [(record.key.source, record.flow.packets) for record in nfcapd.stop()
                     if record.key.source_port in (4000, 4020)]
             # the flow and the drop; nfdump 1.7.1 has no field for what is dropped
-            check_equal(f'nfdump of port {nfcapd.port}', sorted(keys), [(PEER[4], 0), (PEER[4], 11), (PEER[6], 0), (PEER[6], 12)])
+            check_equal(f'nfdump of port {nfcapd.port}', sorted(keys),
+                        [(PEER[4], 0), (PEER[4], 11), (PEER[6], 0), (PEER[6], 12)])
         if goflow2:
             found = {(row['src_addr'], row['packets'], row['forwarding_status']) for row in goflow2.rows(4)}
             check(found >= {(PEER[4], 11, 0), (PEER[6], 12, 0), (PEER[4], 0, 141), (PEER[6], 0, 141)}, f'goflow2 has {found}')
@@ -616,7 +618,8 @@ KINDS = {
     'closed port': closed_port, 'firewall': firewall, 'hop limit': hop_limit, 'no route': no_route,
     'bad checksums': checksums, 'reverse path': reverse_path, 'full socket': full_socket,
     'full queue': full_queue, 'full backlog': full_backlog, 'fragments': fragments, 'VLANs': tagged,
-    'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread, 'replies to a raw ping': raw_ping, 'a VLAN of nobody': other_vlan,
+    'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread, 'replies to a raw ping': raw_ping,
+    'a VLAN of nobody': other_vlan,
 }
 TOGETHER = (closed_port, firewall, hop_limit, no_route, checksums, reverse_path, full_socket, fragments, tagged, super_packets,
             other_vlan, full_queue)

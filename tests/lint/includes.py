@@ -5,7 +5,7 @@
 Datapath: xdp/flow.h <- cursor.h <- parse.h <- tally.h, tc/tunnel.h <- *.bpf.h <- *.bpf.c.  Exporter: STAGES, from the leaves
 to main.c, where everybody may include the plain headers of the datapath.  What stands in one line of STAGES does not know of
 each other.  Tools and tests include what they like; nobody includes tests or tools.  One .c file of meter/ alone includes the
-skeleton.
+skeleton of a BPF object.
 """
 import re
 import tree

@@ -277,9 +277,29 @@ int profile_new(struct profile **ret, const char *text, uint32_t enterprise, boo
 
 bool profile_equal(const struct profile *a, const struct profile *b)
 {
-	/* Ids are of layouts. */
-	return a->enterprise == b->enterprise && a->families == b->families &&
-	       a->templates[FAMILY_IPV4].id == b->templates[FAMILY_IPV4].id;
+	if (a->enterprise != b->enterprise || a->families != b->families)
+		return false;
+	for (unsigned int i = 0; i < a->families; i++) {
+		const struct flow_template *s = &a->templates[i], *t = &b->templates[i];
+
+		/* Ids are of layouts, as far as a hash can tell. */
+		if (s->id != t->id || s->count != t->count ||
+		    memcmp(s->fields, t->fields, s->count * sizeof(*s->fields)) != 0)
+			return false;
+	}
+	return true;
+}
+
+void profile_renumber(struct profile *p)
+{
+	unsigned int pair =
+		p->templates[FAMILY_IPV4].id < HASHED_ID_MIN
+			? 0
+			: (p->templates[FAMILY_IPV4].id - HASHED_ID_MIN) / HASHED_TOGETHER + 1;
+
+	for (unsigned int i = 0; i < HASHED_TOGETHER; i++)
+		p->templates[FAMILY_IPV4 + i].id =
+			(uint16_t)(HASHED_ID_MIN + HASHED_TOGETHER * (pair % HASHED_ID_PAIRS) + i);
 }
 
 uint64_t template_keys(const struct flow_template *t, enum protocol_id protocol)

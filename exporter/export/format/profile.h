@@ -29,8 +29,11 @@ static inline struct profile *profile_free(struct profile *p)
 }
 DEFINE_CLEANUP(struct profile *, profile_free)
 
-/* Same templates. */
+/* Same templates, by the same ids. */
 bool profile_equal(const struct profile *a, const struct profile *b);
+
+/* The templates of flows get the next two ids, where those they have are taken. */
+void profile_renumber(struct profile *p);
 
 static inline enum flow_family flow_family(const struct flow *f)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "exporter/export/control.h"
+#include "exporter/export/announce.h"
 #include "exporter/export/format/option_data.h"
-#include "exporter/export/stream.h"
+#include "exporter/export/queue.h"
 
 /* selectorAlgorithm, RFC 5477: so many packets of so many, by count. */
 #define SYSTEMATIC_COUNT 1
@@ -10,7 +10,7 @@ struct builder {
 	struct collector *c;
 	const struct protocol *protocol;
 	struct wire w;
-	struct control_message *m;
+	struct announce_message *m;
 };
 
 static unsigned int room(const struct builder *b)
@@ -20,9 +20,11 @@ static unsigned int room(const struct builder *b)
 
 static void put_template(struct builder *b, enum option_template_symbol t)
 {
-	if (b->c->control.once && b->c->control.told >> t & 1)
+	const struct session *s = &b->c->session;
+
+	if (s->reliable && s->timed && s->options_told >> t & 1)
 		return;
-	b->m->told |= 1u << t;
+	b->m->options_told |= 1u << t;
 	option_put_template(&b->w, t, b->protocol);
 	b->m->header.records++;
 }
@@ -51,16 +53,16 @@ static void put_pair(struct builder *b, enum option_template_symbol t,
 
 static void build_templates(struct builder *b)
 {
-	const struct profile *profile = b->c->stream->profile;
-	unsigned int i = b->c->control.next[CONTROL_TEMPLATES];
+	const struct profile *profile = b->c->announced->profile;
+	unsigned int i = b->c->session.next[ANNOUNCE_TEMPLATES];
 	uint8_t *set;
 
-	if (b->c->control.once && b->c->control.told_templates)
-		return;
 	set = set_begin(&b->w, b->protocol->set_template);
 	for (; i < profile->families; i++) {
 		const struct flow_template *t = &profile->templates[i];
 
+		if (session_knows(&b->c->session, t->id))
+			continue;
 		/* 8 octets a field at most, and the padding. */
 		if (b->m->header.records && room(b) < 4 + 8u * t->count + 3)
 			break;
@@ -93,7 +95,7 @@ static void build_sampling(struct builder *b)
 
 static void build_keys(struct builder *b)
 {
-	const struct profile *profile = b->c->stream->profile;
+	const struct profile *profile = b->c->announced->profile;
 	uint8_t *set;
 
 	put_template(b, OPTIONS_FLOW_KEYS);
@@ -120,7 +122,7 @@ static bool in_profile(const struct profile *profile, unsigned int symbol)
 
 static void build_types(struct builder *b)
 {
-	const struct profile *profile = b->c->stream->profile;
+	const struct profile *profile = b->c->announced->profile;
 	uint8_t *set = NULL;
 
 	if (!option_exists(OPTIONS_TYPES, b->protocol))
@@ -151,7 +153,7 @@ static void build_types(struct builder *b)
 static void build_interfaces(struct builder *b)
 {
 	const struct export_context *context = b->c->context;
-	unsigned int i = b->c->control.next[CONTROL_INTERFACES];
+	unsigned int i = b->c->session.next[ANNOUNCE_INTERFACES];
 	uint8_t *set;
 
 	if (i >= context->interface_count)
@@ -208,55 +210,66 @@ static void build_statistics(struct builder *b)
 	put_pair(b, OPTIONS_EXPORTING_RELIABILITY, &values);
 }
 
-static void (*const builders[_CONTROL_MAX])(struct builder *b) = {
-	[CONTROL_TEMPLATES] = build_templates,
-	[CONTROL_SAMPLING] = build_sampling,
-	[CONTROL_KEYS] = build_keys,
-	[CONTROL_TYPES] = build_types,
-	[CONTROL_INTERFACES] = build_interfaces,
-	[CONTROL_STATISTICS] = build_statistics,
+static void (*const builders[_ANNOUNCE_MAX])(struct builder *b) = {
+	[ANNOUNCE_TEMPLATES] = build_templates,
+	[ANNOUNCE_SAMPLING] = build_sampling,
+	[ANNOUNCE_KEYS] = build_keys,
+	[ANNOUNCE_TYPES] = build_types,
+	[ANNOUNCE_INTERFACES] = build_interfaces,
+	[ANNOUNCE_STATISTICS] = build_statistics,
 };
 
 /* That of the data which follows. */
 static uint64_t base_ms(const struct collector *c)
 {
-	return c->queue->count ? queue_at(c->queue, 0)->message->base_ms : c->stream->base_ms;
+	return c->queue->count ? queue_at(c->queue, 0)->message->base_ms : *c->stream->base_ms;
 }
 
-bool control_build(struct collector *c, uint16_t limit, struct control_message *m)
+/* What is pending goes on with another part, or is not any more. */
+static void go_on(struct session *s, enum announcement kind, unsigned int next)
+{
+	s->next[kind] = next;
+	if (!next)
+		s->pending &= ~(1u << kind);
+}
+
+bool announce_build(struct collector *c, uint16_t limit, struct announce_message *m)
 {
 	const struct protocol *p = c->session.protocol;
 
-	for (unsigned int kind = 0; kind < _CONTROL_MAX; kind++) {
+	for (unsigned int kind = 0; kind < _ANNOUNCE_MAX; kind++) {
 		struct builder b = {.c = c, .protocol = p, .m = m};
 
-		if (!(c->control.pending & 1u << kind))
+		if (!(c->session.pending & 1u << kind))
 			continue;
 		m->header = (struct protocol_header){.base_ms = base_ms(c)};
 		m->sequence = SEQUENCE_DOMAIN;
 		m->data_records = 0;
-		m->kind = (enum control_kind)kind;
+		m->kind = (enum announcement)kind;
 		m->next = 0;
-		m->told = 0;
+		m->options_told = 0;
 		b.w = (struct wire){.at = m->data + p->header,
-				    .end = m->data + MIN(limit, (unsigned int)CONTROL_MESSAGE_MAX)};
+				    .end = m->data +
+					   MIN(limit, (unsigned int)ANNOUNCE_MESSAGE_MAX)};
 		builders[kind](&b);
-		if ((kind == CONTROL_TEMPLATES ? m->header.records : m->data_records) &&
+		if ((kind == ANNOUNCE_TEMPLATES ? m->header.records : m->data_records) &&
 		    !b.w.overflow) {
 			m->header.length = (uint16_t)(b.w.at - m->data);
 			return true;
 		}
-		m->told = 0;
-		control_advance(&c->control, m);
+		go_on(&c->session, m->kind, m->next);
 	}
 	return false;
 }
 
-void control_advance(struct control *control, const struct control_message *m)
+void announce_advance(struct collector *c, const struct announce_message *m)
 {
-	control->next[m->kind] = m->next;
-	control->told |= m->told;
-	control->told_templates |= m->kind == CONTROL_TEMPLATES && !m->next;
-	if (!m->next)
-		control->pending &= ~(1u << m->kind);
+	const struct profile *profile = c->announced->profile;
+	unsigned int end = m->next ? m->next : profile->families;
+
+	for (unsigned int i = c->session.next[m->kind]; m->kind == ANNOUNCE_TEMPLATES && i < end;
+	     i++)
+		session_note_told(&c->session, profile->templates[i].id);
+	c->session.options_told |= m->options_told;
+	go_on(&c->session, m->kind, m->next);
 }

@@ -7,30 +7,24 @@
  */
 #include "exporter/export/collector.h"
 
-#define CONTROL_OPTIONS \
-	(1u << CONTROL_SAMPLING | 1u << CONTROL_KEYS | 1u << CONTROL_TYPES | \
-	 1u << CONTROL_INTERFACES)
+#define ANNOUNCE_MESSAGE_MAX 1400
 
-/* What a session begins with. */
-#define CONTROL_START (1u << CONTROL_TEMPLATES | CONTROL_OPTIONS)
-
-#define CONTROL_MESSAGE_MAX 1400
-
-struct control_message {
-	uint8_t data[CONTROL_MESSAGE_MAX];
+struct announce_message {
+	uint8_t data[ANNOUNCE_MESSAGE_MAX];
 	struct protocol_header header; /* to be stamped: wall_ms and sequence are missing */
 	enum session_sequence sequence;
 	uint16_t data_records;
-	enum control_kind kind;
+	enum announcement kind;
 	unsigned int next; /* what the next message of this kind begins with; 0: there is none */
-	unsigned int told; /* options templates in it: bit set of enum option_template_symbol */
+	unsigned int
+		options_told; /* options templates in it: bit set of enum option_template_symbol */
 };
 
 /*
  * The next message that is pending at the collector, of `limit` octets at most.  False when there is
  * none; what has nothing to say, or does not fit, is not pending any more.
  */
-bool control_build(struct collector *c, uint16_t limit, struct control_message *m);
+bool announce_build(struct collector *c, uint16_t limit, struct announce_message *m);
 
 /* The message has been sent: the next one follows. */
-void control_advance(struct control *control, const struct control_message *m);
+void announce_advance(struct collector *c, const struct announce_message *m);
