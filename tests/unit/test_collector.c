@@ -537,7 +537,7 @@ static void test_options(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(exports_new(&none, &bad[i], NULL), -EINVAL);
 	assert_null(none);
-	start(&(struct export_options){0}, NULL);
+	start(&(struct export_options){.queue_messages = 16}, NULL);
 	assert_int_equal(exports_add(exports, "ipfix://"), -EINVAL);
 	assert_null(exports_stats(exports, 0));
 	for (unsigned int i = 0; i < EXPORT_COLLECTORS_MAX; i++)

@@ -102,7 +102,7 @@ static void print_values(void)
 int main(void)
 {
 	printf("<!-- Generated from config/schema.c: "
-	       "ninja -C build tests/configuration.md && cp build/tests/configuration.md docs/ -->\n"
+	       "ninja -C build tools/configuration.md && cp build/tools/configuration.md docs/ -->\n"
 	       "# Configuration\n\n"
 	       "```\n"
 	       "flowtally run --config /etc/flowtally/flowtally.yaml\n"

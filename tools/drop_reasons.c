@@ -32,7 +32,7 @@ static const char *status_text(uint8_t status)
 int main(void)
 {
 	printf("<!-- Generated from exporter/meter/drop_reasons.def: "
-	       "ninja -C build tests/drop-reasons.md && cp build/tests/drop-reasons.md docs/ -->\n"
+	       "ninja -C build tools/drop-reasons.md && cp build/tools/drop-reasons.md docs/ -->\n"
 	       "# Drop reasons\n\n"
 	       "Which reasons there are, and their codes, is read from the running kernel (BTF). Those of\n"
 	       "kernels 6.1 to 6.18 are explained here; a reason that is not is shown by its name, of class\n"

@@ -58,7 +58,7 @@ static void print_template(const struct flow_template *t)
 int main(void)
 {
 	printf("<!-- Generated from exporter/export/format/fields.def and elements.def: "
-	       "ninja -C build tests/fields.md && cp build/tests/fields.md docs/ -->\n"
+	       "ninja -C build tools/fields.md && cp build/tools/fields.md docs/ -->\n"
 	       "# Fields of a flow record\n\n"
 	       "IPFIX and NetFlow v9 records hold these elements, in this order. JSON lines have the same names\n"
 	       "as keys: addresses and text are strings, all else integers. Elements are those of the IANA registry but\n"

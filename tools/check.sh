@@ -5,6 +5,7 @@
 results=build/check/results
 meson=/usr/bin/meson
 start=$SECONDS
+goals=(all) # what builds() has ninja build
 export FLOWTALLY_PCAPS=${FLOWTALLY_PCAPS:-$PWD/../shared/pcaps}
 
 begin_results() {
@@ -20,7 +21,7 @@ builds() {
 	{
 		[ -f "$dir/build.ninja" ] || CC=$cc "$meson" setup -Dwerror=true -Dtests=enabled \
 			-Dbpf_clang="$clang" "$@" "$dir"
-	} >"$log" 2>&1 </dev/null && ninja -C "$dir" >>"$log" 2>&1 </dev/null || verdict=failed
+	} >"$log" 2>&1 </dev/null && ninja -C "$dir" "${goals[@]}" >>"$log" 2>&1 </dev/null || verdict=failed
 	# With -Werror a warning of a compiler fails the build; this is for those of other tools.
 	[ "$verdict" = failed ] || ! grep -q 'warning:' "$log" || verdict=failed
 	printf '%s\t%s\n' "$verdict" "build $name" >>"$results/builds"
@@ -37,7 +38,7 @@ tests() {
 	"$meson" test -C "build/check/$build" --no-rebuild --logbase "check-$build" "$@" \
 		>"$log" 2>&1 </dev/null || status=$?
 	cp "build/check/$build/meson-logs/check-$build".{json,junit.xml} "$results" 2>/dev/null || true
-	! /usr/bin/python3 tests/lint/results.py summary "$results/check-$build" || [ "$status" -eq 0 ] || {
+	! /usr/bin/python3 tools/results.py summary "$results/check-$build" || [ "$status" -eq 0 ] || {
 		printf '%s\t%s\n' failed "meson test in build/check/$build" >>"$results/builds"
 		tail -n 20 "$log"
 	}
@@ -46,5 +47,5 @@ tests() {
 # The closing line; its status is that of the script.
 total() {
 	echo "time: $((SECONDS - start)) s"
-	/usr/bin/python3 tests/lint/results.py total "$results"
+	/usr/bin/python3 tools/results.py total "$results"
 }
