@@ -66,7 +66,7 @@ struct collector {
 	uint64_t leave_ns;	   /* when it is to be gone; 0: it has not been removed */
 	struct export_count due; /* stats.due up to the marks: exports_totals() when they were set */
 	struct export_totals marks;
-	bool paced; /* what is queued waits for nothing but the transport's pace */
+	bool paced; /* what is queued waits for nothing but the transport's pace, which is no slow one */
 };
 
 /*

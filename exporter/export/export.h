@@ -197,8 +197,8 @@ void exports_flow(void *exports, const struct flow *flow);
 
 /*
  * Whether a pass that exports many records may go on, after queues that are nearly full have sent what they may.  False
- * while one of them still is, and empties at the pace of UDP, as fast as any: a collector that takes less, or nothing,
- * never holds the rest.
+ * while one of them still is, and empties at the pace of UDP or, over TCP, at no less than a tenth of it: a collector
+ * that takes less, or nothing, never holds the rest.
  */
 bool exports_have_room(struct exports *exports);
 

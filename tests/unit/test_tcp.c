@@ -711,6 +711,67 @@ static void test_source_changes(void **state)
 	end();
 }
 
+/* Reads so many octets at most, as a link would let through. */
+static void peer_read_some(struct peer *p, size_t octets)
+{
+	static uint8_t data[1 << 16];
+
+	if (p->fd < 0 && !peer_accept(p))
+		return;
+	while (octets) {
+		ssize_t n = recv(p->fd, data, MIN(octets, sizeof(data)), 0);
+
+		if (n <= 0)
+			break;
+		octets -= (size_t)n;
+	}
+	acknowledge(p->fd);
+}
+
+/*
+ * A burst of 8000 messages for a queue of 512, and a collector that takes so many octets in 10 ms.  Returns how often the
+ * burst had to wait for room, up to 1000.
+ */
+static unsigned int burst(size_t octets)
+{
+	unsigned int waits = 0;
+
+	peer_open(&peer, "127.0.0.1", 100000);
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){.queue_messages = 512}, loop);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	run(1500);
+	for (unsigned int slices = 0; slices < 125; slices++) {
+		for (; !exports_have_room(exports) && waits < 1000; waits++) {
+			run_for(loop, 10);
+			peer_read_some(&peer, octets);
+		}
+		give_messages(64);
+	}
+	return waits;
+}
+
+/* Who waits for room loses nothing to a collector that takes what its link lets through ... */
+static void test_room(void **state)
+{
+	(void)state;
+	assert_in_range(burst(110000), 10, 999); /* 88 Mbit/s */
+	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 0);
+	end();
+}
+
+/* ... and does not wait for one that takes very little, nor for one that takes nothing. */
+static void test_room_slow(void **state)
+{
+	(void)state;
+	assert_in_range(burst(4000), 10, 250);
+	assert_true(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records > 0);
+	end();
+	assert_in_range(burst(0), 10, 250);
+	assert_true(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records > 0);
+	end();
+}
+
 static int release(void **state)
 {
 	clock_reset();
@@ -742,6 +803,8 @@ int main(void)
 		TEST(test_removed),
 		TEST(test_retry_changes),
 		TEST(test_source_changes),
+		TEST(test_room),
+		TEST(test_room_slow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -277,6 +277,11 @@ static unsigned int allows(_unused_ struct transport *t, _unused_ uint64_t now_n
 	return UINT32_MAX;
 }
 
+static bool keeps_up(_unused_ struct transport *t, _unused_ uint64_t now_ns)
+{
+	return true;
+}
+
 static uint16_t limit(_unused_ struct transport *t)
 {
 	return TRANSPORT_MESSAGE_MAX;
@@ -317,6 +322,7 @@ static const struct transport_ops file_ops = {
 	.events = events,
 	.takes = takes,
 	.allows = allows,
+	.keeps_up = keeps_up,
 	.limit = limit,
 	.send = add_messages,
 	.wait_ns = wait_ns,

@@ -30,6 +30,13 @@
 #define LOOK_MIN_NS (5 * NSEC_PER_MSEC)
 #define LOOK_MAX_NS (1 * NSEC_PER_SEC)
 
+/*
+ * A connection that acknowledges less than a tenth of UDP's pace, while the kernel's buffer is full, is slow: nobody is
+ * to wait for it.
+ */
+#define SLOW_NS	      (1 * NSEC_PER_SEC)
+#define SLOW_MESSAGES 640 /* in that time */
+
 #define BATCH	    64
 #define UNACKED_MAX 4096 /* messages that are sent and not acknowledged */
 #define READS_MAX   16	 /* of what a peer says, at once: nobody wants it */
@@ -51,6 +58,9 @@ struct tcp_transport {
 	uint64_t since_ns; /* connect() was called, or it has connected */
 	uint64_t written;  /* octets that the kernel has taken in this connection */
 	uint64_t taken;	   /* octets of the messages that have been taken: those, and the rest */
+	bool slow;	    /* see SLOW_NS */
+	uint64_t full_ns;   /* the buffer was full, and acknowledgements are counted since; 0: not */
+	unsigned int acked; /* messages */
 	uint64_t progress_ns; /* the last acknowledgement, or when the first message that waits for one went */
 	struct tcp_sent sent[UNACKED_MAX]; /* ring */
 	uint32_t head, count;
@@ -68,6 +78,8 @@ static void forget(struct tcp_transport *tcp)
 	tcp->count = 0;
 	tcp->rest_length = 0;
 	tcp->written = tcp->taken = 0;
+	tcp->full_ns = 0;
+	tcp->slow = false;
 }
 
 /* --- Acknowledgements */
@@ -84,7 +96,28 @@ static void note_acknowledged(struct tcp_transport *tcp, uint64_t now_ns)
 		account_send(tcp->t.account, &sent->count, 1, sent->length);
 		tcp->head = (tcp->head + 1) % UNACKED_MAX;
 		tcp->count--;
+		tcp->acked++;
 		tcp->progress_ns = now_ns;
+	}
+}
+
+/* The kernel has no room; `acked` is counted from now on, unless it is already. */
+static void note_full(struct tcp_transport *tcp, uint64_t now_ns)
+{
+	if (tcp->full_ns)
+		return;
+	tcp->full_ns = now_ns;
+	tcp->acked = 0;
+}
+
+static void judge_pace(struct tcp_transport *tcp, uint64_t now_ns)
+{
+	if (!tcp->count) {
+		tcp->slow = false;
+		tcp->full_ns = 0;
+	} else if (tcp->full_ns && now_ns - tcp->full_ns >= SLOW_NS) {
+		tcp->slow = tcp->acked < SLOW_MESSAGES;
+		tcp->full_ns = 0; /* until it is full again */
 	}
 }
 
@@ -134,8 +167,10 @@ static ssize_t write_some(struct tcp_transport *tcp, struct iovec *parts, size_t
 		tcp->written += (size_t)n;
 		return n;
 	}
-	if (errno == EAGAIN || errno == EINTR)
+	if (errno == EAGAIN || errno == EINTR) {
+		note_full(tcp, now_ns);
 		return -EAGAIN;
+	}
 	if (errno == ENOBUFS || errno == ENOMEM)
 		return -ENOBUFS;
 	return fail(tcp, errno, now_ns);
@@ -198,6 +233,7 @@ static int step(struct transport *t, uint64_t now_ns)
 	if (!tcp->connected)
 		return finish_connect(tcp, now_ns);
 	note_acknowledged(tcp, now_ns);
+	judge_pace(tcp, now_ns);
 	r = read_peer(tcp, now_ns);
 	if (r == 0)
 		r = write_rest(tcp, now_ns);
@@ -335,6 +371,11 @@ static unsigned int allows(struct transport *t, _unused_ uint64_t now_ns)
 	return to_tcp(t)->connected ? UINT32_MAX : 0;
 }
 
+static bool keeps_up(struct transport *t, _unused_ uint64_t now_ns)
+{
+	return to_tcp(t)->connected && !to_tcp(t)->slow;
+}
+
 static uint16_t limit(struct transport *t)
 {
 	return to_tcp(t)->message_max;
@@ -386,6 +427,7 @@ static const struct transport_ops tcp_ops = {
 	.events = events,
 	.takes = takes,
 	.allows = allows,
+	.keeps_up = keeps_up,
 	.limit = limit,
 	.send = send_messages,
 	.wait_ns = wait_ns,
