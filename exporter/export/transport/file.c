@@ -352,7 +352,7 @@ static void open_output(struct file_transport *f)
 static int open_file(struct file_transport *f, const char *path)
 {
 	/* Of a FIFO that nobody reads: -ENXIO. */
-	f->t.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	f->t.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
 	if (f->t.fd < 0)
 		return -errno;
 	f->own = true;
