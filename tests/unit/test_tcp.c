@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TCP collectors on real sockets: sessions, what breaks them, what is lost then, and who is not touched. */
+#include <ares.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -772,6 +774,76 @@ static void test_room_slow(void **state)
 	end();
 }
 
+/* --- Names */
+
+static bool rotates; /* the name server: each answer has the addresses in another order */
+static unsigned int lookups;
+
+static struct ares_addrinfo_node *make_node(const char *address, const char *port)
+{
+	struct ares_addrinfo_node *node = calloc(1, sizeof(*node));
+	struct sockaddr_in *to = calloc(1, sizeof(*to));
+
+	assert_non_null(node);
+	assert_non_null(to);
+	to->sin_family = AF_INET;
+	to->sin_port = htons((uint16_t)atoi(port));
+	assert_int_equal(inet_pton(AF_INET, address, &to->sin_addr), 1);
+	node->ai_family = AF_INET;
+	node->ai_addrlen = sizeof(*to);
+	node->ai_addr = (struct sockaddr *)to;
+	return node;
+}
+
+/* In place of that of c-ares.  Of the n-th answer the n-th address is never that of the collector. */
+void ares_getaddrinfo(ares_channel channel, const char *name, const char *service,
+		      const struct ares_addrinfo_hints *hints, ares_addrinfo_callback callback,
+		      void *userdata)
+{
+	static const char *const addresses[] = {"127.0.0.2", "127.0.0.3", "127.0.0.1"};
+	struct ares_addrinfo *answer;
+	struct ares_addrinfo_node **next;
+
+	if (!rotates) {
+		__typeof__(ares_getaddrinfo) *real;
+
+		*(void **)&real = dlsym(RTLD_NEXT, "ares_getaddrinfo");
+		real(channel, name, service, hints, callback, userdata);
+		return;
+	}
+	answer = calloc(1, sizeof(*answer));
+	assert_non_null(answer);
+	next = &answer->nodes;
+	for (unsigned int i = 0; i < 3; i++) {
+		*next = make_node(addresses[(i + 2 * lookups) % 3], service);
+		next = &(*next)->ai_next;
+	}
+	lookups++;
+	callback(userdata, ARES_SUCCESS, 0, answer);
+}
+
+/* All addresses of one answer are tried in an attempt, whatever the order of the next. */
+static void test_rotating_name(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 0);
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	rotates = true;
+	add("ipfix+tcp", "rotating.test", peer.port, "");
+	give(300);
+	run(1000);
+	assert_int_equal(lookups, 1);
+	assert_int_equal(peer.s.records, 300);
+	/* Of the next attempt the first address is another. */
+	peer_hang_up(&peer, false);
+	run(80 * 1000);
+	assert_int_equal(lookups, 2);
+	assert_int_equal(peer.connections, 2);
+	rotates = false;
+	end();
+}
+
 static int release(void **state)
 {
 	clock_reset();
@@ -803,6 +875,7 @@ int main(void)
 		TEST(test_removed),
 		TEST(test_retry_changes),
 		TEST(test_source_changes),
+		TEST(test_rotating_name),
 		TEST(test_room),
 		TEST(test_room_slow),
 	};
