@@ -18,10 +18,11 @@
 	(5 * NSEC_PER_SEC) /* so long a connection that was missed has to last to be called up */
 
 /*
- * A host that is gone: it acknowledges nothing for so long, or leaves so many probes of an idle connection
- * unanswered.  A peer whose host answers, and takes nothing, is not gone.
+ * A host that is gone: it says nothing at all for so long, though segments are out or so many probes of its closed
+ * window; or leaves so many probes of an idle connection unanswered.  A peer whose host answers, and takes nothing, is not gone.
  */
 #define DEAD_NS		 (30 * NSEC_PER_SEC)
+#define DEAD_PROBES	 3
 #define KEEPALIVE_SEC	 30
 #define KEEPALIVE_PROBES 3
 #define KEEPALIVE_EACH	 10 /* s */
@@ -142,7 +143,10 @@ static int fail(struct tcp_transport *tcp, int error, uint64_t now_ns)
 	return -ECONNRESET;
 }
 
-/* Segments are out, and nothing at all comes back; with a window that is closed none are. */
+/*
+ * Segments are out, and nothing at all comes back.  With a window that is closed none are: the kernel probes it, less and
+ * less often, up to every two minutes, so that silence alone says nothing.
+ */
 static bool host_gone(const struct tcp_transport *tcp, uint64_t now_ns)
 {
 	struct tcp_info info = {0};
@@ -151,7 +155,8 @@ static bool host_gone(const struct tcp_transport *tcp, uint64_t now_ns)
 	if (!tcp->count || now_ns - tcp->progress_ns < DEAD_NS ||
 	    getsockopt(tcp->t.fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
 		return false;
-	return info.tcpi_unacked && info.tcpi_last_ack_recv >= DEAD_NS / NSEC_PER_MSEC;
+	return (info.tcpi_unacked || info.tcpi_probes >= DEAD_PROBES) &&
+	       info.tcpi_last_ack_recv >= DEAD_NS / NSEC_PER_MSEC;
 }
 
 /* --- The connection */
