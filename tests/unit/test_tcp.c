@@ -379,6 +379,35 @@ static uint64_t records_got(struct peer *p)
 	return got.records;
 }
 
+/* What is called unsent does not arrive, and no message in part. */
+static void test_unsent(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 20000);
+	assert_int_equal(loop_new(&loop), 0);
+	start(&(struct export_options){0}, loop);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	for (unsigned int i = 0; i < 20; i++) {
+		give_messages(10);
+		exports_flush(exports);
+		run_for(loop, 100);
+	}
+	assert_true(peer_accept(&peer));
+	acknowledge(peer.fd);
+	exports_set_blocking(exports);
+	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	assert_true(stats()->exported.records > 0);
+	assert_int_equal(stats()->exported.records + stats()->lost[EXPORT_LOSS_UNSENT].records,
+			 given.records);
+	while (peer_read(&peer))
+		run_for(loop, 10);
+	assert_int_equal(errno, ECONNRESET);
+	/* But for what was under way: a window at most. */
+	assert_in_range(peer.s.records, stats()->exported.records,
+			stats()->exported.records + 20000 / 84);
+	end();
+}
+
 /* A reset in the middle of a message: exported is what the peer's system has got in full, and the rest has a name. */
 static void test_reset(void **state)
 {
@@ -861,6 +890,7 @@ int main(void)
 		TEST(test_closes_at_once),
 		TEST(test_never_reads),
 		TEST(test_never_reads_end),
+		TEST(test_unsent),
 		TEST(test_reset),
 		TEST(test_half_closed),
 		TEST(test_ipv6),

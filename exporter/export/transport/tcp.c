@@ -122,16 +122,23 @@ static void judge_pace(struct tcp_transport *tcp, uint64_t now_ns)
 	}
 }
 
+/* What the kernel still has is not to arrive after it was called lost, nor a message in part. */
+static void reset_at_close(const struct tcp_transport *tcp)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	(void)setsockopt(tcp->t.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 /*
  * The session is over: what is not acknowledged never will be, not even by a host that comes back.  Returns
  * -ECONNRESET, whatever the reason.
  */
 static int fail(struct tcp_transport *tcp, int error, uint64_t now_ns)
 {
-	const struct linger at_once = {.l_onoff = 1};
 	struct account *account = tcp->t.account;
 
-	(void)setsockopt(tcp->t.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	reset_at_close(tcp);
 	note_acknowledged(tcp, now_ns);
 	for (; tcp->count; tcp->count--) {
 		account_drop(account, EXPORT_LOSS_SEND_ERROR, &tcp->sent[tcp->head].count);
@@ -270,6 +277,8 @@ static int set_options(int fd)
 
 static void close_connection(struct transport *t)
 {
+	if (to_tcp(t)->count)
+		reset_at_close(to_tcp(t));
 	closep(&t->fd);
 	t->fd = -1;
 	to_tcp(t)->connected = false;
