@@ -33,6 +33,8 @@ struct collector_ops {
 	void (*begin)(struct collector *c);
 	/* Other settings, of which the messages of its stream are no part.  Queue, sequence and socket stay. */
 	void (*change)(struct collector *c, const struct collector_settings *settings);
+	/* The end begins: what was to be tried later is tried once now.  NULL: nothing is. */
+	void (*hurry)(struct collector *c);
 	/* Forgets what is queued beside the queue. */
 	void (*discard)(struct collector *c);
 	struct collector *(*free)(struct collector *c);

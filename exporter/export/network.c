@@ -384,6 +384,16 @@ static void network_flush(struct collector *c)
 		run_step(n);
 }
 
+static void network_hurry(struct collector *c)
+{
+	struct network *n = to_network(c);
+
+	if (n->transport->fd >= 0)
+		return;
+	n->next_ns = 0;
+	resolver_hurry(n->resolver);
+}
+
 static void network_discard(struct collector *c)
 {
 	struct network *n = to_network(c);
@@ -455,6 +465,7 @@ static const struct collector_ops network_ops = {
 	.step = network_step,
 	.begin = network_begin,
 	.change = network_change,
+	.hurry = network_hurry,
 	.discard = network_discard,
 	.free = network_free,
 };

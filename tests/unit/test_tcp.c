@@ -803,6 +803,29 @@ static void test_room_slow(void **state)
 	end();
 }
 
+/* A collector that is back is tried at the end, though it was to be in a minute. */
+static void test_end_tries(void **state)
+{
+	(void)state;
+	begin(&(struct export_options){0}, "");
+	run(100);
+	peer_hang_up(&peer, true);
+	peer_stop_listening(&peer);
+	run_for(loop, 5000);
+	give_messages(50);
+	run_for(loop, 70 * 1000); /* one attempt was made by then */
+	assert_int_equal(stats()->queued.records, 800);
+	peer_listen(&peer, "127.0.0.1", 0);
+	clock_before_moving(read_before_moving);
+	exports_set_blocking(exports);
+	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	peer_read(&peer);
+	assert_int_equal(peer.connections, 2);
+	assert_int_equal(peer.s.records, 800);
+	assert_int_equal(stats()->exported.records, 800);
+	end();
+}
+
 /* --- Names */
 
 static bool rotates; /* the name server: each answer has the addresses in another order */
@@ -905,6 +928,7 @@ int main(void)
 		TEST(test_removed),
 		TEST(test_retry_changes),
 		TEST(test_source_changes),
+		TEST(test_end_tries),
 		TEST(test_rotating_name),
 		TEST(test_room),
 		TEST(test_room_slow),
