@@ -27,6 +27,13 @@
 #define KEEPALIVE_PROBES 3
 #define KEEPALIVE_EACH	 10 /* s */
 
+/*
+ * A connection shows what it is worth before it gets more than a few messages: who takes connections and ends them, such
+ * as a load balancer with nobody behind it, costs no more each time.  After a session that failed it takes PROVEN_NS.
+ */
+#define TRUST_NS      (1 * NSEC_PER_SEC)
+#define UNTRUSTED_MAX 16 /* messages that are not acknowledged */
+
 /* Nothing tells of acknowledgements: they are looked for so long after the last, and less often later. */
 #define LOOK_MIN_NS (5 * NSEC_PER_MSEC)
 #define LOOK_MAX_NS (1 * NSEC_PER_SEC)
@@ -380,9 +387,16 @@ static enum transport_takes takes(struct transport *t, _unused_ uint64_t now_ns)
 	return to_tcp(t)->connected ? TRANSPORT_ALL : TRANSPORT_NOTHING;
 }
 
-static unsigned int allows(struct transport *t, _unused_ uint64_t now_ns)
+static unsigned int allows(struct transport *t, uint64_t now_ns)
 {
-	return to_tcp(t)->connected ? UINT32_MAX : 0;
+	const struct tcp_transport *tcp = to_tcp(t);
+	bool failing = t->account->stats.state == COLLECTOR_FAILING;
+
+	if (!tcp->connected)
+		return 0;
+	if (now_ns - tcp->since_ns >= (failing ? PROVEN_NS : TRUST_NS))
+		return UINT32_MAX;
+	return UNTRUSTED_MAX - MIN(tcp->count, UNTRUSTED_MAX);
 }
 
 static bool keeps_up(struct transport *t, _unused_ uint64_t now_ns)
