@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include "exporter/export/format/wire.h"
 #include "exporter/loop.h"
 #include "tests/unit/clock.h"
@@ -849,6 +850,38 @@ static void test_end_tries(void **state)
 	end();
 }
 
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
+
+static uint16_t only_port; /* that the system chooses for a connection; 0: any */
+
+/* In place of libc's. */
+int connect(int fd, const struct sockaddr *to, socklen_t length)
+{
+	uint32_t range = (uint32_t)only_port << 16 | only_port;
+
+	if (only_port && setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range)) < 0)
+		skip(); /* Linux before 6.3 */
+	return (int)syscall(SYS_connect, fd, to, length);
+}
+
+/* Nobody listens at a port that the system may choose for the connection: it meets itself, which is no collector. */
+static void test_meets_itself(void **state)
+{
+	(void)state;
+	begin(&(struct export_options){0}, "");
+	peer_stop_listening(&peer);
+	only_port = peer.port;
+	give_messages(10);
+	run(2000);
+	only_port = 0;
+	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stderr_lines("refused"), 1);
+	assert_int_equal(stats()->queued.records, 160);
+	end();
+}
+
 /* --- Names */
 
 static bool rotates; /* the name server: each answer has the addresses in another order */
@@ -953,6 +986,7 @@ int main(void)
 		TEST(test_retry_changes),
 		TEST(test_source_changes),
 		TEST(test_end_tries),
+		TEST(test_meets_itself),
 		TEST(test_rotating_name),
 		TEST(test_room),
 		TEST(test_room_slow),

@@ -225,6 +225,17 @@ static int read_peer(struct tcp_transport *tcp, uint64_t now_ns)
 	return 0;
 }
 
+/* Nobody listens, and the system chose the port that was called: TCP lets a socket meet itself. */
+static bool met_itself(const struct tcp_transport *tcp)
+{
+	struct sockaddr_storage self = {0}, peer = {0};
+	socklen_t self_length = sizeof(self), peer_length = sizeof(peer);
+
+	return getsockname(tcp->t.fd, (struct sockaddr *)&self, &self_length) >= 0 &&
+	       getpeername(tcp->t.fd, (struct sockaddr *)&peer, &peer_length) >= 0 &&
+	       self_length == peer_length && !memcmp(&self, &peer, self_length);
+}
+
 static int finish_connect(struct tcp_transport *tcp, uint64_t now_ns)
 {
 	struct pollfd ready = {.fd = tcp->t.fd, .events = POLLOUT};
@@ -235,6 +246,8 @@ static int finish_connect(struct tcp_transport *tcp, uint64_t now_ns)
 		return now_ns - tcp->since_ns < CONNECT_NS ? 0 : fail(tcp, ETIMEDOUT, now_ns);
 	if (getsockopt(tcp->t.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
 		error = errno;
+	if (!error && met_itself(tcp))
+		error = ECONNREFUSED;
 	if (error)
 		return fail(tcp, error, now_ns);
 	tcp->connected = true;
