@@ -850,6 +850,24 @@ static void test_end_tries(void **state)
 	end();
 }
 
+/* Who talks much is no collector, and costs little until that is known. */
+static void test_peer_talks(void **state)
+{
+	static const uint8_t data[1 << 20];
+
+	(void)state;
+	begin(&(struct export_options){0}, "");
+	run(100);
+	give_messages(10);
+	for (unsigned int i = 0; i < 100 && stats()->state == COLLECTOR_UP; i++) {
+		(void)send(peer.fd, data, sizeof(data), MSG_NOSIGNAL | MSG_DONTWAIT);
+		run_for(loop, 10);
+	}
+	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stderr_lines("Protocol error"), 1);
+	end();
+}
+
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51
 #endif
@@ -986,6 +1004,7 @@ int main(void)
 		TEST(test_retry_changes),
 		TEST(test_source_changes),
 		TEST(test_end_tries),
+		TEST(test_peer_talks),
 		TEST(test_meets_itself),
 		TEST(test_rotating_name),
 		TEST(test_room),

@@ -47,8 +47,10 @@
 
 #define BATCH	    64
 #define UNACKED_MAX 4096 /* messages that are sent and not acknowledged */
-#define READS_MAX   16	 /* of what a peer says, at once: nobody wants it */
-#define READ_OCTETS (64u * 1024)
+
+/* Of what a peer says, which nobody wants: the kernel keeps little, and who goes on for longer is no collector. */
+#define HEARD_BUFFER (4 * 1024)
+#define HEARD_MAX    (64u * 1024) /* octets of a connection */
 
 /* A message that is not acknowledged yet. */
 struct tcp_sent {
@@ -65,6 +67,7 @@ struct tcp_transport {
 	bool connected;
 	uint64_t since_ns; /* connect() was called, or it has connected */
 	uint64_t written;  /* octets that the kernel has taken in this connection */
+	uint64_t heard;	   /* octets that the peer has sent */
 	uint64_t taken;	   /* octets of the messages that have been taken: those, and the rest */
 	bool slow;	    /* see SLOW_NS */
 	uint64_t full_ns;   /* the buffer was full, and acknowledgements are counted since; 0: not */
@@ -85,7 +88,7 @@ static void forget(struct tcp_transport *tcp)
 {
 	tcp->count = 0;
 	tcp->rest_length = 0;
-	tcp->written = tcp->taken = 0;
+	tcp->written = tcp->taken = tcp->heard = 0;
 	tcp->full_ns = 0;
 	tcp->slow = false;
 }
@@ -213,16 +216,14 @@ static int write_rest(struct tcp_transport *tcp, uint64_t now_ns)
 /* What the peer says has no meaning in IPFIX, but that it closes the connection has. */
 static int read_peer(struct tcp_transport *tcp, uint64_t now_ns)
 {
-	for (unsigned int i = 0; i < READS_MAX; i++) {
-		ssize_t n = recv(tcp->t.fd, NULL, READ_OCTETS, MSG_TRUNC | MSG_DONTWAIT);
+	ssize_t n = recv(tcp->t.fd, NULL, HEARD_MAX, MSG_TRUNC | MSG_DONTWAIT);
 
-		if (n > 0)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return 0;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
 		return fail(tcp, n == 0 ? ECONNRESET : errno, now_ns);
-	}
-	return 0;
+	tcp->heard += (uint64_t)n;
+	return tcp->heard > HEARD_MAX ? fail(tcp, EPROTO, now_ns) : 0;
 }
 
 /* Nobody listens, and the system chose the port that was called: TCP lets a socket meet itself. */
@@ -281,6 +282,7 @@ static int step(struct transport *t, uint64_t now_ns)
 static int set_options(int fd)
 {
 	static const int options[][3] = {
+		{SOL_SOCKET, SO_RCVBUF, HEARD_BUFFER},
 		{SOL_SOCKET, SO_KEEPALIVE, 1},
 		{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_SEC},
 		{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EACH},
