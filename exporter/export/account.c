@@ -49,7 +49,9 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 	case COLLECTOR_RESOLVING:
 		break;
 	case COLLECTOR_UP:
-		if (before != COLLECTOR_RESOLVING)
+		if (before == COLLECTOR_STALLED)
+			log_info("collector %s: takes records again", url);
+		else if (before != COLLECTOR_RESOLVING)
 			log_info("collector %s: up again", url);
 		break;
 	case COLLECTOR_REFUSED:
@@ -61,6 +63,10 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 	case COLLECTOR_FAILING:
 		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again",
 			  url);
+		break;
+	case COLLECTOR_STALLED:
+		log_warning("collector %s has taken nothing for %u s, records wait in its queue",
+			    url, (unsigned int)(ACCOUNT_STALL_NS / NSEC_PER_SEC));
 		break;
 	case COLLECTOR_REMOVED:
 	case _COLLECTOR_STATE_MAX:

@@ -6,6 +6,9 @@
  */
 #include "exporter/export/context.h"
 
+/* What waits for so long, while nothing at all is taken, makes a collector COLLECTOR_STALLED. */
+#define ACCOUNT_STALL_NS (10 * NSEC_PER_SEC)
+
 struct account {
 	struct collector_stats stats;
 	const struct export_context *context;

@@ -37,7 +37,7 @@ const char *collector_state_name(enum collector_state state)
 	static const char *const names[_COLLECTOR_STATE_MAX] = {
 		[COLLECTOR_RESOLVING] = "resolving", [COLLECTOR_UP] = "up",
 		[COLLECTOR_REFUSED] = "refused",     [COLLECTOR_FAILING] = "failing",
-		[COLLECTOR_REMOVED] = "removed",
+		[COLLECTOR_STALLED] = "stalled",     [COLLECTOR_REMOVED] = "removed",
 	};
 
 	return names[state];

@@ -61,6 +61,7 @@ enum collector_state {
 	COLLECTOR_UP,
 	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
 	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, in the network with what waits in the queue */
+	COLLECTOR_STALLED, /* there is a connection or a reader, which has taken nothing for ACCOUNT_STALL_NS */
 	COLLECTOR_REMOVED, /* by exports_apply(): is given nothing more, and sends what is queued for some seconds */
 	_COLLECTOR_STATE_MAX,
 };

@@ -534,6 +534,38 @@ static void test_slow_reader(void **state)
 	close(fd);
 }
 
+/* A reader that takes nothing is a state, which ends when it does. */
+static void test_stalled_reader(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	const struct collector_stats *stats;
+	struct exports *exports;
+	int fd;
+
+	(void)state;
+	assert_int_equal(loop_new(&loop), 0);
+	exports = open_fifo(loop);
+	fd = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(fd >= 0);
+	assert_int_equal(exports_add(exports, url), 0);
+	stats = exports_stats(exports, 0);
+	give_random(exports, 1000);
+	for (unsigned int i = 0; i < 30; i++) {
+		assert_int_equal(stats->state, i <= 10 ? COLLECTOR_UP : COLLECTOR_STALLED);
+		exports_flush(exports);
+		run_for(loop, 1000);
+	}
+	assert_int_equal(stderr_lines("taken nothing"), 1);
+	for (unsigned int i = 0; i < 100 && stats->queued.records; i++) {
+		read_lines(fd);
+		run_for(loop, 5);
+	}
+	assert_int_equal(stats->state, COLLECTOR_UP);
+	assert_int_equal(stderr_lines("collector"), 2);
+	exports_free(exports);
+	close(fd);
+}
+
 struct late_reader {
 	int fd;
 	unsigned int lines;
@@ -578,7 +610,7 @@ int main(void)
 		TEST(test_same_octets), TEST(test_flush),	TEST(test_no_space),
 		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
 		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
-		TEST(test_drops),	TEST(test_durations),
+		TEST(test_drops),	TEST(test_durations),	TEST(test_stalled_reader),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

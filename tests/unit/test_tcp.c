@@ -340,7 +340,9 @@ static void test_never_reads(void **state)
 	assert_true(peer_accept(&peer));
 	/* The host answers the probes of its window, and is not gone. */
 	run_for(loop, 120 * 1000);
-	assert_int_equal(stats()->state, COLLECTOR_UP);
+	assert_int_equal(stats()->state, COLLECTOR_STALLED);
+	assert_string_equal(collector_state_name(COLLECTOR_STALLED), "stalled");
+	assert_int_equal(stderr_lines("taken nothing"), 1);
 	assert_true(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records > 0);
 	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 0);
 	assert_true(stats()->queued.records > 64 * 16);
@@ -350,6 +352,9 @@ static void test_never_reads(void **state)
 	assert_int_equal(other.records, given.records);
 	/* It reads at last: what was not lost is there. */
 	run(2000);
+	assert_int_equal(stats()->state, COLLECTOR_UP);
+	assert_int_equal(stderr_lines("takes records again"), 1);
+	assert_int_equal(stderr_lines("collector"), 2);
 	assert_int_equal(stats()->queued.records, 0);
 	assert_int_equal(peer.s.records, stats()->exported.records);
 	assert_int_equal(peer.s.records,

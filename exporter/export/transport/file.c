@@ -40,6 +40,7 @@ struct file_transport {
 	bool socket;
 	struct block *first, *last;
 	size_t waiting;		    /* octets of all blocks */
+	uint64_t progress_ns; /* the reader has taken something, or there was nothing to take */
 	struct loop_source *source; /* while there are any */
 	bool own;		    /* opened here, not standard output */
 	bool truncates; /* a regular file of ours: what was written in part can be cut off again */
@@ -124,6 +125,8 @@ static int writable(void *userdata, uint32_t events);
 /* Writes what can be written without blocking; the loop calls again while something is left. */
 static void write_blocks(struct file_transport *f)
 {
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
 	while (f->first) {
 		struct block *b = f->first;
 		ssize_t n = write_some(f, b->data + b->written, b->used - b->written);
@@ -132,12 +135,18 @@ static void write_blocks(struct file_transport *f)
 			continue;
 		if (n == -EAGAIN)
 			break;
+		f->progress_ns = now_ns;
+		if (f->t.account->stats.state == COLLECTOR_STALLED)
+			account_set_state(f->t.account, COLLECTOR_UP, 0);
 		b->written += n > 0 ? (size_t)n : 0;
 		if (n >= 0 && b->written < b->used)
 			continue;
 		settle(f, b, n < 0 ? (int)n : 0);
 		pop_block(f);
 	}
+	if (f->first && f->t.account->stats.state == COLLECTOR_UP &&
+	    now_ns - f->progress_ns >= ACCOUNT_STALL_NS)
+		account_set_state(f->t.account, COLLECTOR_STALLED, 0);
 	/* Watched only as long: an end without reader would be told for ever. */
 	if (!f->first)
 		f->source = loop_source_free(f->source);
@@ -187,10 +196,12 @@ static void push_block(struct file_transport *f)
 			    .messages = f->pending_messages,
 			    .starting = f->starting};
 	memcpy(b->data, f->buffer, f->used);
-	if (f->last)
+	if (f->last) {
 		f->last->next = b;
-	else
+	} else {
 		f->first = b;
+		f->progress_ns = clock_ns(CLOCK_MONOTONIC);
+	}
 	f->last = b;
 	f->waiting += f->used;
 }

@@ -109,6 +109,8 @@ static void note_acknowledged(struct tcp_transport *tcp, uint64_t now_ns)
 		tcp->count--;
 		tcp->acked++;
 		tcp->progress_ns = now_ns;
+		if (tcp->t.account->stats.state == COLLECTOR_STALLED)
+			account_set_state(tcp->t.account, COLLECTOR_UP, 0);
 	}
 }
 
@@ -276,6 +278,9 @@ static int step(struct transport *t, uint64_t now_ns)
 		return fail(tcp, ETIMEDOUT, now_ns);
 	if (t->account->stats.state == COLLECTOR_FAILING && now_ns - tcp->since_ns >= PROVEN_NS)
 		account_set_state(t->account, COLLECTOR_UP, 0);
+	if (t->account->stats.state == COLLECTOR_UP && tcp->count &&
+	    now_ns - tcp->progress_ns >= ACCOUNT_STALL_NS)
+		account_set_state(t->account, COLLECTOR_STALLED, 0);
 	return 0;
 }
 
