@@ -15,7 +15,8 @@ struct collector_step {
 	uint64_t wait_ns; /* the next step is due then; UINT64_MAX: when something else happens */
 	int fd;		  /* or when this is ready for poll(2) `events`; -1: none */
 	short events;
-	bool busy; /* something is queued */
+	bool busy;    /* something is queued */
+	bool patient; /* and it may be taken yet, however long that takes: see CONTEXT_PATIENCE_NS */
 };
 
 struct collector;

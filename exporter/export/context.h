@@ -36,6 +36,12 @@ struct export_context {
 	struct udp_host *hosts; /* of UDP collectors, EXPORT_HOSTS_MAX */
 };
 
+/*
+ * Where nothing is lost by waiting, as in replay, one that delivers all or nothing is waited for that long: a connection
+ * that stands, the reader of a pipe.
+ */
+#define CONTEXT_PATIENCE_NS (60 * NSEC_PER_SEC)
+
 /* Whether the time is over in which anything may wait. */
 static inline bool context_overdue(const struct export_context *context)
 {

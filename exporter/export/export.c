@@ -342,6 +342,15 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
 	return !c->account.stalled;
 }
 
+/* How long it may go on without progress. */
+static uint64_t patience(const struct collector *c, const struct collector_step *step,
+			 uint64_t timeout_ns)
+{
+	bool patient = c->context->offline && step->patient;
+
+	return patient ? MAX(timeout_ns, CONTEXT_PATIENCE_NS) : timeout_ns;
+}
+
 /*
  * Steps these collectors until nothing is queued, or what is queued has not moved for timeout_ns.  Those
  * that are stalled already have one step to show that they are not any more.  The deadline ends it, which may become
@@ -362,16 +371,17 @@ void exports_drain_some(struct collector **collectors, unsigned int count, uint6
 
 		for (unsigned int i = 0; i < count; i++) {
 			struct collector *c = collectors[i];
-			uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+			uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), patience_ns;
 
 			if (c->account.stalled && !first)
 				continue;
 			c->ops->step(c, now_ns, &step);
-			if (!step.busy || !progresses(c, now_ns, timeout_ns))
+			patience_ns = patience(c, &step, timeout_ns);
+			if (!step.busy || !progresses(c, now_ns, patience_ns))
 				continue;
 			fds[busy++] = (struct pollfd){.fd = step.fd, .events = step.events};
 			wait_ns = MIN(wait_ns,
-				      MIN(step.wait_ns, c->progress_ns + timeout_ns - now_ns));
+				      MIN(step.wait_ns, c->progress_ns + patience_ns - now_ns));
 		}
 		if (!busy || context_overdue(context))
 			return;

@@ -181,7 +181,8 @@ void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t oc
 
 /*
  * From now on exports_flow() waits for room instead of losing the record when a queue is full, unless
- * that collector makes no progress for a second.  For the last flush of the flow cache, when the loop
+ * that collector makes no progress for a second; without a loop 60 s, as long as its connection stands or it is the
+ * reader of a pipe.  For the last flush of the flow cache, when the loop
  * does not run any more.  A collector without a connection or an address is tried once more at once, whenever it was to
  * be: there may be no other time.
  */
@@ -208,7 +209,8 @@ bool exports_have_room(struct exports *exports);
 void exports_flush(struct exports *exports);
 
 /*
- * Sends what is queued, blocking, for `timeout_ns` at most without progress, and until the deadline; with
+ * Sends what is queued, blocking, for `timeout_ns` at most without progress (without a loop as exports_flow() waits), and
+ * until the deadline; with
  * `final`, what is left then is counted as unsent.
  */
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final);

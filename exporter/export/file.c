@@ -48,7 +48,8 @@ static void file_step(struct collector *c, _unused_ uint64_t now_ns, struct coll
 	*ret = (struct collector_step){.wait_ns = UINT64_MAX,
 				       .fd = file->fd,
 				       .events = POLLOUT,
-				       .busy = file->ops->busy(file)};
+				       .busy = file->ops->busy(file),
+				       .patient = true};
 }
 
 static void json_flow(struct collector *c, const struct flow *flow)

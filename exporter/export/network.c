@@ -328,6 +328,7 @@ static void network_step(struct collector *c, uint64_t now_ns, struct collector_
 		wait_for_session(n, now_ns, ret);
 		return;
 	}
+	ret->patient = t->ops->reliable && t->ops->takes(t, now_ns) == TRANSPORT_ALL;
 	if (resolver_busy(n->resolver))
 		ret->wait_ns = MIN(ret->wait_ns, resolver_wait_ns(n->resolver, now_ns));
 }

@@ -560,6 +560,45 @@ static void test_blocking(void **state)
 	end();
 }
 
+static void read_again(void *userdata)
+{
+	(void)userdata;
+	peer_read(&peer);
+	clock_at(5 * NSEC_PER_MSEC, read_again, NULL);
+}
+
+/* ... not even to a collector that pauses, as long as its connection stands. */
+static void test_blocking_pause(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 20000);
+	start(&(struct export_options){.queue_messages = 256}, NULL);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	clock_at(40 * NSEC_PER_SEC, read_again, NULL);
+	for (unsigned int i = 0; i < 200; i++)
+		give_messages(20);
+	exports_drain(exports, DRAIN_NS, true);
+	peer_read(&peer);
+	assert_int_equal(peer.s.records, given.records);
+	assert_int_equal(stats()->exported.records, given.records);
+	end();
+}
+
+/* One that goes on taking nothing is given up. */
+static void test_blocking_never(void **state)
+{
+	(void)state;
+	peer_open(&peer, "127.0.0.1", 20000);
+	start(&(struct export_options){.queue_messages = 256}, NULL);
+	add("ipfix+tcp", "127.0.0.1", peer.port, "");
+	for (unsigned int i = 0; i < 200; i++)
+		give_messages(20);
+	exports_drain(exports, DRAIN_NS, true);
+	assert_in_range(clock_passed_ns() / NSEC_PER_SEC, 60, 125);
+	assert_int_equal(stats()->queued.records, 0);
+	end();
+}
+
 /* A collector with a rate keeps it. */
 static void test_rate(void **state)
 {
@@ -999,6 +1038,8 @@ int main(void)
 		TEST(test_ipv6),
 		TEST(test_name),
 		TEST(test_blocking),
+		TEST(test_blocking_pause),
+		TEST(test_blocking_never),
 		TEST(test_rate),
 		TEST(test_clock_set),
 		TEST(test_clock_set_waiting),

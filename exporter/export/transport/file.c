@@ -22,7 +22,8 @@
 #define START_MAX (18u * 1024)
 
 #define WAITING_MAX (16u << 20) /* octets that wait for the reader of a pipe, at most */
-#define ROOM_MSEC   1000	/* without progress, when there is no room and no loop */
+#define ROOM_NS	    (1 * NSEC_PER_SEC) /* without progress, when there is no room and no loop; in replay CONTEXT_PATIENCE_NS */
+#define ROOM_MSEC   100		       /* between two looks at the deadline */
 
 /* What has left the buffer and not been written yet. */
 struct block {
@@ -165,16 +166,17 @@ static int writable(void *userdata, _unused_ uint32_t events)
 static bool has_room(struct file_transport *f, size_t size)
 {
 	struct account *account = f->t.account;
+	uint64_t room_ns = account->context->offline ? CONTEXT_PATIENCE_NS : ROOM_NS;
+	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
 	while (f->waiting + size > WAITING_MAX) {
-		size_t before = f->waiting;
-
 		if (!account->context->blocking || account->stalled ||
 		    context_overdue(account->context))
 			return false;
 		poll(&(struct pollfd){.fd = f->t.fd, .events = POLLOUT}, 1, ROOM_MSEC);
 		write_blocks(f);
-		account->stalled = f->waiting == before;
+		account->stalled = clock_ns(CLOCK_MONOTONIC) - MAX(start_ns, f->progress_ns) >=
+				   room_ns;
 	}
 	return true;
 }
