@@ -27,16 +27,20 @@ static void file_pushed(struct collector *c)
 	struct collector_step step;
 
 	(void)sender_step(&to_file(c)->sender, 0, &step); /* its session never ends */
+	if (c->queue->count) /* behind templates that were found to be missing */
+		(void)sender_step(&to_file(c)->sender, 0, &step);
 }
 
 static void file_flush(struct collector *c)
 {
+	file_transport_look(to_file(c)->file);
 	file_pushed(c);
 	file_transport_flush(to_file(c)->file);
 }
 
 static void json_flush(struct collector *c)
 {
+	file_transport_look(to_file(c)->file);
 	file_transport_flush(to_file(c)->file);
 }
 

@@ -566,6 +566,177 @@ static void test_stalled_reader(void **state)
 	close(fd);
 }
 
+static unsigned int count_lines(const uint8_t *data, size_t size)
+{
+	unsigned int lines = 0;
+
+	for (size_t i = 0; i < size; i++)
+		lines += data[i] == '\n';
+	return lines;
+}
+
+/* The file holds whole messages, templates first, or whole lines; it is removed.  Returns its octets. */
+static size_t take_file(bool json)
+{
+	_cleanup_(freep) uint8_t *data = NULL;
+	size_t size;
+
+	data = read_file(&size);
+	assert_true(size > 0);
+	if (json) {
+		assert_int_equal(data[0], '{');
+		assert_int_equal(data[size - 1], '\n');
+		assert_true(count_lines(data, size) > 0);
+	} else {
+		assert_int_equal(data[16] << 8 | data[17], 2); /* a template set */
+		assert_true(walk(data, size) > 1);
+	}
+	assert_int_equal(unlink(path), 0);
+	return size;
+}
+
+/* Moved, removed or emptied by others: what counts as exported is in the file of that name, or was moved with it. */
+static void rotate(const char *scheme, bool json)
+{
+	struct exports *exports = open_exports(scheme);
+	const struct collector_stats *stats = exports_stats(exports, 0);
+	size_t total;
+	char moved[70];
+
+	snprintf(moved, sizeof(moved), "%s.1", path);
+	give_random(exports, 1100);
+	exports_flush(exports);
+	give_random(exports, 100);
+	assert_int_equal(rename(path, moved), 0);
+	give_random(exports, 1100);
+	exports_flush(exports);
+	total = take_file(json); /* removed */
+	assert_int_equal(rename(moved, path), 0);
+	total += take_file(json);
+	assert_int_equal(total, stats->bytes);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_int_equal(truncate(path, 0), 0);
+	total = stats->bytes;
+	give_random(exports, 20);
+	exports_flush(exports);
+	assert_int_equal(take_file(json), stats->bytes - total);
+	assert_int_equal(stats->exported.records, given.records);
+	assert_ledger(exports, &given);
+	/* Removed with something in the buffer, which can only be told without templates. */
+	give_random(exports, 1);
+	exports_flush(exports);
+	total = stats->bytes;
+	give_random(exports, 100);
+	unlink(path);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats->queued.records, 0);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_int_equal(stats->state, COLLECTOR_UP);
+	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records > 0, !json);
+	assert_true(take_file(json) > 0);
+	exports_free(exports);
+}
+
+static void test_rotated(void **state)
+{
+	(void)state;
+	rotate("file://", false);
+	stderr_release(state);
+	rotate("json://", true);
+}
+
+/* Standard output on a disk that is full: whole lines, which are those that count. */
+static void test_stdout_no_space(void **state)
+{
+	int out = dup(STDOUT_FILENO), fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	const struct collector_stats *stats;
+	_cleanup_(freep) uint8_t *data = NULL;
+	struct exports *exports;
+	size_t size;
+
+	(void)state;
+	given = (struct export_count){0};
+	stderr_keep();
+	signal(SIGXFSZ, SIG_IGN);
+	assert_true(fd >= 0);
+	fflush(stdout);
+	assert_int_equal(write(fd, "before\n", 7), 7);
+	assert_int_equal(exports_new(&exports, &(struct export_options){0}, NULL), 0);
+	dup2(fd, STDOUT_FILENO);
+	assert_int_equal(exports_add(exports, "json:-"), 0);
+	stats = exports_stats(exports, 0);
+	set_limit(100000);
+	give_random(exports, 1000);
+	exports_flush(exports);
+	set_limit(RLIM_INFINITY);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+	dup2(out, STDOUT_FILENO);
+	close(out);
+	close(fd);
+	data = read_file(&size);
+	assert_true(stats->lost[EXPORT_LOSS_SEND_ERROR].records > 0);
+	assert_int_equal(count_lines(data, size), stats->exported.records + 1);
+	assert_int_equal(size, stats->bytes + 7);
+	exports_free(exports);
+}
+
+/* The next reader of a FIFO gets whole messages, the templates first, whatever the one before has left. */
+static void test_next_reader(void **state)
+{
+	static uint8_t data[1 << 20];
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	const struct collector_stats *stats;
+	struct exports *exports;
+	uint64_t before;
+	size_t size;
+	ssize_t n;
+	int fd;
+
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(loop_new(&loop), 0);
+	exports = open_fifo(loop);
+	fd = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(fd >= 0);
+	snprintf(url, sizeof(url), "file://%s", path);
+	assert_int_equal(exports_add(exports, url), 0);
+	stats = exports_stats(exports, 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		give_random(exports, 2000); /* more than a pipe holds */
+		exports_flush(exports);
+		assert_true(stats->queued.records > 1000);
+		close(fd);
+		exports_flush(exports);
+		assert_int_equal(stats->queued.records, 0);
+		assert_int_equal(stats->state, COLLECTOR_FAILING);
+		give_random(exports, 700); /* to nobody, more than the buffer holds */
+		fd = open(path, O_RDONLY | O_NONBLOCK);
+		assert_true(fd >= 0);
+		before = stats->exported.records;
+		give_random(exports, 100);
+		exports_flush(exports);
+		assert_ledger(exports, &given);
+		size = 0;
+		for (unsigned int turn = 0; turn < 20; turn++) {
+			while ((n = read(fd, data + size, sizeof(data) - size)) > 0)
+				size += (size_t)n;
+			run_for(loop, 5);
+		}
+		assert_true(size > 100);
+		assert_int_equal(data[16] << 8 | data[17], 2); /* a template set */
+		assert_true(walk(data, size) > 0);
+		assert_in_range(stats->exported.records - before, 100, 800);
+	}
+	exports_free(exports);
+	close(fd);
+}
+
 struct late_reader {
 	int fd;
 	unsigned int lines;
@@ -611,6 +782,9 @@ int main(void)
 		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
 		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
 		TEST(test_drops),	TEST(test_durations),	TEST(test_stalled_reader),
+		TEST(test_next_reader),
+		TEST(test_rotated),
+		TEST(test_stdout_no_space),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

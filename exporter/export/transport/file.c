@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include "exporter/export/transport/transport.h"
+#include "exporter/log.h"
 #include "exporter/loop.h"
 
 #define BUFFER (64u * 1024)
@@ -43,11 +44,14 @@ struct file_transport {
 	size_t waiting;		    /* octets of all blocks */
 	uint64_t progress_ns; /* the reader has taken something, or there was nothing to take */
 	struct loop_source *source; /* while there are any */
+	char *path;		    /* NULL: standard output */
 	bool own;		    /* opened here, not standard output */
-	bool truncates; /* a regular file of ours: what was written in part can be cut off again */
+	bool regular; /* what was written in part can be cut off again */
 	bool started;	/* the templates of what follows are in the file */
 	bool starting;	/* the templates are in the buffer */
-	off_t offset;	/* octets in the file */
+	bool templated; /* there are any: it is not JSON */
+	bool untold;	/* what was written of them is gone: no records before they are told again */
+	off_t end;	/* of the file, octets: after the last write */
 	size_t used;	/* octets in the buffer */
 	struct export_count pending; /* in the buffer */
 	uint64_t pending_messages;
@@ -74,6 +78,14 @@ static int write_all(int fd, const uint8_t *data, size_t size)
 	return 0;
 }
 
+/* Whoever reads what follows knows nothing of what was before. */
+static void owe_start(struct file_transport *f)
+{
+	f->started = false;
+	f->untold = f->templated;
+	f->t.owed = TRANSPORT_OWES_TEMPLATES | TRANSPORT_OWES_OPTIONS;
+}
+
 /* What has been written, or could not be. */
 static void settle(struct file_transport *f, const struct block *b, int r)
 {
@@ -82,15 +94,17 @@ static void settle(struct file_transport *f, const struct block *b, int r)
 	if (r < 0) {
 		account->stats.errors++;
 		account_drop(account, EXPORT_LOSS_SEND_ERROR, &b->count);
-		f->started &= !b->starting;
-		if (!f->started)
-			f->t.owed = TRANSPORT_OWES_TEMPLATES | TRANSPORT_OWES_OPTIONS;
+		/* A reader that comes after one that went has none of it, and the rest of a message is not for him. */
+		if (r == -EPIPE || b->starting || !f->started)
+			owe_start(f);
 	} else {
 		f->started |= b->starting;
 		account_send(account, &b->count, b->messages, b->used);
 	}
 	account_set_state(account, r < 0 ? COLLECTOR_FAILING : COLLECTOR_UP, -r);
 }
+
+static int open_path(struct file_transport *f);
 
 /* --- Pipes, terminals, sockets: what they do not take at once waits in blocks. */
 
@@ -100,6 +114,8 @@ static ssize_t write_some(const struct file_transport *f, const uint8_t *data, s
 	struct pollfd ready = {.fd = f->t.fd, .events = POLLOUT};
 	ssize_t n;
 
+	if (f->t.fd < 0)
+		return -EPIPE;
 	if (f->socket) {
 		n = send(f->t.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 		return n < 0 ? -errno : n;
@@ -121,6 +137,23 @@ static void pop_block(struct file_transport *f)
 	free(b);
 }
 
+/*
+ * Nobody reads any more, and nobody is to begin in the middle.  What is in a FIFO stays there as long as it is open at
+ * either end, for the next reader: it is opened anew when there is one.
+ */
+static void lose_reader(struct file_transport *f)
+{
+	f->source = loop_source_free(f->source);
+	while (f->first) {
+		settle(f, f->first, -EPIPE);
+		pop_block(f);
+	}
+	if (!f->path)
+		return;
+	closep(&f->t.fd);
+	f->t.fd = -1;
+}
+
 static int writable(void *userdata, uint32_t events);
 
 /* Writes what can be written without blocking; the loop calls again while something is left. */
@@ -139,6 +172,10 @@ static void write_blocks(struct file_transport *f)
 		f->progress_ns = now_ns;
 		if (f->t.account->stats.state == COLLECTOR_STALLED)
 			account_set_state(f->t.account, COLLECTOR_UP, 0);
+		if (n == -EPIPE) {
+			lose_reader(f);
+			break;
+		}
 		b->written += n > 0 ? (size_t)n : 0;
 		if (n >= 0 && b->written < b->used)
 			continue;
@@ -190,7 +227,7 @@ static void push_block(struct file_transport *f)
 	if (!b) {
 		account_drop(f->t.account, EXPORT_LOSS_QUEUE_FULL, &f->pending);
 		if (f->starting)
-			f->t.owed = TRANSPORT_OWES_TEMPLATES | TRANSPORT_OWES_OPTIONS;
+			owe_start(f);
 		return;
 	}
 	*b = (struct block){.used = f->used,
@@ -210,21 +247,57 @@ static void push_block(struct file_transport *f)
 
 /* --- The buffer */
 
-/* All of the buffer is written, or none of it stays in a file that can be cut. */
+/* Where a regular file is written next. */
+static off_t next_offset(const struct file_transport *f, const struct stat *st)
+{
+	int flags = fcntl(f->t.fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_APPEND) ? st->st_size : lseek(f->t.fd, 0, SEEK_CUR);
+}
+
+/* What has been written since that end is cut off, if it is ours. */
+static void cut(struct file_transport *f, off_t end)
+{
+	if (ftruncate(f->t.fd, end) < 0 || lseek(f->t.fd, end, SEEK_SET) < 0)
+		f->t.account->stats.errors++;
+}
+
+/* The file has lost its name, or what was in it, so that nobody can read what follows. */
+static bool is_gone(const struct file_transport *f, const struct stat *st)
+{
+	return f->path && f->regular && (!st->st_nlink || (f->templated && st->st_size < f->end));
+}
+
+/* As write_all(), to a regular file: all of it, or nothing. */
+static int write_regular(struct file_transport *f)
+{
+	struct stat st;
+	off_t at;
+	int r;
+
+	if (fstat(f->t.fd, &st) < 0)
+		return -errno;
+	if (is_gone(f, &st) && (f->templated || open_path(f) < 0 || fstat(f->t.fd, &st) < 0))
+		return -ENOENT;
+	at = next_offset(f, &st);
+	r = write_all(f->t.fd, f->buffer, f->used);
+	if (r < 0)
+		cut(f, at);
+	f->end = r < 0 ? at : at + (off_t)f->used;
+	return r;
+}
+
 static void write_file(struct file_transport *f)
 {
 	const struct block b = {.used = f->used,
 				.count = f->pending,
 				.messages = f->pending_messages,
 				.starting = f->starting};
-	int r = write_all(f->t.fd, f->buffer, f->used);
+	int r = f->regular ? write_regular(f) : write_all(f->t.fd, f->buffer, f->used);
 
 	settle(f, &b, r);
-	if (r >= 0)
-		f->offset += (off_t)f->used;
-	else if (f->truncates &&
-		 (ftruncate(f->t.fd, f->offset) < 0 || lseek(f->t.fd, f->offset, SEEK_SET) < 0))
-		f->t.account->stats.errors++;
+	if (r == -ENOENT && f->templated)
+		owe_start(f);
 }
 
 void file_transport_flush(struct transport *t)
@@ -243,11 +316,44 @@ void file_transport_flush(struct transport *t)
 	f->pending_messages = 0;
 }
 
+/*
+ * Who rotates logs moves, removes or empties files, and records are to be where the path says.  What is in the buffer
+ * still goes to a file that was moved.
+ */
+static bool was_replaced(const struct file_transport *f)
+{
+	struct stat st, named;
+
+	if (fstat(f->t.fd, &st) < 0)
+		return false;
+	if (is_gone(f, &st))
+		return true;
+	if (stat(f->path, &named) < 0)
+		return errno == ENOENT;
+	return st.st_dev != named.st_dev || st.st_ino != named.st_ino;
+}
+
+void file_transport_look(struct transport *t)
+{
+	struct file_transport *f = to_file(t);
+
+	if (!f->path || (t->fd >= 0 && (!f->regular || !was_replaced(f))))
+		return;
+	if (t->fd >= 0 && (f->templated || f->used))
+		file_transport_flush(t);
+	if (open_path(f) < 0)
+		t->account->stats.errors++; /* what cannot be written then is lost, and a state */
+	else
+		log_info("collector %s: the file is opened anew", t->account->stats.url);
+}
+
 /* --- The operations */
 
-/* Makes room for what must not be parted. */
+/* Makes room for what must not be parted; what gathers next is for the file that is there now. */
 static int step(struct transport *t, _unused_ uint64_t now_ns)
 {
+	if (!to_file(t)->used)
+		file_transport_look(t);
 	if (to_file(t)->used + START_MAX > BUFFER)
 		file_transport_flush(t);
 	return 0;
@@ -263,6 +369,10 @@ static int add_messages(struct transport *t, const struct transport_message *mes
 
 		if (f->used + m->length > BUFFER)
 			file_transport_flush(t);
+		if (!f->used && !f->templated)
+			file_transport_look(t);
+		if (f->untold && m->count.records)
+			return (int)i;
 		for (unsigned int part = 0; part < m->part_count; part++) {
 			memcpy(f->buffer + f->used, m->parts[part].iov_base,
 			       m->parts[part].iov_len);
@@ -270,7 +380,10 @@ static int add_messages(struct transport *t, const struct transport_message *mes
 		}
 		f->pending_messages++;
 		count_add(&f->pending, &m->count);
-		f->starting |= m->last_template;
+		if (m->last_template) {
+			f->starting = f->templated = true;
+			f->untold = false;
+		}
 	}
 	return (int)count;
 }
@@ -324,6 +437,7 @@ static struct transport *file_free(struct transport *t)
 	discard(t);
 	if (to_file(t)->own)
 		closep(&t->fd);
+	free(to_file(t)->path);
 	free(t);
 	return NULL;
 }
@@ -362,16 +476,6 @@ static void open_output(struct file_transport *f)
 	f->own = true;
 }
 
-static int open_file(struct file_transport *f, const char *path)
-{
-	/* Of a FIFO that nobody reads: -ENXIO. */
-	f->t.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-	if (f->t.fd < 0)
-		return -errno;
-	f->own = true;
-	return 0;
-}
-
 static void look_at(struct file_transport *f, int fd)
 {
 	struct stat st;
@@ -380,31 +484,51 @@ static void look_at(struct file_transport *f, int fd)
 		return;
 	f->blocks = !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode);
 	f->socket = S_ISSOCK(st.st_mode);
+	f->regular = S_ISREG(st.st_mode);
+	f->end = f->regular ? st.st_size : 0;
+}
+
+/* In place of the descriptor there was, if any, which stays when this fails. */
+static int open_path(struct file_transport *f)
+{
+	/* Of a FIFO that nobody reads: -ENXIO. */
+	int fd = open(f->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+
+	if (fd < 0)
+		return -errno;
+	if (f->own)
+		closep(&f->t.fd);
+	f->t.fd = fd;
+	f->own = true;
+	look_at(f, fd);
+	/* What others cut off leaves no hole. */
+	if (f->regular && fcntl(fd, F_SETFL, O_APPEND | O_NONBLOCK) < 0)
+		f->t.account->stats.errors++;
+	if (f->templated)
+		owe_start(f);
+	return 0;
 }
 
 static int open_any(struct file_transport *f, const char *path)
 {
-	int r;
-
 	if (!*path) {
 		look_at(f, STDOUT_FILENO);
 		open_output(f);
 		return 0;
 	}
-	r = open_file(f, path);
-	if (r < 0)
-		return r;
-	look_at(f, f->t.fd);
-	f->truncates = !f->blocks;
-	return 0;
+	f->path = strdup(path);
+	return f->path ? open_path(f) : -ENOMEM;
 }
 
 void file_transport_begin(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
 
-	if (f->truncates && ftruncate(t->fd, 0) < 0 && errno != EINVAL) /* a device */
+	if (!f->path || f->blocks)
+		return;
+	if (ftruncate(t->fd, 0) < 0 && errno != EINVAL) /* a device */
 		t->account->stats.errors++;
+	f->end = 0;
 }
 
 int file_transport_new(struct transport **ret, struct account *account, const char *path)
@@ -417,6 +541,7 @@ int file_transport_new(struct transport **ret, struct account *account, const ch
 	f->t = (struct transport){.ops = &file_ops, .account = account, .fd = -1};
 	r = open_any(f, path);
 	if (r < 0) {
+		free(f->path);
 		free(f);
 		return r;
 	}

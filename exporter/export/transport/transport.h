@@ -105,11 +105,14 @@ struct transport_options {
 int udp_transport_new(struct transport **ret, const struct transport_options *options);
 int tcp_transport_new(struct transport **ret, const struct transport_options *options);
 
-/* The file is made if there is none; an empty path is standard output.  -errno. */
+/* The file is made if there is none, mode 0640; an empty path is standard output.  -errno. */
 int file_transport_new(struct transport **ret, struct account *account, const char *path);
 
 /* The file is emptied: before anything else. */
 void file_transport_begin(struct transport *t);
+
+/* Opens the path again where it is not that of the file any more, or a FIFO has lost its reader: before a flush. */
+void file_transport_look(struct transport *t);
 
 /* Writes what has gathered, as far as the reader of a pipe takes it. */
 void file_transport_flush(struct transport *t);
