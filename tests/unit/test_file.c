@@ -147,7 +147,7 @@ static void test_flush(void **state)
 
 	(void)state;
 	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 0027, 0); /* who talks to whom is not for everybody */
+	assert_int_equal(st.st_mode & 0027, 0);	     /* who talks to whom is not for everybody */
 	assert_int_equal(st.st_size, 240 + 94 + 58); /* templates, sampling, flow keys */
 	before = st.st_size;
 	give_random(exports, 1);
@@ -636,7 +636,8 @@ static void rotate(const char *scheme, bool json)
 	give_random(exports, 1);
 	exports_flush(exports);
 	assert_int_equal(stats->state, COLLECTOR_UP);
-	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records > 0, !json);
+	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records > 0,
+			 !json);
 	assert_true(take_file(json) > 0);
 	exports_free(exports);
 }
@@ -782,9 +783,7 @@ int main(void)
 		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
 		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
 		TEST(test_drops),	TEST(test_durations),	TEST(test_stalled_reader),
-		TEST(test_next_reader),
-		TEST(test_rotated),
-		TEST(test_stdout_no_space),
+		TEST(test_next_reader), TEST(test_rotated),	TEST(test_stdout_no_space),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

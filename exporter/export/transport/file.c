@@ -23,8 +23,10 @@
 #define START_MAX (18u * 1024)
 
 #define WAITING_MAX (16u << 20) /* octets that wait for the reader of a pipe, at most */
-#define ROOM_NS	    (1 * NSEC_PER_SEC) /* without progress, when there is no room and no loop; in replay CONTEXT_PATIENCE_NS */
-#define ROOM_MSEC   100		       /* between two looks at the deadline */
+#define ROOM_NS \
+	(1 * \
+	 NSEC_PER_SEC) /* without progress, when there is no room and no loop; in replay CONTEXT_PATIENCE_NS */
+#define ROOM_MSEC 100 /* between two looks at the deadline */
 
 /* What has left the buffer and not been written yet. */
 struct block {
@@ -41,18 +43,18 @@ struct file_transport {
 	bool blocks; /* whoever reads may be slow: never to be waited for on the loop */
 	bool socket;
 	struct block *first, *last;
-	size_t waiting;		    /* octets of all blocks */
+	size_t waiting;	      /* octets of all blocks */
 	uint64_t progress_ns; /* the reader has taken something, or there was nothing to take */
 	struct loop_source *source; /* while there are any */
 	char *path;		    /* NULL: standard output */
 	bool own;		    /* opened here, not standard output */
-	bool regular; /* what was written in part can be cut off again */
-	bool started;	/* the templates of what follows are in the file */
-	bool starting;	/* the templates are in the buffer */
-	bool templated; /* there are any: it is not JSON */
-	bool untold;	/* what was written of them is gone: no records before they are told again */
-	off_t end;	/* of the file, octets: after the last write */
-	size_t used;	/* octets in the buffer */
+	bool regular;		    /* what was written in part can be cut off again */
+	bool started;		    /* the templates of what follows are in the file */
+	bool starting;		    /* the templates are in the buffer */
+	bool templated;		    /* there are any: it is not JSON */
+	bool untold; /* what was written of them is gone: no records before they are told again */
+	off_t end;   /* of the file, octets: after the last write */
+	size_t used; /* octets in the buffer */
 	struct export_count pending; /* in the buffer */
 	uint64_t pending_messages;
 	uint8_t buffer[BUFFER];

@@ -69,8 +69,8 @@ struct tcp_transport {
 	uint64_t written;  /* octets that the kernel has taken in this connection */
 	uint64_t heard;	   /* octets that the peer has sent */
 	uint64_t taken;	   /* octets of the messages that have been taken: those, and the rest */
-	bool slow;	    /* see SLOW_NS */
-	uint64_t full_ns;   /* the buffer was full, and acknowledgements are counted since; 0: not */
+	bool slow;	   /* see SLOW_NS */
+	uint64_t full_ns;  /* the buffer was full, and acknowledgements are counted since; 0: not */
 	unsigned int acked; /* messages */
 	uint64_t progress_ns; /* the last acknowledgement, or when the first message that waits for one went */
 	struct tcp_sent sent[UNACKED_MAX]; /* ring */
