@@ -37,6 +37,15 @@ static json_t *words(const struct setting_word *word)
 
 static json_t *type_of(const struct setting *s);
 
+static json_t *protocols(void)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; config_protocol(i); i++)
+		json_array_append_new(list, json_string(config_protocol(i)));
+	return json_pack("{s:o}", "enum", list);
+}
+
 /* Of a mapping; the settings that a URL can say are as they are for all. */
 static json_t *collector(void)
 {
@@ -47,16 +56,23 @@ static json_t *collector(void)
 	size_t count = config_collector_keys(names);
 
 	for (size_t i = 0; i < count; i++)
-		if (!strcmp(names[i], "drops")) /* without the setting's auto */
+		if (!strcmp(names[i], config_part_name(PART_PROTOCOL)))
+			json_object_set_new(keys, names[i], protocols());
+		else if (!strcmp(names[i], config_part_name(PART_PORT)))
+			json_object_set_new(keys, names[i], integer(1, 65535));
+		else if (!strcmp(names[i], config_part_name(PART_HOST)) ||
+			 !strcmp(names[i], config_part_name(PART_PATH)))
+			json_object_set_new(keys, names[i], json_pack("{s:s}", "type", "string"));
+		else if (!strcmp(names[i], "drops")) /* without the setting's auto */
 			json_object_set_new(keys, names[i], words(on_or_off));
 		else if (setting_find(names[i]))
 			json_object_set_new(keys, names[i], type_of(setting_find(names[i])));
 		else if (!json_object_get(keys, names[i])) /* a number, with or without its unit */
 			json_object_set_new(keys, names[i],
 					    json_pack("{s:[s,s]}", "type", "integer", "string"));
-	return json_pack("{s:[{s:s},{s:s,s:o,s:[s],s:b}]}", "anyOf", "type", "string", "type",
-			 "object", "properties", keys, "required", "url", "additionalProperties",
-			 false);
+	return json_pack("{s:[{s:s},{s:s,s:o,s:[{s:[s]},{s:[s]}],s:b}]}", "anyOf", "type", "string",
+			 "type", "object", "properties", keys, "oneOf", "required", "url",
+			 "required", "protocol", "additionalProperties", false);
 }
 
 static json_t *type_of(const struct setting *s)

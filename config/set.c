@@ -421,6 +421,8 @@ size_t config_collector_keys(const char *ret[CONFIG_COLLECTOR_KEYS_MAX])
 	size_t count = 0;
 
 	ret[count++] = "url";
+	for (unsigned int i = 0; i < _PART_MAX; i++)
+		ret[count++] = config_part_name((enum config_part_key)i);
 	ret[count++] = "name";
 	for (unsigned int i = 0; url_option_name(i); i++)
 		ret[count++] = url_option_name(i);

@@ -262,36 +262,96 @@ static bool read_pair(struct reader *r, struct pair pairs[PAIRS_MAX], size_t *co
 	return !r->error;
 }
 
+/* Where a key stands among the pairs; the count of pairs when it does not. */
+static size_t find_pair(const struct pair pairs[PAIRS_MAX], size_t count, const char *key)
+{
+	size_t i = 0;
+
+	while (i < count && strcmp(pairs[i].key, key) != 0)
+		i++;
+	return i;
+}
+
+static bool is_part(const char *key)
+{
+	for (unsigned int i = 0; i < _PART_MAX; i++)
+		if (!strcmp(config_part_name((enum config_part_key)i), key))
+			return true;
+	return false;
+}
+
+/* Beside a URL its parts say nothing, or something else. */
+static void refuse_parts(struct reader *r, const struct pair pairs[PAIRS_MAX], size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		r->source.line = pairs[i].line;
+		r->source.column = pairs[i].column;
+		r->source.within = pairs[i].key;
+		if (is_part(pairs[i].key))
+			wrong(r, "'%s': given beside url; write the one or the other",
+			      pairs[i].text);
+	}
+	r->source.within = NULL;
+}
+
+/* The source of what names the collector, and its URL on the heap; NULL after what is wrong has been said. */
+static char *collector_url(struct reader *r, const struct pair pairs[PAIRS_MAX], size_t count,
+			   struct config_source *source)
+{
+	struct config_part parts[_PART_MAX] = {0};
+	size_t url = find_pair(pairs, count, "url"), at;
+	char *text = NULL;
+	int error;
+
+	if (url < count) {
+		refuse_parts(r, pairs, count);
+		text = strdup(pairs[url].text);
+		error = text ? 0 : -ENOMEM;
+	} else {
+		for (unsigned int i = 0; i < _PART_MAX; i++) {
+			at = find_pair(pairs, count, config_part_name((enum config_part_key)i));
+			if (at == count)
+				continue;
+			parts[i] = (struct config_part){pairs[at].text, pairs[at].line,
+							pairs[at].column};
+			url = at; /* host, port or path, if it is there */
+		}
+		error = config_make_url(parts, source, r->problems, &text);
+	}
+	if (error == -ENOMEM)
+		r->error = error;
+	if (error < 0)
+		return NULL;
+	source->line = pairs[url].line;
+	source->column = pairs[url].column;
+	source->within = pairs[url].key;
+	return text;
+}
+
 static void read_collector(struct reader *r)
 {
 	_cleanup_(clear_pairs) struct pair pairs[PAIRS_MAX] = {0};
 	struct config_collector scratch = {.options = URL_OPTIONS_NONE}, *c = &scratch;
-	yaml_mark_t mark = r->event.start_mark;
 	struct config_source source = r->source;
-	size_t count = 0, url = 0;
+	_cleanup_(freep) char *url = NULL;
+	size_t count = 0;
 
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT)
 		if (!read_pair(r, pairs, &count))
 			return;
 	if (r->error)
 		return;
-	while (url < count && strcmp(pairs[url].key, "url") != 0)
-		url++;
-	if (url == count) {
-		wrong_at(r, mark, "a collector without url; write url: ipfix://192.0.2.20");
-	} else {
-		source.line = pairs[url].line;
-		source.column = pairs[url].column;
-		source.within = "url";
-		if (config_add_collector(r->config, &source, pairs[url].text, r->problems) == 0)
-			c = &r->config->collectors[r->config->collector_count - 1];
-	}
+	url = collector_url(r, pairs, count, &source);
+	if (url && config_add_collector(r->config, &source, url, r->problems) == 0)
+		c = &r->config->collectors[r->config->collector_count - 1];
 	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(pairs[i].key, "url") || is_part(pairs[i].key))
+			continue;
 		source.line = pairs[i].line;
 		source.column = pairs[i].column;
 		source.within = pairs[i].key;
-		if (i != url && config_set_collector(r->config, c, &source, pairs[i].text,
-						     r->problems) == -ENOMEM)
+		if (config_set_collector(r->config, c, &source, pairs[i].text, r->problems) ==
+		    -ENOMEM)
 			r->error = -ENOMEM;
 	}
 	free(scratch.name);

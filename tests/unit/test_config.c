@@ -75,7 +75,7 @@ static const char *shown(const char *key)
 	assert_int_equal(config_print(file, &got.config, true), 0);
 	assert_int_equal(fclose(file), 0);
 	snprintf(wanted, sizeof(wanted), "\n%s: ", key);
-	at = strstr(text, wanted);
+	at = strncmp(text, wanted + 1, strlen(wanted + 1)) ? strstr(text, wanted) : text - 1;
 	if (at) {
 		snprintf(line, sizeof(line), "%s", at + strlen(wanted));
 		line[strcspn(line, "\n")] = '\0';
@@ -145,6 +145,38 @@ static void test_file(void **state)
 	assert_true(c->live);
 	assert_string_equal(c->export.template, "octetDeltaCount,packetDeltaCount");
 	assert_int_equal(c->export.domain, 7);
+	config_done();
+}
+
+/* A collector by its parts is the one that its URL names. */
+static void test_parts(void **state)
+{
+	static const char *const urls[] = {"ipfix://192.0.2.20",
+					   "ipfix+tcp://[2001:db8::1]:4740",
+					   "netflow9://c.example:2055",
+					   "file:///dev/null",
+					   "json:-",
+					   "ipfix://[fe80::1%lo]"};
+
+	(void)state;
+	assert_int_equal(
+		load_text(
+			"collectors:\n"
+			"  - {protocol: ipfix, host: 192.0.2.20, rate: 7}\n"
+			"  - port: 4740\n    host: \"2001:db8::1\"\n    protocol: ipfix+tcp\n    retry: 3\n"
+			"  - {protocol: netflow9, host: c.example, port: \"2055\", name: n9}\n"
+			"  - {protocol: file, path: /dev/null, template: minimal}\n"
+			"  - {protocol: json, path: \"-\"}\n"
+			"  - {protocol: ipfix, host: \"fe80::1%lo\"}\n"),
+		0);
+	assert_string_equal(got.text, "");
+	assert_int_equal(got.config.collector_count, ARRAY_SIZE(urls));
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++)
+		assert_string_equal(got.config.collectors[i].url, urls[i]);
+	assert_int_equal(got.config.collectors[0].options.rate, 7);
+	assert_int_equal(got.config.collectors[1].options.retry, 3);
+	assert_string_equal(got.config.collectors[2].name, "n9");
+	assert_string_equal(got.config.collectors[3].options.template, "minimal");
 	config_done();
 }
 
@@ -231,9 +263,42 @@ static const struct {
 	 "f:2:5: collectors '10.9.0.2:2055': the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or"
 	 " json:; did you mean netflow9://10.9.0.2:2055?\n"},
 	{"collectors:\n  - name: a\n",
-	 "f:2:5: a collector without url; write url: ipfix://192.0.2.20\n"},
+	 "f:2:5: collectors: a collector without url or protocol; write url: ipfix://192.0.2.20\n"},
+	{"collectors:\n  - protocol: ipfx\n    rate: x\n",
+	 "f:2:15: protocol 'ipfx': no such protocol; it can be ipfix, ipfix+tcp, netflow9, file or json;"
+	 " did you mean ipfix?\n"
+	 "f:3:11: rate: rate 'x' is not a number of records a second\n"},
+	{"collectors:\n  - host: a\n",
+	 "f:2:5: collectors: a collector without url or protocol; write url: ipfix://192.0.2.20\n"},
+	{"collectors:\n  - protocol: ipfix\n    path: /x\n    port: 0\n",
+	 "f:3:11: path '/x': of no use to protocol ipfix, which has host and port\n"
+	 "f:2:5: collectors: a collector without host; write host: 192.0.2.20\n"
+	 "f:4:11: port '0': not a port; it can be 1 to 65535\n"},
+	{"collectors:\n  - protocol: file\n    host: a\n    port: 1\n",
+	 "f:3:11: host 'a': of no use to protocol file, which has path\n"
+	 "f:4:11: port '1': of no use to protocol file, which has path\n"
+	 "f:2:5: collectors: a collector without path; write path: /var/lib/flows.ipfix\n"},
+	{"collectors:\n  - protocol: file\n    path: \"-\"\n",
+	 "f:3:11: path '-': the path must be absolute\n"},
+	{"collectors:\n  - protocol: json\n    path: x\n",
+	 "f:3:11: path 'x': the path must be absolute, or - for standard output\n"},
+	{"collectors:\n  - {protocol: ipfix, host: \"a?rate=5\"}\n",
+	 "f:2:29: host 'a?rate=5': neither a host name nor an address\n"},
+	{"collectors:\n  - {protocol: ipfix, host: 1.2.3}\n",
+	 "f:2:29: host: '1.2.3' is not an IPv4 address\n"},
+	{"collectors:\n  - {protocol: ipfix, host: \"::1:x\"}\n",
+	 "f:2:29: host: '::1:x' is not an IPv6 address\n"},
+	{"collectors:\n  - url: ipfix://a\n    protocol: ipfix\n    host: b\n",
+	 "f:3:15: protocol 'ipfix': given beside url; write the one or the other\n"
+	 "f:4:11: host 'b': given beside url; write the one or the other\n"},
+	{"collectors:\n  - protocol: file\n    path: /dev/shm/nosuch\n  - protocol: json\n    path: /dev/shm/nosuch\n",
+	 "f:5:11: collectors 'json:///dev/shm/nosuch': the same file as f:3:11: collectors"
+	 " 'file:///dev/shm/nosuch'\n"},
+	{"metrics: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: /x}\n",
+	 "f:1:1: 'metrics': no such key; `flowtally config example` shows all\n"
+	 "f:2:1: 'control': no such key; `flowtally config example` shows all\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
-	 "f:3:5: 'ratte': no such key of a collector; there are url, name, template, rate, source, dscp,"
+	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template, rate, source, dscp,"
 	 " message-size, drops and retry; did you mean rate?\n"},
 	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
 	 "f:4:5: rate: given twice; line 3 has it already\n"},
@@ -387,6 +452,7 @@ static const char *as_shown(const struct setting *s)
 	       : !strcmp(s->name, "rate")	   ? "20k"
 	       : !strcmp(s->name, "drop-entries")  ? "32768"
 	       : !strcmp(s->name, "drops")	   ? "\"on\""
+	       : !strcmp(s->name, "watch")	   ? "\"off\""
 	       : !strcmp(s->name, "drops-include") ? "\"policy,NO_SOCKET\""
 	       : !strcmp(s->name, "drops-exclude") ? "\"benign,tcp_state\""
 	       : !strcmp(s->name, "source")	   ? "\"192.0.2.1\""
@@ -629,11 +695,10 @@ static void test_difference(void **state)
 			 0);
 	assert_int_equal(config_print_difference(file, &before, &got.config, &count), 0);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(count, 4);
-	assert_string_equal(text, "collectors: - ipfix://b, rate: \"5\"\n"
-				  "collectors: + ipfix://b, rate: \"6\"\n"
-				  "domain: 5 -> 6 (takes a restart)\n"
-				  "source: not set -> 192.0.2.1\n");
+	assert_int_equal(count, 3);
+	assert_string_equal(text, "collector: ipfix://b, rate: \"6\", was ipfix://b, rate: \"5\"\n"
+				  "domain: 6, was 5 (takes a restart)\n"
+				  "source: 192.0.2.1, was not set\n");
 	free(text);
 	config_clear(&before);
 	config_done();
@@ -658,12 +723,13 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),	      cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_mistakes),      cmocka_unit_test(test_bombs),
-		cmocka_unit_test(test_files),	      cmocka_unit_test(test_own_file),
-		cmocka_unit_test(test_every_setting), cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_environment),   cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_example),	      cmocka_unit_test(test_difference),
+		cmocka_unit_test(test_file),	   cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_parts),	   cmocka_unit_test(test_mistakes),
+		cmocka_unit_test(test_bombs),	   cmocka_unit_test(test_files),
+		cmocka_unit_test(test_own_file),   cmocka_unit_test(test_every_setting),
+		cmocka_unit_test(test_precedence), cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_example),
+		cmocka_unit_test(test_difference),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
