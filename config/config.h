@@ -11,6 +11,7 @@
 #include "exporter/export/url.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
+#include "exporter/observe/drop_table.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -29,13 +30,6 @@ enum summary_form {
 	SUMMARY_TEXT,
 	SUMMARY_JSON,
 	SUMMARY_OFF,
-};
-
-/* What makes a line of `flowtally drops`, beside the reason. */
-enum drops_by {
-	DROPS_BY_FLOW,
-	DROPS_BY_REASON,
-	DROPS_BY_INTERFACE, /* and direction */
 };
 
 /* Who said it.  Each counts more than those above it. */

@@ -3,7 +3,8 @@
  * Packets that the kernel throws away, by flow and by its own reason.  The tracepoint is of the whole
  * machine: what belongs to another network namespace is left alone, unless all are wanted.
  */
-#define CURSOR_BUFFER 256 /* octets of headers that are copied from a dropped packet */
+#define CURSOR_BUFFER 256	       /* octets of headers that are copied from a dropped packet */
+#define BANK_CLOCK_NS bpf_ktime_get_ns /* tracing programs may not read the coarse clock */
 
 #include "xdp/account.bpf.h"
 #include <bpf/bpf_core_read.h>
@@ -12,6 +13,9 @@
 #define DST_NOREF     1UL /* in a packet's reference to its route */
 #define DROP_BURST_NS (1000000000ULL)
 #define HEADER_UNSET  0xffff /* a header's offset that nobody has set */
+#define POINT_DROP    0	     /* drops are counted in one place */
+
+struct drop_selection selection = {};
 
 /* What is read of the kernel's structures, whose real layout is put in at load (CO-RE). */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -257,7 +261,7 @@ static __always_inline void account_drop(struct drop *d, struct packet *p, __u32
 	if (t.packets != d->segments)
 		count->seen += (__u64)t.packets - d->segments;
 	count_drop(d->reason, bank, t.packets, t.octets);
-	account(BANK_DROPS, bank, count, POINT_DROP, p, &t);
+	account(bank, count, POINT_DROP, p, &t);
 }
 
 /*
@@ -277,16 +281,17 @@ static __always_inline int drop_is_part(__u64 location, __u32 reason)
  */
 static __always_inline int drop_is_affordable(struct drop *d)
 {
+	__u32 cost_ns = *(volatile __u32 *)&selection.cost_ns;
 	__u64 now_ns;
 
-	if (!config.drop_cost_ns)
+	if (!cost_ns)
 		return 1;
 	now_ns = bpf_ktime_get_ns();
 	if (d->budget_ns < now_ns)
 		d->budget_ns = now_ns;
 	if (d->budget_ns - now_ns > DROP_BURST_NS)
 		return 0;
-	d->budget_ns += config.drop_cost_ns;
+	d->budget_ns += cost_ns;
 	return 1;
 }
 
@@ -296,7 +301,7 @@ int flowtally_drop(__u64 *ctx)
 	struct sk_buff *skb = (void *)ctx[0];
 	struct sock *rx_sk = config.drop_socket ? (void *)ctx[3] : NULL;
 	__u32 zero = 0, point = POINT_DROP, packed = drop_reason_pack(ctx[2]);
-	__u32 bank = active_bank(BANK_DROPS);
+	__u32 bank = active_bank();
 	struct bank_count *count = count_begin(point, bank);
 	struct drop *d = bpf_map_lookup_elem(&drops, &zero);
 	int reason = REASON_EXCLUDED;
@@ -306,14 +311,14 @@ int flowtally_drop(__u64 *ctx)
 		return 0;
 	drop_place(d, skb, rx_sk);
 	if (config.drop_namespace && d->namespace && d->namespace != config.drop_namespace) {
-		if (!config.drop_everywhere)
+		if (!selection.everywhere)
 			return 0;
 		d->ifindex = 0; /* means nothing outside its namespace */
 	}
 	d->reason = packed;
 	drop_size(d, skb);
 	count->seen += d->segments;
-	if (!config.drop_excluded[packed & (DROP_REASON_MAX - 1)])
+	if (!selection.excluded[packed & (DROP_REASON_MAX - 1)])
 		reason = drop_is_affordable(d) ? drop_parse(d, skb, &p) : REASON_BUDGET;
 	if (reason == REASON_NONE) {
 		account_drop(d, &p, bank, count);
@@ -321,6 +326,24 @@ int flowtally_drop(__u64 *ctx)
 		count_unrecorded(d->ifindex, POINT_DROP, bank, reason, d->segments, d->octets);
 		count_drop(d->reason, bank, d->segments, d->octets);
 	}
+	return 0;
+}
+
+/*
+ * What is attached.  It calls the program through an array, so that another object's program takes over between one drop
+ * and the next: none is counted twice or by neither.  Slots are enum datapath_program.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u32);
+} jump SEC(".maps");
+
+SEC("?tp_btf/kfree_skb")
+int flowtally_d_s5(__u64 *ctx)
+{
+	bpf_tail_call(ctx, &jump, 5);
 	return 0;
 }
 

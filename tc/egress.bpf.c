@@ -182,7 +182,7 @@ __noinline int begins_elsewhere(struct __sk_buff *skb)
 {
 	if (skb_begins_with_network(skb) || (int)skb_network_offset(skb) <= 0)
 		return 0;
-	active.marked = 1;
+	state.marked = 1;
 	return 1;
 }
 
@@ -199,7 +199,7 @@ __noinline int is_reinjected(struct __sk_buff *skb)
 {
 	if (!skb_is_reinjected(skb))
 		return 0;
-	active.ipsec = IPSEC_REINJECTED;
+	state.ipsec = IPSEC_REINJECTED;
 	return 1;
 }
 
@@ -210,9 +210,9 @@ __noinline int is_reinjected(struct __sk_buff *skb)
  */
 static __always_inline int is_second(struct __sk_buff *skb, const struct packet *p)
 {
-	if (!active.ipsec && is_ipsec(p))
-		active.ipsec = IPSEC_PACKET;
-	return active.ipsec && is_reinjected(skb);
+	if (!state.ipsec && is_ipsec(p))
+		state.ipsec = IPSEC_PACKET;
+	return state.ipsec && is_reinjected(skb);
 }
 
 /* Parses the packet and looks for its flow. */
@@ -220,7 +220,7 @@ static __always_inline int find_flow(struct __sk_buff *skb, __u32 direction, enu
 				     __u32 bank, struct packet *p, struct place *place)
 {
 	__u8 kind = direction == DIRECTION_EGRESS ? FLOW_EGRESS : 0;
-	__u32 look = *(volatile __u32 *)&active.marked;
+	__u32 look = *(volatile __u32 *)&state.marked;
 	int reason;
 
 	if (direction == DIRECTION_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
@@ -229,12 +229,12 @@ static __always_inline int find_flow(struct __sk_buff *skb, __u32 direction, enu
 	reason = link == LINK_ETHERNET ? parse_link(skb, kind, p)
 				       : parse_network_first(skb, kind, look, p);
 	if (reason == REASON_NONE)
-		account_find(BANK_FLOWS, bank, p, place);
+		account_find(bank, p, place);
 	if (link == LINK_ETHERNET || look || place->record || !begins_elsewhere(skb))
 		return reason;
 	reason = parse_marked(skb, kind, 1, p);
 	if (reason == REASON_NONE)
-		account_find(BANK_FLOWS, bank, p, place);
+		account_find(bank, p, place);
 	return reason;
 }
 
@@ -242,7 +242,7 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 {
 	__u32 point =
 		direction; /* whose address is taken is no constant to the compiler any more */
-	__u32 bank = active_bank(BANK_FLOWS);
+	__u32 bank = active_bank();
 	struct bank_count *count = count_begin(point, bank);
 	__u32 octets = skb->len, segments = skb->gso_segs ?: 1;
 	struct place place;
@@ -267,13 +267,13 @@ static __always_inline int count_skb(struct __sk_buff *skb, __u32 direction, enu
 	/* tun and virtio leave gso_segs 0; of a super-packet without payload fewer are left than it says */
 	if (t.packets != segments)
 		count->seen += (__u64)t.packets - segments;
-	if (direction == DIRECTION_INGRESS && (!place.record || active.ipsec == IPSEC_REINJECTED) &&
+	if (direction == DIRECTION_INGRESS && (!place.record || state.ipsec == IPSEC_REINJECTED) &&
 	    is_second(skb, &p)) {
 		count_unrecorded(skb->ifindex, direction, bank, REASON_REINJECTED, t.packets,
 				 octets);
 		return TC_ACT_UNSPEC;
 	}
-	account_add(BANK_FLOWS, bank, count, direction, &p, &t, &place);
+	account_add(bank, count, direction, &p, &t, &place);
 	return TC_ACT_UNSPEC;
 }
 
@@ -304,7 +304,8 @@ int flowtally_tc_i3(struct __sk_buff *skb)
 /*
  * Kernels without tcx get a clsact filter, which outlives the process.  It is one of these stubs: it
  * calls through a program array that nobody else holds, so that the kernel empties it when the
- * exporter dies, and what stays behind does nothing.  Slots are enum datapath_program.
+ * exporter dies, and what stays behind does nothing.  Slots are enum datapath_program.  An object that takes the
+ * place of another one has the same array, so that the stubs call its programs.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

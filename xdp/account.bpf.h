@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 #pragma once
 /*
- * Parsed packets -> the active bank, or a named counter.  The maps are weak symbols: bpftool links
- * the objects of xdp/ and tc/ into one, in which both share them.
+ * Parsed packets -> the active bank, or a named counter.  Each kind of record has an object with these maps.  They are
+ * weak symbols: where bpftool links several files into one object, those share them.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -21,12 +21,10 @@ struct bank_map {
 };
 struct bank_map bank0 SEC(".maps") __weak;
 struct bank_map bank1 SEC(".maps") __weak;
-struct bank_map drop_bank0 SEC(".maps") __weak;
-struct bank_map drop_bank1 SEC(".maps") __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, _POINT_MAX);
+	__uint(max_entries, POINTS_MAX);
 	__type(key, __u32);
 	__type(value, struct hook_count);
 } counts SEC(".maps") __weak;
@@ -39,7 +37,7 @@ struct {
 	__type(value, struct reason_count);
 } unrecorded SEC(".maps") __weak;
 
-/* Wakes the drain thread when a bank has reached its high-water mark: holds the enum bank_use. */
+/* Wakes the drain thread when a bank has reached its high-water mark. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
@@ -61,32 +59,12 @@ struct {
 	__array(values, struct inner_map);
 } grace SEC(".maps") __weak;
 
-/* What has arrived since load: tc/egress.bpf.c. */
-enum ipsec_seen {
-	IPSEC_NONE,
-	IPSEC_PACKET,	  /* one that carries another */
-	IPSEC_REINJECTED, /* one that was handed over for the second time */
-};
-
-/* Read once per packet. */
-struct {
-	__u32 index[_BANK_USE_MAX]; /* written by userspace: the bank in use, of each pair */
-	__u32 bonds;		    /* likewise: entries of the map `bonds` */
-	__u32 ipsec;		    /* written by programs: enum ipsec_seen */
-	__u32 marked; /* likewise: some packet's network header was not where its bytes began */
-	__u32 spare[11];
-} active __weak __attribute__((aligned(64)));
-
-/* Entries made in each bank since it was drained; touched on insert alone, on lines of their own. */
-struct {
-	__u32 entries;
-	__u32 spare[15];
-} fill[_BANK_USE_MAX][2] __weak __attribute__((aligned(64)));
+struct datapath_state state __weak __attribute__((aligned(64)));
 
 /* The bank in use.  Once in a program: what it counts belongs to one bank. */
-static __always_inline __u32 active_bank(enum bank_use use)
+static __always_inline __u32 active_bank(void)
 {
-	return *(volatile __u32 *)&active.index[use] & 1;
+	return *(volatile __u32 *)&state.index & 1;
 }
 
 static __always_inline void count_unrecorded(__u32 ifindex, __u32 point, __u32 bank, int reason,
@@ -117,46 +95,37 @@ static __always_inline void count_unrecorded(__u32 ifindex, __u32 point, __u32 b
  */
 #define KEEP_APART(bank) __asm__ volatile("" : : "i"(bank))
 
-#define BANK_CALL(ret, use, bank, call, ...) \
+#define BANK_CALL(ret, bank, call, ...) \
 	do { \
-		if ((use) == BANK_FLOWS && (bank)) { \
+		if (bank) { \
 			ret = call(&bank1, __VA_ARGS__); \
 			KEEP_APART(1); \
-		} else if ((use) == BANK_FLOWS) { \
-			ret = call(&bank0, __VA_ARGS__); \
-			KEEP_APART(0); \
-		} else if (bank) { \
-			ret = call(&drop_bank1, __VA_ARGS__); \
-			KEEP_APART(1); \
 		} else { \
-			ret = call(&drop_bank0, __VA_ARGS__); \
+			ret = call(&bank0, __VA_ARGS__); \
 			KEEP_APART(0); \
 		} \
 	} while (0)
 
-static __always_inline struct flow_record *bank_lookup(enum bank_use use, __u32 bank,
-						       const struct flow_key *key)
+static __always_inline struct flow_record *bank_lookup(__u32 bank, const struct flow_key *key)
 {
 	struct flow_record *record;
 
-	BANK_CALL(record, use, bank, bpf_map_lookup_elem, key);
+	BANK_CALL(record, bank, bpf_map_lookup_elem, key);
 	return record;
 }
 
-static __always_inline long bank_insert(enum bank_use use, __u32 bank, const struct flow_key *key,
+static __always_inline long bank_insert(__u32 bank, const struct flow_key *key,
 					const struct flow_record *record)
 {
 	long r;
 
-	BANK_CALL(r, use, bank, bpf_map_update_elem, key, record, BPF_NOEXIST);
+	BANK_CALL(r, bank, bpf_map_update_elem, key, record, BPF_NOEXIST);
 	return r;
 }
 
-/* Tracing programs may not read the coarse clock, and drops are rare. */
-static __always_inline __u64 bank_clock_ns(enum bank_use use)
-{
-	return use == BANK_FLOWS ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
-}
+#ifndef BANK_CLOCK_NS
+#define BANK_CLOCK_NS bpf_ktime_get_coarse_ns
+#endif
 
 /* Loads come first: an atomic addition holds up those behind it until it is done. */
 static __always_inline void record_add(struct flow_record *r, const struct packet *p,
@@ -183,25 +152,25 @@ static __always_inline void record_add(struct flow_record *r, const struct packe
 }
 
 /* REASON_NONE: the flow is in the bank now, with this packet or another CPU's (*ret_raced). */
-static __always_inline int bank_begin(enum bank_use use, __u32 bank, const struct packet *p,
-				      const struct tally *t, __u64 now_ns, int *ret_raced)
+static __always_inline int bank_begin(__u32 bank, const struct packet *p, const struct tally *t,
+				      __u64 now_ns, int *ret_raced)
 {
 	struct flow_record record = {};
-	__u32 entries, wake = use;
+	__u32 entries, wake = 0;
 	long r;
 
-	if (fill[use][bank].entries >= config.limit[use])
+	if (state.fill[bank].entries >= config.limit)
 		return REASON_BANK_FULL;
 	tally_record(p, t, now_ns, &record);
-	r = bank_insert(use, bank, &p->key, &record);
+	r = bank_insert(bank, &p->key, &record);
 	if (r == -EEXIST) {
 		*ret_raced = 1;
 		return REASON_NONE;
 	}
 	if (r)
 		return REASON_INSERT_ERROR;
-	entries = __sync_fetch_and_add(&fill[use][bank].entries, 1) + 1;
-	if (entries == config.high_water[use])
+	entries = __sync_fetch_and_add(&state.fill[bank].entries, 1) + 1;
+	if (entries == config.high_water)
 		bpf_ringbuf_output(&wakeups, &wake, sizeof(wake), 0);
 	return REASON_NONE;
 }
@@ -212,25 +181,24 @@ struct place {
 	struct flow_record *record; /* NULL: not in the active bank yet */
 };
 
-static __always_inline void account_find(enum bank_use use, __u32 bank, const struct packet *p,
-					 struct place *place)
+static __always_inline void account_find(__u32 bank, const struct packet *p, struct place *place)
 {
-	place->now_ns = bank_clock_ns(use);
-	place->record = bank_lookup(use, bank, &p->key);
+	place->now_ns = BANK_CLOCK_NS();
+	place->record = bank_lookup(bank, &p->key);
 }
 
 /* Puts the packet into its flow; counts it by name where that cannot be. */
-static __always_inline void account_add(enum bank_use use, __u32 bank, struct bank_count *count,
-					__u32 point, const struct packet *p, const struct tally *t,
+static __always_inline void account_add(__u32 bank, struct bank_count *count, __u32 point,
+					const struct packet *p, const struct tally *t,
 					const struct place *place)
 {
 	struct flow_record *record = place->record;
 	int reason, raced = 0;
 
 	if (!record) {
-		reason = bank_begin(use, bank, p, t, place->now_ns, &raced);
+		reason = bank_begin(bank, p, t, place->now_ns, &raced);
 		if (reason == REASON_NONE && raced) {
-			record = bank_lookup(use, bank, &p->key);
+			record = bank_lookup(bank, &p->key);
 			if (!record)
 				reason = REASON_INSERT_ERROR;
 		}
@@ -248,13 +216,13 @@ static __always_inline void account_add(enum bank_use use, __u32 bank, struct ba
 		record_add(record, p, t, place->now_ns);
 }
 
-static __always_inline void account(enum bank_use use, __u32 bank, struct bank_count *count,
-				    __u32 point, const struct packet *p, const struct tally *t)
+static __always_inline void account(__u32 bank, struct bank_count *count, __u32 point,
+				    const struct packet *p, const struct tally *t)
 {
 	struct place place;
 
-	account_find(use, bank, p, &place);
-	account_add(use, bank, count, point, p, t, &place);
+	account_find(bank, p, &place);
+	account_add(bank, count, point, p, t, &place);
 }
 
 /* Counters of a point with the bank that is in use; NULL cannot be. */

@@ -18,6 +18,13 @@
 #define FLOW_IPV6   0x02 /* the addresses are IPv6; ::ffff:a.b.c.d on the wire stays IPv6 */
 #define FLOW_DROP   0x04 /* packets that the kernel has dropped, for drop_reason */
 
+/* What is metered and becomes records.  Each kind has banks of its own; a packet may be in records of several. */
+enum record_kind {
+	RECORD_FLOW, /* packets at the hooks, in two directions */
+	RECORD_DROP, /* packets that the kernel has dropped */
+	_RECORD_KIND_MAX,
+};
+
 /*
  * 48 bytes, no holes, every unused byte 0: the key is hashed and compared as bytes.
  *
@@ -134,27 +141,17 @@ enum flow_reason {
 	_REASON_MAX,
 };
 
-/* The two directions of a hook, as indices. */
+/*
+ * A point is where packets of a kind are counted, as an index: flows at their hooks in two directions, drops in one
+ * place, 0.
+ */
 enum flow_direction {
 	DIRECTION_INGRESS,
 	DIRECTION_EGRESS,
 	_DIRECTION_MAX,
 };
 
-/* Where packets are counted: at the hooks, in two directions, and where the kernel drops them. */
-enum flow_point {
-	POINT_INGRESS = DIRECTION_INGRESS,
-	POINT_EGRESS = DIRECTION_EGRESS,
-	POINT_DROP,
-	_POINT_MAX,
-};
-
-/* What the pairs of banks are for. */
-enum bank_use {
-	BANK_FLOWS,
-	BANK_DROPS,
-	_BANK_USE_MAX,
-};
+#define POINTS_MAX 2 /* of any kind */
 
 /* Entries of the map `unrecorded`. */
 #define UNRECORDED_MAX 2048
@@ -163,7 +160,7 @@ enum bank_use {
 struct reason_key {
 	__u32 ifindex; /* 0: unknown, or interfaces for which there was no room left in the map */
 	__u16 reason;  /* enum flow_reason, not REASON_NONE */
-	__u8 point;    /* enum flow_point */
+	__u8 point;    /* of its kind */
 	__u8 bank;     /* in use when the program began */
 };
 
@@ -207,19 +204,46 @@ struct code_range {
  * CPU's private list has taken its share of free nodes, so inserts stop at `limit`, below that point.
  */
 struct datapath_config {
-	__u32 limit[_BANK_USE_MAX];	 /* inserts per bank and interval before refusing */
-	__u32 high_water[_BANK_USE_MAX]; /* inserts at which userspace is woken for an early swap */
-	struct code_range release;	 /* skb_release_data(), which frees the parts of a packet */
+	__u32 limit;	  /* inserts per bank and interval before refusing */
+	__u32 high_water; /* inserts at which userspace is woken for an early swap */
+	/* Of flows. */
+	__u32 xdp_frags; /* the XDP program is loaded for multi-buffer frames */
+	/* Of drops. */
+	__u32 drop_socket;	   /* the kernel tells the receiving socket of a drop (6.11) */
+	__u32 drop_namespace;	   /* inode of the exporter's own network namespace; 0: unknown */
+	__u32 not_specified;	   /* the kernel's code for a drop without a reason */
+	struct code_range release; /* skb_release_data(), which frees the parts of a packet */
 	struct code_range
 		release_list; /* kfree_skb_list_reason(), which it calls for its fragment list */
-	__u32 not_specified;  /* the kernel's code for a drop without a reason */
-	__u32 drop_cost_ns; /* a CPU records one drop by flow in that time on average; 0: as many as there are */
-	__u32 drop_namespace; /* inode of the exporter's own network namespace; 0: unknown */
-	__u8 drop_everywhere; /* drops of other namespaces count too */
-	__u8 drop_socket;     /* the kernel tells the receiving socket of a drop (6.11) */
-	__u8 xdp_frags;	      /* the XDP program is loaded for multi-buffer frames */
-	__u8 spare;
-	__u8 drop_excluded[DROP_REASON_MAX]; /* by drop_reason_pack(): counted, but not recorded */
+};
+
+/* What has arrived since load: tc/egress.bpf.c. */
+enum ipsec_seen {
+	IPSEC_NONE,
+	IPSEC_PACKET,	  /* one that carries another */
+	IPSEC_REINJECTED, /* one that was handed over for the second time */
+};
+
+/* What programs and exporter change while packets come. */
+struct datapath_state {
+	/* Read once per packet. */
+	__u32 index;  /* written by the exporter: the bank in use */
+	__u32 bonds;  /* of flows, likewise: entries of the map `bonds` */
+	__u32 ipsec;  /* of flows, written by programs: enum ipsec_seen */
+	__u32 marked; /* likewise: some packet's network header was not where its bytes began */
+	__u32 spare[12];
+	/* Entries made in each bank since it was drained; touched on insert alone, on lines of their own. */
+	struct {
+		__u32 entries;
+		__u32 spare[15];
+	} fill[2];
+};
+
+/* Which drops are recorded by flow; written by the exporter at any time. */
+struct drop_selection {
+	__u32 cost_ns; /* a CPU records one drop in that time on average; 0: as many as there are */
+	__u32 everywhere;		/* drops of other network namespaces count too */
+	__u8 excluded[DROP_REASON_MAX]; /* by drop_reason_pack(): 1 for what is counted, but not recorded */
 };
 
 /* Free nodes an LRU map may keep to one CPU (kernel/bpf/bpf_lru_list.c, LOCAL_FREE_TARGET). */
@@ -230,3 +254,4 @@ FLOW_STATIC_ASSERT(sizeof(struct flow_key) == 48);
 FLOW_STATIC_ASSERT(sizeof(struct flow_record) == 64);
 FLOW_STATIC_ASSERT(sizeof(struct reason_key) == 8);
 FLOW_STATIC_ASSERT(sizeof(struct hook_count) == 64);
+FLOW_STATIC_ASSERT(sizeof(struct datapath_state) == 192);

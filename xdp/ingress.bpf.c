@@ -89,7 +89,7 @@ static __noinline int parse_buffers(struct xdp_md *ctx, __u32 ifindex, __u32 oct
 SEC("xdp")
 int flowtally_xdp(struct xdp_md *ctx)
 {
-	__u32 bank = active_bank(BANK_FLOWS), direction = DIRECTION_INGRESS;
+	__u32 bank = active_bank(), direction = DIRECTION_INGRESS;
 	struct bank_count *count = count_begin(direction, bank);
 	__u32 ifindex = ctx->ingress_ifindex, octets, linear;
 	struct packet p;
@@ -101,7 +101,7 @@ int flowtally_xdp(struct xdp_md *ctx)
 	count->seen++;
 	octets = linear = ctx->data_end - ctx->data;
 	PARSE_OPAQUE(ctx); /* or half of a pointer is kept for both, and is one no more */
-	if (active.bonds)
+	if (state.bonds)
 		ifindex = attached_ifindex(ctx);
 	reason = parse_frame(ctx, ifindex, octets, &p);
 	/* Asking for the length costs more than parsing: a frame of one buffer is right without. */
@@ -115,7 +115,7 @@ int flowtally_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	}
 	tally_packet(&p, 0, 0, &t);
-	account(BANK_FLOWS, bank, count, direction, &p, &t);
+	account(bank, count, direction, &p, &t);
 	return XDP_PASS;
 }
 

@@ -1,47 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * `flowtally drops`: what the kernel drops, and why, on the terminal.  The datapath and the drain of the
- * exporter, without flows; a table takes the place of cache and collectors.
- */
+/* `flowtally drops`: what the kernel drops, and why, on the terminal. */
 #include <errno.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <pthread.h>
-#include "exporter/cli/drop_filter.h"
-#include "exporter/cli/drop_table.h"
-#include "exporter/cli/drop_text.h"
 #include "exporter/cli/options.h"
-#include "exporter/cli/screen.h"
-#include "exporter/cli/stop.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
+#include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
-#include "exporter/meter/datapath.h"
-#include "exporter/meter/drain.h"
-#include "exporter/meter/drop_reason.h"
-#include "exporter/meter/drops.h"
 #include "exporter/meter/kernel_clock.h"
-#include "exporter/observe/ledger.h"
+#include "exporter/observe/drop_table.h"
+#include "exporter/observe/drop_text.h"
+#include "exporter/observe/screen.h"
 
 /* How long the end waits for a reader that takes nothing. */
 #define READER_MS 2000
 
 struct tracer {
-	struct config options;
-	struct stop *stop;
-	struct loop_source *stop_source;
-	struct kernel_clock clock;
-	pthread_mutex_t ending; /* the ledger is printed once, and by one thread */
-	bool tracing;		/* under it: what the ledger is read from is there */
-	bool printed;		/* likewise */
-	struct loop *loop;
+	struct exporter *exporter;
+	const struct config *config; /* the exporter's */
 	struct screen *screen;
 	struct drop_table *table;
-	struct drop_reasons *names;
-	struct datapath *datapath;
-	struct drain *drain;
-	struct drops *drops;
 	struct loop_source *end;	 /* timer of --for */
 	struct loop_source *reader;	 /* NULL: cannot be watched */
 	uint64_t shown_ns;		 /* time of the last swap whose drops have been shown */
@@ -50,36 +28,20 @@ struct tracer {
 	uint64_t shown[DROP_REASON_MAX]; /* packets */
 };
 
-static void set_tracing(struct tracer *t, bool tracing)
-{
-	pthread_mutex_lock(&t->ending);
-	t->tracing = tracing;
-	pthread_mutex_unlock(&t->ending);
-}
-
 static void tracer_clear(struct tracer *t)
 {
-	set_tracing(t, false);
-	drops_freep(&t->drops);
-	drain_freep(&t->drain);
-	datapath_freep(&t->datapath);
-	drop_reasons_freep(&t->names);
 	drop_table_freep(&t->table);
 	loop_source_freep(&t->reader);
 	loop_source_freep(&t->end);
 	screen_freep(&t->screen);
-	loop_source_freep(&t->stop_source);
-	loop_freep(&t->loop);
-	stop_freep(&t->stop);
-	config_clear(&t->options);
+	exporter_freep(&t->exporter);
 }
 
 static uint64_t count_missed(const struct tracer *t)
 {
-	struct ledger ledger = {0};
+	const struct ledger *ledger = exporter_snapshot(t->exporter);
 
-	ledger_read_drain(&ledger, t->datapath, t->drain, false);
-	return ledger_lost(&ledger) + ledger.drops_missed;
+	return ledger_lost(ledger) + ledger->drops_missed;
 }
 
 static void print_table(struct tracer *t, FILE *file, const struct drop_view *view,
@@ -102,10 +64,10 @@ static void print_lines(struct tracer *t, FILE *file, const struct drop_view *vi
 {
 	const struct drop_row *others = drop_table_others(t->table), *const * rows;
 	void (*print)(FILE *, const struct drop_view *, const struct drop_row *) =
-		t->options.json ? drop_print_json : drop_print_line;
+		t->config->json ? drop_print_json : drop_print_line;
 	size_t active;
 
-	if (!t->options.json && !t->titled)
+	if (!t->config->json && !t->titled)
 		drop_print_columns(file, view);
 	t->titled = true;
 	drop_table_sort(t->table, &rows, &active);
@@ -120,10 +82,10 @@ static void show(struct tracer *t, uint64_t now_ns)
 {
 	const struct screen_size size = screen_size(t->screen);
 	const struct drop_view view = {
-		.by = t->options.by,
+		.by = t->config->by,
 		.seconds = (double)MAX(now_ns - t->shown_ns, NSEC_PER_MSEC) / NSEC_PER_SEC,
-		.clock_offset_ns = kernel_clock_offset_ns(&t->clock),
-		.reasons = t->names,
+		.clock_offset_ns = kernel_clock_offset_ns(exporter_clock(t->exporter)),
+		.reasons = exporter_drop_names(t->exporter),
 	};
 	FILE *file = screen_begin(t->screen);
 
@@ -137,109 +99,55 @@ static void show(struct tracer *t, uint64_t now_ns)
 	drop_table_next(t->table);
 	t->shown_ns = now_ns;
 	if (screen_error(t->screen) < 0)
-		loop_stop(t->loop);
+		exporter_end(t->exporter);
 }
 
-static void on_batch(void *userdata, const struct drain_batch *batch)
+static void on_delta(void *userdata, _unused_ enum record_kind kind, const struct flow_key *key,
+		     const struct flow_record *delta)
 {
 	struct tracer *t = userdata;
-	const struct drop_match match = {.address = t->options.address, .port = t->options.port};
+	const struct kernel_clock *clock = exporter_clock(t->exporter);
+	const struct drop_match match = {.address = t->config->address, .port = t->config->port};
+	struct flow_record record = *delta;
 
-	kernel_clock_look(&t->clock);
-	for (uint32_t i = 0; i < batch->count; i++) {
-		const struct flow_key *key = &batch->keys[i];
-		struct flow_record record = batch->records[i];
-
-		if (!drop_match(&match, key))
-			continue;
-		record.first_ns = kernel_clock_told_ns(&t->clock, record.first_ns);
-		record.last_ns = kernel_clock_told_ns(&t->clock, record.last_ns);
-		drop_table_add(t->table, key, &record);
-		t->shown[key->drop_reason] += record.packets;
-	}
-	log_flush(0);
-	/* a bank that filled early is no reason to show something early; a timer may come a little early */
-	if (batch->end && !t->finishing &&
-	    batch->swap_ns - t->shown_ns >= t->options.interval_ns / 10 * 9)
-		show(t, batch->swap_ns);
+	if (!drop_match(&match, key))
+		return;
+	record.first_ns = kernel_clock_told_ns(clock, record.first_ns);
+	record.last_ns = kernel_clock_told_ns(clock, record.last_ns);
+	drop_table_add(t->table, key, &record);
+	t->shown[key->drop_reason] += record.packets;
 }
 
-/* A signal, the time of --for, or a reader that has gone. */
+static void on_settled(void *userdata, _unused_ unsigned int kinds, uint64_t now_ns)
+{
+	struct tracer *t = userdata;
+
+	/* a bank that filled early is no reason to show something early; a timer may come a little early */
+	if (!t->finishing && now_ns - t->shown_ns >= t->config->interval_ns / 10 * 9)
+		show(t, now_ns);
+}
+
+/* The time of --for, or a reader that has gone. */
 static int on_end(void *userdata, _unused_ uint32_t events)
 {
 	struct tracer *t = userdata;
 
-	loop_stop(t->loop);
+	exporter_end(t->exporter);
 	return 0;
 }
 
-static int make_loop(struct tracer *t)
+static int watch_reader(struct tracer *t)
 {
-	int error = loop_new(&t->loop);
+	struct loop *loop = exporter_loop(t->exporter);
+	int error = loop_add_timer(loop, on_end, t, &t->end);
 
-	if (error == 0)
-		error = loop_add_fd(t->loop, stop_fd(t->stop), EPOLLIN, on_end, t, &t->stop_source);
-	if (error == 0)
-		error = loop_add_timer(t->loop, on_end, t, &t->end);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot make the event loop");
-	error = screen_new(&t->screen, STDOUT_FILENO, !t->options.json);
+	error = screen_new(&t->screen, STDOUT_FILENO, !t->config->json);
 	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot write to standard output");
-	error = loop_add_fd(t->loop, screen_fd(t->screen), 0, on_end, t, &t->reader);
+	error = loop_add_fd(loop, screen_fd(t->screen), 0, on_end, t, &t->reader);
 	return error == -EPERM ? 0 : error; /* nobody reads from a file */
-}
-
-static int prepare(struct tracer *t, const uint8_t *excluded)
-{
-	const struct config *o = &t->options;
-	const struct datapath_options datapath = {
-		.drop_entries = o->drop_entries,
-		.drops = DROPS_ON,
-		.drops_budget = o->drops_budget,
-		.drops_everywhere = o->drops_everywhere,
-		.drop_excluded = excluded,
-	};
-	const struct drain_options drain = {
-		.interval_ns = o->interval_ns,
-		.callback = on_batch,
-		.userdata = t,
-	};
-	struct drain_options options = drain;
-	int error = make_loop(t);
-
-	if (error < 0)
-		return error;
-	/* twice, since drops of two intervals may meet in it */
-	error = drop_table_new(&t->table, o->by, 2 * o->drop_entries);
-	if (error < 0)
-		return log_errno(LOG_ERR, error,
-				 "cannot make a table, choose a smaller --drop-entries");
-	error = datapath_new(&t->datapath, &datapath);
-	if (error < 0)
-		return error;
-	options.datapath = t->datapath;
-	options.loop = t->loop;
-	options.clock = &t->clock;
-	kernel_clock_init(&t->clock);
-	error = drain_new(&t->drain, &options);
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot start the drain thread");
-	set_tracing(t, true);
-	t->shown_ns = kernel_clock_coarse_ns(&t->clock);
-	if (stop_begun(t->stop)) /* before it was ready */
-		return 0;
-	error = drops_new(&t->drops, t->datapath);
-	return error < 0 ? log_errno(LOG_ERR, error, "cannot trace drops") : 0;
-}
-
-static void announce(const struct tracer *t)
-{
-	const struct config *o = &t->options;
-
-	log_notice("ready: showing drops of %s every %g s",
-		   o->drops_everywhere ? "all network namespaces" : "this network namespace",
-		   (double)o->interval_ns / NSEC_PER_SEC);
 }
 
 static void print_text(const struct tracer *t, const struct ledger *ledger)
@@ -255,47 +163,58 @@ static void print_text(const struct tracer *t, const struct ledger *ledger)
 		log_text(text, size);
 }
 
-/* With the lock held; `final`: nothing is left in a bank.  Else in another thread, when the loop hangs. */
-static void print_ledger(struct tracer *t, bool final)
+static void print_ledger(const struct tracer *t, const struct ledger *ledger)
 {
-	struct ledger_reasons reasons = {0};
-	struct ledger ledger = {.drop_reasons = &reasons, .drop_names = t->names};
-	int error = 0;
-
-	t->printed = true;
-	if (final) {
-		ledger_read_drain(&ledger, t->datapath, t->drain, true);
-		ledger_read_reasons(&reasons, t->drain);
-	} else {
-		error = ledger_read_now(&ledger, &reasons, t->datapath, t->drain);
-	}
-	if (error < 0) {
-		log_errno(LOG_ERR, error, "cannot read the ledger");
-		return;
-	}
-	if (t->options.summary == SUMMARY_TEXT)
-		print_text(t, &ledger);
+	if (t->config->summary == SUMMARY_TEXT)
+		print_text(t, ledger);
 	else
-		summary_print(&ledger, t->options.summary);
+		summary_print(ledger, t->config->summary);
 }
 
-/* In the thread of `stop`: the main thread hangs somewhere.  The lock is kept, for the process is at its end. */
 static void on_overdue(void *userdata)
 {
 	struct tracer *t = userdata;
+	struct ledger_reasons reasons;
+	struct ledger ledger;
 
-	pthread_mutex_lock(&t->ending);
-	if (!t->printed)
-		log_always(LOG_ERR, "the end was cut short by %s, before all was shown",
-			   stop_why(t->stop));
-	if (t->tracing && !t->printed)
-		print_ledger(t, false);
+	if (!exporter_may_speak(t->exporter)) /* and nobody may from then on: the process ends */
+		return;
+	log_always(LOG_ERR, "the end was cut short by %s, before all was shown",
+		   exporter_why(t->exporter));
+	if (exporter_snapshot_now(t->exporter, &ledger, &reasons) == 0)
+		print_ledger(t, &ledger);
+}
+
+static int make(struct tracer *t, struct config *config)
+{
+	const struct exporter_events events = {
+		.delta = on_delta,
+		.settled = on_settled,
+		.overdue = on_overdue,
+		.userdata = t,
+	};
+	/* twice, since drops of two intervals may meet in it */
+	int error = drop_table_new(&t->table, config->by, 2 * config->drop_entries);
+
+	if (error < 0) {
+		config_clear(config);
+		return log_errno(LOG_ERR, error,
+				 "cannot make a table, choose a smaller --drop-entries");
+	}
+	error = exporter_new(&t->exporter, SOURCE_DROPS, config, &events);
+	if (error < 0)
+		return error;
+	t->config = exporter_config(t->exporter);
+	error = watch_reader(t);
+	t->shown_ns = kernel_clock_coarse_ns(exporter_clock(t->exporter));
+	return error ?: exporter_start(t->exporter);
 }
 
 /* The reader gets some time, unless it has not read for a while. */
 static bool end_screen(struct tracer *t)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), deadline_ns = stop_deadline_ns(t->stop);
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t deadline_ns = exporter_deadline_ns(t->exporter);
 
 	if (deadline_ns <= now_ns)
 		return false;
@@ -307,16 +226,15 @@ static int finish(struct tracer *t)
 {
 	int error;
 
-	stop_begin(t->stop);
-	drops_freep(&t->drops);
 	t->finishing = true;
-	drain_finish(t->drain);
+	exporter_stop(t->exporter);
 	if (end_screen(t))
-		show(t, kernel_clock_now_ns(&t->clock));
+		show(t, kernel_clock_now_ns(exporter_clock(t->exporter)));
 	end_screen(t);
-	pthread_mutex_lock(&t->ending);
-	print_ledger(t, true);
-	pthread_mutex_unlock(&t->ending);
+	if (exporter_may_speak(t->exporter)) {
+		print_ledger(t, exporter_snapshot(t->exporter));
+		exporter_spoken(t->exporter);
+	}
 	error = screen_error(t->screen);
 	if (error == 0 || error == -EPIPE ||
 	    error == -EIO) /* a pipe's reader or a terminal has gone */
@@ -326,32 +244,21 @@ static int finish(struct tracer *t)
 
 int drops_main(int argc, char **argv)
 {
-	_cleanup_(tracer_clear) struct tracer t = {.ending = PTHREAD_MUTEX_INITIALIZER};
-	struct stop_options stop = {.overdue = on_overdue, .userdata = &t};
-	uint8_t excluded[DROP_REASON_MAX];
-	int error = options_parse(&t.options, VERB_DROPS, argc, argv);
+	_cleanup_(tracer_clear) struct tracer t = {0};
+	struct config config;
+	int error = options_parse(&config, VERB_DROPS, argc, argv);
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
-	stop.timeout_ns = t.options.stop_timeout_ns;
-	error = stop_new(&t.stop, &stop);
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot watch for signals"), 1;
-	error = drop_reasons_new(&t.names, NULL);
-	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot read the kernel's reasons for drops"), 1;
-	drop_filter_make(t.names, t.options.drops_include, t.options.drops_exclude, excluded);
-	if (prepare(&t, excluded) < 0)
+	if (make(&t, &config) < 0)
 		return 1;
-	if (t.drops)
-		announce(&t);
-	log_never_wait();
-	if (t.options.for_ns)
-		loop_set_timer(t.end, t.options.for_ns, 0);
-	error = loop_run(t.loop);
-	if (error < 0)
-		log_errno(LOG_ERR, error, "the event loop failed, stopping");
-	error = finish(&t) < 0 || error < 0 ? 1 : 0;
-	stop_flush_log(t.stop);
-	return error;
+	if (!exporter_ending(t.exporter))
+		log_notice("ready: showing drops of %s every %g s",
+			   t.config->drops_everywhere ? "all network namespaces"
+						      : "this network namespace",
+			   (double)t.config->interval_ns / NSEC_PER_SEC);
+	if (t.config->for_ns)
+		loop_set_timer(t.end, t.config->for_ns, 0);
+	error = exporter_run(t.exporter);
+	return finish(&t) < 0 || error < 0 ? 1 : 0;
 }

@@ -48,20 +48,6 @@ static void print_interface(const struct ifstats_interface *interface)
 	log_always(LOG_NOTICE, "%s", text);
 }
 
-int summary_report_unsent(struct exports *exports, const char *why)
-{
-	const struct collector_stats *stats;
-	unsigned long long records = 0;
-
-	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++)
-		records += stats->lost[EXPORT_LOSS_UNSENT].records;
-	if (!why || !records)
-		return 0;
-	log_always(LOG_WARNING, "the end was cut short by %s: %llu records were not sent (unsent)",
-		   why, records);
-	return -ETIME;
-}
-
 static void print_hidden(const struct ifstats_interface *interface, const struct sight *sight)
 {
 	_cleanup_(freep) char *text = NULL;
@@ -86,4 +72,25 @@ void summary_print(const struct ledger *ledger, enum summary_form form)
 	} else if (form == SUMMARY_JSON) {
 		print_json(ledger);
 	}
+}
+
+void summary_say(struct exporter *exporter)
+{
+	if (!exporter_may_speak(exporter))
+		return;
+	summary_print(exporter_snapshot(exporter), exporter_config(exporter)->summary);
+	exporter_spoken(exporter);
+}
+
+void summary_overdue(struct exporter *exporter)
+{
+	struct ledger_reasons reasons;
+	struct ledger ledger;
+
+	if (!exporter_may_speak(exporter)) /* and nobody may from then on: the process ends */
+		return;
+	log_always(LOG_ERR, "the end was cut short by %s, before all was exported",
+		   exporter_why(exporter));
+	if (exporter_snapshot_now(exporter, &ledger, &reasons) == 0)
+		summary_print(&ledger, exporter_config(exporter)->summary);
 }

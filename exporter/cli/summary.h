@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-#include "exporter/cli/options.h"
+#include "config/config.h"
+#include "exporter/exporter.h"
 #include "exporter/observe/ledger.h"
 
 /* Prints the final ledger on stderr. */
 void summary_print(const struct ledger *ledger, enum summary_form form);
 
-/* Says that records were not sent for lack of time, for which `why` stands (NULL: there was enough); then -ETIME, else 0. */
-int summary_report_unsent(struct exports *exports, const char *why);
+/* The same of an exporter that has stopped, unless that has been said. */
+void summary_say(struct exporter *exporter);
+
+/* For exporter_events.overdue: what is known, in another thread. */
+void summary_overdue(struct exporter *exporter);

@@ -42,9 +42,9 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 	enum collector_state before = a->stats.state;
 	const char *url = a->stats.url;
 
-	a->stats.state = state;
-	if (state == before)
+	if (state == before || before == COLLECTOR_REMOVED)
 		return;
+	a->stats.state = state;
 	switch (state) {
 	case COLLECTOR_RESOLVING:
 		break;
@@ -62,6 +62,7 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 		log_errno(LOG_WARNING, error, "collector %s: cannot send, will be tried again",
 			  url);
 		break;
+	case COLLECTOR_REMOVED:
 	case _COLLECTOR_STATE_MAX:
 		break;
 	}

@@ -48,5 +48,5 @@ void account_drop(struct account *a, enum export_loss loss, const struct export_
 /* Records that counted as exported turn out to be lost. */
 void account_revoke(struct account *a, enum export_loss loss, const struct export_count *n);
 
-/* Logs one line when the state changes; `error` (errno or 0) is the reason. */
+/* Logs one line when the state changes; `error` (errno or 0) is the reason.  Who has been removed stays that. */
 void account_set_state(struct account *a, enum collector_state state, int error);

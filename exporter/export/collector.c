@@ -3,18 +3,26 @@
 #include "exporter/export/stream.h"
 
 void collector_init(struct collector *c, const struct collector_ops *ops,
-		    const struct collector_url *url, struct stream *stream,
+		    const struct collector_url *url, struct encoding *encoding,
 		    const struct export_context *context)
 {
 	c->ops = ops;
 	c->context = context;
+	c->url = *url;
 	c->account = (struct account){.context = context, .stats.url = url->text};
-	c->stream = stream;
-	if (stream)
-		c->session = (struct session){.protocol = stream->protocol,
-					      .domain = context->options.domain,
-					      .by_base = context->offline &&
-							 stream->protocol->id == PROTOCOL_NETFLOW9};
+	c->announced = encoding_ref(encoding);
+	c->session = (struct session){
+		.protocol = encoding->protocol,
+		.domain = context->options.domain,
+		.by_base = context->offline && encoding->protocol->id == PROTOCOL_NETFLOW9,
+		.context = context,
+	};
+}
+
+void collector_done(struct collector *c)
+{
+	session_done(&c->session);
+	encoding_unref(c->announced);
 }
 
 uint64_t collector_wall_ms(const struct collector *c, uint64_t base_ms)
@@ -27,10 +35,9 @@ uint64_t collector_wall_ms(const struct collector *c, uint64_t base_ms)
 const char *collector_state_name(enum collector_state state)
 {
 	static const char *const names[_COLLECTOR_STATE_MAX] = {
-		[COLLECTOR_RESOLVING] = "resolving",
-		[COLLECTOR_UP] = "up",
-		[COLLECTOR_REFUSED] = "refused",
-		[COLLECTOR_FAILING] = "failing",
+		[COLLECTOR_RESOLVING] = "resolving", [COLLECTOR_UP] = "up",
+		[COLLECTOR_REFUSED] = "refused",     [COLLECTOR_FAILING] = "failing",
+		[COLLECTOR_REMOVED] = "removed",
 	};
 
 	return names[state];

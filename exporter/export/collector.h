@@ -5,9 +5,10 @@
 #include "exporter/export/session.h"
 #include "exporter/export/url.h"
 
-struct profile;
+struct encoding;
 struct queue;
 struct stream;
+struct collector_settings;
 
 /* What a collector waits for after a step. */
 struct collector_step {
@@ -28,30 +29,23 @@ struct collector_ops {
 	void (*flush)(struct collector *c);
 	/* Does what can be done without blocking. */
 	void (*step)(struct collector *c, uint64_t now_ns, struct collector_step *ret);
-	/* Forgets what is queued beside the queue; NULL: there is nothing. */
+	/* It is one of those that run now: what it opened is its own. */
+	void (*begin)(struct collector *c);
+	/* Other settings, of which the messages of its stream are no part.  Queue, sequence and socket stay. */
+	void (*change)(struct collector *c, const struct collector_settings *settings);
+	/* Forgets what is queued beside the queue. */
 	void (*discard)(struct collector *c);
 	struct collector *(*free)(struct collector *c);
 };
 
-/* Templates and options, in the order in which they are sent. */
-enum control_kind {
-	CONTROL_TEMPLATES,
-	CONTROL_SAMPLING,
-	CONTROL_KEYS,
-	CONTROL_TYPES,
-	CONTROL_INTERFACES,
-	CONTROL_STATISTICS,
-	_CONTROL_MAX,
-};
-
-/* Those still to be sent: control.h. */
-struct control {
-	unsigned int pending;		 /* bit set of enum control_kind */
-	unsigned int next[_CONTROL_MAX]; /* the part with which a kind goes on */
-	bool once;			 /* no template is told again in this session */
-	bool told_templates;		 /* those of flows have been */
-	unsigned int
-		told; /* options templates that have been: bit set of enum option_template_symbol */
+/* What is set for one collector, by its URL or for all of them. */
+struct collector_settings {
+	uint32_t rate;		  /* records a second, 0: no ceiling */
+	uint64_t retry_ns;	  /* between two attempts to connect, at least; 0: the default */
+	struct ip_address source; /* family 0: the system's to choose */
+	uint8_t dscp;
+	uint16_t message_max; /* octets */
+	bool drops;	      /* it gets records of drops */
 };
 
 /* The first member of each kind of collector. */
@@ -59,27 +53,36 @@ struct collector {
 	struct account account;
 	const struct collector_ops *ops;
 	const struct export_context *context;
-	unsigned int number;   /* exportingProcessId, from 1 */
-	struct stream *stream; /* NULL: takes records */
-	struct queue *queue;   /* of the stream's messages */
+	struct collector_url url;
+	struct collector_settings settings;
+	unsigned int number; /* exportingProcessId, from 1 */
+	struct stream
+		*stream; /* that it is a member of; NULL: it takes records, or has been removed */
+	struct queue *queue; /* of messages of streams; NULL: it takes records */
 	struct session session;
-	struct control control;
+	struct encoding *announced; /* of what leaves, and of the records that JSON takes */
 	uint64_t progress_ns; /* last time at which a record had left the queue, while draining */
 	uint64_t progress_records; /* that had left it by then */
-	bool paced;		   /* what is queued waits for nothing but the transport's pace */
+	uint64_t leave_ns;	   /* when it is to be gone; 0: it has not been removed */
+	struct export_count due; /* stats.due up to the marks: exports_totals() when they were set */
+	struct export_totals marks;
+	bool paced; /* what is queued waits for nothing but the transport's pace */
 };
 
-/* A collector of each kind, which becomes a member of the stream; JSON has none. */
+/*
+ * A collector of each kind.  It touches nothing of what there was before ops->begin(), when it is to have a stream;
+ * JSON has none.  The strings of the URL and the name stay the caller's.  -ENOMEM, -errno of opening a file or a socket.
+ */
 int network_collector_new(struct collector **ret, const struct collector_url *url,
-			  struct stream *stream, const struct export_context *context);
+			  const struct collector_settings *settings, struct encoding *encoding,
+			  const struct export_context *context);
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       struct stream *stream, const struct export_context *context);
-int json_collector_new(struct collector **ret, const struct collector_url *url,
-		       const struct profile *profile, const struct export_context *context);
+		       struct encoding *encoding, const struct export_context *context);
 
 void collector_init(struct collector *c, const struct collector_ops *ops,
-		    const struct collector_url *url, struct stream *stream,
+		    const struct collector_url *url, struct encoding *encoding,
 		    const struct export_context *context);
+void collector_done(struct collector *c);
 
 static inline struct export_count count_flow(const struct flow *flow)
 {

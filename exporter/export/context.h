@@ -5,8 +5,8 @@
 
 struct udp_host;
 
-/* One more, for the host to which a collector moves. */
-#define EXPORT_HOSTS_MAX (EXPORT_COLLECTORS_MAX + 1)
+/* Those that run, those that have been removed and still send, and the host to which one moves. */
+#define EXPORT_HOSTS_MAX (2 * EXPORT_COLLECTORS_MAX + 1)
 
 /* Packets that are in no flow, and when that first and last happened, ms since 1970. */
 struct export_unmetered {
@@ -29,9 +29,10 @@ struct export_context {
 	bool blocking;		  /* the loop does not run (any more) */
 	uint64_t (*deadline_ns)(const void *userdata); /* exports_set_deadline(); NULL: none */
 	const void *deadline_userdata;
-	struct export_interface *interfaces;
+	struct export_interface *interfaces; /* by rising ifindex */
 	unsigned int interface_count;
 	struct export_unmetered unmetered;
+	uint64_t base_ms;	/* NetFlow v9: record_context of the next messages */
 	struct udp_host *hosts; /* of UDP collectors, EXPORT_HOSTS_MAX */
 };
 

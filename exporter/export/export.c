@@ -4,10 +4,11 @@
 #include <poll.h>
 #include <string.h>
 #include <xxhash.h>
-#include "exporter/export/control.h"
-#include "exporter/export/stream.h"
+#include "exporter/export/exports.h"
+#include "exporter/export/queue.h"
 #include "exporter/export/transport/udp_health.h"
 #include "exporter/log.h"
+#include "exporter/loop.h"
 
 #define MESSAGE_MAX	  1400 /* fits an Ethernet frame with tunnel headers around it */
 #define QUEUE_MESSAGES	  8192
@@ -18,29 +19,12 @@
 #define BLOCK_TIMEOUT_NS  (1 * NSEC_PER_SEC)
 #define DEADLINE_STEP_NS  (100 * NSEC_PER_MSEC) /* between two looks at the deadline */
 
-/* A stream and what it is made by: collectors that ask for the same share it. */
-struct exports_stream {
-	struct stream stream;
-	struct profile *profile;
-};
-
-struct exports {
-	struct export_context context;
-	struct profile *profile; /* of collectors that ask for none */
-	struct collector *collectors[EXPORT_COLLECTORS_MAX];
-	unsigned int count;
-	struct exports_stream *streams[EXPORT_COLLECTORS_MAX]; /* mirrored: each gets all flows */
-	unsigned int stream_count;
-	struct exports_stream *shares[EXPORT_COLLECTORS_MAX]; /* balanced: each flow goes to one */
-	unsigned int share_count;
-};
-
 static bool template_valid(const char *text, char why[PROFILE_WHY_MAX])
 {
 	_cleanup_(profile_freep) struct profile *profile = NULL;
 
 	why[0] = '\0';
-	return profile_new(&profile, text, ENTERPRISE_DEFAULT, false, why) != -EINVAL;
+	return profile_new(&profile, text, ENTERPRISE_DEFAULT, record_kinds(false), why) != -EINVAL;
 }
 
 bool exports_template_valid(const char *text, const char **ret_why)
@@ -69,8 +53,10 @@ bool exports_url_valid(const char *url, const char **ret_why)
 	return false;
 }
 
-static void set_defaults(struct export_options *o)
+int exports_complete_options(struct export_options *o)
 {
+	_cleanup_(profile_freep) struct profile *profile = NULL;
+
 	o->message_max = o->message_max ? o->message_max : MESSAGE_MAX;
 	o->queue_messages = o->queue_messages ? o->queue_messages : QUEUE_MESSAGES;
 	o->template_interval_ns = o->template_interval_ns ? o->template_interval_ns : TEMPLATE_NS;
@@ -80,18 +66,38 @@ static void set_defaults(struct export_options *o)
 							      : STATISTICS_NS;
 	o->template = o->template ? o->template : "default";
 	o->enterprise = o->enterprise ? o->enterprise : ENTERPRISE_DEFAULT;
+	if (o->message_max < URL_MESSAGE_MIN || o->message_max > URL_MESSAGE_MAX ||
+	    o->queue_messages < 16 || o->queue_messages > 65536 || o->dscp > URL_DSCP_MAX)
+		return -EINVAL;
+	return profile_new(&profile, o->template, o->enterprise, record_kinds(o->drops), NULL);
+}
+
+/* What an empty one has of its own. */
+static int fill(struct exports *exports, const struct export_options *o, struct loop *loop)
+{
+	struct export_context *context = &exports->context;
+
+	*context = (struct export_context){
+		.options = *o, .loop = loop, .offline = !loop, .blocking = !loop};
+	context->options.template = strdup(o->template);
+	context->options.source = o->source ? strdup(o->source) : NULL;
+	context->hosts = calloc(EXPORT_HOSTS_MAX, sizeof(*context->hosts));
+	if (!context->options.template || (o->source && !context->options.source) ||
+	    !context->hosts)
+		return -ENOMEM;
+	if (loop)
+		context->base_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC - STREAM_BASE_AHEAD_MS;
+	return loop ? loop_add_timer(loop, exports_see_off, exports, &exports->leave_timer) : 0;
 }
 
 int exports_new(struct exports **ret, const struct export_options *options, struct loop *loop)
 {
 	struct export_options o = *options;
 	struct exports *exports;
-	int r;
+	int r = exports_complete_options(&o);
 
-	set_defaults(&o);
-	if (o.message_max < URL_MESSAGE_MIN || o.message_max > URL_MESSAGE_MAX ||
-	    o.queue_messages < 16 || o.queue_messages > 65536 || o.dscp > URL_DSCP_MAX)
-		return -EINVAL;
+	if (r < 0)
+		return r;
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
 		return -ENOMEM;
 	exports = calloc(1, sizeof(*exports));
@@ -99,12 +105,7 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 		ares_library_cleanup();
 		return -ENOMEM;
 	}
-	exports->context = (struct export_context){
-		.options = o, .loop = loop, .offline = !loop, .blocking = !loop};
-	exports->context.hosts = calloc(EXPORT_HOSTS_MAX, sizeof(*exports->context.hosts));
-	r = exports->context.hosts
-		    ? profile_new(&exports->profile, o.template, o.enterprise, o.drops, NULL)
-		    : -ENOMEM;
+	r = fill(exports, &o, loop);
 	if (r < 0) {
 		exports_free(exports);
 		return r;
@@ -113,7 +114,7 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 	return 0;
 }
 
-static void free_collector(struct collector *c)
+void exports_free_collector(struct collector *c)
 {
 	char *url = (char *)c->account.stats.url, *name = (char *)c->account.stats.name;
 
@@ -122,180 +123,30 @@ static void free_collector(struct collector *c)
 	free(name);
 }
 
-static void free_stream(struct exports_stream *s)
-{
-	stream_done(&s->stream);
-	profile_free(s->profile);
-	free(s);
-}
-
 struct exports *exports_free(struct exports *exports)
 {
 	if (!exports)
 		return NULL;
-	for (unsigned int i = exports->count; i-- > 0;)
-		free_collector(exports->collectors[i]);
+	loop_source_free(exports->leave_timer);
 	for (unsigned int i = 0; i < exports->stream_count; i++)
-		free_stream(exports->streams[i]);
+		stream_free(exports->streams[i]);
 	for (unsigned int i = 0; i < exports->share_count; i++)
-		free_stream(exports->shares[i]);
+		stream_free(exports->shares[i]);
+	for (unsigned int i = exports->leaving_count; i-- > 0;)
+		exports_free_collector(exports->leaving[i]);
+	for (unsigned int i = exports->count; i-- > 0;)
+		exports_free_collector(exports->collectors[i]);
+	for (unsigned int i = 0; i < exports->removed_count; i++) {
+		free((char *)exports->removed[i].url);
+		free((char *)exports->removed[i].name);
+	}
 	ares_library_cleanup();
-	profile_free(exports->profile);
+	free((char *)exports->context.options.template);
+	free((char *)exports->context.options.source);
 	free(exports->context.interfaces);
 	free(exports->context.hosts);
 	free(exports);
 	return NULL;
-}
-
-/* --- Collectors and their streams */
-
-static uint16_t message_max(const struct exports *exports, const struct collector_url *url)
-{
-	return url->options.message_max ? url->options.message_max
-					: exports->context.options.message_max;
-}
-
-static const struct protocol *protocol_of(const struct collector_url *url)
-{
-	return url->scheme == URL_NETFLOW9 ? &protocol_netflow9 : &protocol_ipfix;
-}
-
-static struct exports_stream *find_stream(struct exports *exports, const struct collector_url *url,
-					  const struct profile *profile)
-{
-	for (unsigned int i = 0; i < exports->stream_count; i++) {
-		struct exports_stream *s = exports->streams[i];
-
-		if (s->stream.protocol == protocol_of(url) &&
-		    s->stream.message_max == message_max(exports, url) &&
-		    profile_equal(s->profile, profile))
-			return s;
-	}
-	return NULL;
-}
-
-/*
- * Most collectors take records of drops for flows of 0 packets, and count them: those in the network get none unless
- * that is asked for.
- */
-static bool wants_drops(const struct exports *exports, const struct collector_url *url)
-{
-	const struct export_options *o = &exports->context.options;
-
-	if (url->options.drops != URL_DROPS_UNSAID)
-		return o->drops && url->options.drops == URL_DROPS_ON;
-	return o->drops && !(o->drops_in_files && url_in_network(url));
-}
-
-/* The stream that this collector is to be a member of; a new one has no members, and is not in use yet. */
-static int get_stream(struct exports *exports, const struct collector_url *url, bool share,
-		      struct exports_stream **ret)
-{
-	const struct export_options *o = &exports->context.options;
-	_cleanup_(profile_freep) struct profile *profile = NULL;
-	struct exports_stream *s = NULL;
-	int r = profile_new(&profile, *url->options.template ? url->options.template : o->template,
-			    o->enterprise, wants_drops(exports, url), NULL);
-
-	if (r < 0)
-		return r;
-	if (!share)
-		s = find_stream(exports, url, profile);
-	if (!s) {
-		s = calloc(1, sizeof(*s));
-		if (!s)
-			return -ENOMEM;
-		s->profile = TAKE_PTR(profile);
-		stream_init(&s->stream, protocol_of(url), s->profile, message_max(exports, url));
-		if (!exports->context.offline)
-			s->stream.base_ms =
-				clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC - STREAM_BASE_AHEAD_MS;
-	}
-	*ret = s;
-	return 0;
-}
-
-/* A collector that becomes a member of the stream, or none. */
-static int make_member(struct exports *exports, const struct collector_url *url, struct stream *s,
-		       struct collector **ret)
-{
-	struct collector *c;
-	int r = url_in_network(url) ? network_collector_new(&c, url, s, &exports->context)
-				    : file_collector_new(&c, url, s, &exports->context);
-
-	if (r < 0)
-		return r;
-	r = stream_join(s, c);
-	if (r < 0) {
-		c->ops->free(c);
-		return r;
-	}
-	*ret = c;
-	return 0;
-}
-
-static int make_collector(struct exports *exports, const struct collector_url *url,
-			  struct collector **ret)
-{
-	bool share = url_in_network(url) && exports->context.options.balance;
-	struct exports_stream *s;
-	int r;
-
-	if (url->scheme == URL_JSON)
-		return json_collector_new(ret, url, exports->profile, &exports->context);
-	r = get_stream(exports, url, share, &s);
-	if (r < 0)
-		return r;
-	r = make_member(exports, url, &s->stream, ret);
-	if (r < 0) {
-		/* A stream without members would take flows from the others. */
-		if (!s->stream.count)
-			free_stream(s);
-		return r;
-	}
-	(*ret)->account.stats.shares = share;
-	if (s->stream.count > 1)
-		return 0;
-	if (share)
-		exports->shares[exports->share_count++] = s;
-	else
-		exports->streams[exports->stream_count++] = s;
-	return 0;
-}
-
-int exports_add(struct exports *exports, const char *url)
-{
-	return exports_add_collector(exports, &(struct export_collector){.url = url});
-}
-
-int exports_add_collector(struct exports *exports, const struct export_collector *collector)
-{
-	_cleanup_(freep) char *url = strdup(collector->url), *name = NULL;
-	struct collector_url parsed;
-	char why[URL_WHY_MAX];
-	struct collector *c;
-	int r;
-
-	if (collector->name)
-		name = strdup(collector->name);
-	if (!url || (collector->name && !name))
-		return -ENOMEM;
-	if (exports->count == EXPORT_COLLECTORS_MAX)
-		return -ENOSPC;
-	r = url_parse(url, &parsed, why);
-	if (r < 0)
-		return r;
-	if (collector->options)
-		parsed.options = *collector->options;
-	r = make_collector(exports, &parsed, &c);
-	if (r < 0)
-		return r;
-	TAKE_PTR(url); /* is stats.url */
-	c->account.stats.name = TAKE_PTR(name);
-	c->account.stats.drops = wants_drops(exports, &parsed);
-	exports->collectors[exports->count++] = c;
-	c->number = exports->count;
-	return 0;
 }
 
 /* --- What collectors are told beside flows */
@@ -303,7 +154,14 @@ int exports_add_collector(struct exports *exports, const struct export_collector
 static void make_pending(struct exports *exports, unsigned int kinds)
 {
 	for (unsigned int i = 0; i < exports->count; i++)
-		exports->collectors[i]->control.pending |= kinds;
+		exports->collectors[i]->session.pending |= kinds;
+}
+
+static int compare_interfaces(const void *a, const void *b)
+{
+	const struct export_interface *one = a, *other = b;
+
+	return (one->ifindex > other->ifindex) - (one->ifindex < other->ifindex);
 }
 
 int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
@@ -311,22 +169,24 @@ int exports_set_interfaces(struct exports *exports, const struct export_interfac
 {
 	struct export_context *context = &exports->context;
 	size_t size = count * sizeof(*interfaces);
-	struct export_interface *copy;
+	struct export_interface *copy = malloc(MAX(size, 1u));
 
-	if (count == context->interface_count &&
-	    (!count || !memcmp(interfaces, context->interfaces, size)))
-		return 0;
-	copy = malloc(MAX(size, 1u));
 	if (!copy)
 		return -ENOMEM;
 	if (size)
 		memcpy(copy, interfaces, size);
+	qsort(copy, count, sizeof(*copy), compare_interfaces);
+	if (count == context->interface_count &&
+	    (!count || !memcmp(copy, context->interfaces, size))) {
+		free(copy);
+		return 0;
+	}
 	free(context->interfaces);
 	context->interfaces = copy;
 	context->interface_count = count;
 	for (unsigned int i = 0; i < exports->count; i++)
-		exports->collectors[i]->control.next[CONTROL_INTERFACES] = 0;
-	make_pending(exports, 1u << CONTROL_TEMPLATES | 1u << CONTROL_INTERFACES);
+		exports->collectors[i]->session.next[ANNOUNCE_INTERFACES] = 0;
+	make_pending(exports, 1u << ANNOUNCE_TEMPLATES | 1u << ANNOUNCE_INTERFACES);
 	return 0;
 }
 
@@ -355,6 +215,40 @@ static void move_time(uint64_t *time_ms, int64_t ms)
 		*time_ms += (uint64_t)ms;
 }
 
+/* What waits in a queue; several may hold the same message, which moves once. */
+static void move_queue(const struct queue *q, int64_t ms, bool first)
+{
+	for (uint32_t i = 0; q && i < q->count; i++) {
+		struct message *m = queue_at(q, i)->message;
+
+		if (first && !m->moved)
+			message_move(m, ms);
+		m->moved = first;
+	}
+}
+
+static void move_collectors(struct exports *exports, int64_t ms, bool first)
+{
+	for (unsigned int i = 0; i < exports->count; i++)
+		move_queue(exports->collectors[i]->queue, ms, first);
+	for (unsigned int i = 0; i < exports->leaving_count; i++)
+		move_queue(exports->leaving[i]->queue, ms, first);
+}
+
+/*
+ * Messages under way are completed after they have moved: a file writes them at once.
+ */
+static void move_open(struct stream *s, int64_t ms)
+{
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		if (!s->open[i])
+			continue;
+		message_move(s->open[i], ms);
+		s->open[i]->moved = true;
+	}
+	stream_flush(s);
+}
+
 /* The wall clock was wrong when these times were noted: by how much is known now. */
 static void move_clock(struct exports *exports, int64_t ms)
 {
@@ -364,9 +258,12 @@ static void move_clock(struct exports *exports, int64_t ms)
 		 (long long)(ms / 1000));
 	exports->context.clock_moves++;
 	for (unsigned int i = 0; i < exports->stream_count; i++)
-		stream_move_clock(&exports->streams[i]->stream, ms);
+		move_open(exports->streams[i], ms);
 	for (unsigned int i = 0; i < exports->share_count; i++)
-		stream_move_clock(&exports->shares[i]->stream, ms);
+		move_open(exports->shares[i], ms);
+	exports->context.base_ms += (uint64_t)ms;
+	move_collectors(exports, ms, true);
+	move_collectors(exports, ms, false);
 	for (unsigned int i = 0; i < exports->count; i++) {
 		move_time(&exports->collectors[i]->account.first_loss_ms, ms);
 		move_time(&exports->collectors[i]->account.last_loss_ms, ms);
@@ -426,7 +323,7 @@ static bool progresses(struct collector *c, uint64_t now_ns, uint64_t timeout_ns
  * that are stalled already have one step to show that they are not any more.  The deadline ends it, which may become
  * known meanwhile.
  */
-static void drain(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
+void exports_drain_some(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
 {
 	const struct export_context *context = count ? collectors[0]->context : NULL;
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
@@ -434,7 +331,7 @@ static void drain(struct collector **collectors, unsigned int count, uint64_t ti
 	for (unsigned int i = 0; i < count; i++)
 		collectors[i]->progress_ns = start_ns;
 	for (bool first = true;; first = false) {
-		struct pollfd fds[EXPORT_COLLECTORS_MAX];
+		struct pollfd fds[2 * EXPORT_COLLECTORS_MAX];
 		uint64_t wait_ns = MIN(timeout_ns, DEADLINE_STEP_NS);
 		struct collector_step step;
 		unsigned int busy = 0;
@@ -466,7 +363,7 @@ static void make_room(struct collector *c)
 	if ((c->account.stalled && records_gone(c) == c->progress_records) ||
 	    context_overdue(c->context))
 		return;
-	drain(&c, 1, BLOCK_TIMEOUT_NS);
+	exports_drain_some(&c, 1, BLOCK_TIMEOUT_NS);
 }
 
 /* Both directions of a connection go to the same collector. */
@@ -481,7 +378,7 @@ static uint64_t flow_hash(const struct flow *flow)
 
 static bool takes(const struct stream *s, const struct flow *flow)
 {
-	return flow_family(flow) < s->profile->families;
+	return profile_has(s->encoding->profile, flow_template_index(flow));
 }
 
 static void add_to(struct exports *exports, struct stream *s, const struct flow *flow)
@@ -495,31 +392,37 @@ static void add_to(struct exports *exports, struct stream *s, const struct flow 
 }
 
 /* To one of those that share the flows and take such a record at all. */
-static void add_to_share(struct exports *exports, const struct flow *flow)
+static void add_to_share(struct exports *exports, const struct flow *flow,
+			 const struct export_count *n)
 {
 	unsigned int count = 0, number;
 
 	for (unsigned int i = 0; i < exports->share_count; i++)
-		count += takes(&exports->shares[i]->stream, flow);
+		count += takes(exports->shares[i], flow);
 	if (!count)
 		return;
+	count_add(&exports->totals.shared, n);
 	number = (unsigned int)(flow_hash(flow) % count);
 	for (unsigned int i = 0; i < exports->share_count; i++) {
-		struct stream *s = &exports->shares[i]->stream;
+		struct stream *s = exports->shares[i];
 
-		if (takes(s, flow) && number-- == 0)
-			add_to(exports, s, flow);
+		if (!takes(s, flow) || number-- != 0)
+			continue;
+		count_add(&s->members[0]->due, n);
+		add_to(exports, s, flow);
 	}
 }
 
 void exports_flow(void *userdata, const struct flow *flow)
 {
+	const struct export_count n = count_flow(flow);
 	struct exports *exports = userdata;
 	bool drop = flow_is_drop(flow);
 
+	count_add(drop ? &exports->totals.drops : &exports->totals.flows, &n);
 	for (unsigned int i = 0; i < exports->stream_count; i++)
-		add_to(exports, &exports->streams[i]->stream, flow);
-	add_to_share(exports, flow);
+		add_to(exports, exports->streams[i], flow);
+	add_to_share(exports, flow, &n);
 	for (unsigned int i = 0; i < exports->count; i++) {
 		struct collector *c = exports->collectors[i];
 
@@ -549,43 +452,58 @@ bool exports_have_room(struct exports *exports)
 void exports_flush(struct exports *exports)
 {
 	for (unsigned int i = 0; i < exports->stream_count; i++)
-		stream_flush(&exports->streams[i]->stream);
+		stream_flush(exports->streams[i]);
 	for (unsigned int i = 0; i < exports->share_count; i++)
-		stream_flush(&exports->shares[i]->stream);
+		stream_flush(exports->shares[i]);
 	for (unsigned int i = 0; i < exports->count; i++)
 		exports->collectors[i]->ops->flush(exports->collectors[i]);
 }
 
-/* Empties the queue; the counters are the caller's to set. */
-static void discard(struct collector *c)
+void exports_give_up(struct collector *c)
 {
+	struct export_count rest = c->account.stats.queued;
+
+	if (!rest.records)
+		return;
 	while (c->queue && c->queue->count)
 		queue_pop(c->queue);
-	if (c->ops->discard)
-		c->ops->discard(c);
+	c->ops->discard(c);
+	account_drop(&c->account, EXPORT_LOSS_UNSENT, &rest);
+}
+
+/* Those that run, and those that have been removed and still send. */
+static unsigned int list_all(const struct exports *exports,
+			     struct collector *ret[2 * EXPORT_COLLECTORS_MAX])
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < exports->count; i++)
+		ret[count++] = exports->collectors[i];
+	for (unsigned int i = 0; i < exports->leaving_count; i++)
+		ret[count++] = exports->leaving[i];
+	return count;
 }
 
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 {
-	exports_flush(exports);
-	for (unsigned int i = 0; final && i < exports->count; i++)
-		exports->collectors[i]->account.stalled = false;
-	drain(exports->collectors, exports->count, timeout_ns);
-	for (unsigned int i = 0; final && i < exports->count; i++) {
-		struct collector *c = exports->collectors[i];
-		struct export_count rest = c->account.stats.queued;
+	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
+	unsigned int count = list_all(exports, all);
 
-		if (!rest.records)
-			continue;
-		discard(c);
-		account_drop(&c->account, EXPORT_LOSS_UNSENT, &rest);
-	}
+	exports_flush(exports);
+	for (unsigned int i = 0; final && i < count; i++)
+		all[i]->account.stalled = false;
+	exports_drain_some(all, count, timeout_ns);
+	for (unsigned int i = 0; final && i < count; i++)
+		exports_give_up(all[i]);
 }
 
 void exports_abandon(struct exports *exports)
 {
-	for (unsigned int i = 0; i < exports->count; i++) {
-		struct collector_stats *stats = &exports->collectors[i]->account.stats;
+	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
+	unsigned int count = list_all(exports, all);
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct collector_stats *stats = &all[i]->account.stats;
 		struct export_count rest = stats->queued;
 
 		count_remove(&stats->queued, &rest);
@@ -593,7 +511,41 @@ void exports_abandon(struct exports *exports)
 	}
 }
 
+void exports_count_due(const struct exports *exports, struct collector *c)
+{
+	struct collector_stats *stats = &c->account.stats;
+
+	stats->due = c->due;
+	if (stats->shares || c->leave_ns)
+		return;
+	count_add(&stats->due, &exports->totals.flows);
+	count_remove(&stats->due, &c->marks.flows);
+	if (!stats->drops)
+		return;
+	count_add(&stats->due, &exports->totals.drops);
+	count_remove(&stats->due, &c->marks.drops);
+}
+
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index)
 {
-	return index < exports->count ? &exports->collectors[index]->account.stats : NULL;
+	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
+	unsigned int count = list_all(exports, all);
+
+	if (index < count) {
+		exports_count_due(exports, all[index]);
+		return &all[index]->account.stats;
+	}
+	index -= count;
+	if (index < exports->removed_count)
+		return &exports->removed[index];
+	index -= exports->removed_count;
+	for (unsigned int i = 0; i < ARRAY_SIZE(exports->merged); i++)
+		if (exports->merged[i].url && index-- == 0)
+			return &exports->merged[i];
+	return NULL;
+}
+
+const struct export_totals *exports_totals(const struct exports *exports)
+{
+	return &exports->totals;
 }

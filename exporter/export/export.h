@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Flow records to collectors.  Each collector has its own encoder state, queue, template schedule,
- * sequence and counters; a dead or slow one never touches another.  Nothing here blocks except
- * exports_drain(), exports_flow() after exports_set_blocking(), and a file on a disk that blocks.
+ * Flow records to collectors.  Each collector has its own transport, queue, template schedule,
+ * sequence and counters; a dead or slow one never touches another, nor does one that comes or goes.  Nothing
+ * here blocks except exports_drain(), exports_flow() after exports_set_blocking(), and a file on a disk that blocks.
  *
  * For each collector, at any moment and for records, packets and octets alike:
- * given by exports_flow() = exported + queued + the sum of lost.
+ * due = given by exports_flow() = exported + queued + the sum of lost.
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include "exporter/export/interface.h"
 #include "exporter/meter/cache.h"
 #include "exporter/util.h"
 
@@ -19,7 +20,7 @@ struct url_options;
 
 #define EXPORT_COLLECTORS_MAX 32
 
-/* 0 or NULL stands for the default.  A URL may say otherwise for its collector where "URL" is noted. */
+/* 0 or NULL stands for the default.  A URL may say otherwise for its collector where "URL" is noted.  All is copied. */
 struct export_options {
 	uint32_t domain;      /* observation domain id (NetFlow v9: source id) of every message */
 	uint16_t message_max; /* octets of a message at most, 512 to 9000; 1400; URL */
@@ -38,13 +39,6 @@ struct export_options {
 	bool drops;	     /* there are records of drops too */
 	bool drops_in_files; /* of them collectors in the network get none; URL */
 	bool balance; /* a collector in the network gets the flows that a hash gives to it, not all */
-};
-
-/* Strings are copied; what is not UTF-8 in them becomes '?'. */
-struct export_interface {
-	uint32_t ifindex;
-	char name[16];
-	char description[64];
 };
 
 struct export_count {
@@ -67,16 +61,26 @@ enum collector_state {
 	COLLECTOR_UP,
 	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
 	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, in the network with what waits in the queue */
+	COLLECTOR_REMOVED, /* by exports_apply(): is given nothing more, and sends what is queued for some seconds */
 	_COLLECTOR_STATE_MAX,
 };
 
+/* What all collectors together have been given since the start. */
+struct export_totals {
+	struct export_count flows, drops; /* by exports_flow(), whoever took them */
+	struct export_count shared;	  /* of them, what went to one of those that share */
+};
+
 struct collector_stats {
-	const char *url;
+	const char
+		*url; /* "removed collectors": all that were removed before those that are listed */
 	const char *name; /* NULL: none */
 	enum collector_state state;
-	bool drops;		   /* gets records of drops */
-	bool shares;		   /* gets a share of the flows (balance), not all */
-	struct export_count given; /* by exports_flow(): = exported + queued + lost */
+	bool drops;  /* gets records of drops */
+	bool shares; /* gets a share of the flows (balance), not all */
+	struct export_count
+		due; /* of exports_flow()'s, while it was there: all that it takes, or its share */
+	struct export_count given; /* what it got: = due, and = exported + queued + lost */
 	struct export_count
 		exported; /* handed to the network (TCP: acknowledged) or written, and not known
 					 to be lost */
@@ -84,7 +88,8 @@ struct collector_stats {
 	struct export_count lost[_EXPORT_LOSS_MAX];
 	uint64_t messages; /* sent or written (JSON: lines), templates included */
 	uint64_t bytes;	   /* of those messages */
-	uint64_t errors;   /* failed system calls, and datagrams answered by an ICMP error */
+	uint64_t cut; /* strings that were cut, for their record would have been longer than a message */
+	uint64_t errors; /* failed system calls, and datagrams answered by an ICMP error */
 };
 
 /* True when the URL is one that exports_add() takes; else *ret_why, valid until the thread's next call, says what is wrong. */
@@ -122,6 +127,34 @@ struct export_collector {
 };
 int exports_add_collector(struct exports *exports, const struct export_collector *collector);
 
+struct export_changes {
+	unsigned int added, changed, removed, kept; /* collectors */
+};
+
+/*
+ * From now on there are these collectors, by these options; exports_new() and exports_apply() on what is empty are
+ * the start.  The difference to what runs is applied, all of it or nothing:
+ *
+ * - A collector is known by its target: scheme, host and port, or path; of several at one target by its name and
+ *   what is said of it.  It may get or lose its name.
+ * - Who is not changed is not touched: socket, queue, sequences, template schedule, open file.
+ * - Who is added gets records from now on, and begins as at the start.  A file is emptied then.
+ * - Who is removed gets no more records, and has some seconds to send what is queued; what is left then is lost as
+ *   unsent.  Its counters stay in exports_stats().
+ * - Who is changed keeps its transport, sequences, queue and counters.  rate, retry, dscp and drops hold at once, in
+ *   JSON the template too.  Another template or length of messages is of records from now on: those that are queued
+ *   go first, as they were encoded.  No template id ever gets another meaning.  Another source is another session,
+ *   over TCP when all that was sent is acknowledged.
+ * - Intervals hold from now on, for all.
+ *
+ * domain, enterprise, balance, drops and queue_messages stay what they were at exports_new(), whatever is said here.
+ * `ret` may be NULL.  Errors, which are logged with the collector they are about, and after which all is as it was:
+ * those of exports_new() and exports_add().  A new file that was made before another failed stays, empty.
+ */
+int exports_apply(struct exports *exports, const struct export_options *options,
+		  const struct export_collector *collectors, unsigned int count,
+		  struct export_changes *ret);
+
 /*
  * Record times plus this are ns since 1970: kernel_clock_offset_ns() live, 0 in replay.  Live, a wall
  * clock that has been set by more than some seconds since the last call moves the times of what waits too.
@@ -137,7 +170,7 @@ void exports_set_time(struct exports *exports, uint64_t time_ns);
 
 /*
  * The interfaces that are metered; collectors are told when they have changed.  Called as often as one
- * likes.  -ENOMEM.
+ * likes; all is copied, and what is not UTF-8 in names becomes '?' on export.  -ENOMEM.
  */
 int exports_set_interfaces(struct exports *exports, const struct export_interface *interfaces,
 			   unsigned int count);
@@ -163,8 +196,9 @@ void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const
 void exports_flow(void *exports, const struct flow *flow);
 
 /*
- * Whether a pass that exports many records may go on.  False while a queue is nearly full that empties
- * at the pace of UDP, as fast as any: a collector that takes less, or nothing, never holds the rest.
+ * Whether a pass that exports many records may go on, after queues that are nearly full have sent what they may.  False
+ * while one of them still is, and empties at the pace of UDP, as fast as any: a collector that takes less, or nothing,
+ * never holds the rest.
  */
 bool exports_have_room(struct exports *exports);
 
@@ -183,8 +217,13 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final);
  */
 void exports_abandon(struct exports *exports);
 
-/* Collectors in the order they were added; NULL past the last. */
+/*
+ * Collectors in the order they were added, then those that were removed: the last 32 of them, and the sums of all before;
+ * NULL past the last.  Valid until the next exports_apply(), or the next turn of the loop.
+ */
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index);
+
+const struct export_totals *exports_totals(const struct exports *exports);
 
 const char *export_loss_name(enum export_loss loss);
 const char *collector_state_name(enum collector_state state);

@@ -8,12 +8,11 @@
 #include "exporter/export/stream.h"
 
 /* Messages under way, at most: what is complete goes to the buffer at once. */
-#define SLOTS (_FAMILY_MAX + 1)
+#define SLOTS (PROFILE_TEMPLATES_MAX + 1)
 
 struct file_collector {
 	struct collector c;
-	struct sender sender;	       /* of the transport; not of JSON's */
-	const struct profile *profile; /* of JSON; NULL: IPFIX */
+	struct sender sender; /* of the transport; not of JSON's */
 	struct transport *file;
 };
 
@@ -55,14 +54,21 @@ static void file_step(struct collector *c, _unused_ uint64_t now_ns, struct coll
 static void json_flow(struct collector *c, const struct flow *flow)
 {
 	struct file_collector *f = to_file(c);
-	const struct flow_template *t = &f->profile->templates[flow_family(flow)];
-	const struct record_clock clock = {.offset_ns = c->context->clock_ns};
-	uint8_t record[FLOW_RECORD_MAX];
+	const struct flow_template *t =
+		&c->announced->profile->templates[flow_template_index(flow)];
+	const struct record_context context = {
+		.offset_ns = c->context->clock_ns,
+		.interfaces = c->context->interfaces,
+		.interface_count = c->context->interface_count,
+	};
+	uint8_t record[JSON_RECORD_MAX];
+	unsigned int cut;
 	char line[JSON_LINE_MAX];
 	struct transport_message m = {
 		.parts = {{line, 0}}, .part_count = 1, .count = count_flow(flow)};
 
-	t->encode[PROTOCOL_IPFIX](record, t, flow, &clock);
+	record_encode(record, sizeof(record), t, PROTOCOL_IPFIX, flow, &context, &cut);
+	c->account.stats.cut += cut;
 	m.length = m.parts[0].iov_len = json_record(line, t, record, flow->drop);
 	account_queue(&c->account, &m.count);
 	f->file->ops->send(f->file, &m, 1, 0);
@@ -73,6 +79,23 @@ static void file_discard(struct collector *c)
 	to_file(c)->file->ops->discard(to_file(c)->file);
 }
 
+static void file_begin(struct collector *c)
+{
+	file_transport_begin(to_file(c)->file);
+	if (!c->queue)
+		return;
+	sender_start(&to_file(c)->sender, 0);
+	/* At once, so that the file can be read before the first flow ends, if there is a time for it. */
+	if (!c->context->timed || c->context->time_ms)
+		file_flush(c);
+}
+
+/* What differs is of the messages alone: templates follow before them. */
+static void file_change(struct collector *c, _unused_ const struct collector_settings *settings)
+{
+	c->ops->flush(c);
+}
+
 static struct collector *file_free(struct collector *c)
 {
 	struct file_collector *f = to_file(c);
@@ -81,6 +104,7 @@ static struct collector *file_free(struct collector *c)
 		f->file->ops->free(f->file);
 	f->sender.transport = NULL;
 	sender_done(&f->sender);
+	collector_done(c);
 	free(f);
 	return NULL;
 }
@@ -89,6 +113,8 @@ static const struct collector_ops file_ops = {
 	.pushed = file_pushed,
 	.flush = file_flush,
 	.step = file_step,
+	.begin = file_begin,
+	.change = file_change,
 	.discard = file_discard,
 	.free = file_free,
 };
@@ -97,45 +123,25 @@ static const struct collector_ops json_ops = {
 	.flow = json_flow,
 	.flush = json_flush,
 	.step = file_step,
+	.begin = file_begin,
+	.change = file_change,
 	.discard = file_discard,
 	.free = file_free,
 };
 
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       struct stream *stream, const struct export_context *context)
+		       struct encoding *encoding, const struct export_context *context)
 {
 	struct file_collector *f = calloc(1, sizeof(*f));
+	bool json = url->scheme == URL_JSON;
 	int r;
 
 	if (!f)
 		return -ENOMEM;
-	collector_init(&f->c, &file_ops, url, stream, context);
+	collector_init(&f->c, json ? &json_ops : &file_ops, url, encoding, context);
 	r = file_transport_new(&f->file, &f->c.account, url->path);
-	if (r >= 0)
+	if (r >= 0 && !json)
 		r = sender_init(&f->sender, &f->c, f->file, SLOTS, 0);
-	if (r < 0) {
-		file_free(&f->c);
-		return r;
-	}
-	sender_start(&f->sender, 0);
-	/* At once, so that the file can be read before the first flow ends, if there is a time for it. */
-	if (!context->timed || context->time_ms)
-		file_flush(&f->c);
-	*ret = &f->c;
-	return 0;
-}
-
-int json_collector_new(struct collector **ret, const struct collector_url *url,
-		       const struct profile *profile, const struct export_context *context)
-{
-	struct file_collector *f = calloc(1, sizeof(*f));
-	int r;
-
-	if (!f)
-		return -ENOMEM;
-	collector_init(&f->c, &json_ops, url, NULL, context);
-	f->profile = profile;
-	r = file_transport_new(&f->file, &f->c.account, url->path);
 	if (r < 0) {
 		file_free(&f->c);
 		return r;

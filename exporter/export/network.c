@@ -18,10 +18,8 @@ struct network {
 	struct sender sender;
 	struct transport *transport; /* the sender's */
 	struct resolver *resolver;
-	bool warned;		   /* that the name does not resolve */
-	bool numeric;		   /* an address, not a name */
-	struct ip_address address; /* that */
-	uint16_t port;
+	bool warned;		      /* that the name does not resolve */
+	bool moved;		      /* it sends from another address than its session does */
 	struct sockaddr_storage peer; /* the answer of the resolver that is in use */
 	struct sockaddr_storage to;   /* the address of the session */
 	socklen_t to_length;
@@ -105,8 +103,8 @@ static int connect_any(struct network *n, const struct ares_addrinfo *addresses,
 		if (index++ < n->tried)
 			continue;
 		memcpy(&to, node->ai_addr, length);
-		if (n->numeric)
-			r = address_locate(&n->address, n->port, &to, &length);
+		if (n->c.url.numeric)
+			r = address_locate(&n->c.url.address, n->c.url.port, &to, &length);
 		else
 			r = address_usable((struct sockaddr *)&to, &length);
 		if (r >= 0)
@@ -159,7 +157,7 @@ static void look_up_again(struct network *n, uint64_t now_ns)
 
 	if (n->c.account.stats.state != COLLECTOR_UP)
 		interval_ns = MIN(interval_ns, LOOKUP_FAILING_NS);
-	if (n->numeric || !context_on_loop(n->c.context) ||
+	if (n->c.url.numeric || !context_on_loop(n->c.context) ||
 	    (!resolver_busy(n->resolver) && now_ns - n->resolved_ns < interval_ns))
 		return;
 	r = resolver_step(n->resolver, now_ns, &addresses);
@@ -231,23 +229,34 @@ static bool session_outdated(const struct network *n)
 	       (moved || session_stale(session, collector_wall_ms(&n->c, 0)));
 }
 
-/* Returns whether nothing may be sent before: what is under way in a reliable session is waited for. */
-static bool renew_session(struct network *n, uint64_t now_ns)
+/*
+ * Begins a new session where that is needed.  Returns 1 when nothing may be sent before, since what is under way in a
+ * reliable session is waited for; -errno when there is no session any more.
+ */
+static int renew_session(struct network *n, uint64_t now_ns)
 {
+	struct collector_stats *stats = &n->c.account.stats;
 	struct transport *t = n->transport;
-	bool outdated = session_outdated(n);
+	bool outdated = session_outdated(n), moved = n->moved;
+	int r;
 
 	n->clock_moves = n->c.context->clock_moves;
-	if (!outdated)
-		return false;
+	if (!outdated && !moved)
+		return 0;
 	if (t->ops->reliable && t->ops->busy(t))
-		return true;
-	log_info("collector %s: the wall clock was set, a new session begins",
-		 n->c.account.stats.url);
+		return 1;
+	log_info("collector %s: %s, a new session begins", stats->url,
+		 moved ? "it is sent to from another address now" : "the wall clock was set");
+	n->moved = false;
 	n->c.session.export_time = 0;
-	if (connect_to(n, n->to, n->to_length, now_ns) < 0)
-		n->c.account.stats.errors++; /* the socket there is takes messages, or fails later */
-	return false;
+	r = connect_to(n, n->to, n->to_length, now_ns);
+	if (r >= 0)
+		return 0;
+	stats->errors++;
+	if (!moved)
+		return 0; /* the socket there is takes messages, or fails later */
+	account_set_state(&n->c.account, COLLECTOR_FAILING, -r);
+	return r;
 }
 
 static void wait_for_session(struct network *n, uint64_t now_ns, struct collector_step *ret)
@@ -266,9 +275,10 @@ static void wait_for_session(struct network *n, uint64_t now_ns, struct collecto
 static int step_session(struct network *n, uint64_t now_ns, struct collector_step *ret)
 {
 	struct transport *t = n->transport;
+	int r = renew_session(n, now_ns);
 
-	if (!renew_session(n, now_ns))
-		return sender_step(&n->sender, now_ns, ret);
+	if (r <= 0)
+		return r < 0 ? r : sender_step(&n->sender, now_ns, ret);
 	*ret = (struct collector_step){.wait_ns = t->ops->wait_ns(t, now_ns),
 				       .fd = t->fd,
 				       .events = t->ops->events(t),
@@ -365,6 +375,43 @@ static void network_discard(struct collector *c)
 	n->transport->ops->discard(n->transport);
 }
 
+static void set_retry(struct network *n, uint64_t retry_ns)
+{
+	n->retry_ns = retry_ns ? retry_ns : RETRY_NS;
+	n->backoff_ns = n->retry_ns;
+}
+
+/* What differs between collectors in the network, for their transport. */
+static struct transport_options transport_options(struct network *n,
+						  const struct collector_settings *settings)
+{
+	return (struct transport_options){
+		.account = &n->c.account,
+		.message_max = settings->message_max,
+		.head = (uint16_t)(n->c.session.protocol->header + SET_HEADER),
+		.source = settings->source,
+		.dscp = settings->dscp,
+	};
+}
+
+static void network_change(struct collector *c, const struct collector_settings *settings)
+{
+	struct network *n = to_network(c);
+	const struct transport_options options = transport_options(n, settings);
+
+	if (settings->rate != n->sender.rate)
+		n->sender.debt_ns = 0;
+	n->sender.rate = settings->rate;
+	if (settings->retry_ns != c->settings.retry_ns) {
+		set_retry(n, settings->retry_ns);
+		n->next_ns = MIN(n->next_ns, n->began_ns + n->retry_ns);
+	}
+	if (memcmp(&settings->source, &c->settings.source, sizeof(settings->source)) != 0)
+		n->moved = n->transport->fd >= 0;
+	n->transport->ops->change(n->transport, &options);
+	network_flush(c);
+}
+
 static struct collector *network_free(struct collector *c)
 {
 	struct network *n = to_network(c);
@@ -374,56 +421,49 @@ static struct collector *network_free(struct collector *c)
 	loop_source_free(n->socket_source);
 	resolver_free(n->resolver);
 	sender_done(&n->sender);
+	collector_done(c);
 	free(n);
 	return NULL;
+}
+
+static void network_begin(_unused_ struct collector *c)
+{
 }
 
 static const struct collector_ops network_ops = {
 	.flush = network_flush,
 	.step = network_step,
+	.begin = network_begin,
+	.change = network_change,
 	.discard = network_discard,
 	.free = network_free,
 };
 
-static int make_transport(struct network *n, const struct collector_url *url)
+static int make_transport(struct network *n, const struct collector_settings *settings)
 {
-	const struct export_options *o = &n->c.context->options;
-	const char *source = *url->options.source ? url->options.source : o->source;
-	struct transport_options options = {
-		.account = &n->c.account,
-		.message_max = n->c.stream->message_max,
-		.head = (uint16_t)(n->c.session.protocol->header + SET_HEADER),
-		.dscp = url->options.dscp >= 0 ? (uint8_t)url->options.dscp : o->dscp,
-	};
-	char why[ADDRESS_WHY_MAX];
+	const struct transport_options options = transport_options(n, settings);
 
-	if (source)
-		(void)address_parse(source, &options.source, why);
-	if (url->scheme == URL_IPFIX_TCP)
+	if (n->c.url.scheme == URL_IPFIX_TCP)
 		return tcp_transport_new(&n->transport, &options);
 	return udp_transport_new(&n->transport, &options);
 }
 
 int network_collector_new(struct collector **ret, const struct collector_url *url,
-			  struct stream *stream, const struct export_context *context)
+			  const struct collector_settings *settings, struct encoding *encoding,
+			  const struct export_context *context)
 {
-	uint32_t rate = url->options.rate ? url->options.rate : context->options.rate;
 	struct network *n = calloc(1, sizeof(*n));
 	int r;
 
 	if (!n)
 		return -ENOMEM;
-	collector_init(&n->c, &network_ops, url, stream, context);
+	collector_init(&n->c, &network_ops, url, encoding, context);
 	n->c.account.stats.state = COLLECTOR_RESOLVING;
-	n->numeric = url->numeric;
-	n->address = url->address;
-	n->port = url->port;
-	n->retry_ns = url->options.retry ? url->options.retry * NSEC_PER_SEC : RETRY_NS;
-	n->backoff_ns = n->retry_ns;
-	r = make_transport(n, url);
+	set_retry(n, settings->retry_ns);
+	r = make_transport(n, settings);
 	if (r >= 0)
 		r = sender_init(&n->sender, &n->c, n->transport, context->options.queue_messages,
-				rate);
+				settings->rate);
 	if (r >= 0)
 		r = resolver_new(&n->resolver, url->host, url->port);
 	if (r >= 0)

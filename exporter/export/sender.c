@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
-#include "exporter/export/control.h"
+#include "exporter/export/announce.h"
 #include "exporter/export/sender.h"
 #include "exporter/export/stream.h"
 
@@ -12,7 +12,10 @@
 
 /* Part of a message: as many of its records as the transport takes at once. */
 struct slice {
+	uint16_t start; /* the first record */
 	uint16_t records;
+	uint16_t octets; /* in front of them in the message */
+	uint16_t length; /* octets of them */
 	uint8_t header[PROTOCOL_HEADER_MAX + SET_HEADER];
 };
 
@@ -34,19 +37,19 @@ static uint64_t export_ms(const struct sender *s, uint64_t base_ms)
 /* A message has been handed over. */
 static void note_sent(struct sender *s, const struct transport_message *m, uint64_t now_ns)
 {
-	schedule_sent(&s->schedule, m->last_template, now_ns);
+	session_sent(&s->c->session, m->last_template, now_ns);
 	s->credit_ns -= MIN(s->credit_ns, s->transport->ops->message_ns);
 }
 
 /* Sends templates or options: as transport_ops.send(). */
-static int send_control(struct sender *s, struct control_message *m, uint64_t now_ns)
+static int send_announcement(struct sender *s, struct announce_message *m, uint64_t now_ns)
 {
 	struct session *session = &s->c->session;
 	struct transport_message message = {
 		.parts = {{m->data, m->header.length}},
 		.part_count = 1,
 		.length = m->header.length,
-		.last_template = m->kind == CONTROL_TEMPLATES && !m->next,
+		.last_template = m->kind == ANNOUNCE_TEMPLATES && !m->next,
 	};
 	int r;
 
@@ -57,7 +60,7 @@ static int send_control(struct sender *s, struct control_message *m, uint64_t no
 	if (r <= 0)
 		return r;
 	session_advance(session, m->sequence, m->data_records);
-	control_advance(&s->c->control, m);
+	announce_advance(s->c, m);
 	note_sent(s, &message, now_ns);
 	return r;
 }
@@ -68,16 +71,16 @@ static void take_owed(struct sender *s)
 	unsigned int owed = s->transport->owed;
 
 	if (owed & TRANSPORT_OWES_TEMPLATES)
-		s->c->control.pending |= 1u << CONTROL_TEMPLATES;
+		s->c->session.pending |= 1u << ANNOUNCE_TEMPLATES;
 	if (owed & TRANSPORT_OWES_OPTIONS)
-		s->c->control.pending |= CONTROL_OPTIONS;
+		s->c->session.pending |= ANNOUNCE_OPTIONS;
 	s->transport->owed = 0;
 }
 
-static int send_controls(struct sender *s, uint64_t now_ns)
+static int send_announcements(struct sender *s, uint64_t now_ns)
 {
 	const struct transport_ops *ops = s->transport->ops;
-	struct control_message m;
+	struct announce_message m;
 
 	for (;;) {
 		enum transport_takes takes = ops->takes(s->transport, now_ns);
@@ -85,27 +88,79 @@ static int send_controls(struct sender *s, uint64_t now_ns)
 
 		take_owed(s);
 		if (takes == TRANSPORT_PROBE)
-			s->c->control.pending |= 1u << CONTROL_TEMPLATES;
+			s->c->session.pending |= 1u << ANNOUNCE_TEMPLATES;
 		else if (takes == TRANSPORT_ALL)
-			schedule_step(&s->schedule, now_ns);
+			session_step(&s->c->session, now_ns);
 		if (takes == TRANSPORT_NOTHING || s->credit_ns < ops->message_ns ||
-		    !control_build(s->c, ops->limit(s->transport), &m) ||
-		    (takes == TRANSPORT_PROBE && m.kind != CONTROL_TEMPLATES))
+		    !announce_build(s->c, ops->limit(s->transport), &m) ||
+		    (takes == TRANSPORT_PROBE && m.kind != ANNOUNCE_TEMPLATES))
 			return 0;
-		r = send_control(s, &m, now_ns);
+		r = send_announcement(s, &m, now_ns);
 		if (r < 0)
 			return r;
 	}
 }
 
-/* Records of the template that fit into a message. */
-static unsigned int records_max(const struct sender *s, const struct flow_template *t)
+/* The encoding of what leaves next: older generations of streams come first. */
+static struct encoding *next_encoding(const struct sender *s)
+{
+	if (s->queue.count)
+		return queue_at(&s->queue, 0)->message->stream->encoding;
+	return s->c->stream ? s->c->stream->encoding : s->c->announced;
+}
+
+/*
+ * Templates follow what leaves: those of another encoding are told between the last message of the one and the first of
+ * the other.  Returns whether there are any to tell.
+ */
+static bool follow_queue(struct sender *s, uint64_t now_ns)
+{
+	struct encoding *next = next_encoding(s), *before = s->c->announced;
+	bool other;
+
+	if (next == before)
+		return false;
+	other = !profile_equal(next->profile, before->profile);
+	s->c->announced = encoding_ref(next);
+	encoding_unref(before);
+	if (other)
+		session_owe_templates(&s->c->session, now_ns);
+	return other;
+}
+
+/* Octets of records that fit into a message. */
+static size_t octets_max(const struct sender *s)
 {
 	const struct protocol *p = s->c->session.protocol;
 	unsigned int overhead = p->header + SET_HEADER + p->align - 1u;
 	unsigned int limit = s->transport->ops->limit(s->transport);
 
-	return limit <= overhead ? 0 : (limit - overhead) / t->length[p->id];
+	return limit <= overhead ? 0 : limit - overhead;
+}
+
+/* How many of the records from `octets` on fit; ret_length: their octets. */
+static uint16_t records_in(const struct message *m, enum protocol_id p, size_t octets,
+			   uint16_t start, size_t most, size_t *ret_length)
+{
+	uint16_t records = m->records - start, fixed = m->template->length[p];
+	size_t length = 0;
+
+	if (!m->template->variable || p != PROTOCOL_IPFIX) {
+		records = (uint16_t)MIN(most / fixed, (size_t)records);
+		*ret_length = (size_t)records * fixed;
+		return records;
+	}
+	for (uint16_t i = 0; i < records; i++) {
+		size_t next = record_length(m->template, p, m->data + octets + length);
+
+		if (length + next > most) {
+			records = i;
+			break;
+		}
+		length += next;
+	}
+	*ret_length = length;
+	return records;
 }
 
 static struct export_count slice_count(const struct message *m, uint16_t start, uint16_t records)
@@ -119,39 +174,39 @@ static struct export_count slice_count(const struct message *m, uint16_t start, 
 	return count;
 }
 
-static void add_slice(struct sender *s, struct batch *b, struct queue_entry *entry, uint16_t start,
-		      uint16_t records, uint32_t *sequence)
+static void add_slice(struct sender *s, struct batch *b, struct queue_entry *entry,
+		      const struct slice *part, uint32_t *sequence)
 {
 	static const uint8_t zeros[ZEROS];
 	struct session *session = &s->c->session;
 	const struct protocol *p = session->protocol;
 	const struct message *m = entry->message;
-	unsigned int record = m->template->length[p->id], length = records * record;
+	unsigned int length = part->length, records = part->records;
 	unsigned int padding = protocol_padding(p, length), i = b->count++;
 	struct slice *slice = &b->slices[i];
 	struct protocol_header header = {
 		.length = (uint16_t)(p->header + SET_HEADER + length + padding),
-		.records = records,
+		.records = part->records,
 		.wall_ms = export_ms(s, m->base_ms),
 		.base_ms = m->base_ms,
 	};
 
-	if (!start && entry->lost)
+	if (!part->start && entry->lost)
 		*sequence += protocol_steps(p, entry->lost);
 	header.sequence = *sequence;
 	*sequence += protocol_steps(p, records);
-	slice->records = records;
+	*slice = *part;
 	session_put_header(session, slice->header, &header, SEQUENCE_DOMAIN,
 			   m->newest_ns / NSEC_PER_MSEC);
 	wire_store16(slice->header + p->header, m->template->id);
 	wire_store16(slice->header + p->header + 2, (uint16_t)(SET_HEADER + length + padding));
 	b->messages[i] = (struct transport_message){
 		.parts = {{slice->header, (size_t)p->header + SET_HEADER},
-			  {m->data + (size_t)start * record, length},
+			  {m->data + part->octets, length},
 			  {(void *)zeros, padding}},
 		.part_count = padding ? 3 : 2,
 		.length = header.length,
-		.count = slice_count(m, start, records),
+		.count = slice_count(m, part->start, part->records),
 	};
 }
 
@@ -159,27 +214,35 @@ static void add_slice(struct sender *s, struct batch *b, struct queue_entry *ent
 static void fill_batch(struct sender *s, struct batch *b, unsigned int count)
 {
 	uint32_t sequence = s->c->session.sequence[SEQUENCE_DOMAIN];
+	size_t most = octets_max(s);
 	uint64_t debt_ns = s->debt_ns;
 
 	b->count = 0;
 	for (uint32_t i = 0; i < s->queue.count; i++) {
 		struct queue_entry *entry = queue_at(&s->queue, i);
-		unsigned int max = records_max(s, entry->message->template);
+		struct slice part = {.start = entry->start, .octets = entry->octets};
 
-		for (uint16_t start = entry->start; start < entry->message->records;) {
-			unsigned int n = MIN(max, (unsigned int)entry->message->records - start);
+		if (entry->message->stream->encoding != s->c->announced)
+			return; /* follow_queue() first */
 
-			if (b->count == count || debt_ns >= PACE_NS || !n)
+		while (part.start < entry->message->records) {
+			size_t length;
+
+			part.records = records_in(entry->message, s->c->session.protocol->id,
+						  part.octets, part.start, most, &length);
+			part.length = (uint16_t)length;
+			if (b->count == count || debt_ns >= PACE_NS || !part.records)
 				return;
-			add_slice(s, b, entry, start, (uint16_t)n, &sequence);
-			start += (uint16_t)n;
-			debt_ns += s->rate ? n * NSEC_PER_SEC / s->rate : 0;
+			add_slice(s, b, entry, &part, &sequence);
+			part.start += part.records;
+			part.octets += part.length;
+			debt_ns += s->rate ? part.records * NSEC_PER_SEC / s->rate : 0;
 		}
 	}
 }
 
-/* The oldest message has so many records less, which went or are lost. */
-static void consume(struct sender *s, uint16_t records)
+/* The oldest message has so many records less, of that length, which went or are lost. */
+static void consume(struct sender *s, uint16_t records, size_t length)
 {
 	struct queue_entry *entry = queue_at(&s->queue, 0);
 
@@ -187,6 +250,7 @@ static void consume(struct sender *s, uint16_t records)
 		session_advance(&s->c->session, SEQUENCE_DOMAIN, entry->lost);
 	session_advance(&s->c->session, SEQUENCE_DOMAIN, records);
 	entry->start += records;
+	entry->octets += (uint16_t)length;
 	if (entry->start == entry->message->records)
 		queue_pop(&s->queue);
 }
@@ -199,7 +263,25 @@ static void lose_oldest(struct sender *s)
 	struct export_count count = slice_count(entry->message, entry->start, records);
 
 	account_drop(&s->c->account, EXPORT_LOSS_SEND_ERROR, &count);
-	consume(s, records);
+	consume(s, records, entry->message->length - entry->octets);
+}
+
+/* Nor can records that are longer than what the transport takes at once: its limit may have fallen. */
+static void lose_too_long(struct sender *s)
+{
+	enum protocol_id p = s->c->session.protocol->id;
+
+	while (s->queue.count) {
+		const struct queue_entry *entry = queue_at(&s->queue, 0);
+		const struct message *m = entry->message;
+		size_t length = record_length(m->template, p, m->data + entry->octets);
+		struct export_count count = slice_count(m, entry->start, 1);
+
+		if (length <= octets_max(s))
+			return;
+		account_drop(&s->c->account, EXPORT_LOSS_SEND_ERROR, &count);
+		consume(s, 1, length);
+	}
 }
 
 /* Sends up to `count` messages: as transport_ops.send(). */
@@ -208,12 +290,13 @@ static int send_batch(struct sender *s, unsigned int count, uint64_t now_ns)
 	struct batch b;
 	int sent;
 
+	lose_too_long(s);
 	fill_batch(s, &b, count);
 	sent = s->transport->ops->send(s->transport, b.messages, b.count, now_ns);
 	for (int i = 0; i < sent; i++) {
 		s->debt_ns += s->rate ? b.slices[i].records * NSEC_PER_SEC / s->rate : 0;
 		note_sent(s, &b.messages[i], now_ns);
-		consume(s, b.slices[i].records);
+		consume(s, b.slices[i].records, b.slices[i].length);
 	}
 	return sent;
 }
@@ -246,11 +329,13 @@ static bool about_message(int r)
 /* Sends what may be sent now; returns what stopped it: 0 (nothing left, or the pace) or a negative errno. */
 static int send_queue(struct sender *s, uint64_t now_ns)
 {
-	int r = send_controls(s, now_ns);
+	int r;
 
+	follow_queue(s, now_ns);
+	r = send_announcements(s, now_ns);
+	/* If a message failed, data will fare alike, and be counted. */
 	if (r < 0 && !about_message(r))
 		return r;
-	/* If a message failed, data will fare alike, and be counted. */
 	for (unsigned int turn = 0; s->queue.count && pace_allows(s) && turn < TURNS; turn++) {
 		unsigned int allowed = s->transport->ops->allows(s->transport, now_ns);
 
@@ -261,6 +346,9 @@ static int send_queue(struct sender *s, uint64_t now_ns)
 			return r;
 		if (r < 0)
 			lose_oldest(s);
+		r = follow_queue(s, now_ns) ? send_announcements(s, now_ns) : 0;
+		if (r < 0 && !about_message(r))
+			return r;
 	}
 	return 0;
 }
@@ -275,10 +363,10 @@ static uint64_t next_wait(const struct sender *s, uint64_t now_ns)
 		return wait_ns;
 	if (s->queue.count && t->ops->allows(t, now_ns))
 		return MIN(wait_ns, MAX(t->ops->burst_ns - s->credit_ns,
-					s->debt_ns > PACE_NS ? s->debt_ns - PACE_NS : 0));
+					s->debt_ns >= PACE_NS ? s->debt_ns - PACE_NS + 1 : 0));
 	if (s->credit_ns < t->ops->message_ns)
 		return MIN(wait_ns, t->ops->burst_ns);
-	return MIN(wait_ns, schedule_wait(&s->schedule, now_ns));
+	return MIN(wait_ns, session_wait(&s->c->session, now_ns));
 }
 
 /* What stopped send_queue() is what is waited for. */
@@ -331,13 +419,11 @@ int sender_init(struct sender *s, struct collector *c, struct transport *transpo
 		.c = c,
 		.transport = transport,
 		.rate = rate,
-		.schedule = {.context = c->context,
-			     .control = &c->control,
-			     .reliable = transport->ops->reliable,
-			     .timed = transport->ops->timed},
 	};
+	c->session.reliable = transport->ops->reliable;
+	c->session.timed = transport->ops->timed;
 	c->queue = &s->queue;
-	return queue_init(&s->queue, &c->stream->pool, slots);
+	return queue_init(&s->queue, slots);
 }
 
 void sender_done(struct sender *s)
@@ -351,8 +437,6 @@ void sender_start(struct sender *s, uint64_t now_ns)
 {
 	s->credit_ns = s->transport->ops->burst_ns;
 	s->credit_at_ns = now_ns;
-	for (unsigned int i = 0; i < _SEQUENCE_MAX; i++)
-		s->c->session.sequence[i] = 0;
 	s->transport->owed = 0;
-	schedule_start(&s->schedule, now_ns);
+	session_start(&s->c->session, now_ns);
 }

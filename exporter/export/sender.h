@@ -2,18 +2,16 @@
 #pragma once
 /*
  * From a collector's queue to its transport: messages get their headers, are cut to what the transport takes
- * at once, and keep a pace.  What the schedule owes goes before them.
+ * at once, and keep a pace.  What the session owes goes before them.
  */
 #include "exporter/export/collector.h"
 #include "exporter/export/queue.h"
-#include "exporter/export/schedule.h"
 #include "exporter/export/transport/transport.h"
 
 struct sender {
 	struct collector *c;
 	struct transport *transport;
 	struct queue queue;
-	struct schedule schedule;
 	uint32_t rate;	    /* records a second, 0: no ceiling */
 	uint64_t credit_ns; /* token bucket, filled by time */
 	uint64_t debt_ns;   /* what the records sent cost at the rate, paid by time */
@@ -21,8 +19,8 @@ struct sender {
 };
 
 /*
- * Of a collector whose stream is set; the transport is the sender's from then on.  `slots` is the length of the
- * queue.  -ENOMEM, and then too sender_done() must follow.
+ * The transport is the sender's from then on.  `slots` is the length of the queue.  -ENOMEM, and then too
+ * sender_done() must follow.
  */
 int sender_init(struct sender *s, struct collector *c, struct transport *transport, uint32_t slots,
 		uint32_t rate);

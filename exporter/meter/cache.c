@@ -9,7 +9,12 @@
  * the entry goes back if that lies ahead.  An expiry pass visits each slot once at most, however far
  * the clock has jumped.  What it takes out of a slot waits in a slot of its own until it is looked at,
  * in this slice of the pass or a later one; what is merged in between may be looked at too early, which
- * does no harm.
+ * does no harm.  After a change of the timeouts an entry may wait in a slot that is too late: the next
+ * pass visits every slot.
+ *
+ * A cache gets another size in place, a part with each slice.  The slab grows or shrinks at its end, so
+ * that entries keep their index unless it lies behind the new end.  The table of buckets is filled from
+ * the old one, bucket by bucket.
  */
 #include <errno.h>
 #include <string.h>
@@ -32,8 +37,8 @@ struct entry {
 	struct flow_record
 		record; /* since the last record; last_ns and what is the first packet's stay */
 	uint32_t hash;
-	uint32_t chain; /* next in the bucket, or in the list of free entries */
-	uint32_t older; /* neighbours in the order of the last merge */
+	uint32_t chain; /* next in the bucket */
+	uint32_t older; /* neighbours in the order of the last merge, or in the list of free entries */
 	uint32_t newer;
 	uint32_t before; /* neighbours in the slot of the wheel */
 	uint32_t after;
@@ -42,25 +47,34 @@ struct entry {
 	uint16_t slot : 12; /* in FIRING: of the first entry alone */
 	bool ended : 1;	    /* FIN or RST seen */
 	bool continued : 1; /* the active timeout has passed once */
+	bool used : 1;	    /* not in the list of free entries */
 };
 
 _Static_assert(FIRING < 1 << 12, "the bits of a slot");
 _Static_assert(sizeof(struct entry) <= 144, "the published memory per flow");
 
+/* Chains of entries by their hash. */
+struct table {
+	uint32_t *heads; /* NULL: there is none */
+	uint32_t mask;
+};
+
 struct cache {
-	struct cache_options options;
+	struct cache_options options; /* .entries is the size that is wanted */
 	struct cache_stats stats;
 	uint64_t seed; /* keys come from the wire: nobody outside may foresee their buckets */
 	uint64_t tick; /* the wheel's present; entries wait in [tick, tick + WHEEL_SLOTS) */
 	uint64_t next; /* the slot to fire next; less than tick while a pass has been interrupted */
 	uint64_t until_ns; /* what the last pass looked for was over by then */
-	uint32_t bucket_mask;
-	uint32_t free;	 /* list of entries that were in use */
-	uint32_t unused; /* entries from here on never were */
+	uint32_t size;	   /* of the slab; not what is wanted while a resize goes on */
+	uint32_t free;	   /* list of entries that were in use */
+	uint32_t unused;   /* entries from here on are in no list */
+	uint32_t rehashed; /* buckets of `old` from here on hold what is not in `buckets` yet */
 	uint32_t oldest;
 	uint32_t newest;
 	uint32_t wheel[WHEEL_SLOTS + 1];
-	uint32_t *buckets;
+	struct table buckets;
+	struct table old; /* while the buckets become more or less */
 	struct entry *entries;
 };
 
@@ -79,25 +93,44 @@ size_t cache_memory(uint32_t entries)
 	       (size_t)bucket_count(entries) * sizeof(uint32_t);
 }
 
+static int table_new(struct table *ret, uint32_t entries)
+{
+	size_t count = bucket_count(entries);
+	uint32_t *heads = malloc(count * sizeof(*heads));
+
+	if (!heads)
+		return -ENOMEM;
+	memset(heads, 0xff, count * sizeof(*heads));
+	*ret = (struct table){.heads = heads, .mask = (uint32_t)count - 1};
+	return 0;
+}
+
+static bool size_fits(uint32_t entries)
+{
+	return entries >= CACHE_ENTRIES_MIN && entries <= ENTRIES_MAX;
+}
+
+/* Ticks count from a whole turn of the wheel on, so that a turn before any of them is a tick too. */
+static uint64_t tick_of(uint64_t time_ns)
+{
+	return (time_ns >> TICK_SHIFT) + WHEEL_SLOTS;
+}
+
 int cache_new(struct cache **ret, const struct cache_options *options)
 {
 	_cleanup_(cache_freep) struct cache *cache = NULL;
-	uint32_t buckets;
 
-	if (options->entries < CACHE_ENTRIES_MIN || options->entries > ENTRIES_MAX ||
-	    !options->idle_ns || !options->active_ns || !options->sink)
+	if (!size_fits(options->entries) || !options->idle_ns || !options->active_ns ||
+	    !options->sink)
 		return -EINVAL;
 
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
 		return -ENOMEM;
-	buckets = bucket_count(options->entries);
 	/* Not touched before use, so that the kernel gives memory as flows come. */
 	cache->entries = malloc((size_t)options->entries * sizeof(*cache->entries));
-	cache->buckets = malloc((size_t)buckets * sizeof(*cache->buckets));
-	if (!cache->entries || !cache->buckets)
+	if (!cache->entries || table_new(&cache->buckets, options->entries) < 0)
 		return -ENOMEM;
-	memset(cache->buckets, 0xff, (size_t)buckets * sizeof(*cache->buckets));
 	memset(cache->wheel, 0xff, sizeof(cache->wheel));
 	if (getrandom(&cache->seed, sizeof(cache->seed), 0) != sizeof(cache->seed))
 		return -errno;
@@ -107,7 +140,8 @@ int cache_new(struct cache **ret, const struct cache_options *options)
 		cache->options.seed = ~cache->seed;
 	/* A flow that has ended is not to stay longer than one that has not. */
 	cache->options.linger_ns = MIN(options->linger_ns, options->idle_ns);
-	cache->bucket_mask = buckets - 1;
+	cache->size = options->entries;
+	cache->tick = cache->next = tick_of(0);
 	cache->free = cache->oldest = cache->newest = NIL;
 	*ret = TAKE_PTR(cache);
 	return 0;
@@ -117,10 +151,55 @@ struct cache *cache_free(struct cache *cache)
 {
 	if (cache) {
 		free(cache->entries);
-		free(cache->buckets);
+		free(cache->buckets.heads);
+		free(cache->old.heads);
 		free(cache);
 	}
 	return NULL;
+}
+
+/* The head of the chain in which an entry with this hash is. */
+static uint32_t *bucket_of(const struct cache *cache, uint32_t hash)
+{
+	if (cache->old.heads && (hash & cache->old.mask) >= cache->rehashed)
+		return &cache->old.heads[hash & cache->old.mask];
+	return &cache->buckets.heads[hash & cache->buckets.mask];
+}
+
+/* What leads to the entry in its chain. */
+static uint32_t *chain_link(struct cache *cache, uint32_t index)
+{
+	uint32_t *link = bucket_of(cache, cache->entries[index].hash);
+
+	while (*link != index)
+		link = &cache->entries[*link].chain;
+	return link;
+}
+
+/* --- The list of free entries. */
+
+static void free_push(struct cache *cache, uint32_t index)
+{
+	struct entry *entry = &cache->entries[index];
+
+	entry->used = false;
+	entry->older = NIL;
+	entry->newer = cache->free;
+	if (cache->free != NIL)
+		cache->entries[cache->free].older = index;
+	cache->free = index;
+}
+
+static void free_remove(struct cache *cache, uint32_t index)
+{
+	const struct entry *entry = &cache->entries[index];
+
+	if (entry->older == NIL)
+		cache->free = entry->newer;
+	else
+		cache->entries[entry->older].newer = entry->newer;
+	if (entry->newer != NIL)
+		cache->entries[entry->newer].older = entry->older;
 }
 
 /* --- The order of the last merge. */
@@ -194,7 +273,7 @@ static uint64_t active_deadline(const struct cache *cache, const struct entry *e
 static uint64_t deadline_tick(const struct cache *cache, const struct entry *entry)
 {
 	uint64_t quiet = quiet_deadline(cache, entry), active = active_deadline(cache, entry);
-	uint64_t tick = MIN(quiet, active) >> TICK_SHIFT;
+	uint64_t tick = tick_of(MIN(quiet, active));
 
 	if (tick < cache->tick)
 		return cache->tick;
@@ -268,14 +347,10 @@ static void entry_export(struct cache *cache, const struct entry *entry, enum fl
 static void entry_remove(struct cache *cache, struct entry *entry)
 {
 	uint32_t index = (uint32_t)(entry - cache->entries);
-	uint32_t *link = &cache->buckets[entry->hash & cache->bucket_mask];
 
-	while (*link != index)
-		link = &cache->entries[*link].chain;
-	*link = entry->chain;
+	*chain_link(cache, index) = entry->chain;
 	order_remove(cache, entry);
-	entry->chain = cache->free;
-	cache->free = index;
+	free_push(cache, index);
 	cache->stats.entries--;
 }
 
@@ -283,6 +358,16 @@ static void entry_remove(struct cache *cache, struct entry *entry)
 static void entry_end_quiet(struct cache *cache, struct entry *entry)
 {
 	entry_export(cache, entry, entry->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
+	entry_remove(cache, entry);
+}
+
+/* Ends the flow that is longest without a packet, to make room. */
+static void evict_oldest(struct cache *cache)
+{
+	struct entry *entry = &cache->entries[cache->oldest];
+
+	wheel_remove(cache, entry);
+	entry_export(cache, entry, FLOW_END_RESOURCES);
 	entry_remove(cache, entry);
 }
 
@@ -296,24 +381,20 @@ static void entry_continue(struct entry *entry)
 
 static struct entry *entry_add(struct cache *cache, const struct flow_key *key, uint32_t hash)
 {
-	uint32_t *head = &cache->buckets[hash & cache->bucket_mask];
+	uint32_t *head = bucket_of(cache, hash);
 	struct entry *entry;
 	uint32_t index;
 
-	if (cache->stats.entries == cache->options.entries) {
-		entry = &cache->entries[cache->oldest];
-		wheel_remove(cache, entry);
-		entry_export(cache, entry, FLOW_END_RESOURCES);
-		entry_remove(cache, entry);
-	}
+	if (cache->stats.entries >= cache->options.entries)
+		evict_oldest(cache);
 	index = cache->free;
 	if (index == NIL)
 		index = cache->unused++;
 	else
-		cache->free = cache->entries[index].chain;
+		free_remove(cache, index);
 
 	entry = &cache->entries[index];
-	*entry = (struct entry){.key = *key, .hash = hash, .chain = *head};
+	*entry = (struct entry){.key = *key, .hash = hash, .chain = *head, .used = true};
 	entry->phase = XXH3_64bits_withSeed(key, sizeof(*key), cache->options.seed) & UINT16_MAX;
 	*head = index;
 	cache->stats.entries++;
@@ -323,7 +404,7 @@ static struct entry *entry_add(struct cache *cache, const struct flow_key *key, 
 static struct entry *entry_find(const struct cache *cache, const struct flow_key *key,
 				uint32_t hash)
 {
-	uint32_t index = cache->buckets[hash & cache->bucket_mask];
+	uint32_t index = *bucket_of(cache, hash);
 
 	while (index != NIL) {
 		struct entry *entry = &cache->entries[index];
@@ -459,9 +540,10 @@ static void entry_fire(struct cache *cache, struct entry *entry, uint64_t now_ns
 	wheel_insert(cache, entry, deadline_tick(cache, entry));
 }
 
-bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows)
+/* Looks at `*flows` entries at most, and takes off what it looked at; true: at all that are due. */
+static bool expire_some(struct cache *cache, uint64_t now_ns, uint32_t *flows)
 {
-	uint64_t to = now_ns >> TICK_SHIFT;
+	uint64_t to = tick_of(now_ns);
 
 	if (to < cache->tick)
 		return true;
@@ -483,7 +565,8 @@ bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows)
 			if (cache->next > to)
 				break;
 			wheel_fire(cache, cache->next++);
-		} else if (flows--) {
+		} else if (*flows) {
+			--*flows;
 			wheel_remove(cache, &cache->entries[index]);
 			entry_fire(cache, &cache->entries[index], now_ns);
 		} else {
@@ -492,6 +575,146 @@ bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows)
 	}
 	cache->next = to; /* the rest of this slot comes later */
 	return true;
+}
+
+/* --- Other timeouts, another size. */
+
+int cache_set_timeouts(struct cache *cache, uint64_t idle_ns, uint64_t active_ns,
+		       uint64_t linger_ns)
+{
+	if (!idle_ns || !active_ns)
+		return -EINVAL;
+	linger_ns = MIN(linger_ns, idle_ns);
+	if (cache->options.idle_ns == idle_ns && cache->options.active_ns == active_ns &&
+	    cache->options.linger_ns == linger_ns)
+		return 0;
+	cache->options.idle_ns = idle_ns;
+	cache->options.active_ns = active_ns;
+	cache->options.linger_ns = linger_ns;
+	cache->next = cache->tick + 1 - WHEEL_SLOTS; /* the next pass visits every slot */
+	return 0;
+}
+
+/* Moves chains into the new table; true: all are there. */
+static bool rehash_some(struct cache *cache, uint32_t *flows)
+{
+	while (cache->old.heads) {
+		uint32_t *head = &cache->old.heads[cache->rehashed];
+
+		if (!*flows)
+			return false;
+		--*flows;
+		while (*head != NIL) {
+			struct entry *entry = &cache->entries[*head];
+			uint32_t *into = &cache->buckets.heads[entry->hash & cache->buckets.mask];
+			uint32_t index = *head;
+
+			*head = entry->chain;
+			entry->chain = *into;
+			*into = index;
+		}
+		if (cache->rehashed++ == cache->old.mask) {
+			free(cache->old.heads);
+			cache->old = (struct table){0};
+		}
+	}
+	return true;
+}
+
+/* Gives an entry another place in the slab; all that leads to it leads there. */
+static void entry_move(struct cache *cache, uint32_t from, uint32_t to)
+{
+	struct entry *entry = &cache->entries[to];
+
+	*chain_link(cache, from) = to;
+	*entry = cache->entries[from];
+	*(entry->older == NIL ? &cache->oldest : &cache->entries[entry->older].newer) = to;
+	*(entry->newer == NIL ? &cache->newest : &cache->entries[entry->newer].older) = to;
+	*(entry->before == NIL ? &cache->wheel[entry->slot]
+			       : &cache->entries[entry->before].after) = to;
+	if (entry->after != NIL)
+		cache->entries[entry->after].before = to;
+}
+
+/* Makes the last entry of those that are or were in use one that never was. */
+static void drop_last(struct cache *cache)
+{
+	uint32_t last = cache->unused - 1, index = cache->free;
+
+	if (cache->entries[last].used) {
+		free_remove(cache, index);
+		entry_move(cache, last, index);
+	} else {
+		free_remove(cache, last);
+	}
+	cache->unused = last;
+}
+
+static void slab_trim(struct cache *cache)
+{
+	struct entry *less =
+		realloc(cache->entries, (size_t)cache->options.entries * sizeof(*cache->entries));
+
+	if (less)
+		cache->entries = less;
+	cache->size = cache->options.entries;
+}
+
+/* Goes on with a resize, by `*flows` steps at most; true: there is nothing more to do. */
+static bool resize_some(struct cache *cache, uint32_t *flows)
+{
+	if (!rehash_some(cache, flows))
+		return false;
+	for (; cache->stats.entries > cache->options.entries; --*flows) {
+		if (!*flows)
+			return false;
+		evict_oldest(cache);
+	}
+	for (; cache->unused > cache->options.entries; --*flows) {
+		if (!*flows)
+			return false;
+		drop_last(cache);
+	}
+	if (cache->size > cache->options.entries)
+		slab_trim(cache);
+	return true;
+}
+
+int cache_resize(struct cache *cache, uint32_t entries)
+{
+	struct table buckets = {0};
+	uint32_t all = UINT32_MAX;
+	struct entry *more;
+
+	if (!size_fits(entries))
+		return -EINVAL;
+	while (!rehash_some(cache, &all)) /* of a resize that has not come to its end */
+		all = UINT32_MAX;
+	/* What the slab has room for is found by the old buckets too. */
+	if (bucket_count(entries) != cache->buckets.mask + 1 && table_new(&buckets, entries) < 0 &&
+	    entries > cache->size)
+		return -ENOMEM;
+	if (entries > cache->size) {
+		more = realloc(cache->entries, (size_t)entries * sizeof(*more));
+		if (!more) {
+			free(buckets.heads);
+			return -ENOMEM;
+		}
+		cache->entries = more;
+		cache->size = entries;
+	}
+	cache->options.entries = entries;
+	if (buckets.heads) {
+		cache->old = cache->buckets;
+		cache->buckets = buckets;
+		cache->rehashed = 0;
+	}
+	return 0;
+}
+
+bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows)
+{
+	return expire_some(cache, now_ns, &flows) && resize_some(cache, &flows);
 }
 
 void cache_expire(struct cache *cache, uint64_t now_ns)

@@ -2,12 +2,13 @@
 #pragma once
 /*
  * The flow cache: merges the deltas of one flow key until the flow ends, and alone decides when that
- * is.  Sized at start, allocates nothing afterwards, loses nothing: a full cache exports its oldest
- * flow early.  Single-threaded; knows no file descriptor and no clock but the one it is told.
+ * is.  Allocates when it is made or gets another size, and for no flow; loses nothing: a full cache
+ * exports its oldest flow early.  Single-threaded; knows no file descriptor and no clock but the one it is told.
  *
  * All times are ns of one monotonic clock, CLOCK_MONOTONIC, but those of a capture's packets, which
  * may be any: cache_merge_at().  Whatever they are, in a record first_ns is not behind last_ns, and the
- * two are no more than the active timeout apart, unless they already were in one delta.
+ * two are no more than the active timeout apart, unless they already were in one delta, or when the
+ * active timeout became shorter.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,11 +17,12 @@
 
 /* flowEndReason, IANA element 136. */
 enum flow_end {
-	FLOW_END_IDLE = 1,	/* no packet for the idle timeout */
-	FLOW_END_ACTIVE = 2,	/* the active timeout: the flow goes on, this is its delta so far */
-	FLOW_END_DETECTED = 3,	/* TCP FIN or RST, and quiet for the linger time since */
-	FLOW_END_FORCED = 4,	/* the exporter stops */
-	FLOW_END_RESOURCES = 5, /* the cache was full, and this the flow longest without a packet */
+	FLOW_END_IDLE = 1,     /* no packet for the idle timeout */
+	FLOW_END_ACTIVE = 2,   /* the active timeout: the flow goes on, this is its delta so far */
+	FLOW_END_DETECTED = 3, /* TCP FIN or RST, and quiet for the linger time since */
+	FLOW_END_FORCED = 4,   /* the exporter stops */
+	FLOW_END_RESOURCES =
+		5, /* the cache was full or became smaller, and this the flow longest without a packet */
 	_FLOW_END_MAX,
 };
 
@@ -50,7 +52,7 @@ struct cache_options {
 #define CACHE_ENTRIES_MIN 64
 
 struct cache_stats {
-	uint32_t entries; /* flows in the cache */
+	uint32_t entries; /* flows in the cache; more than its size while it becomes smaller */
 	uint64_t packets; /* in the cache, not exported yet */
 	uint64_t octets;
 	uint64_t merged;		  /* deltas merged since start */
@@ -93,6 +95,27 @@ void cache_expire(struct cache *cache, uint64_t now_ns);
  */
 #define CACHE_SLICE 4096 /* takes 1 or 2 ms, encoding included */
 bool cache_expire_some(struct cache *cache, uint64_t now_ns, uint32_t flows);
+
+/*
+ * Other timeouts, in ns, for what is in the cache and for what comes.  Flows that are over by the new
+ * ones end with the next cache_expire(), in slices as ever.  Each flow keeps its phase.  Takes no time
+ * itself; the next pass looks at every flow, once or twice, if one of the three is another.  -EINVAL: idle or active is 0.
+ */
+int cache_set_timeouts(struct cache *cache, uint64_t idle_ns, uint64_t active_ns,
+		       uint64_t linger_ns);
+
+/*
+ * Another number of flows to hold at most.  A greater one holds at once.  With a smaller one each flow
+ * that comes ends the oldest one from now on, as in a full cache, and the flows that are too many end
+ * oldest first (FLOW_END_RESOURCES) in the slices of the next pass, behind what is over by then.  Those
+ * slices also free the memory and bring the table of buckets to its size, so that none takes long, nor
+ * brings more records than CACHE_SLICE.  No flow but those is touched, and cache_stats() goes on.
+ *
+ * A resize that comes before the last one has come to its end is welcome; it takes up to 0.1 s for a
+ * million flows.  -EINVAL: too few or too many; -ENOMEM, never where the cache becomes smaller, nor where it
+ * becomes what it was before such a resize has come to its end.  The cache is as it was then.
+ */
+int cache_resize(struct cache *cache, uint32_t entries);
 
 /* Exports everything with this reason. */
 void cache_flush(struct cache *cache, enum flow_end reason);

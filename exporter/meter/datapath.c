@@ -1,33 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "exporter/log.h"
 #include "exporter/meter/datapath.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/kind.h"
 #include "exporter/meter/libbpf_log.h"
 #include "exporter/meter/owner.h"
-#include "flowtally.skel.h"
-
-#ifndef BPF_F_XDP_HAS_FRAGS
-#define BPF_F_XDP_HAS_FRAGS (1U << 5)
-#endif
 
 struct datapath {
-	struct flowtally_bpf *skel;
+	const struct kind *kind;
+	enum record_kind number;
+	struct kind_object object;
 	struct kernel_features features;
+	struct datapath_config config; /* as it was loaded */
 	struct ring_buffer *wakeups;
-	unsigned int uses;  /* a bit for each enum bank_use */
-	unsigned int woken; /* likewise: while the ring buffer is emptied */
-	int cpus;	    /* possible CPUs: what per-CPU maps hold */
-	int owner_fd;	    /* owner.h; -1: none */
+	int stubs[_PROGRAM_MAX]; /* -1: there is none */
+	bool woken;		 /* while the ring buffer is emptied */
+	int cpus;		 /* possible CPUs: what per-CPU maps hold */
+	int owner_fd;		 /* owner.h; -1: none */
 	uint32_t owner;
 };
 
@@ -49,52 +46,36 @@ uint64_t datapath_memory(uint32_t bank_entries)
 	return 2 * (element * bank_entries + 16 * buckets);
 }
 
-const char *datapath_program_name(enum datapath_program program)
+static const struct kind_program *find_program(enum record_kind kind, enum datapath_program program)
 {
-	static const char *const names[] = {
-		[PROGRAM_XDP] = "flowtally_xdp",
-		[PROGRAM_TC_EGRESS] = "flowtally_tc",
-		[PROGRAM_TC_INGRESS] = "flowtally_tc_in",
-		[PROGRAM_TC_EGRESS_BARE] = "flowtally_tc_l3",
-		[PROGRAM_TC_INGRESS_BARE] = "flowtally_tc_i3",
-		[PROGRAM_DROP] = "flowtally_drop",
-		[PROGRAM_XDP_EXCEPTION] = "flowtally_xdp_exception",
-	};
+	const struct kind *k = kind_get(kind);
 
-	return names[program];
+	for (size_t i = 0; i < k->program_count; i++)
+		if (k->programs[i].program == program)
+			return &k->programs[i];
+	return NULL;
 }
 
-static struct bpf_program *program_get(const struct datapath *d, enum datapath_program program)
+const char *datapath_program_name(enum datapath_program program)
 {
-	struct bpf_program *const programs[] = {
-		[PROGRAM_XDP] = d->skel->progs.flowtally_xdp,
-		[PROGRAM_TC_EGRESS] = d->skel->progs.flowtally_tc,
-		[PROGRAM_TC_INGRESS] = d->skel->progs.flowtally_tc_in,
-		[PROGRAM_TC_EGRESS_BARE] = d->skel->progs.flowtally_tc_l3,
-		[PROGRAM_TC_INGRESS_BARE] = d->skel->progs.flowtally_tc_i3,
-		[PROGRAM_DROP] = d->skel->progs.flowtally_drop,
-		[PROGRAM_XDP_EXCEPTION] = d->skel->progs.flowtally_xdp_exception,
-	};
+	const struct kind_program *p = NULL;
 
-	return programs[program];
+	for (int kind = 0; !p && kind < _RECORD_KIND_MAX; kind++)
+		p = find_program((enum record_kind)kind, program);
+	return p ? p->name : NULL;
 }
 
 int datapath_program_fd(const struct datapath *d, enum datapath_program program)
 {
-	return bpf_program__fd(program_get(d, program));
+	const struct kind_program *p = find_program(d->number, program);
+
+	return p ? bpf_program__fd(bpf_object__find_program_by_name(d->object.object, p->name))
+		 : -ENOENT;
 }
 
 int datapath_stub_fd(const struct datapath *d, enum datapath_program program)
 {
-	struct bpf_program *const stubs[] = {
-		[PROGRAM_XDP] = NULL,
-		[PROGRAM_TC_EGRESS] = d->skel->progs.flowtally_tc_s1,
-		[PROGRAM_TC_INGRESS] = d->skel->progs.flowtally_tc_s2,
-		[PROGRAM_TC_EGRESS_BARE] = d->skel->progs.flowtally_tc_s3,
-		[PROGRAM_TC_INGRESS_BARE] = d->skel->progs.flowtally_tc_s4,
-	};
-
-	return bpf_program__fd(stubs[program]);
+	return d->stubs[program];
 }
 
 uint32_t datapath_owner(const struct datapath *d)
@@ -102,14 +83,14 @@ uint32_t datapath_owner(const struct datapath *d)
 	return d->owner;
 }
 
-int datapath_map_fd(const struct datapath *d, enum datapath_map map)
+int datapath_map_fd(const struct datapath *d, const char *name)
 {
-	const struct bpf_map *const maps[] = {
-		[MAP_DROP_COUNTS] = d->skel->maps.drop_counts,
-		[MAP_XDP_EXCEPTIONS] = d->skel->maps.xdp_exceptions,
-	};
+	return bpf_object__find_map_fd_by_name(d->object.object, name);
+}
 
-	return bpf_map__fd(maps[map]);
+enum record_kind datapath_kind(const struct datapath *d)
+{
+	return d->number;
 }
 
 const struct kernel_features *datapath_features(const struct datapath *d)
@@ -134,107 +115,106 @@ static bool lacks_capabilities(int error)
 	       !(has_capability(sets, CAP_BPF) && has_capability(sets, CAP_PERFMON));
 }
 
-static int log_load_error(int error)
+/* Logs why; returns the error. */
+static int log_load_error(const struct datapath *d, const struct datapath_options *options,
+			  int error, const char *why)
 {
-	if (lacks_capabilities(error))
-		return log_errno(
-			LOG_ERR, error,
-			"cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed, "
-			"run as root or grant them");
-	if (error == -ENOMEM)
-		return log_errno(
-			LOG_ERR, error,
-			"cannot load the BPF programs: choose a smaller --bank-entries or --drop-entries");
-	return log_errno(
-		LOG_ERR, error,
-		"cannot load the BPF programs (--verbose shows the kernel's reasons; where "
-		"it shows none, a security module refuses)");
+	char needed[128];
+
+	if (lacks_capabilities(error)) {
+		snprintf(needed, sizeof(needed), "%s are needed, run as root or grant them",
+			 d->kind->capabilities);
+		why = needed;
+	}
+	d->kind->log_failure(options, error, why);
+	return error;
 }
 
-static struct bpf_map *bank_get(const struct datapath *d, enum bank_use use, unsigned int bank)
-{
-	struct bpf_map *const banks[_BANK_USE_MAX][2] = {
-		[BANK_FLOWS] = {d->skel->maps.bank0, d->skel->maps.bank1},
-		[BANK_DROPS] = {d->skel->maps.drop_bank0, d->skel->maps.drop_bank1},
-	};
+static const char *const banks[] = {"bank0", "bank1"};
 
-	return banks[use][bank];
+int datapath_bank_fd(const struct datapath *d, unsigned int bank)
+{
+	return datapath_map_fd(d, banks[bank]);
 }
 
-int datapath_bank_fd(const struct datapath *d, enum bank_use use, unsigned int bank)
-{
-	return bpf_map__fd(bank_get(d, use, bank));
-}
-
-static int size_banks(struct datapath *d, enum bank_use use, uint32_t entries)
+static int size_banks(struct datapath *d, uint32_t entries)
 {
 	uint32_t reserve = (uint32_t)d->cpus * BANK_RESERVE_PER_CPU;
-	bool used = d->uses >> use & 1;
 	int r = 0;
 
-	d->skel->rodata->config.limit[use] = entries - reserve;
-	d->skel->rodata->config.high_water[use] = (entries - reserve) / 8 * 7;
-	for (unsigned int bank = 0; bank < 2 && r == 0; bank++)
-		r = used ? bpf_map__set_max_entries(bank_get(d, use, bank), entries)
-			 : bpf_map__set_autocreate(bank_get(d, use, bank), false);
+	d->object.config->limit = entries - reserve;
+	d->object.config->high_water = (entries - reserve) / 8 * 7;
+	for (unsigned int i = 0; i < ARRAY_SIZE(banks) && r == 0; i++)
+		r = bpf_map__set_max_entries(
+			bpf_object__find_map_by_name(d->object.object, banks[i]), entries);
 	return r;
 }
 
-static int configure_drops(struct datapath *d, const struct datapath_options *options,
-			   const struct drops_kernel *kernel)
+/* What stays of the datapath whose place this one takes. */
+static int share(struct datapath *d, const struct datapath *from)
 {
-	struct datapath_config *config = &d->skel->rodata->config;
+	int r = 0;
 
-	config->drop_socket = kernel->socket;
-	config->drop_namespace = kernel->own_namespace;
-	config->release = kernel->release;
-	config->release_list = kernel->release_list;
-	config->not_specified = kernel->not_specified;
-	if (!kernel->release.size)
-		log_info("/proc/kallsyms is closed (CAP_SYSLOG opens it): parts of reassembled "
-			 "packets show as drops, NOT_SPECIFIED");
-	config->drop_cost_ns =
-		options->drops_budget ? (uint32_t)(NSEC_PER_SEC / options->drops_budget) : 0;
-	config->drop_everywhere = options->drops_everywhere;
-	if (options->drop_excluded)
-		memcpy(config->drop_excluded, options->drop_excluded,
-		       sizeof(config->drop_excluded));
-	bpf_program__set_autoload(d->skel->progs.flowtally_drop, true);
-	bpf_program__set_autoload(d->skel->progs.flowtally_xdp_exception, kernel->xdp_exception);
-	return size_banks(d, BANK_DROPS, options->drop_entries);
+	for (size_t i = 0; d->kind->shared[i] && r == 0; i++)
+		r = bpf_map__reuse_fd(bpf_object__find_map_by_name(d->object.object,
+								   d->kind->shared[i]),
+				      datapath_map_fd(from, d->kind->shared[i]));
+	for (size_t i = 0; i < d->kind->program_count && r == 0; i++) {
+		const struct kind_program *p = &d->kind->programs[i];
+
+		if (p->stub)
+			r = bpf_program__set_autoload(
+				bpf_object__find_program_by_name(d->object.object, p->stub), false);
+	}
+	return r;
 }
 
-static int leave_drops(struct datapath *d)
+/* Descriptors of the stubs: of the object's own, or of those of the one before. */
+static int keep_stubs(struct datapath *d, const struct datapath *from)
 {
-	return size_banks(d, BANK_DROPS, 0)
-		       ?: bpf_map__set_autocreate(d->skel->maps.drops, false)
-		       ?: bpf_map__set_autocreate(d->skel->maps.drop_counts, false)
-		       ?: bpf_map__set_autocreate(d->skel->maps.xdp_exceptions, false);
+	for (size_t i = 0; i < d->kind->program_count; i++) {
+		const struct kind_program *p = &d->kind->programs[i];
+		int fd = -1;
+
+		if (from)
+			fd = from->stubs[p->program];
+		else if (p->stub)
+			fd = bpf_program__fd(
+				bpf_object__find_program_by_name(d->object.object, p->stub));
+		if (fd < 0) /* or a program that this kernel has nothing for */
+			continue;
+		d->stubs[p->program] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (d->stubs[p->program] < 0)
+			return -errno;
+	}
+	return 0;
 }
 
-static int configure_flows(struct datapath *d, uint32_t entries)
+int datapath_take_stubs(const struct datapath *d)
 {
-	struct bpf_program *program;
+	int map = datapath_map_fd(d, "jump"), r = 0;
 
-	d->skel->rodata->config.xdp_frags = d->features.xdp_frags;
-	if (d->features.xdp_frags)
-		bpf_program__set_flags(d->skel->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);
-	if (!(d->uses & 1u << BANK_FLOWS))
-		bpf_object__for_each_program(program, d->skel->obj)
-			bpf_program__set_autoload(program, false);
-	return size_banks(d, BANK_FLOWS, entries);
+	for (size_t i = 0; i < d->kind->program_count && r == 0; i++) {
+		const struct kind_program *p = &d->kind->programs[i];
+		uint32_t slot = p->program;
+		int fd = datapath_program_fd(d, p->program);
+
+		if (p->stub && strcmp(p->stub, p->name) != 0)
+			r = bpf_map_update_elem(map, &slot, &fd, BPF_ANY);
+	}
+	return r;
 }
 
 /* The catch-all counters of ifindex 0 exist from the start, so that a full map costs detail but no packet. */
 static int make_catch_all(struct datapath *d)
 {
 	_cleanup_(freep) struct reason_count *zero = calloc((size_t)d->cpus, sizeof(*zero));
-	int fd = bpf_map__fd(d->skel->maps.unrecorded), r = 0;
+	int fd = datapath_map_fd(d, "unrecorded"), r = 0;
 	struct reason_key key = {0};
 
 	if (!zero)
 		return -ENOMEM;
-	for (key.point = 0; key.point < _POINT_MAX; key.point++)
+	for (key.point = 0; key.point < d->kind->point_count; key.point++)
 		for (key.bank = 0; key.bank < 2; key.bank++)
 			for (key.reason = REASON_NONE + 1; r == 0 && key.reason < _REASON_MAX;
 			     key.reason++)
@@ -242,120 +222,47 @@ static int make_catch_all(struct datapath *d)
 	return r;
 }
 
-static int fill_jump(struct datapath *d)
-{
-	int fd, r;
-
-	for (uint32_t i = PROGRAM_XDP + 1; i < _PROGRAM_HOOK_MAX; i++) {
-		fd = datapath_program_fd(d, (enum datapath_program)i);
-		r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.jump), &i, &fd, BPF_ANY);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int on_wakeup(void *userdata, void *data, _unused_ size_t size)
+static int on_wakeup(void *userdata, _unused_ void *data, _unused_ size_t size)
 {
 	struct datapath *d = userdata;
 
-	d->woken |= 1u << *(const uint32_t *)data;
+	d->woken = true;
 	return 0;
 }
 
-static bool kernel_has_btf(void)
+void datapath_set_drop_filter(struct datapath *d, const struct drop_filter *filter)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
+	struct drop_selection *to = d->object.selection;
 
-	btf__free(btf);
-	return btf != NULL;
+	if (!to)
+		return;
+	to->everywhere = filter->everywhere;
+	to->cost_ns = filter->budget ? (uint32_t)(NSEC_PER_SEC / filter->budget) : 0;
+	memcpy(to->excluded, filter->excluded, sizeof(to->excluded));
 }
 
-/*
- * libbpf wants the kernel's BTF for relocations; where there is none an empty one will do for flows, whose programs
- * then do without what they would read of the kernel's structures.  *ret_btf must stay open until the load.
- */
-static int open_skeleton(struct flowtally_bpf **ret, bool drops, int *ret_btf)
+static int load(struct datapath *d, const struct datapath_options *options, const char **ret_why)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, options);
-	struct btf *btf = drops || kernel_has_btf() ? NULL : btf__new_empty();
-	char path[32];
-	uint32_t size;
-	const void *data = btf ? btf__raw_data(btf, &size) : NULL;
+	const struct datapath *from = options->replaces;
+	int r = d->kind->open(&d->object, options, &d->features, from ? &from->config : NULL,
+			      ret_why);
 
-	if (data) {
-		*ret_btf = memfd_create("btf", MFD_CLOEXEC);
-		if (write(*ret_btf, data, size) == (ssize_t)size)
-			options.btf_custom_path = path;
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", *ret_btf);
-	}
-	*ret = flowtally_bpf__open_opts(&options);
-	btf__free(btf);
-	return *ret ? 0 : -errno;
-}
-
-static int load(struct datapath *d, const struct datapath_options *options,
-		const struct drops_kernel *kernel)
-{
-	_cleanup_(closep) int btf = -1;
-	int r;
-
-	flowtally_bpf__destroy(d->skel);
-	r = open_skeleton(&d->skel, d->uses & 1u << BANK_DROPS, &btf);
+	if (r == 0 && from)
+		r = share(d, from);
+	if (r == 0)
+		r = size_banks(d, options->entries);
 	if (r < 0)
 		return r;
-	r = configure_flows(d, options->bank_entries);
-	if (r == 0)
-		r = d->uses & 1u << BANK_DROPS ? configure_drops(d, options, kernel)
-					       : leave_drops(d);
-	return r ?: flowtally_bpf__load(d->skel);
-}
-
-/* Drops are what may be impossible where flows are not. */
-static int load_wanted(struct datapath *d, const struct datapath_options *options)
-{
-	struct drops_kernel kernel = {0};
-	const char *why = NULL;
-	int r = 0;
-
-	d->uses = (options->bank_entries ? 1u << BANK_FLOWS : 0) |
-		  (options->drops ? 1u << BANK_DROPS : 0);
+	d->config = *d->object.config;
 	if (options->drops)
-		r = drops_probe(&kernel, &why);
-	if (r == 0) {
-		r = load(d, options, &kernel);
-		if (r == 0 || !options->drops)
-			return r;
-	}
-	if (!why)
-		why = !lacks_capabilities(r) ? strerror(-r)
-		      : d->uses & 1u << BANK_FLOWS
-			      ? "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed"
-			      : "CAP_BPF and CAP_PERFMON are needed";
-	if (options->drops == DROPS_ON) {
-		log_error("cannot trace drops: %s", why);
-		return r;
-	}
-	d->uses &= ~(1u << BANK_DROPS);
-	r = load(d, options, &kernel);
-	if (r == 0)
-		log_warning("drops are not recorded: %s", why);
-	return r;
-}
-
-static int open_datapath(struct datapath *d, const struct datapath_options *options)
-{
-	int r;
-
-	d->cpus = libbpf_num_possible_cpus();
-	if (d->cpus < 0)
-		return d->cpus;
-	r = load_wanted(d, options) ?: make_catch_all(d);
-	if (r == 0 && d->uses & 1u << BANK_FLOWS)
-		r = fill_jump(d);
+		datapath_set_drop_filter(d, options->drops);
+	r = bpf_object__load_skeleton(d->object.skeleton) ?: make_catch_all(d);
+	r = r ?: keep_stubs(d, from);
+	if (r == 0 && !from)
+		r = datapath_take_stubs(d);
 	if (r < 0)
 		return r;
-	d->wakeups = ring_buffer__new(bpf_map__fd(d->skel->maps.wakeups), on_wakeup, d, NULL);
+	d->wakeups = ring_buffer__new(datapath_map_fd(d, "wakeups"), on_wakeup, d, NULL);
 	return d->wakeups ? 0 : -errno;
 }
 
@@ -366,6 +273,16 @@ static int check_entries(uint32_t entries)
 	log_error("bank of %u entries is too small: %u at least on this machine", entries,
 		  datapath_entries_min());
 	return -EINVAL;
+}
+
+/* The owner's id stays, so that filters which are there are known as this exporter's. */
+static int keep_owner(struct datapath *d, const struct datapath *from)
+{
+	if (from->owner_fd < 0)
+		return 0;
+	d->owner = from->owner;
+	d->owner_fd = fcntl(from->owner_fd, F_DUPFD_CLOEXEC, 0);
+	return d->owner_fd < 0 ? -errno : 0;
 }
 
 static void prepare_hooks(struct datapath *d)
@@ -379,26 +296,42 @@ static void prepare_hooks(struct datapath *d)
 		log_errno(LOG_WARNING, r, "cannot mark clsact filters as this exporter's");
 }
 
+static int know_kernel(struct datapath *d, const struct datapath_options *options)
+{
+	const struct kernel_features *known = options->replaces ? &options->replaces->features
+								: options->features;
+
+	if (!known)
+		return features_probe(&d->features, options->mask);
+	d->features = *known;
+	return 0;
+}
+
 int datapath_new(struct datapath **ret, const struct datapath_options *options)
 {
 	_cleanup_(datapath_freep) struct datapath *d = calloc(1, sizeof(*d));
+	const char *why = NULL;
 	int r;
 
 	if (!d)
 		return -ENOMEM;
-	d->owner_fd = -1;
+	d->owner_fd = d->object.btf = -1;
+	memset(d->stubs, -1, sizeof(d->stubs));
+	d->number = options->kind;
+	d->kind = kind_get(options->kind);
 	libbpf_set_print(libbpf_log);
-	r = features_probe(&d->features, options->mask);
-	if (r == 0 && options->bank_entries)
-		r = check_entries(options->bank_entries);
-	if (r == 0 && options->drops)
-		r = check_entries(options->drop_entries);
+	d->cpus = libbpf_num_possible_cpus();
+	if (d->cpus < 0)
+		return d->cpus;
+	r = know_kernel(d, options) ?: check_entries(options->entries);
 	if (r < 0)
 		return r;
-	r = open_datapath(d, options);
+	r = load(d, options, &why);
+	if (r == 0 && options->replaces)
+		r = keep_owner(d, options->replaces);
 	if (r < 0)
-		return log_load_error(r);
-	if (d->uses & 1u << BANK_FLOWS)
+		return log_load_error(d, options, r, why);
+	if (d->number == RECORD_FLOW && !options->replaces)
 		prepare_hooks(d);
 	*ret = TAKE_PTR(d);
 	return 0;
@@ -410,8 +343,11 @@ struct datapath *datapath_free(struct datapath *d)
 		return NULL;
 	closep(&d->owner_fd);
 	ring_buffer__free(d->wakeups);
-	if (d->skel)
-		flowtally_bpf__destroy(d->skel);
+	for (size_t i = 0; i < ARRAY_SIZE(d->stubs); i++)
+		closep(&d->stubs[i]);
+	if (d->object.own)
+		d->kind->close(&d->object);
+	closep(&d->object.btf);
 	free(d);
 	return NULL;
 }
@@ -421,33 +357,47 @@ int datapath_wakeup_fd(const struct datapath *d)
 	return ring_buffer__epoll_fd(d->wakeups);
 }
 
-unsigned int datapath_wakeup_clear(struct datapath *d)
+bool datapath_wakeup_clear(struct datapath *d)
 {
-	d->woken = 0;
+	d->woken = false;
 	ring_buffer__consume(d->wakeups);
 	return d->woken;
 }
 
-unsigned int datapath_uses(const struct datapath *d)
+static uint32_t count_bonds(int map)
 {
-	return d->uses;
+	uint32_t bonds = 0, key, *previous = NULL;
+
+	for (; bpf_map_get_next_key(map, previous, &key) == 0; previous = &key)
+		bonds++;
+	return bonds;
 }
 
+/* Counted anew, since others have the map too. */
 int datapath_set_bond(struct datapath *d, uint32_t ifindex, bool attached)
 {
-	int map = bpf_map__fd(d->skel->maps.bonds), r;
+	int map = datapath_map_fd(d, "bonds"), r;
 	uint32_t zero = 0;
 
-	r = attached ? bpf_map_update_elem(map, &ifindex, &zero, BPF_NOEXIST)
+	r = attached ? bpf_map_update_elem(map, &ifindex, &zero, BPF_ANY)
 		     : bpf_map_delete_elem(map, &ifindex);
-	if (r == 0)
-		d->skel->bss->active.bonds += attached ? 1 : -1u;
-	return r == -EEXIST || r == -ENOENT ? 0 : r;
+	d->object.state->bonds = count_bonds(map);
+	return r == -ENOENT ? 0 : r;
 }
 
-unsigned int datapath_active(const struct datapath *d, enum bank_use use)
+void datapath_inherit(struct datapath *d, const struct datapath *from)
 {
-	return *(volatile uint32_t *)&d->skel->bss->active.index[use];
+	struct datapath_state *to = d->object.state;
+	const volatile struct datapath_state *state = from->object.state;
+
+	to->bonds = count_bonds(datapath_map_fd(d, "bonds"));
+	to->marked |= state->marked;
+	to->ipsec = MAX(to->ipsec, state->ipsec);
+}
+
+unsigned int datapath_active(const struct datapath *d)
+{
+	return *(volatile uint32_t *)&d->object.state->index;
 }
 
 /*
@@ -455,14 +405,14 @@ unsigned int datapath_active(const struct datapath *d, enum bank_use use)
  * kernel commit 1ae80cf31938), and programs run inside RCU read sections: after it, none that read
  * the old index is left.
  */
-int datapath_swap(struct datapath *d, enum bank_use use, unsigned int *ret_old)
+int datapath_swap(struct datapath *d, unsigned int *ret_old)
 {
-	volatile uint32_t *active = &d->skel->bss->active.index[use];
-	int inner = bpf_map__fd(d->skel->maps.inner), r;
+	volatile uint32_t *active = &d->object.state->index;
+	int inner = datapath_map_fd(d, "inner"), r;
 	uint32_t zero = 0, old = *active;
 
 	*active = !old;
-	r = bpf_map_update_elem(bpf_map__fd(d->skel->maps.grace), &zero, &inner, BPF_ANY);
+	r = bpf_map_update_elem(datapath_map_fd(d, "grace"), &zero, &inner, BPF_ANY);
 	if (r < 0) {
 		*active =
 			old; /* both banks may have been written: neither may be read as standing still */
@@ -472,12 +422,11 @@ int datapath_swap(struct datapath *d, enum bank_use use, unsigned int *ret_old)
 	return 0;
 }
 
-int datapath_read(struct datapath *d, enum bank_use use, unsigned int bank, uint32_t *position,
-		  struct flow_key *keys, struct flow_record *records, uint32_t max,
-		  uint32_t *ret_count, bool *ret_done)
+int datapath_read(struct datapath *d, unsigned int bank, uint32_t *position, struct flow_key *keys,
+		  struct flow_record *records, uint32_t max, uint32_t *ret_count, bool *ret_done)
 {
 	uint32_t next = 0, count = max;
-	int r = bpf_map_lookup_and_delete_batch(bpf_map__fd(bank_get(d, use, bank)),
+	int r = bpf_map_lookup_and_delete_batch(datapath_bank_fd(d, bank),
 						*position ? position : NULL, &next, keys, records,
 						&count, NULL);
 
@@ -489,9 +438,9 @@ int datapath_read(struct datapath *d, enum bank_use use, unsigned int bank, uint
 	return 0;
 }
 
-void datapath_reset_fill(struct datapath *d, enum bank_use use, unsigned int bank)
+void datapath_reset_fill(struct datapath *d, unsigned int bank)
 {
-	*(volatile uint32_t *)&d->skel->bss->fill[use][bank].entries = 0;
+	*(volatile uint32_t *)&d->object.state->fill[bank].entries = 0;
 }
 
 static void hook_count_add(struct hook_count *sum, const struct hook_count *count)
@@ -504,7 +453,7 @@ static void hook_count_add(struct hook_count *sum, const struct hook_count *coun
 	}
 }
 
-int datapath_counts(const struct datapath *d, enum flow_point point, struct hook_count *ret)
+int datapath_counts(const struct datapath *d, unsigned int point, struct hook_count *ret)
 {
 	_cleanup_(freep) struct hook_count *counts = calloc((size_t)d->cpus, sizeof(*counts));
 	struct hook_count sum = {0};
@@ -513,7 +462,7 @@ int datapath_counts(const struct datapath *d, enum flow_point point, struct hook
 
 	if (!counts)
 		return -ENOMEM;
-	r = bpf_map_lookup_elem(bpf_map__fd(d->skel->maps.counts), &key, counts);
+	r = bpf_map_lookup_elem(datapath_map_fd(d, "counts"), &key, counts);
 	if (r < 0)
 		return r;
 	for (int i = 0; i < d->cpus; i++)
@@ -529,7 +478,7 @@ int datapath_unrecorded(const struct datapath *d, datapath_visit visit, void *us
 	size_t cpus = (size_t)d->cpus;
 	_cleanup_(freep) struct reason_count *counts =
 		calloc(cpus * UNRECORDED_BATCH, sizeof(*counts));
-	int fd = bpf_map__fd(d->skel->maps.unrecorded), r = 0;
+	int fd = datapath_map_fd(d, "unrecorded"), r = 0;
 	struct reason_key keys[UNRECORDED_BATCH];
 	uint32_t position = 0, count;
 	bool first = true;

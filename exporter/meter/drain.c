@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -12,18 +12,13 @@
 #include "exporter/meter/drain.h"
 #include "exporter/meter/drops.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/meter/kind.h"
 #include "exporter/thread.h"
 
 #define BATCHES 4
 
-/* A batch and, with `end` set, what the thread and the kernel had counted by then. */
-struct slot {
-	struct drain_batch batch;
-	struct drain_stats stats;
-	bool settles; /* likewise: the counters of a bank stand still, and are in `settled` */
-	unsigned int bank;
-	struct drain_settled settled;
-};
+/* How often banks that are given up are drained while the kernel does not give all back. */
+#define FINAL_TRIES 3
 
 /* What a bank has been given and what was read from it, since load. */
 struct bank_sum {
@@ -32,29 +27,52 @@ struct bank_sum {
 	uint64_t octets;
 };
 
+/*
+ * A batch and, with `end` set, what the thread had counted by then.  The counters of a bank that stands still come before its
+ * entries, so that the sums hold after each batch: what has been counted and not been read yet is in a bank.
+ */
+struct slot {
+	struct drain_batch batch;
+	struct drain_stats stats;
+	struct bank_sum sum; /* of the entries of the batch */
+	bool settles;	     /* the counters of a bank stand still, and are in `settled` */
+	bool unsettled;	     /* they should be, and could not be read */
+	unsigned int bank;
+	struct drain_settled settled;
+};
+
 struct drain {
 	struct datapath *datapath;
 	const struct kernel_clock *clock;
 	drain_callback callback;
+	void (*retired)(void *userdata);
 	void *userdata;
+
+	/* The loop's. */
 	struct loop_source *source;
-	struct drain_stats published[_BANK_USE_MAX]; /* the loop's copies */
-	struct drain_settled settled[_BANK_USE_MAX][2];
+	struct drain_stats published;
+	struct drain_settled settled[2];
+	uint64_t swapped_ns;
+
+	/* Both threads'. */
+	atomic_bool leave;		       /* the thread is to end */
+	_Atomic(const struct datapath *) heir; /* NULL: not to be retired */
+	pthread_t thread;
+	bool running; /* changed while there is no thread */
 
 	/* The thread's, and the caller's once the thread has been joined. */
-	pthread_t thread;
-	bool running;
-	struct pair {
-		struct drain_stats stats;
-		struct bank_sum drained[2];
-		struct bank_sum evicted[2];
-	} pairs[_BANK_USE_MAX];
+	struct drain_stats stats;
+	struct bank_sum accounted[2];
+	struct bank_sum drained[2];
+	struct bank_sum evicted[2];
+	uint64_t last_swap_ns;
+	bool stuck; /* the heir did not get the stubs, and that has been logged */
 
-	/* Pipes of slot pointers: the only thing both threads touch. */
+	/* Pipes of slot pointers. */
 	int full[2];
 	int empty[2];
 	int timer;
-	int stop;
+	int wake; /* eventfd: `leave` or `heir` has been set */
 	int epoll;
 	struct slot slots[BATCHES];
 };
@@ -93,14 +111,18 @@ static void settled_copy(struct drain_settled *to, const struct drain_settled *f
 	to->drop_count = from->drop_count;
 }
 
-static void deliver(struct drain *d, const struct slot *slot)
+static void deliver(struct drain *d, struct slot *slot)
 {
-	enum bank_use use = slot->batch.use;
-
-	if (slot->batch.end)
-		d->published[use] = slot->stats;
-	if (slot->batch.end && slot->settles)
-		settled_copy(&d->settled[use][slot->bank], &slot->settled);
+	d->published.entries += slot->sum.entries;
+	d->published.packets += slot->sum.packets;
+	d->published.octets += slot->sum.octets;
+	d->published.unsettled |= slot->unsettled;
+	if (slot->settles)
+		settled_copy(&d->settled[slot->bank], &slot->settled);
+	if (slot->batch.end) {
+		d->published = slot->stats;
+		d->swapped_ns = slot->batch.swap_ns;
+	}
 	d->callback(d->userdata, &slot->batch);
 }
 
@@ -112,15 +134,9 @@ static void batch_put(struct drain *d, struct slot *slot)
 		deliver(d, slot);
 }
 
-static enum bank_use point_use(enum flow_point point)
-{
-	return point == POINT_DROP ? BANK_DROPS : BANK_FLOWS;
-}
-
 /* Whose counters are read. */
 struct settling {
 	struct drain_settled *settled;
-	enum bank_use use;
 	unsigned int bank;
 	bool full; /* there were more than can be */
 };
@@ -130,7 +146,7 @@ static void add_reason(void *userdata, const struct reason_key *key,
 {
 	struct settling *s = userdata;
 
-	if (key->bank != s->bank || point_use((enum flow_point)key->point) != s->use)
+	if (key->bank != s->bank)
 		return;
 	s->full |= s->settled->reason_count == UNRECORDED_MAX;
 	if (!s->full)
@@ -146,49 +162,55 @@ static void add_drop(void *userdata, uint16_t reason, const struct drop_count *c
 		(struct drain_drop){.count = *count, .reason = reason};
 }
 
-int drain_count(const struct drain *d, enum bank_use use, unsigned int bank,
-		struct drain_settled *ret)
+int drain_count(const struct datapath *datapath, unsigned int bank, struct drain_settled *ret)
 {
-	struct settling settling = {.settled = ret, .use = use, .bank = bank};
+	const struct kind *kind = kind_get(datapath_kind(datapath));
+	struct settling settling = {.settled = ret, .bank = bank};
 	struct hook_count count;
 	int r = 0;
 
 	memset(ret->counts, 0, sizeof(ret->counts));
 	ret->reason_count = ret->drop_count = 0;
-	for (int i = 0; i < _POINT_MAX && r == 0; i++) {
-		if (point_use((enum flow_point)i) != use)
-			continue;
-		r = datapath_counts(d->datapath, (enum flow_point)i, &count);
-		ret->counts[i] = count.bank[bank];
+	for (unsigned int i = 0; i < kind->point_count && r == 0; i++) {
+		r = datapath_counts(datapath, i, &count);
+		if (r == 0)
+			ret->counts[i] = count.bank[bank];
 	}
 	if (r == 0)
-		r = datapath_unrecorded(d->datapath, add_reason, &settling);
-	if (r == 0 && use == BANK_DROPS)
-		r = drops_counts(d->datapath, bank, add_drop, &settling);
+		r = datapath_unrecorded(datapath, add_reason, &settling);
+	if (r == 0)
+		r = drops_counts(datapath, bank, add_drop, &settling);
 	return r == 0 && settling.full ? -EAGAIN : r;
 }
 
-/* An empty bank that stands still gave what it was given; the difference has been evicted. */
-static void bank_settle(struct drain *d, enum bank_use use, unsigned int bank,
-			const struct drain_settled *settled)
+static struct bank_sum sum_accounted(const struct drain_settled *settled)
 {
-	struct pair *pair = &d->pairs[use];
-	struct bank_sum accounted = {0}, *drained = &pair->drained[bank], *evicted = pair->evicted;
+	struct bank_sum sum = {0};
 
-	for (int i = 0; i < _POINT_MAX; i++) {
-		accounted.entries += settled->counts[i].inserts;
-		accounted.packets += settled->counts[i].packets;
-		accounted.octets += settled->counts[i].octets;
+	for (int i = 0; i < POINTS_MAX; i++) {
+		sum.entries += settled->counts[i].inserts;
+		sum.packets += settled->counts[i].packets;
+		sum.octets += settled->counts[i].octets;
 	}
-	evicted[bank].entries = accounted.entries - drained->entries;
-	evicted[bank].packets = accounted.packets - drained->packets;
-	evicted[bank].octets = accounted.octets - drained->octets;
-	pair->stats.evicted_entries = evicted[0].entries + evicted[1].entries;
-	pair->stats.evicted_packets = evicted[0].packets + evicted[1].packets;
-	pair->stats.evicted_octets = evicted[0].octets + evicted[1].octets;
+	return sum;
 }
 
-static void count_batch(struct pair *pair, unsigned int bank, const struct drain_batch *batch)
+/* An empty bank that stands still gave what it was given; the difference has been evicted. */
+static void bank_settle(struct drain *d, unsigned int bank)
+{
+	const struct bank_sum *accounted = &d->accounted[bank], *drained = &d->drained[bank];
+	struct bank_sum *evicted = d->evicted;
+
+	evicted[bank].entries = accounted->entries - drained->entries;
+	evicted[bank].packets = accounted->packets - drained->packets;
+	evicted[bank].octets = accounted->octets - drained->octets;
+	d->stats.evicted_entries = evicted[0].entries + evicted[1].entries;
+	d->stats.evicted_packets = evicted[0].packets + evicted[1].packets;
+	d->stats.evicted_octets = evicted[0].octets + evicted[1].octets;
+}
+
+static struct bank_sum count_batch(struct drain *d, unsigned int bank,
+				   const struct drain_batch *batch)
 {
 	struct bank_sum sum = {.entries = batch->count};
 
@@ -196,23 +218,45 @@ static void count_batch(struct pair *pair, unsigned int bank, const struct drain
 		sum.packets += batch->records[i].packets;
 		sum.octets += batch->records[i].octets;
 	}
-	pair->drained[bank].entries += sum.entries;
-	pair->drained[bank].packets += sum.packets;
-	pair->drained[bank].octets += sum.octets;
-	pair->stats.entries += sum.entries;
-	pair->stats.packets += sum.packets;
-	pair->stats.octets += sum.octets;
+	d->drained[bank].entries += sum.entries;
+	d->drained[bank].packets += sum.packets;
+	d->drained[bank].octets += sum.octets;
+	d->stats.entries += sum.entries;
+	d->stats.packets += sum.packets;
+	d->stats.octets += sum.octets;
+	return sum;
 }
 
-static void batch_begin(struct slot *slot, enum bank_use use, uint64_t swap_ns, bool end)
+static void batch_begin(const struct drain *d, struct slot *slot, uint64_t swap_ns, bool end)
 {
-	slot->batch.use = use;
+	slot->batch.kind = datapath_kind(d->datapath);
 	slot->batch.count = 0;
 	slot->batch.swap_ns = swap_ns;
 	slot->batch.end = end;
+	slot->sum = (struct bank_sum){0};
+	slot->settles = slot->unsettled = false;
 }
 
-static int bank_read(struct drain *d, enum bank_use use, unsigned int bank, uint64_t swap_ns)
+/* The counters of a bank that stands still; -errno: those of the swap before are the newest. */
+static int send_settled(struct drain *d, unsigned int bank, uint64_t swap_ns)
+{
+	struct slot *slot = batch_get(d);
+	int r;
+
+	if (!slot)
+		return -EPIPE;
+	batch_begin(d, slot, swap_ns, false);
+	r = drain_count(d->datapath, bank, &slot->settled);
+	slot->settles = r == 0;
+	slot->unsettled = r < 0;
+	slot->bank = bank;
+	if (r == 0)
+		d->accounted[bank] = sum_accounted(&slot->settled);
+	batch_put(d, slot);
+	return r;
+}
+
+static int bank_read(struct drain *d, unsigned int bank, uint64_t swap_ns)
 {
 	uint32_t position = 0;
 	bool done = false;
@@ -223,63 +267,67 @@ static int bank_read(struct drain *d, enum bank_use use, unsigned int bank, uint
 		slot = batch_get(d);
 		if (!slot)
 			return -EPIPE;
-		batch_begin(slot, use, swap_ns, false);
-		r = datapath_read(d->datapath, use, bank, &position, slot->batch.keys,
+		batch_begin(d, slot, swap_ns, false);
+		r = datapath_read(d->datapath, bank, &position, slot->batch.keys,
 				  slot->batch.records, DRAIN_BATCH, &slot->batch.count, &done);
-		count_batch(&d->pairs[use], bank, &slot->batch);
+		slot->sum = count_batch(d, bank, &slot->batch);
 		batch_put(d, slot);
 	}
 	return r;
 }
 
-/* The end of a swap; `error`: of the swap (`swapped` is false) or of the reading. */
-static void send_end(struct drain *d, enum bank_use use, unsigned int bank, uint64_t swap_ns,
-		     bool swapped, int error)
+/* The end of a swap; `counted` and `error`: what came of the counters, and of the swap or the reading. */
+static void send_end(struct drain *d, unsigned int bank, bool swapped, int counted, int error)
 {
-	struct drain_stats *stats = &d->pairs[use].stats;
 	struct slot *slot = batch_get(d);
-	int r = 0;
 
 	if (!slot)
 		return;
-	batch_begin(slot, use, swap_ns, true);
-	if (swapped)
-		r = drain_count(d, use, bank, &slot->settled);
-	slot->settles = swapped && r == 0;
-	slot->bank = bank;
-	if (slot->settles && error == 0)
-		bank_settle(d, use, bank, &slot->settled);
+	batch_begin(d, slot, d->last_swap_ns, true);
+	if (swapped && counted == 0 && error == 0)
+		bank_settle(d, bank);
 	if (swapped && error == 0) /* it is empty, whatever is known of its counters */
-		datapath_reset_fill(d->datapath, use, bank);
-	stats->errors += r < 0 || error < 0;
-	stats->unsettled = swapped && r < 0;
-	slot->stats = *stats;
+		datapath_reset_fill(d->datapath, bank);
+	d->stats.errors += counted < 0 || error < 0;
+	d->stats.unsettled = swapped && counted < 0;
+	slot->stats = d->stats;
 	batch_put(d, slot);
 }
 
-/* The watermark is read before the flip: what is stamped later may be in either bank. */
-static void drain_once(struct drain *d, enum bank_use use, bool early)
+static uint64_t kernel_now_ns(const struct drain *d)
 {
-	uint64_t swap_ns = d->clock ? kernel_clock_coarse_ns(d->clock)
-				    : clock_ns(CLOCK_MONOTONIC_COARSE);
-	struct drain_stats *stats = &d->pairs[use].stats;
-	unsigned int bank = 0;
-	int r = datapath_swap(d->datapath, use, &bank);
-	bool swapped = r == 0;
-
-	if (swapped) {
-		stats->swaps++;
-		stats->early += early;
-		r = bank_read(d, use, bank, swap_ns);
-	}
-	send_end(d, use, bank, swap_ns, swapped, r);
+	return d->clock ? kernel_clock_coarse_ns(d->clock) : clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
-static void drain_uses(struct drain *d, unsigned int uses, bool early)
+/* The watermark is read before the flip: what is stamped later may be in either bank. */
+static int drain_once(struct drain *d, bool early)
 {
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		if (uses >> use & 1)
-			drain_once(d, (enum bank_use)use, early);
+	uint64_t swap_ns = kernel_now_ns(d);
+	unsigned int bank = 0;
+	int r = datapath_swap(d->datapath, &bank);
+	bool swapped = r == 0;
+	int counted = 0;
+
+	if (swapped) {
+		d->last_swap_ns = swap_ns;
+		d->stats.swaps++;
+		d->stats.early += early;
+		counted = send_settled(d, bank, swap_ns);
+		r = bank_read(d, bank, swap_ns);
+	}
+	send_end(d, bank, swapped, counted, r);
+	return r;
+}
+
+/* Both banks, when nothing is counted in them any more; again where that fails. */
+static void drain_to_the_end(struct drain *d)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; i < FINAL_TRIES && r < 0; i++) {
+		r = drain_once(d, false);
+		r = drain_once(d, false) ?: r;
+	}
 }
 
 static bool take_event(int fd)
@@ -289,28 +337,44 @@ static bool take_event(int fd)
 	return read(fd, &count, sizeof(count)) == sizeof(count);
 }
 
+/* Whether nothing is counted by this datapath's programs from now on, but for packets that they have begun with. */
+static bool hand_over(struct drain *d)
+{
+	const struct datapath *heir = atomic_load(&d->heir);
+	int r = heir ? datapath_take_stubs(heir) : -EAGAIN;
+
+	if (heir && r < 0 && !d->stuck)
+		log_errno(LOG_ERR, r,
+			  "cannot take banks out of use, they stay beside the new ones");
+	d->stuck |= heir && r < 0;
+	return r == 0;
+}
+
 static void *drain_thread(void *userdata)
 {
 	struct drain *d = userdata;
 	struct epoll_event event;
-	unsigned int woken;
+	bool woken, retired = false;
 	int n;
 
 	pthread_setname_np(pthread_self(), "flowtally-drain");
-	for (;;) {
+	while (!retired) {
 		n = epoll_wait(d->epoll, &event, 1, -1);
 		if (n < 1)
 			continue; /* EINTR */
-		if (event.data.fd == d->stop)
+		if (event.data.fd == d->wake)
+			take_event(d->wake);
+		if (atomic_load(&d->leave))
 			break;
 		if (event.data.fd == d->timer && !take_event(d->timer))
 			continue;
+		retired = event.data.fd != datapath_wakeup_fd(d->datapath) && hand_over(d);
 		/* before the flip, so that no wake-up of the next bank is lost */
 		woken = datapath_wakeup_clear(d->datapath);
-		if (event.data.fd == d->timer)
-			drain_uses(d, datapath_uses(d->datapath), false);
-		else
-			drain_uses(d, woken, true);
+		if (retired)
+			drain_to_the_end(d);
+		else if (event.data.fd == d->timer || woken)
+			drain_once(d, event.data.fd != d->timer);
 	}
 	close(TAKE_FD(d->full[1]));
 	return NULL;
@@ -322,10 +386,15 @@ static int on_batch(void *userdata, _unused_ uint32_t events)
 	struct drain *d = userdata;
 	struct slot *slot = slot_receive(d->full[0]);
 
-	if (!slot)
+	if (slot) {
+		deliver(d, slot);
+		return slot_send(d->empty[1], slot);
+	}
+	if (!atomic_load(&d->heir))
 		return -EPIPE;
-	deliver(d, slot);
-	return slot_send(d->empty[1], slot);
+	d->source = loop_source_free(d->source);
+	d->retired(d->userdata);
+	return 0;
 }
 
 static int watch(struct drain *d, int fd)
@@ -335,22 +404,28 @@ static int watch(struct drain *d, int fd)
 	return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-static int open_fds(struct drain *d, uint64_t interval_ns)
+static int set_timer(const struct drain *d, uint64_t interval_ns)
 {
 	const struct timespec interval = {.tv_sec = interval_ns / NSEC_PER_SEC,
 					  .tv_nsec = interval_ns % NSEC_PER_SEC};
 	const struct itimerspec timer = {.it_value = interval, .it_interval = interval};
 
+	return timerfd_settime(d->timer, 0, &timer, NULL) < 0 ? -errno : 0;
+}
+
+static int open_fds(struct drain *d, uint64_t interval_ns)
+{
 	if (pipe2(d->full, O_CLOEXEC) < 0 || pipe2(d->empty, O_CLOEXEC) < 0)
 		return -errno;
 	d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	d->stop = eventfd(0, EFD_CLOEXEC);
+	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (d->timer < 0 || d->stop < 0 || d->epoll < 0 ||
-	    timerfd_settime(d->timer, 0, &timer, NULL) < 0)
+	if (d->timer < 0 || d->wake < 0 || d->epoll < 0)
 		return -errno;
-	/* the stop event first: epoll reports ready descriptors in the order they became ready */
-	return watch(d, d->stop) ?: watch(d, d->timer) ?: watch(d, datapath_wakeup_fd(d->datapath));
+	return set_timer(d, interval_ns)
+		       ?: watch(d, d->wake)
+		       ?: watch(d, d->timer)
+		       ?: watch(d, datapath_wakeup_fd(d->datapath));
 }
 
 static int start_thread(struct drain *d)
@@ -359,7 +434,8 @@ static int start_thread(struct drain *d)
 
 	d->running = true; /* which the thread reads */
 	r = thread_start(&d->thread, drain_thread, d);
-	d->running = r == 0;
+	if (r < 0)
+		d->running = false;
 	return r;
 }
 
@@ -373,8 +449,10 @@ int drain_new(struct drain **ret, const struct drain_options *options)
 	d->datapath = options->datapath;
 	d->clock = options->clock;
 	d->callback = options->callback;
+	d->retired = options->retired;
 	d->userdata = options->userdata;
-	d->full[0] = d->full[1] = d->empty[0] = d->empty[1] = d->timer = d->stop = d->epoll = -1;
+	d->full[0] = d->full[1] = d->empty[0] = d->empty[1] = d->timer = d->wake = d->epoll = -1;
+	d->swapped_ns = d->last_swap_ns = kernel_now_ns(d);
 	r = open_fds(d, options->interval_ns);
 	if (r < 0)
 		return r;
@@ -393,16 +471,22 @@ int drain_new(struct drain **ret, const struct drain_options *options)
 	return 0;
 }
 
+static void wake(const struct drain *d)
+{
+	const uint64_t one = 1;
+
+	(void)!write(d->wake, &one, sizeof(one)); /* full: it is readable already */
+}
+
 /* The thread may be waiting for an empty batch: takes what it still sends until it has closed its end. */
 static void stop_thread(struct drain *d)
 {
-	const uint64_t one = 1;
 	struct slot *slot;
 
 	if (!d->running)
 		return;
-	if (write(d->stop, &one, sizeof(one)) != sizeof(one))
-		assert(0); /* an eventfd at 0 takes 1 */
+	atomic_store(&d->leave, true);
+	wake(d);
 	while ((slot = slot_receive(d->full[0]))) {
 		deliver(d, slot);
 		slot_send(d->empty[1], slot);
@@ -422,7 +506,7 @@ struct drain *drain_free(struct drain *d)
 		closep(&d->empty[i]);
 	}
 	closep(&d->timer);
-	closep(&d->stop);
+	closep(&d->wake);
 	closep(&d->epoll);
 	free(d);
 	return NULL;
@@ -432,23 +516,36 @@ void drain_finish(struct drain *d)
 {
 	d->source = loop_source_free(d->source);
 	stop_thread(d);
-	for (int bank = 0; bank < 2; bank++)
-		drain_uses(d, datapath_uses(d->datapath), false);
-	/* Now all banks stand still, also those that could not be swapped. */
-	for (int use = 0; use < _BANK_USE_MAX; use++)
-		for (unsigned int bank = 0; bank < 2; bank++)
-			if (datapath_uses(d->datapath) >> use & 1 &&
-			    drain_count(d, (enum bank_use)use, bank, &d->slots[0].settled) == 0)
-				settled_copy(&d->settled[use][bank], &d->slots[0].settled);
+	drain_once(d, false);
+	drain_once(d, false);
+	/* Now both banks stand still, also those that could not be swapped. */
+	for (unsigned int bank = 0; bank < 2; bank++)
+		if (drain_count(d->datapath, bank, &d->slots[0].settled) == 0)
+			settled_copy(&d->settled[bank], &d->slots[0].settled);
 }
 
-const struct drain_stats *drain_stats(const struct drain *d, enum bank_use use)
+void drain_retire(struct drain *d, const struct datapath *heir)
 {
-	return &d->published[use];
+	atomic_store(&d->heir, heir);
+	wake(d);
 }
 
-const struct drain_settled *drain_settled(const struct drain *d, enum bank_use use,
-					  unsigned int bank)
+void drain_set_interval(struct drain *d, uint64_t interval_ns)
 {
-	return &d->settled[use][bank];
+	(void)set_timer(d, interval_ns); /* a timer that is there takes any */
+}
+
+const struct drain_stats *drain_stats(const struct drain *d)
+{
+	return &d->published;
+}
+
+const struct drain_settled *drain_settled(const struct drain *d, unsigned int bank)
+{
+	return &d->settled[bank];
+}
+
+uint64_t drain_swapped_ns(const struct drain *d)
+{
+	return d->swapped_ns;
 }

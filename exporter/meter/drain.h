@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The drain thread: swaps the banks at each interval, or a pair earlier when one fills, reads the bank that
- * stands still and hands whole batches to the loop's thread.  Waiting for an RCU grace period blocks,
- * so nothing else lives in this thread, and it shares nothing else with the loop.  What functions return here is the
- * loop's thread's, but for drain_count().
+ * The drain thread of one datapath: swaps its banks at each interval, or earlier when one fills, reads the bank that
+ * stands still and hands whole batches to the loop's thread.  Waiting for an RCU grace period blocks, so nothing else
+ * lives in this thread.
+ *
+ * Batches go to the loop's thread and come back empty, each by a pipe: whoever has one may write to it.  The datapath is
+ * used by both threads, whose calls do not disturb each other.  Nothing else is shared, and what functions return here is
+ * the loop's thread's.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
 
@@ -17,7 +21,7 @@ struct drain;
 
 /* Entries of one bank, or the end of one: after the last batch of a swap comes one with `end` set. */
 struct drain_batch {
-	enum bank_use use;
+	enum record_kind kind;
 	uint32_t count;
 	uint64_t swap_ns; /* of the swap, by the kernel's clock: all packets up to then are in this or earlier ones */
 	bool end;
@@ -25,8 +29,8 @@ struct drain_batch {
 	struct flow_record records[DRAIN_BATCH];
 };
 
-/* Called in the loop's thread. */
-typedef void (*drain_callback)(void *userdata, const struct drain_batch *batch);
+/* Called in the loop's thread; the batch is the callee's until it returns. */
+typedef void (*drain_callback)(void *userdata, struct drain_batch *batch);
 
 struct drain_options {
 	struct datapath *datapath;
@@ -34,6 +38,8 @@ struct drain_options {
 	const struct kernel_clock *clock; /* NULL: this process is in no time namespace */
 	uint64_t interval_ns;
 	drain_callback callback;
+	void (*retired)(
+		void *userdata); /* see drain_retire(); in the loop's thread, may free the drain */
 	void *userdata;
 };
 
@@ -52,14 +58,14 @@ struct drain_drop {
  * together it is what was counted up to one moment, and all of it what became of the same packets.
  */
 struct drain_settled {
-	struct bank_count counts[_POINT_MAX]; /* 0 of points that belong to other banks */
+	struct bank_count counts[POINTS_MAX];
 	uint32_t reason_count;
 	uint32_t drop_count;
 	struct drain_reason reasons[UNRECORDED_MAX];
 	struct drain_drop drops[DROP_REASON_MAX];
 };
 
-/* Of one pair of banks.  All exact at the end of a swap; read them in the loop's thread. */
+/* What was read is exact after each batch, what was evicted at the end of a swap: until then it counts as in a bank. */
 struct drain_stats {
 	uint64_t swaps;
 	uint64_t early;	  /* of these, because a bank had reached its high-water mark */
@@ -80,20 +86,32 @@ struct drain *drain_free(struct drain *drain);
 DEFINE_CLEANUP(struct drain *, drain_free)
 
 /*
- * Stops the thread and drains all banks in the caller's thread, through the same callback.  For the
+ * Stops the thread and drains both banks in the caller's thread, through the same callback.  For the
  * end: nothing may be attached any more.
  */
 void drain_finish(struct drain *drain);
 
-const struct drain_stats *drain_stats(const struct drain *drain, enum bank_use use);
+/*
+ * For a datapath whose place another one takes, `heir`, which must live until then: gives it the stubs, waits until no
+ * program of this datapath runs any more, drains both banks to the end, in the thread, and calls retired().  All
+ * links must have the heir's programs by now.  Where the kernel does not let the stubs go, it is tried again at each
+ * interval, and the banks are drained as ever.
+ */
+void drain_retire(struct drain *drain, const struct datapath *heir);
 
-/* Likewise; `bank` is 0 or 1. */
-const struct drain_settled *drain_settled(const struct drain *drain, enum bank_use use,
-					  unsigned int bank);
+/* From the next swap on, which is that far away. */
+void drain_set_interval(struct drain *drain, uint64_t interval_ns);
+
+const struct drain_stats *drain_stats(const struct drain *drain);
+
+/* `bank` is 0 or 1. */
+const struct drain_settled *drain_settled(const struct drain *drain, unsigned int bank);
+
+/* By the kernel's clock: all packets up to then have been given to the callback, or come to another datapath. */
+uint64_t drain_swapped_ns(const struct drain *drain);
 
 /*
- * In any thread: what the kernel has counted by now with a bank in use, which need not stand still.  For when the loop
- * hangs.  -ENOMEM, -errno of the kernel: *ret is not to be used.
+ * In any thread: what the kernel has counted by now with a bank in use, which need not stand still.  -ENOMEM, -errno of
+ * the kernel: *ret is not to be used.
  */
-int drain_count(const struct drain *drain, enum bank_use use, unsigned int bank,
-		struct drain_settled *ret);
+int drain_count(const struct datapath *datapath, unsigned int bank, struct drain_settled *ret);

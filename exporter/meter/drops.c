@@ -110,11 +110,11 @@ int drops_new(struct drops **ret, const struct datapath *datapath)
 	if (!d)
 		return -ENOMEM;
 	d->exceptions = -1;
-	d->link = bpf_raw_tracepoint_open(NULL, datapath_program_fd(datapath, PROGRAM_DROP));
+	d->link = bpf_raw_tracepoint_open(NULL, datapath_stub_fd(datapath, PROGRAM_DROP));
 	if (d->link < 0)
 		return d->link;
 	d->exceptions =
-		bpf_raw_tracepoint_open(NULL, datapath_program_fd(datapath, PROGRAM_XDP_EXCEPTION));
+		bpf_raw_tracepoint_open(NULL, datapath_stub_fd(datapath, PROGRAM_XDP_EXCEPTION));
 	*ret = TAKE_PTR(d);
 	return 0;
 }
@@ -150,7 +150,7 @@ _Static_assert(DROP_REASON_MAX % COUNTS_BATCH == 0, "a batch holds reasons of on
 int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit visit,
 		 void *userdata)
 {
-	int fd = datapath_map_fd(datapath, MAP_DROP_COUNTS), cpus = libbpf_num_possible_cpus();
+	int fd = datapath_map_fd(datapath, "drop_counts"), cpus = libbpf_num_possible_cpus();
 	_cleanup_(freep) struct drop_count *counts = NULL;
 	uint32_t keys[COUNTS_BATCH], count = COUNTS_BATCH;
 	uint32_t position = bank * DROP_REASON_MAX - 1; /* the next is the bank's first */
@@ -176,7 +176,7 @@ int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit
 
 uint64_t drops_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex)
 {
-	int fd = datapath_map_fd(datapath, MAP_XDP_EXCEPTIONS);
+	int fd = datapath_map_fd(datapath, "xdp_exceptions");
 	uint64_t count;
 
 	return fd >= 0 && bpf_map_lookup_elem(fd, &ifindex, &count) == 0 ? count : 0;
@@ -186,7 +186,7 @@ int drops_missed(const struct datapath *datapath, uint64_t *ret)
 {
 	struct bpf_prog_info info = {0};
 	uint32_t size = sizeof(info);
-	int r = bpf_obj_get_info_by_fd(datapath_program_fd(datapath, PROGRAM_DROP), &info, &size);
+	int r = bpf_obj_get_info_by_fd(datapath_stub_fd(datapath, PROGRAM_DROP), &info, &size);
 
 	if (r == 0)
 		*ret = info.recursion_misses;

@@ -2,7 +2,8 @@
 #pragma once
 /*
  * The tracer of drops: whether this kernel can have it, and its link.  It sees every packet that the
- * kernel frees as dropped (kfree_skb) and never touches one; its link ends with the process.
+ * kernel frees as dropped (kfree_skb) and never touches one; its link ends with the process.  Linked is the stub, so
+ * that the link stays when another datapath takes over.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@ struct drops_kernel {
  */
 int drops_probe(struct drops_kernel *ret, const char **ret_why);
 
-/* Attaches.  -errno of the kernel. */
+/* Attaches; the stub stays when the datapath is freed, and does nothing then.  -errno of the kernel. */
 int drops_new(struct drops **ret, const struct datapath *datapath);
 
 /* Detaches. */
@@ -38,7 +39,7 @@ DEFINE_CLEANUP(struct drops *, drops_free)
 
 /*
  * Calls `visit` for each reason for which packets were dropped with that bank in use since load, summed over the CPUs.
- * -errno.
+ * Nothing of other kinds than drops.  -errno.
  */
 typedef void (*drops_visit)(void *userdata, uint16_t reason, const struct drop_count *count);
 int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit visit,

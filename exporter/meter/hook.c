@@ -35,7 +35,10 @@ int hook_attach_xdp(struct hook *hook, const struct datapath *datapath, uint32_t
 
 	if (fd < 0)
 		return fd;
-	*hook = (struct hook){.fd = fd, .ifindex = ifindex, .direction = DIRECTION_INGRESS};
+	*hook = (struct hook){.fd = fd,
+			      .program = PROGRAM_XDP,
+			      .ifindex = ifindex,
+			      .direction = DIRECTION_INGRESS};
 	return 0;
 }
 
@@ -115,16 +118,17 @@ static uint32_t program_id(int prog)
 }
 
 /* First in the chain: a program in front of ours that accepts or redirects would end it (cilium #41393). */
-static int attach_tcx(struct hook *hook, int prog, uint32_t ifindex, enum flow_direction direction)
+static int attach_tcx(struct hook *hook, const struct datapath *datapath)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = ATTACH_BEFORE);
-	int fd = bpf_link_create(prog, (int)ifindex, tcx_attach_type(direction), &opts);
+	int prog = datapath_program_fd(datapath, hook->program);
+	int fd = bpf_link_create(prog, (int)hook->ifindex, tcx_attach_type(hook->direction), &opts);
 
 	if (fd < 0)
 		return fd;
-	clsact_sweep_any(ifindex, direction);
-	*hook = (struct hook){
-		.fd = fd, .ifindex = ifindex, .direction = direction, .prog_id = program_id(prog)};
+	clsact_sweep_any(hook->ifindex, hook->direction);
+	hook->fd = fd;
+	hook->prog_id = program_id(prog);
 	return 0;
 }
 
@@ -180,45 +184,47 @@ static int clsact_clear(uint32_t ifindex, enum flow_direction direction, struct 
 	return tc_filters_get(ifindex, direction, ret);
 }
 
-static int attach_clsact(struct hook *hook, const struct datapath *datapath, int stub,
-			 uint32_t ifindex, enum flow_direction direction)
+static int attach_clsact(struct hook *hook, const struct datapath *datapath)
 {
 	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
-	struct hook made = {.fd = -1, .clsact = true, .ifindex = ifindex, .direction = direction};
 	const uint32_t owner = datapath_owner(datapath);
+	const int stub = datapath_stub_fd(datapath, hook->program);
 	struct bpf_prog_info info = {0};
 	__u32 size = sizeof(info);
 	char name[64];
 	int r = owner ? bpf_obj_get_info_by_fd(stub, &info, &size) : -EPERM;
 
 	if (r == 0)
-		r = clsact_prepare(ifindex, direction);
+		r = clsact_prepare(hook->ifindex, hook->direction);
 	if (r == 0)
-		r = clsact_clear(ifindex, direction, &filters);
+		r = clsact_clear(hook->ifindex, hook->direction, &filters);
 	if (r < 0)
 		return r;
-	made.prog_id = info.id;
-	made.priority = hook_clsact_priority(&filters);
+	hook->clsact = true;
+	hook->prog_id = info.id;
+	hook->priority = hook_clsact_priority(&filters);
 	snprintf(name, sizeof(name), "%s" CLSACT_OWNER "%08x", info.name, owner);
-	r = tc_filter_add(ifindex, direction, made.priority, CLSACT_HANDLE, stub, name);
-	if (r < 0)
-		return r;
-	*hook = made;
-	return 0;
+	return tc_filter_add(hook->ifindex, hook->direction, hook->priority, CLSACT_HANDLE, stub,
+			     name);
 }
 
 int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t ifindex,
 		   enum flow_direction direction, bool bare)
 {
-	enum datapath_program program =
-		direction == DIRECTION_INGRESS
-			? (bare ? PROGRAM_TC_INGRESS_BARE : PROGRAM_TC_INGRESS)
-			: (bare ? PROGRAM_TC_EGRESS_BARE : PROGRAM_TC_EGRESS);
+	struct hook made = {.fd = -1, .ifindex = ifindex, .direction = direction};
+	int r;
 
+	if (direction == DIRECTION_INGRESS)
+		made.program = bare ? PROGRAM_TC_INGRESS_BARE : PROGRAM_TC_INGRESS;
+	else
+		made.program = bare ? PROGRAM_TC_EGRESS_BARE : PROGRAM_TC_EGRESS;
 	if (datapath_features(datapath)->tcx)
-		return attach_tcx(hook, datapath_program_fd(datapath, program), ifindex, direction);
-	return attach_clsact(hook, datapath, datapath_stub_fd(datapath, program), ifindex,
-			     direction);
+		r = attach_tcx(&made, datapath);
+	else
+		r = attach_clsact(&made, datapath);
+	if (r == 0)
+		*hook = made;
+	return r;
 }
 
 void hook_tc_error(int error, char *ret, size_t size)
@@ -255,6 +261,18 @@ static bool clsact_is_ours(const struct hook *hook)
 	       id == hook->prog_id;
 }
 
+int hook_move(struct hook *hook, const struct datapath *datapath)
+{
+	int program = datapath_program_fd(datapath, hook->program), r;
+
+	if (hook->clsact)
+		return 0; /* the stub is the same */
+	r = bpf_link_update(hook->fd, program, NULL);
+	if (r == 0 && hook->program != PROGRAM_XDP)
+		hook->prog_id = program_id(program);
+	return r;
+}
+
 /* The qdisc stays: others may have put filters there since, and without any it costs nothing. */
 void hook_detach(struct hook *hook)
 {
@@ -279,7 +297,7 @@ int hook_load_idle(const struct datapath *datapath)
 
 void hook_silence(struct hook *hook, int idle)
 {
-	bool tcx = hook->fd >= 0 && hook->prog_id && !hook->clsact;
+	bool tcx = hook->fd >= 0 && hook->program != PROGRAM_XDP;
 
 	/* By replacement there is no grace period to wait for (tcx_link_update(), kernel/bpf/tcx.c). */
 	if (!tcx || idle < 0 || bpf_link_update(hook->fd, idle, NULL) < 0)

@@ -7,15 +7,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "exporter/meter/datapath.h"
 #include "xdp/flow.h"
 
-struct datapath;
 struct tc_filter;
 struct tc_filters;
 
 struct hook {
 	int fd;	     /* bpf_link; -1: none */
 	bool clsact; /* attached as a filter */
+	enum datapath_program program;
 	uint32_t ifindex;
 	enum flow_direction direction;
 	uint32_t prog_id;  /* of what is attached by TC */
@@ -38,6 +39,15 @@ int hook_attach_tc(struct hook *hook, const struct datapath *datapath, uint32_t 
 
 /* The reason and what helps, in up to 160 octets. */
 void hook_tc_error(int error, char *ret, size_t size);
+
+/*
+ * Makes a hook that is attached, also one that hook_silence() left, run the same program of another datapath, which replaces
+ * the first (datapath_options): the link stays the same, and each packet meets one of the two programs.  Who has begun with
+ * the old one is through with it after an RCU grace period.  That needs no privileges (Linux 6.1 and later).  A clsact
+ * filter stays as it is, for its stub calls the programs of who has taken the stubs.  -errno: it runs what it ran, or is
+ * detached: hook_alive().
+ */
+int hook_move(struct hook *hook, const struct datapath *datapath);
 
 /* NULL-safe in the sense of fd -1; leaves HOOK_INIT. */
 void hook_detach(struct hook *hook);

@@ -38,8 +38,16 @@ struct snapshot {
 	struct hooks_interface interfaces[];
 };
 
+/* What hooks_apply() asks for. */
+struct wanted {
+	enum hook_mode ingress;
+	enum hook_mode egress;
+	size_t count;
+	char **interfaces; /* in one block with the strings */
+};
+
 struct hooks {
-	struct hooks_options options;
+	struct hooks_options options; /* .interfaces, .ingress and .egress are those of the start */
 
 	/* The loop's. */
 	struct snapshot *current; /* NULL before the first */
@@ -56,6 +64,10 @@ struct hooks {
 	atomic_bool stop;
 	atomic_bool leave;
 	atomic_bool rescan;
+	_Atomic(struct wanted *) asked;	   /* taken by exchange, as `next` */
+	_Atomic(struct datapath *) coming; /* which the hooks are to run; NULL: that which they do */
+	_Atomic(struct datapath *) moved;  /* which they have come to run; NULL: has been told */
+	atomic_bool applied;		   /* has not been told */
 
 	/* The thread's. */
 	struct interface_context context;
@@ -63,7 +75,9 @@ struct hooks {
 	struct ifstats ifstats;
 	int monitor;
 	int timer;
-	int idle; /* program for hooks that are to do nothing; -1: none */
+	struct wanted *wanted; /* what there was no memory for yet, or NULL */
+	bool applying;	       /* `applied` is due when nothing is in the queue */
+	bool deselecting;      /* while the patterns change */
 	unsigned int tick;
 	bool list_due;
 	bool tried;
@@ -88,6 +102,15 @@ static struct snapshot *snapshot_free(struct snapshot *s)
 	return NULL;
 }
 DEFINE_CLEANUP(struct snapshot *, snapshot_free)
+
+static struct wanted *wanted_free(struct wanted *w)
+{
+	if (w)
+		free(w->interfaces);
+	free(w);
+	return NULL;
+}
+DEFINE_CLEANUP(struct wanted *, wanted_free)
 
 /* --- The queue of interfaces that are to be tried now. */
 
@@ -176,7 +199,9 @@ static void on_lost(void *userdata, struct target *t)
 	if (!i)
 		return;
 	dequeue(h, i);
-	if (interface_meters(i))
+	if (interface_meters(i) && h->deselecting)
+		log_info("interface '%s' is not to be metered any more", i->view.name);
+	else if (interface_meters(i))
 		log_message(t->named ? LOG_WARNING : LOG_INFO, "interface '%s' is gone",
 			    i->view.name);
 	interface_detach(i, &h->context);
@@ -188,6 +213,23 @@ static void on_lost(void *userdata, struct target *t)
 	}
 	free(i);
 	t->data = NULL;
+}
+
+/* The interface is meant by another name than before; its hooks know nothing of that. */
+static void on_handed(void *userdata, struct target *from, struct target *to)
+{
+	struct hooks *h = userdata;
+	struct interface *i = from->data, *missing = to->data;
+
+	if (missing) {
+		dequeue(h, missing);
+		free(missing);
+	}
+	to->data = i;
+	from->data = NULL;
+	if (i)
+		snprintf(i->view.name, sizeof(i->view.name), "%s", to->name);
+	h->changed = true;
 }
 
 static void on_message(void *userdata, const struct netdev_message *message)
@@ -251,8 +293,10 @@ static bool any_attached(const struct hooks *h)
 
 static bool any_named(const struct hooks *h)
 {
-	for (size_t i = 0; i < h->options.interface_count; i++)
-		if (!selection_is_glob(h->options.interfaces[i]))
+	const char *pattern;
+
+	for (size_t n = 0; (pattern = selection_pattern(h->selection, n)); n++)
+		if (!selection_is_glob(pattern))
 			return true;
 	return false;
 }
@@ -310,19 +354,27 @@ static void drain_event(int fd)
 static int on_told(void *userdata, _unused_ uint32_t events)
 {
 	struct hooks *h = userdata;
+	struct datapath *moved;
 	struct snapshot *s;
+	bool applied;
 
 	drain_event(h->told);
-	s = atomic_exchange(&h->next, NULL);
-	if (!s)
-		return 0;
-	snapshot_free(h->current);
-	h->current = s;
-	if (s->tried && !h->told_tried && !h->stopping) {
+	moved = atomic_exchange(&h->moved, NULL);
+	applied = atomic_exchange(&h->applied, false);
+	s = atomic_exchange(&h->next, NULL); /* after them: not an older one than they are about */
+	if (s) {
+		snapshot_free(h->current);
+		h->current = s;
+	}
+	if (s && s->tried && !h->told_tried && !h->stopping) {
 		h->told_tried = true;
 		h->options.tried(h->options.userdata, s->result);
 	}
-	if (s->detached)
+	if (moved && h->options.moved && !h->stopping)
+		h->options.moved(h->options.userdata, moved);
+	if (applied && h->options.applied && !h->stopping)
+		h->options.applied(h->options.userdata);
+	if (s && s->detached)
 		h->options.detached(h->options.userdata);
 	return 0;
 }
@@ -361,26 +413,40 @@ static void report_descriptors(struct hooks *h)
 /* What is waited for, lest a mistyped glob go unnoticed. */
 static void report_globs(const struct hooks *h)
 {
-	for (size_t i = 0; i < h->options.interface_count; i++) {
-		const char *glob = h->options.interfaces[i];
+	const char *glob;
 
+	for (size_t n = 0; (glob = selection_pattern(h->selection, n)); n++)
 		if (selection_is_glob(glob) && !selection_has_match(h->selection, glob))
 			log_warning("no interface matches '%s' yet: waiting for one to appear",
 				    glob);
-	}
+}
+
+static void report_missing(struct hooks *h)
+{
+	struct target *t;
+
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
+		if (t->named && !t->ifindex)
+			say_missing(h, t);
 }
 
 static void end_first_round(struct hooks *h)
 {
-	struct target *t;
-
 	h->tried = true;
 	h->result = !any_attached(h) && any_named(h) ? -ENODEV : 0;
-	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
-		if (t->named && !t->ifindex)
-			say_missing(h, t);
+	report_missing(h);
 	report_globs(h);
 	tell(h, false);
+}
+
+static void end_change(struct hooks *h)
+{
+	h->applying = false;
+	report_missing(h);
+	report_globs(h);
+	tell(h, false);
+	atomic_store(&h->applied, true); /* after what it is about, which it may be told without */
+	wake(h->told);
 }
 
 static void try_next(struct hooks *h)
@@ -401,6 +467,8 @@ static void try_next(struct hooks *h)
 		report_descriptors(h);
 	if (!h->tried)
 		end_first_round(h);
+	if (h->applying)
+		end_change(h);
 }
 
 static void look_after(struct hooks *h, struct target *t, uint64_t now_ns)
@@ -450,6 +518,72 @@ static void on_rescan(struct hooks *h)
 	}
 }
 
+/* --- Changes. */
+
+/* Hooks that other modes do not touch are not looked at. */
+static void set_modes(struct hooks *h, enum hook_mode ingress, enum hook_mode egress)
+{
+	const struct target *t;
+	struct interface *i;
+
+	h->context.ingress = ingress;
+	h->context.egress = egress;
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
+		i = t->data;
+		if (!i || !t->ifindex || !interface_differs(i, &h->context))
+			continue;
+		backoff_reset(&i->retry);
+		enqueue(h, i);
+	}
+}
+
+/* Without memory the old patterns hold until the next turn, a second later at most. */
+static void change(struct hooks *h)
+{
+	struct wanted *newer = atomic_exchange(&h->asked, NULL), *w;
+	int r;
+
+	if (newer) {
+		wanted_free(h->wanted);
+		h->wanted = newer;
+	}
+	w = h->wanted;
+	if (!w)
+		return;
+	h->deselecting = true;
+	r = selection_set_patterns(h->selection, (const char *const *)w->interfaces, w->count);
+	h->deselecting = false;
+	if (r < 0)
+		return;
+	h->list_due |= r > 0;
+	set_modes(h, w->ingress, w->egress);
+	wanted_freep(&h->wanted);
+	h->applying = h->changed = true;
+}
+
+static void move(struct hooks *h)
+{
+	struct datapath *to = atomic_exchange(&h->coming, NULL);
+	const struct target *t;
+	struct interface *i;
+	unsigned int failed = 0, failures;
+
+	if (!to)
+		return;
+	datapath_inherit(to, h->context.datapath);
+	h->context.datapath = to;
+	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
+		i = t->data;
+		failures = i ? interface_move(i, &h->context) : 0;
+		if (failures)
+			enqueue(h, i);
+		failed += failures;
+	}
+	h->changed |= failed > 0;
+	atomic_store(&h->moved, to);
+	wake(h->told);
+}
+
 static void wait_and_handle(struct hooks *h)
 {
 	enum {
@@ -475,6 +609,8 @@ static void wait_and_handle(struct hooks *h)
 	}
 	if (atomic_exchange(&h->rescan, false))
 		on_rescan(h);
+	move(h);
+	change(h);
 }
 
 /*
@@ -487,7 +623,7 @@ static void detach_all(struct hooks *h)
 
 	for (size_t n = 0; (t = selection_get(h->selection, n)); n++)
 		if (t->data)
-			interface_silence(t->data, &h->context, h->idle);
+			interface_silence(t->data, &h->context);
 	tell(h, true);
 	for (size_t n = 0; (t = selection_get(h->selection, n)) && !atomic_load(&h->leave); n++)
 		if (t->data)
@@ -546,7 +682,7 @@ static int open_fds(struct hooks *h)
 int hooks_new(struct hooks **ret, const struct hooks_options *options)
 {
 	static const struct selection_events events = {
-		.found = on_found, .changed = on_changed, .lost = on_lost};
+		.found = on_found, .changed = on_changed, .lost = on_lost, .handed = on_handed};
 	_cleanup_(hooks_freep) struct hooks *h = calloc(1, sizeof(*h));
 	int r;
 
@@ -554,7 +690,7 @@ int hooks_new(struct hooks **ret, const struct hooks_options *options)
 		return log_errno(LOG_ERR, ENOMEM, "cannot watch the interfaces");
 	h->options = *options;
 	h->monitor = h->timer = h->wake = h->told = -1;
-	h->idle = hook_load_idle(options->datapath);
+	h->context.idle = hook_load_idle(options->datapath);
 	r = selection_new(&h->selection, options->interfaces, options->interface_count, &events, h)
 		    ?: open_fds(h);
 	if (r < 0)
@@ -565,6 +701,7 @@ int hooks_new(struct hooks **ret, const struct hooks_options *options)
 		.egress = options->egress,
 		.ifstats = &h->ifstats,
 		.selection = h->selection,
+		.idle = h->context.idle,
 	};
 	descriptors_init(&h->context.descriptors);
 	r = start_thread(h);
@@ -577,6 +714,29 @@ int hooks_new(struct hooks **ret, const struct hooks_options *options)
 void hooks_rescan(struct hooks *h)
 {
 	atomic_store(&h->rescan, true);
+	wake(h->wake);
+}
+
+int hooks_apply(struct hooks *h, const struct hooks_change *change)
+{
+	_cleanup_(wanted_freep) struct wanted *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	w->ingress = change->ingress;
+	w->egress = change->egress;
+	w->count = change->interface_count;
+	w->interfaces = selection_copy_patterns(change->interfaces, change->interface_count);
+	if (!w->interfaces)
+		return -ENOMEM;
+	wanted_free(atomic_exchange(&h->asked, TAKE_PTR(w)));
+	wake(h->wake);
+	return 0;
+}
+
+void hooks_set_datapath(struct hooks *h, struct datapath *datapath)
+{
+	atomic_store(&h->coming, datapath);
 	wake(h->wake);
 }
 
@@ -605,9 +765,11 @@ struct hooks *hooks_free(struct hooks *h)
 	ifstats_clear(&h->ifstats);
 	snapshot_free(h->current);
 	snapshot_free(h->next);
+	wanted_free(h->asked);
+	wanted_free(h->wanted);
 	closep(&h->monitor);
 	closep(&h->timer);
-	closep(&h->idle);
+	closep(&h->context.idle);
 	closep(&h->wake);
 	closep(&h->told);
 	free(h);

@@ -28,7 +28,7 @@ enum hook_mode {
 struct hooks_options {
 	struct datapath *datapath;
 	struct loop *loop;
-	const char *const *interfaces; /* names and globs (fnmatch(3)); must stay */
+	const char *const *interfaces; /* names and globs (fnmatch(3)); copied */
 	size_t interface_count;
 	enum hook_mode ingress;
 	enum hook_mode egress; /* HOOK_MODE_XDP does not exist here */
@@ -41,6 +41,18 @@ struct hooks_options {
 	void (*tried)(void *userdata, int result);
 	/* In the loop's thread, after hooks_stop(), when no hook counts packets any more. */
 	void (*detached)(void *userdata);
+	/*
+	 * In the loop's thread, when every interface that the newest hooks_apply() touches has been tried; what came of it
+	 * was logged, and hooks_get() shows it.  NULL: nobody wants to know.  Not called after hooks_stop().
+	 */
+	void (*applied)(void *userdata);
+	/*
+	 * In the loop's thread, when each link runs the programs of this datapath, the newest of hooks_set_datapath(), and no
+	 * packet begins with those of another there.  Who began is through after an RCU grace period, which is not waited for.
+	 * clsact filters run those of who has the stubs: datapath_take_stubs().
+	 * NULL: hooks_set_datapath() is not used.  Not called after hooks_stop().
+	 */
+	void (*moved)(void *userdata, struct datapath *datapath);
 	void *userdata;
 };
 
@@ -70,6 +82,33 @@ struct hooks_interface {
 
 /* Starts the thread, which begins to attach to every interface that matches and logs each decision.  -errno, logged. */
 int hooks_new(struct hooks **ret, const struct hooks_options *options);
+
+struct hooks_change {
+	const char *const *interfaces; /* all that are wanted: names and globs (fnmatch(3)) */
+	size_t interface_count;
+	enum hook_mode ingress;
+	enum hook_mode egress; /* HOOK_MODE_XDP does not exist here */
+};
+
+/*
+ * Other interfaces and modes from now on.  Copies, and waits for nothing; of two calls in a row the first may never
+ * be seen.
+ *
+ * An interface that is wanted before and after keeps the hooks that the new modes would choose too: the same link, not one
+ * packet unseen.  One that is wanted no more is detached, and its counters stay (hooks_ifstats()).  Another kind of
+ * ingress hook comes in the place of the old one, so that no packet is counted twice: from TC to XDP it is not metered for
+ * as long as the kernel takes to attach, from XDP to TC for some 20 ms more.  --ingress auto decides anew where the
+ * mode was another.  -ENOMEM.
+ */
+int hooks_apply(struct hooks *hooks, const struct hooks_change *change);
+
+/*
+ * All hooks, and those that come, run the programs of this datapath from now on, which replaces the old one (its option).
+ * Waits for nothing: moved() says when it is done, and the old one must stay until then.  Links stay the same, and each
+ * packet meets one of the two programs.  A link that cannot be moved is detached and attached anew, which is logged.  Of two
+ * calls in a row the first may never be seen, and has no moved().
+ */
+void hooks_set_datapath(struct hooks *hooks, struct datapath *datapath);
 
 /* Looks at once for interfaces and hooks that came or went, and tries again what failed.  Does not wait for it. */
 void hooks_rescan(struct hooks *hooks);

@@ -4,10 +4,21 @@
 #include <linux/if_arp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 #include "exporter/log.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/interface.h"
 #include "exporter/meter/obstacle.h"
+
+/*
+ * From an XDP hook that has been detached to a TC hook in its place: packets that were counted at the one may be on their
+ * way to the other, merged by GRO or in the queue of another CPU (RPS).  None is to be counted twice.
+ */
+#define IN_FLIGHT_NS (20 * NSEC_PER_MSEC)
+
+/* Why an ingress hook is the one that it is. */
+#define AS_ASKED  "as asked"
+#define AS_CHOSEN "native, and nothing speaks against it"
 
 const char *hook_kind_name(enum hook_kind kind)
 {
@@ -23,7 +34,7 @@ const char *hook_kind_name(enum hook_kind kind)
 
 void interface_init(struct interface *i, const struct target *target)
 {
-	*i = (struct interface){.ingress = HOOK_INIT, .egress = HOOK_INIT};
+	*i = (struct interface){.ingress = HOOK_INIT, .egress = HOOK_INIT, .silenced = HOOK_INIT};
 	snprintf(i->view.name, sizeof(i->view.name), "%s", target->name);
 	i->view.ifindex = target->ifindex;
 }
@@ -134,14 +145,45 @@ static void say_tc_error(const char *what, int r, char *ret, size_t size)
 	snprintf(ret, size, "%s: %s", what, shortage(r) ? shortage(r) : text);
 }
 
+static void detach_hook(struct hook *hook, enum hook_kind *kind, struct interface_context *c)
+{
+	if (*kind == HOOK_NONE)
+		return;
+	c->descriptors.hooks -= hook->fd >= 0;
+	if (*kind == HOOK_XDP)
+		datapath_set_bond(c->datapath, hook->ifindex, false);
+	hook_detach(hook);
+	*kind = HOOK_NONE;
+}
+
+static void detach_silenced(struct interface *i, struct interface_context *c)
+{
+	c->descriptors.hooks -= i->silenced.fd >= 0;
+	hook_detach(&i->silenced);
+}
+
+/* What was silenced for XDP, which cannot be had: it is there and counts again.  False: there is nothing. */
+static bool resume_silenced(struct interface *i, const struct interface_context *c)
+{
+	if (i->silenced.fd < 0 || hook_move(&i->silenced, c->datapath) < 0)
+		return false;
+	i->ingress = i->silenced;
+	i->silenced = HOOK_INIT;
+	i->view.ingress = HOOK_TCX;
+	return true;
+}
+
 static int attach_tc(struct interface *i, struct interface_context *c,
 		     enum flow_direction direction, char *text, size_t size)
 {
 	const char *what = direction == DIRECTION_INGRESS ? "ingress TC" : "egress TC";
 	struct hook *hook = direction == DIRECTION_INGRESS ? &i->ingress : &i->egress;
 	enum hook_kind *kind = direction == DIRECTION_INGRESS ? &i->view.ingress : &i->view.egress;
-	int r = hook_attach_tc(hook, c->datapath, i->view.ifindex, direction, i->bare);
+	int r;
 
+	if (direction == DIRECTION_INGRESS && resume_silenced(i, c))
+		return 0;
+	r = hook_attach_tc(hook, c->datapath, i->view.ifindex, direction, i->bare);
 	if (r < 0) {
 		say_tc_error(what, r, text, size);
 		return r;
@@ -182,8 +224,7 @@ static int attach_ingress_xdp(struct interface *i, struct interface_context *c,
 			log_warning(
 				"interface '%s': XDP on a tap counts super-packets as one, --ingress tc does not",
 				i->view.name);
-		snprintf(i->why, sizeof(i->why), "%s",
-			 asked ? "as asked" : "native, and nothing speaks against it");
+		snprintf(i->why, sizeof(i->why), "%s", asked ? AS_ASKED : AS_CHOSEN);
 		*ret_done = true;
 	} else if (asked || shortage(r)) {
 		say_xdp_error(dev, r, text, size);
@@ -203,7 +244,7 @@ static int attach_ingress(struct interface *i, struct interface_context *c,
 	if (c->ingress == HOOK_MODE_OFF || i->view.ingress != HOOK_NONE)
 		return 0;
 	if (c->ingress == HOOK_MODE_TC) {
-		snprintf(i->why, sizeof(i->why), "as asked");
+		snprintf(i->why, sizeof(i->why), AS_ASKED);
 	} else {
 		r = attach_ingress_xdp(i, c, dev, &done, text, size);
 		if (r < 0 || done)
@@ -258,8 +299,10 @@ static bool attach_missing(struct interface *i, struct interface_context *c,
 
 static uint64_t missing_hooks(const struct interface *i, const struct interface_context *c)
 {
-	return (c->ingress != HOOK_MODE_OFF && i->view.ingress == HOOK_NONE) +
-	       (c->egress != HOOK_MODE_OFF && i->view.egress == HOOK_NONE);
+	uint64_t missing = (c->ingress != HOOK_MODE_OFF && i->view.ingress == HOOK_NONE) +
+			   (c->egress != HOOK_MODE_OFF && i->view.egress == HOOK_NONE);
+
+	return missing - (missing && i->silenced.fd >= 0); /* one comes in its place */
 }
 
 /* What all interfaces lack is said once for all of them, by hooks.c. */
@@ -283,6 +326,59 @@ static void look_around(struct interface *i, const struct interface_context *c)
 		obstacle_find(&places[n], i->view.obstacles[n], sizeof(i->view.obstacles[n]));
 }
 
+bool interface_differs(const struct interface *i, const struct interface_context *c)
+{
+	return i->mode != c->ingress ||
+	       (c->egress == HOOK_MODE_OFF) != (i->view.egress == HOOK_NONE);
+}
+
+/* Whether the mode would choose the ingress hook that is there; says why it is. */
+static bool ingress_fits(struct interface *i, const struct interface_context *c,
+			 const struct netdev *dev)
+{
+	bool xdp = i->view.ingress == HOOK_XDP;
+	struct netdev without = *dev;
+
+	if (c->ingress == HOOK_MODE_AUTO) {
+		if (xdp)
+			without.xdp_prog = 0; /* it is ours */
+		if (xdp_unwise(&without, c->selection, i->why, sizeof(i->why)))
+			return !xdp;
+		snprintf(i->why, sizeof(i->why), AS_CHOSEN);
+		return xdp;
+	}
+	snprintf(i->why, sizeof(i->why), AS_ASKED);
+	return c->ingress == (xdp ? HOOK_MODE_XDP : HOOK_MODE_TC);
+}
+
+/*
+ * Takes away what another mode had chosen.  For a moment nothing is counted: with both hooks there a packet would be
+ * counted twice.  What TC counts until XDP is there is kept as long as can be, by silencing, which takes no time.
+ */
+static void drop_unfit(struct interface *i, struct interface_context *c, const struct netdev *dev)
+{
+	const struct timespec in_flight = {.tv_nsec = IN_FLIGHT_NS};
+	bool other = i->mode != c->ingress, link;
+
+	i->mode = c->ingress;
+	if (c->egress == HOOK_MODE_OFF)
+		detach_hook(&i->egress, &i->view.egress, c);
+	if (i->view.ingress == HOOK_NONE || !other || ingress_fits(i, c, dev))
+		return;
+	if (c->ingress == HOOK_MODE_OFF || i->view.ingress == HOOK_XDP) {
+		detach_hook(&i->ingress, &i->view.ingress, c);
+		if (c->ingress != HOOK_MODE_OFF)
+			nanosleep(&in_flight, NULL);
+		return;
+	}
+	link = i->ingress.fd >= 0;
+	hook_silence(&i->ingress, c->idle);
+	c->descriptors.hooks -= link && i->ingress.fd < 0;
+	i->silenced = i->ingress;
+	i->ingress = HOOK_INIT;
+	i->view.ingress = HOOK_NONE;
+}
+
 void interface_attach(struct interface *i, struct interface_context *c, const struct netdev *dev,
 		      uint64_t now_ns)
 {
@@ -297,9 +393,13 @@ void interface_attach(struct interface *i, struct interface_context *c, const st
 		backoff_failed(&i->retry, now_ns);
 		return;
 	}
+	drop_unfit(i, c, dev);
 	i->view.attached = descriptors_suffice(i, c) && attach_missing(i, c, dev);
+	detach_silenced(i, c);
 	if (!metered && interface_meters(i))
 		ifstats_attach(c->ifstats, dev->name, dev->ifindex); /* no memory: without them */
+	else if (metered && !interface_meters(i))
+		ifstats_detach(c->ifstats, dev->ifindex);
 	if (!i->view.attached) {
 		backoff_failed(&i->retry, now_ns);
 		return;
@@ -309,17 +409,6 @@ void interface_attach(struct interface *i, struct interface_context *c, const st
 	i->failure[0] = '\0';
 	i->lost = false;
 	backoff_reset(&i->retry);
-}
-
-static void detach_hook(struct hook *hook, enum hook_kind *kind, struct interface_context *c)
-{
-	if (*kind == HOOK_NONE)
-		return;
-	c->descriptors.hooks -= hook->fd >= 0;
-	if (*kind == HOOK_XDP)
-		datapath_set_bond(c->datapath, hook->ifindex, false);
-	hook_detach(hook);
-	*kind = HOOK_NONE;
 }
 
 void interface_detach(struct interface *i, struct interface_context *c)
@@ -333,26 +422,55 @@ void interface_detach(struct interface *i, struct interface_context *c)
 	i->view.attached = i->short_of_descriptors = false;
 }
 
-static void silence_hook(struct hook *hook, enum hook_kind *kind, struct interface_context *c,
-			 int idle)
+static bool move_hook(struct interface *i, struct hook *hook, enum hook_kind *kind,
+		      struct interface_context *c)
+{
+	int r = *kind == HOOK_NONE ? 0 : hook_move(hook, c->datapath);
+
+	if (r == 0)
+		return true;
+	log_warning(
+		"interface '%s': its %s %s hook cannot get the new programs: %s: it is attached anew",
+		i->view.name, hook->direction == DIRECTION_INGRESS ? "ingress" : "egress",
+		hook_kind_name(*kind), strerror(-r));
+	detach_hook(hook, kind, c);
+	return false;
+}
+
+unsigned int interface_move(struct interface *i, struct interface_context *c)
+{
+	bool metered = interface_meters(i);
+	unsigned int failed = !move_hook(i, &i->ingress, &i->view.ingress, c) +
+			      !move_hook(i, &i->egress, &i->view.egress, c);
+
+	if (failed) {
+		i->view.attached = false;
+		backoff_reset(&i->retry);
+	}
+	if (metered && !interface_meters(i))
+		ifstats_detach(c->ifstats, i->view.ifindex);
+	return failed;
+}
+
+static void silence_hook(struct hook *hook, enum hook_kind *kind, struct interface_context *c)
 {
 	bool open = hook->fd >= 0;
 
 	if (*kind == HOOK_NONE)
 		return;
-	hook_silence(hook, idle);
+	hook_silence(hook, c->idle);
 	if (*kind == HOOK_TCX && hook->fd >= 0)
 		return;
 	c->descriptors.hooks -= open;
 	*kind = HOOK_NONE;
 }
 
-void interface_silence(struct interface *i, struct interface_context *c, int idle)
+void interface_silence(struct interface *i, struct interface_context *c)
 {
 	bool metered = interface_meters(i);
 
-	silence_hook(&i->ingress, &i->view.ingress, c, idle);
-	silence_hook(&i->egress, &i->view.egress, c, idle);
+	silence_hook(&i->ingress, &i->view.ingress, c);
+	silence_hook(&i->egress, &i->view.egress, c);
 	if (metered)
 		ifstats_detach(c->ifstats, i->view.ifindex);
 }

@@ -8,13 +8,15 @@
 /* One interface of the kernel's. */
 struct device {
 	struct netdev dev; /* .ifindex is the key of the tree */
+	char *altnames;	   /* one behind the other, each with its 0 */
+	size_t altname_count;
 	struct target *target;
 	size_t index; /* in `devices` */
 	unsigned int round;
 };
 
 struct selection {
-	const char *const *patterns;
+	char **patterns; /* one block with what they point to */
 	size_t pattern_count;
 	struct selection_events events;
 	void *userdata;
@@ -50,11 +52,9 @@ static int compare_devices(const void *a, const void *b)
 	return (one->dev.ifindex > other->dev.ifindex) - (one->dev.ifindex < other->dev.ifindex);
 }
 
-static int compare_targets(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
-	const struct target *const *one = a, *const *other = b;
-
-	return strcmp((*one)->name, (*other)->name);
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 static int compare_name(const void *name, const void *target)
@@ -72,8 +72,9 @@ static struct device *find_device(const struct selection *s, uint32_t ifindex)
 
 static struct target *find_named(const struct selection *s, const char *name)
 {
-	struct target **found =
-		bsearch(name, s->named, s->named_count, sizeof(struct target *), compare_name);
+	struct target **found = s->named_count ? bsearch(name, s->named, s->named_count,
+							 sizeof(struct target *), compare_name)
+					       : NULL;
 
 	return found ? *found : NULL;
 }
@@ -117,6 +118,53 @@ static void remove_target(struct selection *s, struct target *t)
 	free(t);
 }
 
+/* What the kernel last said of the device. */
+static struct netdev_message device_message(const struct device *d)
+{
+	struct netdev_message m = {.dev = d->dev, .altname_count = d->altname_count};
+	const char *name = d->altnames;
+
+	for (size_t i = 0; i < d->altname_count; i++, name += strlen(name) + 1)
+		m.altnames[i] = name;
+	return m;
+}
+
+static bool same_altnames(const struct device *d, const struct netdev_message *m)
+{
+	const struct netdev_message known = device_message(d);
+
+	if (known.altname_count != m->altname_count)
+		return false;
+	for (size_t i = 0; i < m->altname_count; i++)
+		if (strcmp(known.altnames[i], m->altnames[i]) != 0)
+			return false;
+	return true;
+}
+
+/* Other patterns are held against them later. */
+static int keep_altnames(struct device *d, const struct netdev_message *m)
+{
+	size_t size = 0, length;
+	char *names, *end;
+
+	if (same_altnames(d, m))
+		return 0;
+	for (size_t i = 0; i < m->altname_count; i++)
+		size += strlen(m->altnames[i]) + 1;
+	names = end = malloc(MAX(size, 1u));
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->altname_count; i++) {
+		length = strlen(m->altnames[i]) + 1;
+		memcpy(end, m->altnames[i], length);
+		end += length;
+	}
+	free(d->altnames);
+	d->altnames = names;
+	d->altname_count = m->altname_count;
+	return 0;
+}
+
 static struct device *add_device(struct selection *s, uint32_t ifindex)
 {
 	struct device *d;
@@ -155,6 +203,7 @@ static void remove_device(struct selection *s, struct device *d)
 	tdelete(d, &s->tree, compare_devices);
 	s->devices[d->index] = s->devices[--s->device_count];
 	s->devices[d->index]->index = d->index;
+	free(d->altnames);
 	free(d);
 }
 
@@ -234,7 +283,7 @@ int selection_update(struct selection *s, const struct netdev_message *m)
 	}
 	if (!d)
 		d = add_device(s, m->dev.ifindex);
-	if (!d)
+	if (!d || keep_altnames(d, m) < 0)
 		return -ENOMEM;
 	changed = !same(&d->dev, &m->dev);
 	d->dev = m->dev;
@@ -262,39 +311,132 @@ void selection_end(struct selection *s)
 			remove_device(s, s->devices[i]);
 }
 
-static int add_named(struct selection *s)
-{
-	struct target *t;
+/* --- The patterns. */
 
-	for (size_t i = 0; i < s->pattern_count; i++) {
-		if (selection_is_glob(s->patterns[i]))
+char **selection_copy_patterns(const char *const *patterns, size_t count)
+{
+	size_t size = (count + 1) * sizeof(char *);
+	char **copy, *end;
+
+	for (size_t i = 0; i < count; i++)
+		size += strlen(patterns[i]) + 1;
+	copy = malloc(size);
+	if (!copy)
+		return NULL;
+	end = (char *)&copy[count + 1];
+	for (size_t i = 0; i < count; i++) {
+		copy[i] = strcpy(end, patterns[i]);
+		end += strlen(end) + 1;
+	}
+	copy[count] = NULL;
+	return copy;
+}
+
+/* The names among the patterns, in their order, each once.  Returns how many. */
+static size_t find_names(const char **ret, char *const *patterns)
+{
+	size_t count = 0, kept = 0;
+
+	for (; *patterns; patterns++)
+		if (!selection_is_glob(*patterns))
+			ret[count++] = *patterns;
+	qsort(ret, count, sizeof(*ret), compare_names);
+	for (size_t i = 0; i < count; i++)
+		if (!kept || strcmp(ret[kept - 1], ret[i]) != 0)
+			ret[kept++] = ret[i];
+	return kept;
+}
+
+/* A target for each name, the one that there is or a new one.  Without memory all is as it was. */
+static int make_named(struct selection *s, const char *const *names, size_t count,
+		      struct target **ret)
+{
+	for (size_t i = 0; i < count; i++) {
+		ret[i] = find_named(s, names[i]);
+		if (!ret[i])
+			ret[i] = add_target(s, names[i], true);
+		if (ret[i])
 			continue;
-		t = add_target(s, s->patterns[i], true);
-		if (!t)
-			return -ENOMEM;
+		while (i-- > 0)
+			if (!find_named(s, names[i]))
+				remove_target(s, ret[i]);
+		return -ENOMEM;
 	}
 	return 0;
 }
 
-/* The same name given twice is one target. */
-static int sort_named(struct selection *s)
+static bool has_target(struct target *const *named, size_t count, const struct target *t)
 {
-	size_t count = s->target_count, kept = 0;
+	return count && bsearch(t->name, named, count, sizeof(struct target *), compare_name);
+}
 
-	s->named = calloc(MAX(count, 1u), sizeof(struct target *));
-	if (!s->named)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		s->named[i] = s->targets[i];
-	qsort(s->named, count, sizeof(struct target *), compare_targets);
-	for (size_t i = 0; i < count; i++) {
-		if (kept && !strcmp(s->named[kept - 1]->name, s->named[i]->name))
-			remove_target(s, s->named[i]);
-		else
-			s->named[kept++] = s->named[i];
+/* Who was named and is no more is as if a glob had found him, until his device has been held against the patterns. */
+static void take_named(struct selection *s, struct target **named, size_t count)
+{
+	struct target **old = s->named;
+	size_t old_count = s->named_count;
+
+	s->named = named;
+	s->named_count = count;
+	for (size_t i = 0; i < old_count; i++) {
+		if (has_target(named, count, old[i]))
+			continue;
+		old[i]->named = false;
+		if (old[i]->ifindex)
+			continue;
+		s->events.lost(s->userdata, old[i]);
+		remove_target(s, old[i]);
 	}
-	s->named_count = kept;
+	free(old);
+}
+
+static int hold_against(struct selection *s, struct device *d)
+{
+	const struct netdev_message m = device_message(d);
+	struct target *t = d->target, *named;
+
+	if (!t)
+		return bind_device(s, d, &m);
+	if (t->named)
+		return 0;
+	named = claim_named(s, &m);
+	if (named) {
+		named->ifindex = d->dev.ifindex;
+		d->target = named;
+		s->events.handed(s->userdata, t, named);
+		remove_target(s, t);
+	} else if (!matches_glob(s, d->dev.name)) {
+		lose(s, d);
+	} else if (strcmp(t->name, d->dev.name) != 0) {
+		snprintf(t->name, sizeof(t->name), "%s", d->dev.name);
+		s->events.changed(s->userdata, t, &d->dev);
+	}
 	return 0;
+}
+
+int selection_set_patterns(struct selection *s, const char *const *patterns, size_t count)
+{
+	_cleanup_(freep) struct target **named = calloc(count + 1, sizeof(*named));
+	_cleanup_(freep) const char **names = calloc(count + 1, sizeof(*names));
+	_cleanup_(freep) char **copy = selection_copy_patterns(patterns, count);
+	size_t name_count;
+	int r, result = 0;
+
+	if (!named || !names || !copy)
+		return -ENOMEM;
+	name_count = find_names(names, copy);
+	r = make_named(s, names, name_count, named);
+	if (r < 0)
+		return r;
+	free(s->patterns);
+	s->patterns = TAKE_PTR(copy);
+	s->pattern_count = count;
+	take_named(s, TAKE_PTR(named), name_count);
+	for (size_t i = 0; i < s->device_count; i++) {
+		r = hold_against(s, s->devices[i]);
+		result = result ?: r;
+	}
+	return result ? 1 : 0;
 }
 
 int selection_new(struct selection **ret, const char *const *patterns, size_t count,
@@ -305,11 +447,9 @@ int selection_new(struct selection **ret, const char *const *patterns, size_t co
 
 	if (!s)
 		return -ENOMEM;
-	s->patterns = patterns;
-	s->pattern_count = count;
 	s->events = *events;
 	s->userdata = userdata;
-	r = add_named(s) ?: sort_named(s);
+	r = selection_set_patterns(s, patterns, count);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
@@ -325,15 +465,23 @@ struct selection *selection_free(struct selection *s)
 	if (!s)
 		return NULL;
 	tdestroy(s->tree, leave_device); /* the devices are freed by the array */
-	for (size_t i = 0; i < s->device_count; i++)
+	for (size_t i = 0; i < s->device_count; i++) {
+		free(s->devices[i]->altnames);
 		free(s->devices[i]);
+	}
 	for (size_t i = 0; i < s->target_count; i++)
 		free(s->targets[i]);
 	free(s->devices);
 	free(s->targets);
 	free(s->named);
+	free(s->patterns);
 	free(s);
 	return NULL;
+}
+
+const char *selection_pattern(const struct selection *s, size_t index)
+{
+	return index < s->pattern_count ? s->patterns[index] : NULL;
 }
 
 struct target *selection_get(const struct selection *s, size_t index)

@@ -29,19 +29,37 @@ struct selection_events {
 	void (*found)(void *userdata, struct target *target, const struct netdev *dev);
 	/* Something of its interface that is in struct netdev changed, maybe the name. */
 	void (*changed)(void *userdata, struct target *target, const struct netdev *dev);
-	/* It has none any more; a glob's target is freed after this. */
+	/*
+	 * It has none any more, or, if its ifindex is 0, never had one and is no longer asked for.  A target that is not
+	 * named is freed after this.
+	 */
 	void (*lost)(void *userdata, struct target *target);
+	/* Other patterns make the interface of one target that of another, a named one; `from` is freed after this. */
+	void (*handed)(void *userdata, struct target *from, struct target *to);
 };
 
 struct selection;
 
-/* `patterns`: names and globs (fnmatch(3)), which must stay.  -ENOMEM. */
+/* `patterns`: names and globs (fnmatch(3)), which are copied.  -ENOMEM. */
 int selection_new(struct selection **ret, const char *const *patterns, size_t count,
 		  const struct selection_events *events, void *userdata);
 
 /* Without a call of lost(). */
 struct selection *selection_free(struct selection *selection);
 DEFINE_CLEANUP(struct selection *, selection_free)
+
+/*
+ * Other patterns from now on.  What both mean stays as it is: the target, or handed() if another name means the interface
+ * now.  -ENOMEM: nothing has changed; 1: there was no memory for an interface that is meant now, and the next list makes
+ * up for it.
+ */
+int selection_set_patterns(struct selection *selection, const char *const *patterns, size_t count);
+
+/* One block with the strings, NULL behind the last, for free(); NULL: no memory. */
+char **selection_copy_patterns(const char *const *patterns, size_t count);
+
+/* As they were given; NULL past the last. */
+const char *selection_pattern(const struct selection *selection, size_t index);
 
 /* One message, of a list or of the monitor.  -ENOMEM; the next list makes up for it. */
 int selection_update(struct selection *selection, const struct netdev_message *message);

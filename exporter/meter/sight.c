@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "exporter/meter/drain.h"
 #include "exporter/meter/sight.h"
 #include <errno.h>
 #include <string.h>
 #include "exporter/log.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/meter.h"
 
 /* Slots at the start, a power of two.  An entry is found within a slot or two while a half is free. */
 #define SLOTS_MIN 256
@@ -165,32 +165,25 @@ void sight_make_room(struct sight *s, const struct ifstats *stats)
 	free(old.slots);
 }
 
-static void add_unrecorded(struct sight *s, const struct drain_reason *reason)
+static void add_unrecorded(void *userdata, const struct reason_key *key,
+			   const struct reason_count *count)
 {
-	struct sight_interface *i;
+	struct sight *s = userdata;
+	struct sight_interface *i = get_slot(s, key->ifindex);
 
-	if (reason->key.point >= _DIRECTION_MAX)
-		return;
-	i = get_slot(s, reason->key.ifindex);
 	if (i)
-		i->sides[reason->key.point].unrecorded += reason->count.packets;
+		i->sides[key->point].unrecorded += count->packets;
 	else
-		s->unplaced[reason->key.point] += reason->count.packets;
+		s->unplaced[key->point] += count->packets;
 }
 
-void sight_settle(struct sight *s, const struct drain *drain)
+void sight_settle(struct sight *s, const struct meter *meter)
 {
-	const struct drain_settled *settled;
-
 	for (size_t n = 0; n < s->size; n++)
 		for (int side = 0; side < _DIRECTION_MAX; side++)
 			s->slots[n].sides[side].unrecorded = 0;
 	memset(s->unplaced, 0, sizeof(s->unplaced));
-	for (unsigned int bank = 0; bank < 2; bank++) {
-		settled = drain_settled(drain, BANK_FLOWS, bank);
-		for (uint32_t i = 0; i < settled->reason_count; i++)
-			add_unrecorded(s, &settled->reasons[i]);
-	}
+	meter_reasons(meter, add_unrecorded, s);
 }
 
 static void note_hooks(struct sight *s, const struct hooks *hooks)
@@ -277,7 +270,7 @@ void sight_look(struct sight *s, const struct sight_sources *sources)
 	if (stats->read_ns == s->sampled_ns)
 		return;
 	s->sampled_ns = stats->read_ns;
-	sight_settle(s, sources->drain);
+	sight_settle(s, sources->meter);
 	for (size_t n = 0; n < stats->count; n++)
 		look_at(s, &stats->interfaces[n], sources->drained_ns);
 	for (int n = 0; n < _DIRECTION_MAX; n++)

@@ -15,6 +15,7 @@
 #include "xdp/flow.h"
 
 struct ifstats;
+struct meter;
 
 /* So many packets of the kernel's make a window, in at least so many samples: less may be chance. */
 #define SIGHT_PACKETS 20
@@ -89,7 +90,7 @@ void sight_account(struct sight *sight, const struct flow_key *keys,
 		   const struct flow_record *records, uint32_t count);
 
 struct sight_sources {
-	const struct drain *drain;
+	const struct meter *meter; /* of flows */
 	const struct hooks *hooks;
 	const struct ifstats *ifstats;
 	uint64_t drained_ns; /* CLOCK_MONOTONIC of the last swap that was accounted */
@@ -99,7 +100,7 @@ struct sight_sources {
 void sight_look(struct sight *sight, const struct sight_sources *sources);
 
 /* For the end: takes what was ignored and refused by the last swaps. */
-void sight_settle(struct sight *sight, const struct drain *drain);
+void sight_settle(struct sight *sight, const struct meter *meter);
 
 /* Found silent, or nothing was seen at all while the kernel counted `kernel` packets. */
 bool sight_is_hidden(const struct sight_side *side, uint64_t kernel);

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 #include "exporter/meter/drops.h"
+#include "exporter/meter/kind.h"
 #include "exporter/observe/interfaces.h"
 #include "exporter/observe/ledger.h"
 
@@ -20,7 +21,58 @@ static const struct {
 #undef REFUSED
 };
 
-static const char *const directions[] = {"ingress", "egress"};
+/* NULL past the last. */
+static const struct collector_stats *collector_get(const struct ledger *l, unsigned int index)
+{
+	return l->collectors && index < l->collectors->count ? &l->collectors->stats[index] : NULL;
+}
+
+/* Puts the words of a collector to `at`; returns where they end. */
+static char *copy_texts(struct collector_stats *c, char *at)
+{
+	const char **const texts[] = {&c->url, &c->name};
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		if (*texts[i]) {
+			size_t size = strlen(*texts[i]) + 1;
+
+			*texts[i] = memcpy(at, *texts[i], size);
+			at += size;
+		}
+	return at;
+}
+
+void ledger_read_exports(struct ledger *l, struct exports *exports)
+{
+	const struct collector_stats *c;
+	struct ledger_collectors *copy;
+	unsigned int count = 0;
+	size_t texts = 0;
+	char *at;
+
+	for (; (c = exports_stats(exports, count)); count++)
+		texts += strlen(c->url) + 1 + (c->name ? strlen(c->name) + 1 : 0);
+	copy = malloc(sizeof(*copy) + count * sizeof(*c) + texts);
+	if (!copy) {
+		l->unsettled = true;
+		return;
+	}
+	copy->totals = *exports_totals(exports);
+	copy->count = count;
+	at = (char *)&copy->stats[count];
+	for (unsigned int i = 0; i < count; i++) {
+		copy->stats[i] = *exports_stats(exports, i);
+		at = copy_texts(&copy->stats[i], at);
+	}
+	free(l->collectors);
+	l->collectors = copy;
+}
+
+void ledger_clear(struct ledger *l)
+{
+	free(l->collectors);
+	*l = (struct ledger){0};
+}
 
 const char *flow_reason_name(enum flow_reason reason)
 {
@@ -43,143 +95,155 @@ const char *flow_end_name(enum flow_end end)
 	return names[end];
 }
 
-static void read_side(struct ledger *l, enum bank_use use, const struct drain *drain, bool final)
-{
-	const struct drain_stats *stats = drain_stats(drain, use);
-	struct ledger_side *side = &l->sides[use];
-
-	side->drained = (struct ledger_amount){stats->packets, stats->octets};
-	side->evicted = (struct ledger_amount){stats->evicted_packets, stats->evicted_octets};
-	side->drain_error = (struct ledger_amount){0};
-	if (final)
-		side->drain_error = ledger_bank(l, use);
-}
-
-static void add_settled(struct ledger *l, const struct drain_settled *settled)
-{
-	for (int i = 0; i < _POINT_MAX; i++) {
-		l->seen[i] += settled->counts[i].seen;
-		l->accounted[i].packets += settled->counts[i].packets;
-		l->accounted[i].octets += settled->counts[i].octets;
-	}
-	for (uint32_t i = 0; i < settled->reason_count; i++) {
-		const struct drain_reason *from = &settled->reasons[i];
-		struct reason_count *to = &l->reasons[from->key.point][from->key.reason];
-
-		to->packets += from->count.packets;
-		to->octets += from->count.octets;
-	}
-}
-
-static void add_drops(struct ledger_reasons *l, const struct drain_settled *settled)
-{
-	for (uint32_t i = 0; i < settled->drop_count; i++) {
-		struct drop_count *to = &l->reasons[settled->drops[i].reason];
-
-		to->packets += settled->drops[i].count.packets;
-		to->octets += settled->drops[i].count.octets;
-	}
-}
-
-static void begin_reading(struct ledger *l, const struct datapath *datapath)
-{
-	memset(l->seen, 0, sizeof(l->seen));
-	memset(l->accounted, 0, sizeof(l->accounted));
-	memset(l->reasons, 0, sizeof(l->reasons));
-	l->drops_traced = datapath_uses(datapath) >> BANK_DROPS & 1;
-	if (l->drops_traced)
-		(void)drops_missed(datapath, &l->drops_missed); /* failing that, as before */
-}
-
-void ledger_read_drain(struct ledger *l, const struct datapath *datapath, const struct drain *drain,
-		       bool final)
-{
-	begin_reading(l, datapath);
-	l->unsettled = false;
-	for (int use = 0; use < _BANK_USE_MAX; use++) {
-		for (unsigned int bank = 0; bank < 2; bank++)
-			add_settled(l, drain_settled(drain, (enum bank_use)use, bank));
-		l->unsettled |= drain_stats(drain, (enum bank_use)use)->unsettled;
-		read_side(l, (enum bank_use)use, drain, final);
-	}
-}
-
-void ledger_read_reasons(struct ledger_reasons *ret, const struct drain *drain)
-{
-	*ret = (struct ledger_reasons){0};
-	for (unsigned int bank = 0; bank < 2; bank++)
-		add_drops(ret, drain_settled(drain, BANK_DROPS, bank));
-}
-
-int ledger_read_now(struct ledger *l, struct ledger_reasons *ret_reasons,
-		    const struct datapath *datapath, const struct drain *drain)
-{
-	_cleanup_(freep) struct drain_settled *counted = malloc(sizeof(*counted));
-	int r;
-
-	if (!counted)
-		return -ENOMEM;
-	begin_reading(l, datapath);
-	*ret_reasons = (struct ledger_reasons){0};
-	for (int use = 0; use < _BANK_USE_MAX; use++) {
-		for (unsigned int bank = 0; bank < 2 && datapath_uses(datapath) >> use & 1;
-		     bank++) {
-			r = drain_count(drain, (enum bank_use)use, bank, counted);
-			if (r < 0)
-				return r;
-			add_settled(l, counted);
-			add_drops(ret_reasons, counted);
-		}
-		read_side(l, (enum bank_use)use, drain, false);
-	}
-	return 0;
-}
-
 static void add(struct ledger_amount *sum, uint64_t packets, uint64_t octets)
 {
 	sum->packets += packets;
 	sum->octets += octets;
 }
 
-static bool point_is_of(int point, enum bank_use use)
+static void add_reason(void *userdata, const struct reason_key *key,
+		       const struct reason_count *count)
 {
-	return (point == POINT_DROP) == (use == BANK_DROPS);
+	struct ledger_side *side = userdata;
+	struct reason_count *to = &side->reasons[key->point][key->reason];
+
+	to->packets += count->packets;
+	to->octets += count->octets;
 }
 
-static uint64_t seen(const struct ledger *l, enum bank_use use)
+static void add_drop(void *userdata, uint16_t reason, const struct drop_count *count)
+{
+	struct ledger_reasons *l = userdata;
+
+	l->reasons[reason].packets += count->packets;
+	l->reasons[reason].octets += count->octets;
+}
+
+/* All but the cache and the reasons. */
+static void read_count(struct ledger_side *side, const struct meter_count *count)
+{
+	for (int i = 0; i < POINTS_MAX; i++) {
+		side->seen[i] = count->points[i].seen;
+		side->accounted[i] =
+			(struct ledger_amount){count->points[i].packets, count->points[i].octets};
+	}
+	side->drained = (struct ledger_amount){count->drain.packets, count->drain.octets};
+	side->evicted =
+		(struct ledger_amount){count->drain.evicted_packets, count->drain.evicted_octets};
+	side->drain_error = (struct ledger_amount){count->unread_packets, count->unread_octets};
+}
+
+static void read_missed(struct ledger *l, const struct meter *drops)
+{
+	l->drops_traced = drops;
+	if (drops) /* failing that, as before */
+		(void)drops_missed(meter_datapath(drops), &l->drops_missed);
+}
+
+void ledger_read(struct ledger *l, struct meter *const meters[_RECORD_KIND_MAX], bool final)
+{
+	struct meter_count count;
+	struct ledger_amount rest;
+
+	read_missed(l, meters[RECORD_DROP]);
+	l->unsettled = false;
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
+		struct ledger_side *side = &l->sides[kind];
+
+		if (!meters[kind])
+			continue;
+		meter_count(meters[kind], &count);
+		read_count(side, &count);
+		memset(side->reasons, 0, sizeof(side->reasons));
+		meter_reasons(meters[kind], add_reason, side);
+		l->unsettled |= count.drain.unsettled;
+		if (!final)
+			continue;
+		rest = ledger_bank(l, (enum record_kind)kind);
+		add(&side->drain_error, rest.packets, rest.octets);
+	}
+}
+
+void ledger_read_reasons(struct ledger_reasons *ret, const struct meter *drops)
+{
+	*ret = (struct ledger_reasons){0};
+	if (drops)
+		meter_drops(drops, add_drop, ret);
+}
+
+struct now {
+	struct ledger_side *side;
+	struct ledger_reasons *reasons;
+};
+
+static void add_reason_now(void *userdata, const struct reason_key *key,
+			   const struct reason_count *count)
+{
+	const struct now *now = userdata;
+
+	add_reason(now->side, key, count);
+}
+
+static void add_drop_now(void *userdata, uint16_t reason, const struct drop_count *count)
+{
+	const struct now *now = userdata;
+
+	add_drop(now->reasons, reason, count);
+}
+
+int ledger_read_now(struct ledger *l, struct ledger_reasons *ret_reasons,
+		    struct meter *const meters[_RECORD_KIND_MAX])
+{
+	struct meter_count count;
+	int r = 0;
+
+	*ret_reasons = (struct ledger_reasons){0};
+	read_missed(l, meters[RECORD_DROP]);
+	for (int kind = 0; kind < _RECORD_KIND_MAX && r == 0; kind++) {
+		struct now now = {&l->sides[kind], ret_reasons};
+
+		if (!meters[kind])
+			continue;
+		memset(now.side->reasons, 0, sizeof(now.side->reasons));
+		r = meter_count_now(meters[kind], &count, add_reason_now, add_drop_now, &now);
+		if (r == 0)
+			read_count(now.side, &count);
+	}
+	return r;
+}
+
+static uint64_t seen(const struct ledger *l, enum record_kind kind)
 {
 	uint64_t sum = 0;
 
-	for (int i = 0; i < _POINT_MAX; i++)
-		if (point_is_of(i, use))
-			sum += l->seen[i];
+	for (int i = 0; i < POINTS_MAX; i++)
+		sum += l->sides[kind].seen[i];
 	return sum;
 }
 
-static struct ledger_amount accounted(const struct ledger *l, enum bank_use use)
+static struct ledger_amount accounted(const struct ledger *l, enum record_kind kind)
 {
 	struct ledger_amount sum = {0};
 
-	for (int i = 0; i < _POINT_MAX; i++)
-		if (point_is_of(i, use))
-			add(&sum, l->accounted[i].packets, l->accounted[i].octets);
+	for (int i = 0; i < POINTS_MAX; i++)
+		add(&sum, l->sides[kind].accounted[i].packets, l->sides[kind].accounted[i].octets);
 	return sum;
 }
 
-static struct ledger_amount unrecorded(const struct ledger *l, enum bank_use use, int reason)
+static struct ledger_amount unrecorded(const struct ledger *l, enum record_kind kind, int reason)
 {
 	struct ledger_amount sum = {0};
 
-	for (int i = 0; i < _POINT_MAX; i++)
-		if (point_is_of(i, use))
-			add(&sum, l->reasons[i][reason].packets, l->reasons[i][reason].octets);
+	for (int i = 0; i < POINTS_MAX; i++)
+		add(&sum, l->sides[kind].reasons[i][reason].packets,
+		    l->sides[kind].reasons[i][reason].octets);
 	return sum;
 }
 
-struct ledger_amount ledger_bank(const struct ledger *l, enum bank_use use)
+struct ledger_amount ledger_bank(const struct ledger *l, enum record_kind kind)
 {
-	const struct ledger_amount all = accounted(l, use);
-	const struct ledger_side *s = &l->sides[use];
+	const struct ledger_amount all = accounted(l, kind);
+	const struct ledger_side *s = &l->sides[kind];
 
 	return (struct ledger_amount){
 		.packets = all.packets - s->drained.packets - s->evicted.packets -
@@ -189,9 +253,9 @@ struct ledger_amount ledger_bank(const struct ledger *l, enum bank_use use)
 	};
 }
 
-struct ledger_amount ledger_handed_over(const struct ledger *l, enum bank_use use)
+struct ledger_amount ledger_handed_over(const struct ledger *l, enum record_kind kind)
 {
-	const struct ledger_side *s = &l->sides[use];
+	const struct ledger_side *s = &l->sides[kind];
 
 	return (struct ledger_amount){
 		.packets = s->drained.packets - s->cache.packets,
@@ -199,12 +263,12 @@ struct ledger_amount ledger_handed_over(const struct ledger *l, enum bank_use us
 	};
 }
 
-static uint64_t sum_reasons(const struct ledger *l, enum flow_point point)
+static uint64_t sum_reasons(const struct ledger_side *side, unsigned int point)
 {
 	uint64_t sum = 0;
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
-		sum += l->reasons[point][i].packets;
+		sum += side->reasons[point][i].packets;
 	return sum;
 }
 
@@ -220,32 +284,36 @@ static bool collector_balanced(const struct collector_stats *c)
 	return sum.packets == c->given.packets && sum.octets == c->given.octets;
 }
 
-/* Each collector was given everything, but for drops where it takes none; or those that share were together. */
+static bool amount_is(const struct ledger_amount *amount, const struct export_count *count)
+{
+	return amount->packets == count->packets && amount->octets == count->octets;
+}
+
+/*
+ * The exports were given what has left the caches; of that each collector got what it is due, from when it came until it
+ * was removed, and each record that is shared one of those that share.
+ */
 static bool given_balanced(const struct ledger *l)
 {
-	const struct ledger_amount flows = ledger_handed_over(l, BANK_FLOWS);
-	const struct ledger_amount drops = ledger_handed_over(l, BANK_DROPS);
-	struct ledger_amount all = flows, shared = {0}, to_share = flows;
-	const struct collector_stats *c;
-	bool any = false;
+	const struct ledger_amount flows = ledger_handed_over(l, RECORD_FLOW);
+	const struct ledger_amount drops = ledger_handed_over(l, RECORD_DROP);
+	const struct export_totals *totals;
+	struct ledger_amount shared = {0};
 
-	add(&all, drops.packets, drops.octets);
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++) {
-		const struct ledger_amount *handed = c->drops ? &all : &flows;
+	if (!l->collectors)
+		return true;
+	totals = &l->collectors->totals;
+	for (unsigned int i = 0; i < l->collectors->count; i++) {
+		const struct collector_stats *c = &l->collectors->stats[i];
+		const struct ledger_amount given = {c->given.packets, c->given.octets};
 
-		if (!collector_balanced(c))
+		if (!collector_balanced(c) || !amount_is(&given, &c->due))
 			return false;
-		if (c->shares) {
-			add(&shared, c->given.packets, c->given.octets);
-			any = true;
-			if (c->drops)
-				to_share = all;
-		} else if (c->given.packets != handed->packets ||
-			   c->given.octets != handed->octets) {
-			return false;
-		}
+		if (c->shares)
+			add(&shared, given.packets, given.octets);
 	}
-	return !any || (shared.packets == to_share.packets && shared.octets == to_share.octets);
+	return amount_is(&flows, &totals->flows) && amount_is(&drops, &totals->drops) &&
+	       amount_is(&shared, &totals->shared);
 }
 
 /* Every drop has a reason of the kernel's, whatever became of it here. */
@@ -255,21 +323,26 @@ static bool drop_reasons_balanced(const struct ledger *l)
 
 	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++)
 		sum += l->drop_reasons->reasons[i].packets;
-	return !l->drop_reasons || sum == l->seen[POINT_DROP];
+	return !l->drop_reasons || sum == l->sides[RECORD_DROP].seen[0];
+}
+
+static bool side_balanced(const struct ledger *l, enum record_kind kind)
+{
+	const struct ledger_side *side = &l->sides[kind];
+
+	for (unsigned int i = 0; i < POINTS_MAX; i++)
+		if (side->seen[i] != side->accounted[i].packets + sum_reasons(side, i))
+			return false;
+	/* else more came out than went in */
+	return ledger_bank(l, kind).packets <= accounted(l, kind).packets &&
+	       ledger_handed_over(l, kind).packets <= side->drained.packets;
 }
 
 bool ledger_balanced(const struct ledger *l)
 {
-	for (int i = 0; i < _POINT_MAX; i++)
-		if (l->seen[i] != l->accounted[i].packets + sum_reasons(l, (enum flow_point)i))
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (!side_balanced(l, (enum record_kind)kind))
 			return false;
-	for (int i = 0; i < _BANK_USE_MAX; i++) {
-		enum bank_use use = (enum bank_use)i;
-
-		if (ledger_bank(l, use).packets > accounted(l, use).packets ||
-		    ledger_handed_over(l, use).packets > l->sides[use].drained.packets)
-			return false; /* more came out than went in */
-	}
 	return drop_reasons_balanced(l) && given_balanced(l);
 }
 
@@ -278,14 +351,14 @@ struct ledger_amount ledger_unmetered(const struct ledger *l)
 	struct ledger_amount sum = {0}, one;
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++) {
-		one = unrecorded(l, BANK_FLOWS, i);
+		one = unrecorded(l, RECORD_FLOW, i);
 		add(&sum, one.packets, one.octets);
 	}
 	return sum;
 }
 
 /* " + ignored 12 (arp 10, llc 2)" */
-static void print_class(const struct ledger *l, enum bank_use use, bool refused, FILE *file)
+static void print_class(const struct ledger *l, enum record_kind kind, bool refused, FILE *file)
 {
 	const char *separator = " (";
 	struct ledger_amount count;
@@ -293,10 +366,10 @@ static void print_class(const struct ledger *l, enum bank_use use, bool refused,
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
 		if (reasons[i].refused == refused)
-			sum += unrecorded(l, use, i).packets;
+			sum += unrecorded(l, kind, i).packets;
 	fprintf(file, " + %s %" PRIu64, refused ? "refused" : "ignored", sum);
 	for (int i = REASON_NONE + 1; sum && i < _REASON_MAX; i++) {
-		count = unrecorded(l, use, i);
+		count = unrecorded(l, kind, i);
 		if (reasons[i].refused != refused || !count.packets)
 			continue;
 		fprintf(file, "%s%s %" PRIu64, separator, reasons[i].name, count.packets);
@@ -306,10 +379,10 @@ static void print_class(const struct ledger *l, enum bank_use use, bool refused,
 		fprintf(file, ")");
 }
 
-void ledger_print_unrecorded(const struct ledger *l, enum bank_use use, FILE *file)
+void ledger_print_unrecorded(const struct ledger *l, enum record_kind kind, FILE *file)
 {
-	print_class(l, use, false, file);
-	print_class(l, use, true, file);
+	print_class(l, kind, false, file);
+	print_class(l, kind, true, file);
 }
 
 static uint64_t collector_lost(const struct collector_stats *c)
@@ -326,13 +399,13 @@ uint64_t ledger_lost(const struct ledger *l)
 	const struct collector_stats *c;
 	uint64_t lost = 0;
 
-	for (int use = 0; use < _BANK_USE_MAX; use++) {
-		lost += l->sides[use].evicted.packets + l->sides[use].drain_error.packets;
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
+		lost += l->sides[kind].evicted.packets + l->sides[kind].drain_error.packets;
 		for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
 			if (reasons[i].refused)
-				lost += unrecorded(l, (enum bank_use)use, i).packets;
+				lost += unrecorded(l, (enum record_kind)kind, i).packets;
 	}
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		lost += collector_lost(c);
 	return lost;
 }
@@ -349,18 +422,18 @@ static void print_collector(const struct collector_stats *c, FILE *file)
 				c->lost[i].packets);
 }
 
-static void print_side(const struct ledger *l, enum bank_use use, FILE *file)
+static void print_side(const struct ledger *l, enum record_kind kind, FILE *file)
 {
-	const struct ledger_amount all = accounted(l, use);
-	const struct ledger_side *side = &l->sides[use];
+	const struct ledger_amount all = accounted(l, kind);
+	const struct ledger_side *side = &l->sides[kind];
 
-	fprintf(file, "seen %" PRIu64 " packets = accounted %" PRIu64, seen(l, use), all.packets);
-	ledger_print_unrecorded(l, use, file);
+	fprintf(file, "seen %" PRIu64 " packets = accounted %" PRIu64, seen(l, kind), all.packets);
+	ledger_print_unrecorded(l, kind, file);
 	fprintf(file,
 		"; accounted (%" PRIu64 " octets) = in records %" PRIu64 " + cache %" PRIu64
 		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64,
-		all.octets, ledger_handed_over(l, use).packets, side->cache.packets,
-		ledger_bank(l, use).packets, side->evicted.packets, side->drain_error.packets);
+		all.octets, ledger_handed_over(l, kind).packets, side->cache.packets,
+		ledger_bank(l, kind).packets, side->evicted.packets, side->drain_error.packets);
 }
 
 static void print_drops(const struct ledger *l, FILE *file)
@@ -369,7 +442,7 @@ static void print_drops(const struct ledger *l, FILE *file)
 
 	fprintf(file, "; drops (a packet may be in a flow too): missed %" PRIu64 "; ",
 		l->drops_missed);
-	print_side(l, BANK_DROPS, file);
+	print_side(l, RECORD_DROP, file);
 	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++) {
 		const struct drop_count *count = &l->drop_reasons->reasons[i];
 
@@ -387,10 +460,10 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 	const struct collector_stats *c;
 
 	fprintf(file, "ledger: %s", ledger_balanced(l) ? "" : "THE LEDGER DOES NOT BALANCE; ");
-	print_side(l, BANK_FLOWS, file);
+	print_side(l, RECORD_FLOW, file);
 	if (l->drops_traced)
 		print_drops(l, file);
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		print_collector(c, file);
 }
 
@@ -406,13 +479,13 @@ static json_t *json_count(const struct export_count *count)
 			 (json_int_t)count->packets, "octets", (json_int_t)count->octets);
 }
 
-static json_t *json_class(const struct ledger *l, enum bank_use use, bool refused)
+static json_t *json_class(const struct ledger *l, enum record_kind kind, bool refused)
 {
 	json_t *object = json_object();
 	struct ledger_amount count;
 
 	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++) {
-		count = unrecorded(l, use, i);
+		count = unrecorded(l, kind, i);
 		if (reasons[i].refused == refused && count.packets)
 			json_object_set_new(object, reasons[i].name, json_amount(count));
 	}
@@ -426,12 +499,13 @@ static json_t *json_collector(const struct collector_stats *c)
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		json_object_set_new(lost, export_loss_name((enum export_loss)i),
 				    json_count(&c->lost[i]));
-	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "url", c->url,
-			 "name", c->name, "state", collector_state_name(c->state), "shares",
-			 c->shares, "drops", c->drops, "given", json_count(&c->given), "exported",
-			 json_count(&c->exported), "queued", json_count(&c->queued), "lost", lost,
-			 "messages", (json_int_t)c->messages, "bytes", (json_int_t)c->bytes,
-			 "errors", (json_int_t)c->errors);
+	return json_pack("{s:s,s:s*,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "url",
+			 c->url, "name", c->name, "state", collector_state_name(c->state), "shares",
+			 c->shares, "drops", c->drops, "due", json_count(&c->due), "given",
+			 json_count(&c->given), "exported", json_count(&c->exported), "queued",
+			 json_count(&c->queued), "lost", lost, "messages", (json_int_t)c->messages,
+			 "bytes", (json_int_t)c->bytes, "cut", (json_int_t)c->cut, "errors",
+			 (json_int_t)c->errors);
 }
 
 static json_t *json_collectors(const struct ledger *l)
@@ -439,7 +513,7 @@ static json_t *json_collectors(const struct ledger *l)
 	json_t *array = json_array();
 	const struct collector_stats *c;
 
-	for (unsigned int i = 0; l->exports && (c = exports_stats(l->exports, i)); i++)
+	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		json_array_append_new(array, json_collector(c));
 	return array;
 }
@@ -456,26 +530,26 @@ static json_t *json_records(const struct cache_stats *cache)
 
 static json_t *json_directions(const struct ledger *l)
 {
+	const struct ledger_side *side = &l->sides[RECORD_FLOW];
 	json_t *object = json_object();
 
-	for (int i = 0; i < _DIRECTION_MAX; i++)
-		json_object_set_new(object, directions[i],
-				    json_pack("{s:I,s:o,s:I}", "seen", (json_int_t)l->seen[i],
-					      "accounted", json_amount(l->accounted[i]),
-					      "unrecorded",
-					      (json_int_t)sum_reasons(l, (enum flow_point)i)));
+	for (unsigned int i = 0; i < flow_kind.point_count; i++)
+		json_object_set_new(object, flow_kind.points[i],
+				    json_pack("{s:I,s:o,s:I}", "seen", (json_int_t)side->seen[i],
+					      "accounted", json_amount(side->accounted[i]),
+					      "unrecorded", (json_int_t)sum_reasons(side, i)));
 	return object;
 }
 
 /* What flows and drops have in common. */
-static json_t *json_side(const struct ledger *l, enum bank_use use)
+static json_t *json_side(const struct ledger *l, enum record_kind kind)
 {
-	const struct ledger_side *side = &l->sides[use];
+	const struct ledger_side *side = &l->sides[kind];
 
-	return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "seen", (json_int_t)seen(l, use),
-			 "accounted", json_amount(accounted(l, use)), "ignored",
-			 json_class(l, use, false), "refused", json_class(l, use, true), "bank",
-			 json_amount(ledger_bank(l, use)), "cache",
+	return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "seen", (json_int_t)seen(l, kind),
+			 "accounted", json_amount(accounted(l, kind)), "ignored",
+			 json_class(l, kind, false), "refused", json_class(l, kind, true), "bank",
+			 json_amount(ledger_bank(l, kind)), "cache",
 			 json_pack("{s:I,s:I,s:I}", "flows", (json_int_t)side->cache.entries,
 				   "packets", (json_int_t)side->cache.packets, "octets",
 				   (json_int_t)side->cache.octets),
@@ -505,7 +579,7 @@ static json_t *json_drop_reasons(const struct ledger *l)
 
 static json_t *json_drops(const struct ledger *l)
 {
-	json_t *object = json_side(l, BANK_DROPS);
+	json_t *object = json_side(l, RECORD_DROP);
 
 	json_object_set_new(object, "missed", json_integer((json_int_t)l->drops_missed));
 	json_object_set_new(object, "reasons", json_drop_reasons(l));
@@ -514,7 +588,7 @@ static json_t *json_drops(const struct ledger *l)
 
 int ledger_print_json(const struct ledger *l, FILE *file)
 {
-	json_t *root = json_side(l, BANK_FLOWS);
+	json_t *root = json_side(l, RECORD_FLOW);
 
 	if (!root)
 		return -ENOMEM;

@@ -2,12 +2,12 @@
 #pragma once
 /*
  * The ledger: where every packet that the hooks saw has gone.  Two identities hold at the end of each swap of
- * the banks (drain.h) and at the end of a run, however many packets are on their way:
+ * the banks (meter.h) and at the end of a run, however many packets are on their way:
  *
  *	seen = accounted + ignored{reason} + refused{reason}                       packets, at each point
  *	accounted = bank + lost{evicted, drain_error} + cache + handed over        packets and octets
  *
- * for flows and for drops, which are never summed: a packet may be in a flow and dropped later.
+ * for each kind of records.  Kinds are never summed: a packet may be in a flow and dropped later.
  * `handed over` are the records given to the collectors: all to each, or (balance) each to one of
  * those that share.  For each collector
  *
@@ -18,10 +18,9 @@
 #include <stdio.h>
 #include "exporter/export/export.h"
 #include "exporter/meter/cache.h"
-#include "exporter/meter/datapath.h"
-#include "exporter/meter/drain.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/meter.h"
 #include "xdp/flow.h"
 
 struct ledger_amount {
@@ -29,11 +28,14 @@ struct ledger_amount {
 	uint64_t octets;
 };
 
-/* What became of what is accounted, in one pair of banks and its cache. */
+/* Of one kind of records, over all datapaths of the run; points are its own, by index. */
 struct ledger_side {
+	uint64_t seen[POINTS_MAX];		    /* packets */
+	struct ledger_amount accounted[POINTS_MAX]; /* IP octets */
+	struct reason_count reasons[POINTS_MAX][_REASON_MAX];
 	struct ledger_amount drained;	  /* left the banks for the cache */
 	struct ledger_amount evicted;	  /* by the LRU below a bank's limit */
-	struct ledger_amount drain_error; /* could not be read from a bank at the end */
+	struct ledger_amount drain_error; /* could not be read from a bank at its end */
 	struct cache_stats cache;
 };
 
@@ -42,46 +44,56 @@ struct ledger_reasons {
 	struct drop_count reasons[DROP_REASON_MAX];
 };
 
+/* What was handed over, as it was at that moment; of one allocation. */
+struct ledger_collectors {
+	struct export_totals totals;
+	unsigned int count;
+	struct collector_stats stats[]; /* as exports_stats() has them */
+};
+
+/* Owns nothing but `collectors`: ledger_clear(). */
 struct ledger {
-	uint64_t seen[_POINT_MAX];		    /* packets */
-	struct ledger_amount accounted[_POINT_MAX]; /* IP octets */
-	struct reason_count reasons[_POINT_MAX][_REASON_MAX];
-	struct ledger_side sides[_BANK_USE_MAX];
+	struct ledger_side sides[_RECORD_KIND_MAX];
 	bool unsettled; /* the kernel's counters are older than what was drained, see drain.h */
 	bool drops_traced;
 	uint64_t drops_missed; /* drops, not packets, that the tracer was not called for: not in seen */
 	const struct ledger_reasons *drop_reasons; /* NULL: not known */
 	struct drop_reasons *drop_names;	   /* for those */
-	struct exports *exports;		   /* NULL: no collectors */
+	struct ledger_collectors *collectors;	   /* NULL: none, or not known */
 	const struct ifstats *ifstats;		   /* beside all that; NULL: no interfaces */
 	const struct sight *sight; /* what the hooks saw of each of them; NULL: not known */
 };
 
 /*
- * What kernel and drain had counted up to the last swaps; in the loop's thread.  `final`: what is still in a bank cannot
- * be read any more.
+ * What had been counted up to the last swaps; in the loop's thread.  `meters`: by kind, NULL of what is not metered.
+ * `final`: what is still in a bank cannot be read any more.
  */
-void ledger_read_drain(struct ledger *ledger, const struct datapath *datapath,
-		       const struct drain *drain, bool final);
+void ledger_read(struct ledger *ledger, struct meter *const meters[_RECORD_KIND_MAX], bool final);
 
-/* Likewise. */
-void ledger_read_reasons(struct ledger_reasons *ret, const struct drain *drain);
+/* The collectors at this moment; without memory the ledger is unsettled. */
+void ledger_read_exports(struct ledger *ledger, struct exports *exports);
+
+/* Leaves all at 0. */
+void ledger_clear(struct ledger *ledger);
+
+/* Likewise; NULL: there are none. */
+void ledger_read_reasons(struct ledger_reasons *ret, const struct meter *drops);
 
 /*
  * In another thread, when the loop hangs: what the kernel has counted by now, more of which may be on its way.  What
  * is in no cache yet shows as `bank`.  -ENOMEM, -errno of the kernel: nothing is known.
  */
 int ledger_read_now(struct ledger *ledger, struct ledger_reasons *ret_reasons,
-		    const struct datapath *datapath, const struct drain *drain);
+		    struct meter *const meters[_RECORD_KIND_MAX]);
 
 /* Accounted, but not read from the banks yet. */
-struct ledger_amount ledger_bank(const struct ledger *ledger, enum bank_use use);
+struct ledger_amount ledger_bank(const struct ledger *ledger, enum record_kind kind);
 
 /* In no flow record: ignored and refused, with the octets that are known. */
 struct ledger_amount ledger_unmetered(const struct ledger *ledger);
 
 /* Given to the collectors as records. */
-struct ledger_amount ledger_handed_over(const struct ledger *ledger, enum bank_use use);
+struct ledger_amount ledger_handed_over(const struct ledger *ledger, enum record_kind kind);
 
 /* Packets, of flows and of drops, refused or lost in the exporter, and those lost on the way to any collector. */
 uint64_t ledger_lost(const struct ledger *ledger);
@@ -89,8 +101,8 @@ uint64_t ledger_lost(const struct ledger *ledger);
 /* Both identities hold, and the one of each collector. */
 bool ledger_balanced(const struct ledger *ledger);
 
-/* " + ignored 12 (arp 10, llc 2) + refused 0", of flows or of drops. */
-void ledger_print_unrecorded(const struct ledger *ledger, enum bank_use use, FILE *file);
+/* " + ignored 12 (arp 10, llc 2) + refused 0", of one kind. */
+void ledger_print_unrecorded(const struct ledger *ledger, enum record_kind kind, FILE *file);
 
 /* One readable line, without the newline. */
 void ledger_print_text(const struct ledger *ledger, FILE *file);

@@ -58,11 +58,10 @@ static int run_tracer(const struct driver *d, enum tracer tracer, struct datapat
 	int r = attach(d, tracer, datapath, &drops, &link);
 
 	if (r == 0 && datapath)
-		r = datapath_counts(datapath, POINT_DROP, &before);
+		r = datapath_counts(datapath, 0, &before);
 	r = r ?: driver_run(d, METHOD_LIVE, HOOK_XDP, load, &result);
 	if (r == 0 && datapath)
-		r = datapath_counts(datapath, POINT_DROP, &after)
-			    ?: drops_missed(datapath, &missed);
+		r = datapath_counts(datapath, 0, &after) ?: drops_missed(datapath, &missed);
 	if (r < 0)
 		return r;
 	printf("{\"flows\":%u,\"tracer\":\"%s\",\"round\":%u,\"ns\":%.3f,\"sent\":%u,\"delivered\":%llu,"
@@ -89,14 +88,13 @@ static int run_flows(const struct driver *d, struct datapath *const datapaths[_T
 	return r;
 }
 
-static int open_tracer(struct datapath **ret, uint32_t budget, const uint8_t *excluded)
+static int open_tracer(struct datapath **ret, uint32_t budget, uint8_t excluded)
 {
+	struct drop_filter filter = {.budget = budget};
 	const struct datapath_options options = {
-		.drop_entries = SUBJECT_ENTRIES,
-		.drops = DROPS_ON,
-		.drops_budget = budget,
-		.drop_excluded = excluded,
-	};
+		.kind = RECORD_DROP, .entries = SUBJECT_ENTRIES, .drops = &filter};
+
+	memset(filter.excluded, excluded, sizeof(filter.excluded));
 
 	return datapath_new(ret, &options);
 }
@@ -105,7 +103,6 @@ int main(int argc, char **argv)
 {
 	_cleanup_(bench_bpf_freep) struct bench_bpf *bpf = NULL;
 	struct datapath *datapaths[_TRACER_MAX] = {NULL};
-	uint8_t excluded[DROP_REASON_MAX];
 	struct driver driver = {0};
 	int r;
 
@@ -113,12 +110,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bench-drops SENDER RECEIVER SINK ROUNDS PACKETS\n");
 		return 2;
 	}
-	memset(excluded, 1, sizeof(excluded));
 	swap_pin(SWAP_SENDER_CPU);
 	r = bench_bpf_new(&bpf) ?: driver_open(&driver, bpf, argv + 1);
-	r = r ?: open_tracer(&datapaths[TRACER_RECORDED], 0, NULL);
-	r = r ?: open_tracer(&datapaths[TRACER_BUDGET], 1, NULL);
-	r = r ?: open_tracer(&datapaths[TRACER_EXCLUDED], 0, excluded);
+	r = r ?: open_tracer(&datapaths[TRACER_RECORDED], 0, 0);
+	r = r ?: open_tracer(&datapaths[TRACER_BUDGET], 1, 0);
+	r = r ?: open_tracer(&datapaths[TRACER_EXCLUDED], 0, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(flow_counts) && r == 0; i++)
 		r = run_flows(&driver, datapaths, flow_counts[i],
 			      (unsigned int)strtoul(argv[4], NULL, 10),

@@ -14,7 +14,7 @@
 #include "exporter/export/collector.h"
 #include "exporter/export/export.h"
 #include "exporter/export/format/profile.h"
-#include "exporter/export/stream.h"
+#include "exporter/export/queue.h"
 #include "tests/unit/flows.h"
 #include <fixbuf/public.h> /* last: GLib defines MIN and MAX anew, quietly */
 
@@ -79,33 +79,38 @@ static void on_pushed(struct collector *c)
 
 static const struct collector_ops oblivion_ops = {.pushed = on_pushed};
 
-static int join(struct stream *s, struct oblivion *o)
+static int make_oblivion(struct oblivion *o)
 {
 	o->collector.queue = &o->queue;
 	o->collector.ops = &oblivion_ops;
-	return queue_init(&o->queue, &s->pool, SLOTS) ?: stream_join(s, &o->collector);
+	return queue_init(&o->queue, SLOTS);
 }
 
 /* Into messages, whose headers are written when they are sent, for so many collectors. */
-static int to_memory(const struct profile *profile, const struct protocol *protocol,
-		     unsigned int members, uint32_t records, uint64_t *ret_ns)
+static int to_memory(const char *template, const struct protocol *protocol, unsigned int members,
+		     uint32_t records, uint64_t *ret_ns)
 {
 	struct oblivion oblivions[2] = {0};
-	struct stream s;
-	uint64_t start;
-	int r = 0;
+	struct collector *all[2] = {&oblivions[0].collector, &oblivions[1].collector};
+	_cleanup_(encoding_unrefp) struct encoding *encoding = NULL;
+	struct stream *s = NULL;
+	uint64_t base_ms = 0, start;
+	struct profile *profile;
+	int r = profile_new(&profile, template, ENTERPRISE_DEFAULT, 1u << RECORD_FLOW, NULL)
+			?: encoding_new(&encoding, protocol, profile, MESSAGE_MAX);
 
-	stream_init(&s, protocol, profile, MESSAGE_MAX);
 	for (unsigned int i = 0; i < members && r == 0; i++)
-		r = join(&s, &oblivions[i]);
+		r = make_oblivion(&oblivions[i]);
+	if (r == 0)
+		r = stream_new(&s, encoding, &base_ms, all, members);
 	start = cpu_ns();
 	for (uint32_t i = 0; i < records && r == 0; i++)
-		stream_add(&s, &flows[i % FLOWS], 0);
+		stream_add(s, &flows[i % FLOWS], 0);
 	*ret_ns = cpu_ns() - start;
-	stream_flush(&s);
+	if (s)
+		stream_retire(s);
 	for (unsigned int i = 0; i < members; i++)
 		queue_done(&oblivions[i].queue);
-	stream_done(&s);
 	return r;
 }
 
@@ -242,7 +247,7 @@ static fbTemplate_t *fixbuf_template(fbInfoModel_t *model, const struct flow_tem
 
 	for (unsigned int i = 0; i < t->count; i++) {
 		const struct field *field = &flow_fields[t->fields[i]];
-		fbInfoElementSpec_t spec = {(char *)field->name, field->length, 0};
+		fbInfoElementSpec_t spec = {(char *)field->element->name, field->length, 0};
 
 		fbTemplateAppendSpec(template, &spec, 0, NULL);
 	}
@@ -252,10 +257,10 @@ static fbTemplate_t *fixbuf_template(fbInfoModel_t *model, const struct flow_tem
 static void add_own(fbInfoModel_t *model)
 {
 	for (unsigned int i = 0; i < _FIELD_MAX; i++)
-		if (flow_fields[i].pen) {
-			fbInfoElement_t element = FB_IE_INIT(flow_fields[i].name,
-							     ENTERPRISE_DEFAULT, flow_fields[i].id,
-							     flow_fields[i].length, 0);
+		if (flow_fields[i].element->pen) {
+			fbInfoElement_t element =
+				FB_IE_INIT(flow_fields[i].element->name, ENTERPRISE_DEFAULT,
+					   flow_fields[i].element->id, flow_fields[i].length, 0);
 
 			fbInfoModelAddElement(model, &element);
 		}
@@ -308,15 +313,15 @@ static void copy(const struct flow_template *t, uint32_t records, uint64_t *ret_
 
 /* --- */
 
-static int run_protocol(const struct profile *profile, unsigned int which, unsigned int protocol,
-			unsigned int round, uint32_t records)
+static int run_protocol(unsigned int which, unsigned int protocol, unsigned int round,
+			uint32_t records)
 {
 	const char *scheme = schemes[protocol], *name = profile_names[which];
 	uint64_t ns = 0;
 	int r = 0;
 
 	for (unsigned int members = 1; members <= 2 && r == 0; members++) {
-		r = to_memory(profile, protocols[protocol], members, records, &ns);
+		r = to_memory(profiles[which], protocols[protocol], members, records, &ns);
 		if (r == 0)
 			print(members == 1 ? "memory" : "memory, two collectors", scheme, name,
 			      round, ns, records);
@@ -333,19 +338,22 @@ static int run_profile(unsigned int which, unsigned int round, uint32_t records)
 	const char *urls[2] = {"file:///dev/null", NULL}, *name = profile_names[which];
 	struct profile *profile;
 	uint64_t ns = 0;
-	int r = profile_new(&profile, profiles[which], ENTERPRISE_DEFAULT, false, NULL);
+	int r = profile_new(&profile, profiles[which], ENTERPRISE_DEFAULT, 1u << RECORD_FLOW, NULL);
 
 	for (unsigned int p = 0; p < ARRAY_SIZE(protocols) && r == 0; p++)
-		r = run_protocol(profile, which, p, round, records);
+		r = run_protocol(which, p, round, records);
 	r = r ?: export_all(urls, profiles[which], records, &ns);
 	if (r == 0)
 		print("file", "ipfix", name, round, ns, records);
-	r = r ?: to_fixbuf(&profile->templates[FAMILY_IPV4], records, &ns);
+	r = r
+		    ?: to_fixbuf(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)],
+				 records, &ns);
 	if (r == 0) {
 		print("libfixbuf", "ipfix", name, round, ns, records);
-		r = to_socket(&profile->templates[FAMILY_IPV4], records, &ns);
+		r = to_socket(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)],
+			      records, &ns);
 		print("udp, datagrams alone", "ipfix", name, round, ns, records);
-		copy(&profile->templates[FAMILY_IPV4], records, &ns);
+		copy(&profile->templates[template_index(RECORD_FLOW, FAMILY_IPV4)], records, &ns);
 		print("memcpy", "ipfix", name, round, ns, records);
 	}
 	profile_free(profile);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench-send SENDER RECEIVER SINK FLOWS PACKETS RATE: PACKETS live frames of FLOWS flows in turn, RATE
- * of them a second (0: as fast as one CPU can), in a burst every 50 ms.
+ * bench-send SENDER RECEIVER SINK FLOWS PACKETS RATE [CPU]: PACKETS live frames of FLOWS flows in turn, RATE
+ * of them a second (0: as fast as one CPU can), in a burst every 50 ms, by the first CPU or that one.
  * Prints an object of JSON: `busy` is the time in bursts, which one CPU spent on
  * sending, receiving, the hooks and whoever taps the interface.
  */
@@ -66,14 +66,15 @@ int main(int argc, char **argv)
 	struct send s = {0};
 	int r;
 
-	if (argc != 7) {
-		fprintf(stderr, "usage: bench-send SENDER RECEIVER SINK FLOWS PACKETS RATE\n");
+	if (argc != 7 && argc != 8) {
+		fprintf(stderr,
+			"usage: bench-send SENDER RECEIVER SINK FLOWS PACKETS RATE [CPU]\n");
 		return 2;
 	}
 	s.flows = (uint32_t)strtoul(argv[4], NULL, 10);
 	s.packets = strtoull(argv[5], NULL, 10);
 	s.rate = strtoull(argv[6], NULL, 10);
-	swap_pin(SWAP_SENDER_CPU);
+	swap_pin(argc == 8 ? atoi(argv[7]) : SWAP_SENDER_CPU);
 	r = bench_bpf_new(&bpf) ?: driver_open(&s.driver, bpf, argv + 1);
 	r = r ?: send_all(&s);
 	if (r < 0)

@@ -56,17 +56,17 @@ static int drain_bank(struct stages *s, double *ret_ns)
 	bool done = false;
 	unsigned int bank;
 	uint64_t start;
-	int r = datapath_swap(s->datapath, BANK_FLOWS, &bank);
+	int r = datapath_swap(s->datapath, &bank);
 
 	start = cpu_ns();
 	for (s->entries = 0; r == 0 && !done; s->entries += count) {
 		count = 0;
-		r = datapath_read(s->datapath, BANK_FLOWS, bank, &position, s->keys + s->entries,
+		r = datapath_read(s->datapath, bank, &position, s->keys + s->entries,
 				  s->records + s->entries,
 				  MIN(DRAIN_BATCH, s->flows - s->entries + 1), &count, &done);
 	}
 	*ret_ns = (double)(cpu_ns() - start) / MAX(s->entries, 1);
-	datapath_reset_fill(s->datapath, BANK_FLOWS, bank);
+	datapath_reset_fill(s->datapath, bank);
 	return r;
 }
 
@@ -98,7 +98,7 @@ static double encode(struct stages *s)
 		flow.key = s->keys[i];
 		flow.record = s->records[i];
 		encode_ipfix_IPV4(s->message + i % 16 * 96, &flow_templates[TEMPLATE_IPV4], &flow,
-				  &(struct record_clock){0});
+				  &(struct record_context){0});
 	}
 	return (double)(cpu_ns() - start) / MAX(s->entries, 1);
 }
@@ -126,7 +126,7 @@ static int run_round(struct stages *s, unsigned int round)
 
 static int stages_open(struct stages *s)
 {
-	const struct datapath_options datapath = {.bank_entries = s->flows + s->flows / 4};
+	const struct datapath_options datapath = {.entries = s->flows + s->flows / 4};
 	const struct cache_options cache = {.entries = s->flows * 2,
 					    .idle_ns = IDLE_NS,
 					    .active_ns = 60 * NSEC_PER_SEC,

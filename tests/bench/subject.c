@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include "exporter/meter/datapath.h"
-#include "flowtally.skel.h"
+#include "flows.skel.h"
 #include "tests/bench/subject.h"
 /* needs load.h */
 #include "bench.skel.h"
@@ -66,7 +66,7 @@ struct bench_bpf *bench_bpf_free(struct bench_bpf *bench)
 	return NULL;
 }
 
-static int set_banks(struct flowtally_bpf *f, enum subject_kind kind)
+static int set_banks(struct flows_bpf *f, enum subject_kind kind)
 {
 	struct bpf_map *const banks[] = {f->maps.bank0, f->maps.bank1};
 	const enum bpf_map_type type = kind == SUBJECT_HASH	    ? BPF_MAP_TYPE_HASH
@@ -84,24 +84,22 @@ static int set_banks(struct flowtally_bpf *f, enum subject_kind kind)
 }
 
 /* What datapath.c sets before load, with other types of bank. */
-static int flowtally_load(struct flowtally_bpf **ret, enum subject_kind kind)
+static int flowtally_load(struct flows_bpf **ret, enum subject_kind kind)
 {
-	struct flowtally_bpf *f = flowtally_bpf__open();
+	struct flows_bpf *f = flows_bpf__open();
 	int r;
 
 	if (!f)
 		return -errno;
-	f->rodata->config.limit[BANK_FLOWS] =
+	f->rodata->config.limit =
 		SUBJECT_ENTRIES - (uint32_t)libbpf_num_possible_cpus() * BANK_RESERVE_PER_CPU;
-	f->rodata->config.high_water[BANK_FLOWS] = f->rodata->config.limit[BANK_FLOWS] / 8 * 7;
+	f->rodata->config.high_water = f->rodata->config.limit / 8 * 7;
 	f->rodata->config.xdp_frags = true;
 	bpf_program__set_flags(f->progs.flowtally_xdp, BPF_F_XDP_HAS_FRAGS);
 	r = set_banks(f, kind);
-	r = r ?: bpf_map__set_autocreate(f->maps.drop_bank0, false);
-	r = r ?: bpf_map__set_autocreate(f->maps.drop_bank1, false);
-	r = r ?: flowtally_bpf__load(f);
+	r = r ?: flows_bpf__load(f);
 	if (r < 0) {
-		flowtally_bpf__destroy(f);
+		flows_bpf__destroy(f);
 		return r;
 	}
 	*ret = f;
@@ -110,7 +108,7 @@ static int flowtally_load(struct flowtally_bpf **ret, enum subject_kind kind)
 
 int subject_new(struct subject **ret, enum subject_kind kind, struct bench_bpf *bench)
 {
-	const struct datapath_options options = {.bank_entries = SUBJECT_ENTRIES};
+	const struct datapath_options options = {.entries = SUBJECT_ENTRIES};
 	_cleanup_(subject_freep) struct subject *s = calloc(1, sizeof(*s));
 	int r = 0;
 
@@ -131,7 +129,7 @@ int subject_new(struct subject **ret, enum subject_kind kind, struct bench_bpf *
 struct subject *subject_free(struct subject *s)
 {
 	if (s->flowtally)
-		flowtally_bpf__destroy(s->flowtally);
+		flows_bpf__destroy(s->flowtally);
 	datapath_freep(&s->datapath);
 	free(s);
 	return NULL;
@@ -208,8 +206,8 @@ int subject_clear(struct subject *s)
 	if (!s->flowtally)
 		return 0;
 	r = map_clear(s->flowtally->maps.bank0) ?: map_clear(s->flowtally->maps.bank1);
-	s->flowtally->bss->fill[BANK_FLOWS][0].entries = 0;
-	s->flowtally->bss->fill[BANK_FLOWS][1].entries = 0;
+	s->flowtally->bss->state.fill[0].entries = 0;
+	s->flowtally->bss->state.fill[1].entries = 0;
 	return r;
 }
 

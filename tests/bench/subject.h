@@ -8,7 +8,7 @@
 
 struct bench_bpf;
 struct datapath;
-struct flowtally_bpf;
+struct flows_bpf;
 
 enum bench_hook {
 	HOOK_XDP,
@@ -31,7 +31,7 @@ enum subject_kind {
 struct subject {
 	enum subject_kind kind;
 	struct bench_bpf *bench; /* EMPTY, FLOOR: not owned */
-	struct flowtally_bpf *flowtally;
+	struct flows_bpf *flowtally;
 	struct datapath *datapath; /* SUBJECT_SWAPPED */
 };
 

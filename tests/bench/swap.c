@@ -28,7 +28,7 @@ void swap_pin(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-static void on_batch(void *userdata, const struct drain_batch *batch)
+static void on_batch(void *userdata, struct drain_batch *batch)
 {
 	struct swapper *e = userdata;
 

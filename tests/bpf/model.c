@@ -174,21 +174,21 @@ static void check_bank(struct model *m, const char *what)
 {
 	static struct flow_key keys[MODEL_FLOWS];
 	static struct flow_record records[MODEL_FLOWS];
-	unsigned int bank = datapath_active(m->datapath, BANK_FLOWS);
+	unsigned int bank = datapath_active(m->datapath);
 	uint32_t position = 0, count;
 	bool done = false;
 
 	while (!done) {
 		count = 0;
-		assert_int_equal(datapath_read(m->datapath, BANK_FLOWS, bank, &position, keys,
-					       records, MODEL_FLOWS, &count, &done),
+		assert_int_equal(datapath_read(m->datapath, bank, &position, keys, records,
+					       MODEL_FLOWS, &count, &done),
 				 0);
 		for (uint32_t i = 0; i < count; i++)
 			check_flow(m, &keys[i], &records[i], what);
 	}
 	if (m->flow_count)
 		fail_msg("%s: %u flows are missing", what, m->flow_count);
-	datapath_reset_fill(m->datapath, BANK_FLOWS, bank);
+	datapath_reset_fill(m->datapath, bank);
 	m->since_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
@@ -228,7 +228,7 @@ void model_check(struct model *m, const char *what)
 
 	check_reasons(m, what);
 	for (int d = 0; d < _DIRECTION_MAX; d++) {
-		assert_int_equal(datapath_counts(m->datapath, (enum flow_point)d, &c), 0);
+		assert_int_equal(datapath_counts(m->datapath, d, &c), 0);
 		if (c.bank[0].seen + c.bank[1].seen != m->seen[d] ||
 		    c.bank[0].packets + c.bank[1].packets != m->accounted[d].packets ||
 		    c.bank[0].octets + c.bank[1].octets != m->accounted[d].octets ||

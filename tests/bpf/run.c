@@ -25,7 +25,7 @@ void run_skip(const char *why)
 
 void run_require(void)
 {
-	const struct datapath_options options = {.bank_entries = datapath_entries_min()};
+	const struct datapath_options options = {.entries = datapath_entries_min()};
 	_cleanup_(datapath_freep) struct datapath *d = NULL;
 	int r;
 
@@ -38,7 +38,7 @@ void run_require(void)
 
 struct datapath *run_open(uint32_t bank_entries)
 {
-	const struct datapath_options options = {.bank_entries = bank_entries};
+	const struct datapath_options options = {.entries = bank_entries};
 	struct datapath *d = NULL;
 	int r = datapath_new(&d, &options);
 

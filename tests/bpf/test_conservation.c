@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Nothing gets lost: two CPUs send through the XDP and TC programs at once, while the drain thread
- * swaps the banks under them.  At the end every packet and octet is in a drained record or in a named
- * counter, in the sum and flow by flow.
+ * swaps the banks under them, or the whole datapath is replaced by one with other banks.  At the end every packet and
+ * octet is in a drained record or in a named counter, in the sum and flow by flow.
  */
+#include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <poll.h>
@@ -18,11 +19,17 @@
 #include <sys/eventfd.h>
 #include <cmocka.h>
 #include "exporter/loop.h"
+#include "exporter/meter/meter.h"
 #include "tests/bpf/flows.h"
 #include "tests/packets.h"
 
 #define LOOPBACK 1
 #define THREADS	 2
+#define BOTH_NS	 (150 * NSEC_PER_MSEC) /* for which both datapaths count */
+
+#ifndef BPF_F_XDP_HAS_FRAGS
+#define BPF_F_XDP_HAS_FRAGS (1U << 5)
+#endif
 
 /* One sender's task, and its own books. */
 struct sender {
@@ -36,10 +43,15 @@ struct sender {
 };
 
 struct traffic {
-	struct datapath *datapath;
+	struct meter *meter;
 	struct loop *loop;
-	struct drain *drain;
-	int finished; /* eventfd: senders that are done */
+	int programs[_PROGRAM_HOOK_MAX]; /* what is sent to */
+	bool replace;			 /* again and again */
+	int jump;			 /* program array in front of XDP: in the place of links */
+	uint32_t replaced;
+	bool both;		    /* there are two datapaths */
+	struct loop_source *retire; /* timer */
+	int finished;		    /* eventfd: senders that are done */
 	uint32_t left;
 	uint64_t target; /* packets of each sender */
 	uint32_t hot;	 /* flows 0 to hot - 1: both send them again and again */
@@ -49,6 +61,7 @@ struct traffic {
 	struct flow_books drained;
 	const char *broken;
 	uint32_t snapshots;
+	uint64_t swap_ns; /* of the last end */
 	struct sender senders[THREADS];
 };
 
@@ -80,8 +93,7 @@ static int send_run(struct traffic *t, enum datapath_program program, struct run
 
 	run.repeat /= times;
 	for (uint32_t i = 0; i < times && r == 0; i++) {
-		r = run_program(datapath_program_fd(t->datapath, program), xdp, &run, NULL,
-				&verdict);
+		r = run_program(t->programs[program], xdp, &run, NULL, &verdict);
 		if (r == 0 && verdict != (xdp ? XDP_PASS : TC_ACT_UNSPEC))
 			r = -1;
 	}
@@ -194,29 +206,35 @@ static void *sender_thread(void *userdata)
 	return NULL;
 }
 
+static void add_unrecorded(void *userdata, _unused_ const struct reason_key *key,
+			   const struct reason_count *count)
+{
+	uint64_t *sum = userdata;
+
+	*sum += count->packets;
+}
+
 /*
  * While both CPUs send on: what the kernel had counted up to the last swap is what became of the same packets, and all
- * of it has been drained.
+ * of it has been drained.  While there are two datapaths, one of them may be about to.
  */
 static const char *check_snapshot(const struct traffic *t)
 {
-	const struct drain_stats *stats = drain_stats(t->drain, BANK_FLOWS);
 	uint64_t seen = 0, packets = 0, octets = 0, unrecorded = 0;
+	struct meter_count count;
 
-	for (unsigned int bank = 0; bank < 2; bank++) {
-		const struct drain_settled *s = drain_settled(t->drain, BANK_FLOWS, bank);
-
-		for (int d = 0; d < _DIRECTION_MAX; d++) {
-			seen += s->counts[d].seen;
-			packets += s->counts[d].packets;
-			octets += s->counts[d].octets;
-		}
-		for (uint32_t i = 0; i < s->reason_count; i++)
-			unrecorded += s->reasons[i].count.packets;
+	meter_count(t->meter, &count);
+	for (int d = 0; d < _DIRECTION_MAX; d++) {
+		seen += count.points[d].seen;
+		packets += count.points[d].packets;
+		octets += count.points[d].octets;
 	}
+	meter_reasons(t->meter, add_unrecorded, &unrecorded);
 	if (seen != packets + unrecorded)
 		return "a snapshot in which seen is not accounted and unrecorded";
-	if (packets != stats->packets || octets != stats->octets)
+	if (packets < count.drain.packets || octets < count.drain.octets)
+		return "a snapshot in which more is drained than is accounted";
+	if (!t->both && (packets != count.drain.packets || octets != count.drain.octets))
 		return "a snapshot in which not all is drained that is accounted";
 	return NULL;
 }
@@ -226,11 +244,107 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct traffic *t = userdata;
 	const char *broken = flow_books_add(&t->drained, LOOPBACK, batch);
 
+	for (uint32_t i = 0; i < batch->count; i++)
+		if (batch->records[i].first_ns < t->swap_ns)
+			broken = "a packet from before the time up to which all had come";
+	if (batch->end && batch->swap_ns < t->swap_ns)
+		broken = "a time up to which all have come that goes back";
+	if (batch->end)
+		t->swap_ns = batch->swap_ns;
 	if (batch->end && !broken)
 		broken = check_snapshot(t);
 	t->snapshots += batch->end;
 	if (broken)
 		t->broken = broken;
+}
+
+/* Calls what is in the array: XDP links are updated elsewhere. */
+static int make_front(struct traffic *t)
+{
+	const struct kernel_features *features = datapath_features(meter_datapath(t->meter));
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_XDP,
+		    .prog_flags = features->xdp_frags ? BPF_F_XDP_HAS_FRAGS : 0);
+	struct bpf_insn code[] = {
+		{.code = BPF_LD | BPF_DW, .dst_reg = 2, .src_reg = BPF_PSEUDO_MAP_FD},
+		{0},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_tail_call},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 99}, /* it did not */
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+
+	t->jump = bpf_map_create(BPF_MAP_TYPE_PROG_ARRAY, "front", 4, 4, 1, NULL);
+	code[0].imm = t->jump;
+	return bpf_prog_load(BPF_PROG_TYPE_XDP, "front", "GPL", code, ARRAY_SIZE(code), &options);
+}
+
+static uint32_t program_id(int fd)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.id : 0;
+}
+
+static int update_front(const struct traffic *t)
+{
+	int xdp = datapath_program_fd(meter_datapath(t->meter), PROGRAM_XDP);
+	uint32_t slot = 0;
+
+	return bpf_map_update_elem(t->jump, &slot, &xdp, BPF_ANY);
+}
+
+/* What clsact filters and an XDP link run, so to speak. */
+static void send_to_stubs(struct traffic *t)
+{
+	const struct datapath *d = meter_datapath(t->meter);
+
+	t->programs[PROGRAM_XDP] = make_front(t);
+	for (int i = PROGRAM_XDP + 1; i < _PROGRAM_HOOK_MAX; i++)
+		t->programs[i] = dup(datapath_stub_fd(d, (enum datapath_program)i));
+	for (int i = 0; i < _PROGRAM_HOOK_MAX; i++)
+		assert_true(t->programs[i] >= 0);
+	assert_int_equal(update_front(t), 0);
+}
+
+static void replace(struct traffic *t)
+{
+	static const uint32_t sizes[] = {131072, 50000, 65536, 200000};
+
+	if (meter_prepare(t->meter, sizes[t->replaced % ARRAY_SIZE(sizes)]) < 0)
+		t->broken = "another datapath cannot be begun";
+}
+
+static void on_prepared(void *userdata, int error)
+{
+	struct traffic *t = userdata;
+	int stub = datapath_stub_fd(meter_datapath(t->meter), PROGRAM_TC_EGRESS);
+
+	if (error < 0 || update_front(t) < 0)
+		t->broken = "another datapath could not take the place";
+	if (program_id(stub) != program_id(t->programs[PROGRAM_TC_EGRESS]))
+		t->broken = "a stub that did not stay";
+	t->both = true;
+	loop_set_timer(t->retire, BOTH_NS, 0);
+}
+
+/* Meanwhile XDP has counted in the new banks, TC in the old ones. */
+static int on_moved(void *userdata, _unused_ uint32_t events)
+{
+	struct traffic *t = userdata;
+
+	meter_retire_old(t->meter);
+	return 0;
+}
+
+static void on_retired(void *userdata)
+{
+	struct traffic *t = userdata;
+
+	t->replaced++;
+	t->both = false;
+	if (t->left)
+		replace(t);
 }
 
 static int on_finished(void *userdata, _unused_ uint32_t events)
@@ -246,22 +360,41 @@ static int on_finished(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+static void make_meter(struct traffic *t, uint32_t bank_entries, uint64_t interval_ns)
+{
+	const struct meter_options options = {
+		.datapath = {.kind = RECORD_FLOW, .entries = bank_entries},
+		.loop = t->loop,
+		.interval_ns = interval_ns,
+		.callback = on_batch,
+		.prepared = on_prepared,
+		.retired = on_retired,
+		.userdata = t,
+	};
+
+	assert_int_equal(meter_new(&t->meter, &options), 0);
+	for (int i = 0; i < _PROGRAM_HOOK_MAX; i++)
+		t->programs[i] =
+			datapath_program_fd(meter_datapath(t->meter), (enum datapath_program)i);
+	if (!t->replace)
+		return;
+	assert_int_equal(loop_add_timer(t->loop, on_moved, t, &t->retire), 0);
+	send_to_stubs(t);
+	replace(t);
+}
+
 /* Sends, drains at each interval, and drains what is left.  Returns the ns that the sending took. */
 static uint64_t traffic_run(struct traffic *t, uint32_t bank_entries, uint64_t interval_ns)
 {
 	struct loop_source *source = NULL;
-	struct drain_options options = {
-		.interval_ns = interval_ns, .callback = on_batch, .userdata = t};
 	uint64_t begin_ns, end_ns;
 
-	t->datapath = options.datapath = run_open(bank_entries);
 	t->finished = eventfd(0, EFD_CLOEXEC);
 	t->left = THREADS;
 	assert_int_equal(flow_books_init(&t->drained, t->flows), 0);
 	assert_int_equal(loop_new(&t->loop), 0);
-	options.loop = t->loop;
 	assert_int_equal(loop_add_fd(t->loop, t->finished, 1, on_finished, t, &source), 0);
-	assert_int_equal(drain_new(&t->drain, &options), 0);
+	make_meter(t, bank_entries, interval_ns);
 	begin_ns = clock_ns(CLOCK_MONOTONIC);
 	for (uint32_t i = 0; i < THREADS; i++) {
 		t->senders[i].traffic = t;
@@ -275,7 +408,7 @@ static uint64_t traffic_run(struct traffic *t, uint32_t bank_entries, uint64_t i
 	end_ns = clock_ns(CLOCK_MONOTONIC);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t->senders[i].thread, NULL);
-	drain_finish(t->drain);
+	meter_finish(t->meter);
 	loop_source_free(source);
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(t->senders[i].error, 0);
@@ -286,9 +419,14 @@ static uint64_t traffic_run(struct traffic *t, uint32_t bank_entries, uint64_t i
 
 static void traffic_clear(struct traffic *t)
 {
-	drain_free(t->drain);
+	if (t->replace) {
+		for (int i = 0; i < _PROGRAM_HOOK_MAX; i++)
+			close(t->programs[i]);
+		close(t->jump);
+		loop_source_free(t->retire);
+	}
+	meter_free(t->meter);
 	loop_free(t->loop);
-	datapath_free(t->datapath);
 	close(t->finished);
 	flow_books_clear(&t->drained);
 	for (int i = 0; i < THREADS; i++)
@@ -316,20 +454,19 @@ static void add_rare(void *userdata, const struct reason_key *key, const struct 
 /* seen = accounted + ignored + refused; accounted = drained; evicted = 0: in packets and octets. */
 static void check_ledger(struct traffic *t, const struct rare *rare)
 {
-	const struct drain_stats *stats = drain_stats(t->drain, BANK_FLOWS);
 	struct flow_sum drained = {0}, accounted = {0};
-	struct hook_count c;
+	struct meter_count count;
 
+	meter_count(t->meter, &count);
 	for (int d = 0; d < _DIRECTION_MAX; d++) {
-		uint64_t packets, unrecorded = 0;
+		const struct bank_count *point = &count.points[d];
+		uint64_t unrecorded = 0;
 
-		assert_int_equal(datapath_counts(t->datapath, (enum flow_point)d, &c), 0);
-		packets = c.bank[0].packets + c.bank[1].packets;
 		for (int i = 0; i < _REASON_MAX; i++)
 			unrecorded += rare->sums[d][i].packets;
-		assert_int_equal(c.bank[0].seen + c.bank[1].seen, packets + unrecorded);
-		accounted.packets += packets;
-		accounted.octets += c.bank[0].octets + c.bank[1].octets;
+		assert_int_equal(point->seen, point->packets + unrecorded);
+		accounted.packets += point->packets;
+		accounted.octets += point->octets;
 		for (uint32_t i = 0; i < t->flows; i++) {
 			drained.packets += t->drained.sums[d][i].packets;
 			drained.octets += t->drained.sums[d][i].octets;
@@ -337,12 +474,14 @@ static void check_ledger(struct traffic *t, const struct rare *rare)
 	}
 	assert_int_equal(drained.packets, accounted.packets);
 	assert_int_equal(drained.octets, accounted.octets);
-	assert_int_equal(stats->packets, accounted.packets);
-	assert_int_equal(stats->octets, accounted.octets);
-	assert_int_equal(stats->evicted_entries, 0);
-	assert_int_equal(stats->evicted_packets, 0);
-	assert_int_equal(stats->evicted_octets, 0);
-	assert_int_equal(stats->errors, 0);
+	assert_int_equal(count.drain.packets, accounted.packets);
+	assert_int_equal(count.drain.octets, accounted.octets);
+	assert_int_equal(count.drain.evicted_entries, 0);
+	assert_int_equal(count.drain.evicted_packets, 0);
+	assert_int_equal(count.drain.evicted_octets, 0);
+	assert_int_equal(count.drain.errors, 0);
+	assert_int_equal(count.unread_packets, 0);
+	assert_int_equal(count.unread_octets, 0);
 }
 
 static struct flow_sum sent_of(const struct traffic *t, int direction, uint32_t number)
@@ -359,7 +498,7 @@ static struct flow_sum sent_of(const struct traffic *t, int direction, uint32_t 
 static void check_rare(struct traffic *t, struct rare *rare)
 {
 	*rare = (struct rare){.ifindex = LOOPBACK};
-	assert_int_equal(datapath_unrecorded(t->datapath, add_rare, rare), 0);
+	meter_reasons(t->meter, add_rare, rare);
 	assert_false(rare->foreign);
 	for (int d = 0; d < _DIRECTION_MAX; d++)
 		for (int i = 0; i < _REASON_MAX; i++)
@@ -370,35 +509,62 @@ static void check_rare(struct traffic *t, struct rare *rare)
 				assert_int_equal(rare->sums[d][i].packets, 0);
 }
 
+/* Nothing is refused, and each flow has what was sent of it. */
+static void check_flows(struct traffic *t)
+{
+	struct rare rare;
+
+	check_rare(t, &rare);
+	check_ledger(t, &rare);
+	for (int d = 0; d < _DIRECTION_MAX; d++) {
+		assert_int_equal(rare.sums[d][REASON_BANK_FULL].packets, 0);
+		for (uint32_t i = 0; i < t->flows; i++) {
+			struct flow_sum sent = sent_of(t, d, i);
+
+			if (sent.packets != t->drained.sums[d][i].packets ||
+			    sent.octets != t->drained.sums[d][i].octets)
+				fail_msg("flow %u: %lu packets sent, %lu drained", i,
+					 (unsigned long)sent.packets,
+					 (unsigned long)t->drained.sums[d][i].packets);
+		}
+	}
+}
+
+static void print_traffic(const struct traffic *t, uint64_t ns)
+{
+	struct meter_count count;
+	uint64_t packets = 0;
+
+	meter_count(t->meter, &count);
+	for (int i = 0; i < THREADS; i++)
+		packets += t->senders[i].packets;
+	print_message("# %lu packets, %lu entries, %lu swaps, %u datapaths, %.1f M packets/s\n",
+		      (unsigned long)packets, (unsigned long)count.drain.entries,
+		      (unsigned long)count.drain.swaps, 1 + t->replaced,
+		      (double)packets * 1e3 / (double)ns);
+	assert_true(count.drain.swaps > 10);
+	assert_true(t->snapshots > 10);
+}
+
 static void test_two_cpus(_unused_ void **state)
 {
 	struct traffic t = {.target = 20000000, .hot = 1000, .flows = 1000000};
-	uint64_t packets = 0, ns = traffic_run(&t, 65536, 60 * NSEC_PER_MSEC);
-	struct rare rare;
+	uint64_t ns = traffic_run(&t, 65536, 60 * NSEC_PER_MSEC);
 
-	check_rare(&t, &rare);
-	check_ledger(&t, &rare);
-	for (int d = 0; d < _DIRECTION_MAX; d++) {
-		assert_int_equal(rare.sums[d][REASON_BANK_FULL].packets, 0);
-		for (uint32_t i = 0; i < t.flows; i++) {
-			struct flow_sum sent = sent_of(&t, d, i);
+	check_flows(&t);
+	print_traffic(&t, ns);
+	traffic_clear(&t);
+}
 
-			if (sent.packets != t.drained.sums[d][i].packets ||
-			    sent.octets != t.drained.sums[d][i].octets)
-				fail_msg("flow %u: %lu packets sent, %lu drained", i,
-					 (unsigned long)sent.packets,
-					 (unsigned long)t.drained.sums[d][i].packets);
-		}
-	}
-	for (int i = 0; i < THREADS; i++)
-		packets += t.senders[i].packets;
-	print_message("# %lu packets, %lu entries, %lu swaps, %.1f M packets/s\n",
-		      (unsigned long)packets,
-		      (unsigned long)drain_stats(t.drain, BANK_FLOWS)->entries,
-		      (unsigned long)drain_stats(t.drain, BANK_FLOWS)->swaps,
-		      (double)packets * 1e3 / (double)ns);
-	assert_true(drain_stats(t.drain, BANK_FLOWS)->swaps > 10);
-	assert_true(t.snapshots > 10);
+/* While the datapath is replaced by one with banks of another size, again and again. */
+static void test_replaced(_unused_ void **state)
+{
+	struct traffic t = {.target = 20000000, .hot = 1000, .flows = 1000000, .replace = true};
+	uint64_t ns = traffic_run(&t, 65536, 60 * NSEC_PER_MSEC);
+
+	check_flows(&t);
+	print_traffic(&t, ns);
+	assert_true(t.replaced >= 2);
 	traffic_clear(&t);
 }
 
@@ -406,6 +572,7 @@ static void test_two_cpus(_unused_ void **state)
 static void test_flood(_unused_ void **state)
 {
 	struct traffic t = {.target = 500000, .flows = 2000000};
+	struct meter_count count;
 	struct rare rare;
 
 	traffic_run(&t, datapath_entries_min(), 3600 * NSEC_PER_SEC);
@@ -425,11 +592,11 @@ static void test_flood(_unused_ void **state)
 		assert_int_equal(missing.packets, rare.sums[d][REASON_BANK_FULL].packets);
 		assert_int_equal(missing.octets, rare.sums[d][REASON_BANK_FULL].octets);
 	}
-	print_message("# %lu early swaps, %lu packets refused\n",
-		      (unsigned long)drain_stats(t.drain, BANK_FLOWS)->early,
+	meter_count(t.meter, &count);
+	print_message("# %lu early swaps, %lu packets refused\n", (unsigned long)count.drain.early,
 		      (unsigned long)(rare.sums[0][REASON_BANK_FULL].packets +
 				      rare.sums[1][REASON_BANK_FULL].packets));
-	assert_true(drain_stats(t.drain, BANK_FLOWS)->early > 10);
+	assert_true(count.drain.early > 10);
 	traffic_clear(&t);
 }
 
@@ -458,6 +625,7 @@ static int leave_namespace(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_two_cpus),
+					   cmocka_unit_test(test_replaced),
 					   cmocka_unit_test(test_same_flow),
 					   cmocka_unit_test(test_flood)};
 

@@ -46,7 +46,7 @@ struct flows {
 	struct flow_key keys[FLOWS];
 	struct flow_record records[FLOWS];
 	uint32_t count;
-	uint64_t unrecorded[_POINT_MAX][_REASON_MAX];
+	uint64_t unrecorded[POINTS_MAX][_REASON_MAX];
 };
 
 struct context {
@@ -224,7 +224,7 @@ static void add_unrecorded(void *userdata, const struct reason_key *key,
 /* Detaches, and all that was counted since the datapath was opened. */
 static struct flows collect(void)
 {
-	unsigned int bank = datapath_active(context.datapath, BANK_FLOWS);
+	unsigned int bank = datapath_active(context.datapath);
 	struct flows flows = {0};
 	uint32_t position = 0;
 	bool done = false;
@@ -232,8 +232,8 @@ static struct flows collect(void)
 	for (int d = 0; d < _DIRECTION_MAX; d++)
 		hook_detach(&context.hooks[d]);
 	assert_int_equal(datapath_unrecorded(context.datapath, add_unrecorded, &flows), 0);
-	assert_int_equal(datapath_read(context.datapath, BANK_FLOWS, bank, &position, flows.keys,
-				       flows.records, FLOWS, &flows.count, &done),
+	assert_int_equal(datapath_read(context.datapath, bank, &position, flows.keys, flows.records,
+				       FLOWS, &flows.count, &done),
 			 0);
 	assert_true(done);
 	return flows;
@@ -269,7 +269,7 @@ static void check_datagrams(const struct flows *flows, uint32_t ifindex, uint32_
 	}
 	for (int reason = 0; reason < _REASON_MAX; reason++)
 		if (reason != REASON_ARP)
-			for (int point = 0; point < _POINT_MAX; point++)
+			for (int point = 0; point < POINTS_MAX; point++)
 				assert_int_equal(flows->unrecorded[point][reason], 0);
 }
 
@@ -402,7 +402,7 @@ static void test_reinjected(_unused_ void **state)
 	assert_int_equal(sum(&flows, IPPROTO_ESP, FLOW_EGRESS).packets, PACKETS);
 	assert_int_equal(sum(&flows, IPPROTO_UDP, 0).packets, 0);
 	assert_int_equal(sum(&flows, IPPROTO_UDP, FLOW_EGRESS).packets, 0);
-	assert_int_equal(flows.unrecorded[POINT_INGRESS][REASON_REINJECTED], PACKETS);
+	assert_int_equal(flows.unrecorded[DIRECTION_INGRESS][REASON_REINJECTED], PACKETS);
 }
 
 /* The host's own multicast and broadcast comes back to it from the way out, without an Ethernet header. */
@@ -422,10 +422,10 @@ static void test_looped(_unused_ void **state)
 	flows = collect();
 	assert_int_equal(sum(&flows, IPPROTO_UDP, FLOW_EGRESS).packets, 2 * PACKETS);
 	assert_int_equal(sum(&flows, IPPROTO_UDP, 0).packets, 0);
-	assert_int_equal(flows.unrecorded[POINT_INGRESS][REASON_LOOPED], 2 * PACKETS);
+	assert_int_equal(flows.unrecorded[DIRECTION_INGRESS][REASON_LOOPED], 2 * PACKETS);
 	for (int reason = 0; reason < _REASON_MAX; reason++)
 		if (reason != REASON_LOOPED && reason != REASON_ARP)
-			assert_int_equal(flows.unrecorded[POINT_INGRESS][reason], 0);
+			assert_int_equal(flows.unrecorded[DIRECTION_INGRESS][reason], 0);
 }
 
 /* An interface of Ethernet, which a filter of one without gives its packets. */
@@ -447,7 +447,7 @@ static void test_ifb(void **state)
 		assert_int_equal(sum(&flows, IPPROTO_UDP, FLOW_EGRESS).octets,
 				 2 * PACKETS * (28 + PAYLOAD));
 		for (int reason = 0; reason < _REASON_MAX; reason++)
-			assert_int_equal(flows.unrecorded[POINT_EGRESS][reason], 0);
+			assert_int_equal(flows.unrecorded[DIRECTION_EGRESS][reason], 0);
 	} else {
 		print_message("# this kernel has no gre, ifb or mirred\n");
 	}
@@ -455,10 +455,22 @@ static void test_ifb(void **state)
 	open_devices(state);
 }
 
-/* A bond's members run its XDP program, and what they see is the bond's. */
-static void test_bond(void **state)
+/* The bond was there before the programs of another datapath, which has been loaded before the bond. */
+static void move_bond(struct hook *hook, uint32_t bond, struct datapath *next)
 {
+	assert_int_equal(datapath_set_bond(next, bond, true), 0);
+	assert_int_equal(hook_move(hook, next), 0);
+	datapath_free(context.datapath);
+	context.datapath = next;
+}
+
+static void check_bond(void **state, bool move)
+{
+	const struct datapath_options options = {.kind = RECORD_FLOW,
+						 .entries = datapath_entries_min(),
+						 .replaces = context.datapath};
 	struct hook *hook = &context.hooks[DIRECTION_INGRESS];
+	struct datapath *next = NULL;
 	struct flows flows;
 	uint32_t bond;
 
@@ -469,10 +481,15 @@ static void test_bond(void **state)
 	run(NEAR, "ip link set u0 down && ip address flush dev u0 && ip link set u0 master b0 && "
 		  "ip link set b0 up && ip address add 10.9.0.1/24 dev b0");
 	bond = if_nametoindex("b0");
+	if (move)
+		assert_int_equal(datapath_new(&next, &options), 0);
 	assert_int_equal(datapath_set_bond(context.datapath, bond, true), 0);
 	if (hook_attach_xdp(hook, context.datapath, bond) < 0) {
 		print_message("# this kernel's bond has no XDP\n");
+		datapath_free(next);
 	} else {
+		if (move)
+			move_bond(hook, bond, next);
 		exchange("10.9.0.1", "10.9.0.2");
 		flows = collect();
 		assert_int_equal(sum(&flows, IPPROTO_UDP, 0).packets, PACKETS);
@@ -481,6 +498,17 @@ static void test_bond(void **state)
 	}
 	close_devices(state);
 	open_devices(state);
+}
+
+/* A bond's members run its XDP program, and what they see is the bond's. */
+static void test_bond(void **state)
+{
+	check_bond(state, false);
+}
+
+static void test_moved_bond(void **state)
+{
+	check_bond(state, true);
 }
 
 /* Keeps the greatest linear part of a super-packet and how many there were, behind our programs. */
@@ -725,6 +753,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_looped, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_ifb, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_bond, open_devices, close_devices),
+		cmocka_unit_test_setup_teardown(test_moved_bond, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_not_pulled, open_devices, close_devices),
 		cmocka_unit_test_setup_teardown(test_forwarded, open_devices, close_devices),
 	};

@@ -78,14 +78,13 @@ static void check_kept(const struct context *c, unsigned int bank, uint32_t ifin
 	assert_int_equal(flow_books_init(&books, c->entries), 0);
 	while (!done) {
 		batch->count = 0;
-		assert_int_equal(datapath_read(c->datapath, BANK_FLOWS, bank, &position,
-					       batch->keys, batch->records, DRAIN_BATCH,
-					       &batch->count, &done),
+		assert_int_equal(datapath_read(c->datapath, bank, &position, batch->keys,
+					       batch->records, DRAIN_BATCH, &batch->count, &done),
 				 0);
 		assert_null(flow_books_add(&books, ifindex, batch));
 		flows += batch->count;
 	}
-	datapath_reset_fill(c->datapath, BANK_FLOWS, bank);
+	datapath_reset_fill(c->datapath, bank);
 	assert_int_equal(flows, c->limit); /* none evicted */
 	for (uint32_t i = 0; i < c->entries; i++) {
 		const struct flow_sum *sum = &books.sums[DIRECTION_INGRESS][i];
@@ -146,7 +145,7 @@ static void test_refused(void **state)
 		datapath_wakeup_clear(c->datapath);
 		assert_false(is_woken(c));
 		/* The other bank takes flows at once. */
-		assert_int_equal(datapath_swap(c->datapath, BANK_FLOWS, &bank), 0);
+		assert_int_equal(datapath_swap(c->datapath, &bank), 0);
 		check_kept(c, bank, first, established);
 	}
 }

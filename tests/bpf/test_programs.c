@@ -204,15 +204,14 @@ static struct flow_record only_flow(struct give *c)
 {
 	struct flow_record records[8];
 	struct flow_key keys[8];
-	unsigned int bank = datapath_active(c->datapath, BANK_FLOWS);
+	unsigned int bank = datapath_active(c->datapath);
 	uint32_t position = 0, count = 0;
 	bool done;
 
-	assert_int_equal(datapath_read(c->datapath, BANK_FLOWS, bank, &position, keys, records, 8,
-				       &count, &done),
-			 0);
+	assert_int_equal(
+		datapath_read(c->datapath, bank, &position, keys, records, 8, &count, &done), 0);
 	assert_int_equal(count, 1);
-	datapath_reset_fill(c->datapath, BANK_FLOWS, bank);
+	datapath_reset_fill(c->datapath, bank);
 	return records[0];
 }
 
@@ -272,11 +271,11 @@ static void test_last_not_before_first(void **state)
 	static const uint8_t bytes[] = {ETH(0x0800), IP4(28, 17), UDP(8)};
 	struct run run = {.bytes = bytes, .size = sizeof(bytes), .ifindex = LOOPBACK, .repeat = 1};
 	struct give *c = *state;
-	unsigned int bank = datapath_active(c->datapath, BANK_FLOWS);
+	unsigned int bank = datapath_active(c->datapath);
 	struct flow_record record;
 	struct flow_key key;
 	uint32_t position = 0, count = 0;
-	int verdict, map = datapath_bank_fd(c->datapath, BANK_FLOWS, bank);
+	int verdict, map = datapath_bank_fd(c->datapath, bank);
 	bool done;
 
 	octets_with(c, PROGRAM_TC_EGRESS, run, 0);
@@ -290,12 +289,11 @@ static void test_last_not_before_first(void **state)
 	assert_int_equal(run_program(datapath_program_fd(c->datapath, PROGRAM_TC_EGRESS), false,
 				     &run, NULL, &verdict),
 			 0);
-	assert_int_equal(datapath_read(c->datapath, BANK_FLOWS, bank, &position, &key, &record, 1,
-				       &count, &done),
-			 0);
+	assert_int_equal(
+		datapath_read(c->datapath, bank, &position, &key, &record, 1, &count, &done), 0);
 	assert_int_equal(record.packets, 2);
 	assert_true(record.last_ns >= record.first_ns);
-	datapath_reset_fill(c->datapath, BANK_FLOWS, bank);
+	datapath_reset_fill(c->datapath, bank);
 	model_init(&c->model, c->datapath);
 }
 

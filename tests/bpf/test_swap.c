@@ -117,18 +117,18 @@ static void test_swap_waits(_unused_ void **state)
 	/* On a busy machine the program may be through before this thread has its turn. */
 	for (int i = 0; i < 10 && at_swap == PHASE_DONE; i++) {
 		phase_clear(&s);
-		before = datapath_active(d, BANK_FLOWS);
+		before = datapath_active(d);
 		assert_int_equal(pthread_create(&thread, NULL, run_slow, &s), 0);
 		while (phase_get(&s) == PHASE_IDLE)
 			;
 		at_swap = phase_get(&s);
-		assert_int_equal(datapath_swap(d, BANK_FLOWS, &old), 0);
+		assert_int_equal(datapath_swap(d, &old), 0);
 		assert_int_equal(phase_get(&s), PHASE_DONE);
 		pthread_join(thread, NULL);
 	}
 	assert_int_equal(at_swap, PHASE_RUNNING); /* or this has shown nothing */
 	assert_int_equal(old, before);
-	assert_int_equal(datapath_active(d, BANK_FLOWS), !before);
+	assert_int_equal(datapath_active(d), !before);
 	close(s.program);
 	close(s.phase);
 	close(s.source);

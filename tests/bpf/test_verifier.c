@@ -4,7 +4,7 @@
  * needs differs by kernel and by the compiler: a quarter of that is what a program may take here, so
  * that older kernels and further headers have room.
  *
- * Argument: the BPF object, of any compiler.
+ * Arguments: BPF objects, of any compiler.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -20,14 +20,15 @@
 #include "tests/bpf/run.h"
 
 #define WALKED_MAX	  250000
-#define HOOK_PROGRAMS_MIN 5 /* without drops, which not every kernel can trace */
+#define HOOK_PROGRAMS_MIN 5 /* of all objects, without drops, which not every kernel can trace */
 
 #ifndef BPF_F_XDP_HAS_FRAGS
 #define BPF_F_XDP_HAS_FRAGS (1U << 5)
 #endif
 
 struct verify {
-	const char *path;
+	char **paths;
+	const char *path; /* of the one that is looked at */
 	bool xdp_frags;
 	bool drops;
 	struct drops_kernel kernel;
@@ -53,10 +54,8 @@ static void configure(struct bpf_object *object)
 		fail_msg("%s: no configuration", verify.path);
 		return;
 	}
-	for (int use = 0; use < _BANK_USE_MAX; use++) {
-		config->limit[use] = datapath_entries_min() / 2;
-		config->high_water[use] = datapath_entries_min() / 4;
-	}
+	config->limit = datapath_entries_min() / 2;
+	config->high_water = datapath_entries_min() / 4;
 	config->xdp_frags = verify.xdp_frags;
 	config->drop_socket = verify.kernel.socket;
 	config->drop_namespace = verify.kernel.own_namespace;
@@ -106,7 +105,8 @@ static bool can_load(const struct bpf_program *program)
 	return bpf_program__type(program) != BPF_PROG_TYPE_TRACING || verify.drops;
 }
 
-static void test_walked(_unused_ void **state)
+/* How many programs were loaded. */
+static uint32_t check_object(void)
 {
 	struct bpf_object *object = bpf_object__open_file(verify.path, NULL);
 	struct bpf_program *program;
@@ -125,6 +125,17 @@ static void test_walked(_unused_ void **state)
 		loaded++;
 	}
 	bpf_object__close(object);
+	return loaded;
+}
+
+static void test_walked(_unused_ void **state)
+{
+	uint32_t loaded = 0;
+
+	for (char **path = verify.paths; *path; path++) {
+		verify.path = *path;
+		loaded += check_object();
+	}
 	assert_true(loaded >= HOOK_PROGRAMS_MIN);
 }
 
@@ -135,12 +146,12 @@ int main(int argc, char **argv)
 	const char *why;
 
 	run_require();
-	if (argc != 2)
+	if (argc < 2)
 		run_skip("no object given");
 	if (features_probe(&features, NULL) < 0)
 		run_skip("a kernel that is too old");
 	verify.xdp_frags = features.xdp_frags;
 	verify.drops = drops_probe(&verify.kernel, &why) == 0;
-	verify.path = argv[1];
+	verify.paths = argv + 1;
 	return cmocka_run_group_tests_name("verifier", tests, NULL, NULL);
 }

@@ -35,7 +35,8 @@ UDP, TCP, UDP_HEADER = 17, 6, 8
 IP_HEADER = {4: 20, 6: 40}
 IP6_FRAGMENT = 44
 RULES = '''
-table inet drops { chain input { type filter hook input priority 0; }; chain output { type filter hook output priority 0; }; }
+table inet drops { chain input { type filter hook input priority 0; }; chain output { type filter hook output priority 0; };
+  chain forward { type filter hook forward priority 0; }; }
 table netdev drops { chain ingress { type filter hook ingress device n0 priority 0; };
   chain egress { type filter hook egress device n1 priority 0; }; }
 '''
@@ -314,7 +315,7 @@ def differences(expected, got):
 class Meter:
     """The exporter in the node; with Meter(net) as meter: ...
 
-    stop() gives its ledger; `amounts` is then what the records of drops sum up to, and `reasons`
+    stop() gives its ledger; `rows` are then the records of drops, `amounts` what they sum up to, and `reasons`
     are the ledger's packets by reason.  What another namespace's UDP socket has not read when it is closed is left out:
     the kernel does not tell where that was.
     """
@@ -324,7 +325,7 @@ class Meter:
         self.path = f'{self.scratch.name}/drops.json'
         self.daemon = program.Daemon(net.box, 'node', '--interface', 'n0', '--collector', f'json://{self.path}', *options,
                                      drops=drops, prefix=prefix)
-        self.net, self.amounts, self.reasons = net, Amounts(), {}
+        self.net, self.amounts, self.reasons, self.rows = net, Amounts(), {}, []
 
     def __enter__(self):
         self.daemon.__enter__()
@@ -343,6 +344,7 @@ class Meter:
             for row in rows:
                 if not is_ours(row):
                     self.reasons[row['dropReasonName']] -= row['droppedPacketDeltaCount']
-        self.amounts = amounts_of(filter(is_ours, rows), self.net.interfaces())
+        self.rows = list(filter(is_ours, rows))
+        self.amounts = amounts_of(self.rows, self.net.interfaces())
         self.reasons = {name: packets for name, packets in self.reasons.items() if packets}
         return ledger

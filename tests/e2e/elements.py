@@ -13,7 +13,8 @@ from tap import check, check_equal
 
 TABLE = Path(__file__).resolve().parents[2] / 'exporter/export/format/fields.def'
 IANA, OWN = 0, 32473  # the enterprise number that RFC 5612 keeps for documentation
-STATEMENT = re.compile(r'^FIELD\((\w+),\s*\w+,\s*\d+,\s*(\w+),', re.M)
+STATEMENT = re.compile(r'^FIELD\((\w+),\s*(\w+),', re.M)
+VARIABLE = 65535  # octets of a string, whose own length is in each record (RFC 7011, 7)
 PYTHON_REGISTRY = '''
 import sys, ipfix.ie
 ipfix.ie.use_iana_default()
@@ -87,10 +88,13 @@ ELEMENTS = {
     'DROPPED_OCTETS': same('droppedOctetDeltaCount', 132, 8, 'drop_octets'),
     'DROPPED_PACKETS': same('droppedPacketDeltaCount', 133, 8, 'drop_packets'),
     'FORWARDING_STATUS': same('forwardingStatus', 89, 1, 'forwarding_status'),
+    # of variable length, which NetFlow v9 does not have
+    'INTERFACE_NAME': Element('interfaceName', 82, VARIABLE, 0, 0, 'if_name'),
+    'INTERFACE_TEXT': Element('interfaceDescription', 83, VARIABLE, 0, 0, 'if_descr'),
     # unsigned16, flags, no units; unsigned32, identifier; string
     'FIRST_TCP_FLAGS': own('firstTcpControlBits', 1, 2, (2, 5, 0)),
     'DROP_REASON': own('dropReason', 2, 4, (3, 4, 0)),
-    'DROP_REASON_NAME': own('dropReasonName', 3, 40, (13, 0, 0)),
+    'DROP_REASON_NAME': own('dropReasonName', 3, VARIABLE, (13, 0, 0)),
 }
 
 # RFC 7011, 6.2: what may be shorter than its type, and why it is.
@@ -111,6 +115,7 @@ LINK = {'ICMP', 'IP_VERSION', 'VLAN', 'POST_VLAN', 'INNER_VLAN'}
 DEFAULT = MINIMAL | LINK | {'SRC_MAC', 'DST_MAC', 'MIN_TTL', 'MAX_TTL', 'MIN_LENGTH', 'MAX_LENGTH', 'FLOW_LABEL'}
 EXTENDED = DEFAULT - {'TCP_FLAGS'} | {'TCP_FLAGS_16', 'DSCP', 'OUTER_VLAN', 'DURATION', 'LAYER2_OCTETS', 'FIRST_TCP_FLAGS'}
 DROPS = BASE | LINK | {'FORWARDING_STATUS', 'DROPPED_OCTETS', 'DROPPED_PACKETS', 'DROP_REASON', 'DROP_REASON_NAME'}
+NAMES = {'INGRESS_IF', 'EGRESS_IF', 'INTERFACE_NAME', 'INTERFACE_TEXT', 'START', 'END', 'OCTETS', 'PACKETS'}
 # Elements by name, in an order that all collectors read right: keys, times, counters, what is not IANA's.  Those of
 # drops cannot be chosen: their records are the same in all profiles.
 CHOSEN = ('sourceIPv4Address,destinationIPv4Address,sourceIPv6Address,destinationIPv6Address,icmpTypeCodeIPv4,icmpTypeCodeIPv6,'
@@ -126,6 +131,9 @@ TEMPLATES = {
     'extended': ('extended', EXTENDED),
     'every element': (CHOSEN.format(''), EXTENDED - {'TCP_FLAGS_16'} | {'TCP_FLAGS'}),
     'every element, flags of two octets': (CHOSEN.format(':2'), EXTENDED),
+    'names of interfaces': ('sourceIPv4Address,destinationIPv4Address,sourceIPv6Address,destinationIPv6Address,'
+                            'ingressInterface,egressInterface,interfaceName,interfaceDescription,flowStartMilliseconds,'
+                            'flowEndMilliseconds,octetDeltaCount,packetDeltaCount', NAMES),
 }
 
 
@@ -138,7 +146,6 @@ NOT_SENT = [('notSentFlowTotalCount', 8), ('notSentPacketTotalCount', 8), ('notS
 TIMES = [('observationTimeMilliseconds', 8)] * 2
 INTERFACE = [('ingressInterface', 4), ('interfaceName', 16), ('interfaceDescription', 64)]
 FLOW_KEYS = [('templateId', 2), ('flowKeyIndicator', 8)]
-VARIABLE = 65535
 OPTIONS = {
     513: (1, [SYSTEM, ('samplingInterval', 4)]),
     512: (1, [('selectorId', 8), ('selectorAlgorithm', 2), ('samplingPacketInterval', 4), ('samplingPacketSpace', 4)]),

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares records, as others read them, with what is known of their packets (packet_facts.py)."""
+import re
+
 import collect
 import elements
 import strict
 import wire_records
 from elements import ELEMENTS, symbols_of
 from tap import check, check_equal
+
+
+TEXTS = {'dropReasonName', 'interfaceName', 'interfaceDescription'}
 
 
 def wanted_of(values, names):
@@ -45,8 +50,9 @@ def version_of(record):
 
 
 def in_protocol(wanted, v9):
+    """What tshark shows of it: no strings that are empty"""
     return {symbol: value & 0xff if v9 and symbol == 'TCP_FLAGS_16' else value
-            for symbol, value in wanted.items() if not v9 or ELEMENTS[symbol].v9}
+            for symbol, value in wanted.items() if (not v9 or ELEMENTS[symbol].v9) and value != ''}
 
 
 def check_wire(name, inbox, path, names, expected, families):
@@ -91,7 +97,7 @@ def text_value(name, text):
         return text.lower()
     if 'Address' in name:
         return collect.address(text)
-    return text if name == 'dropReasonName' else int(text, 0)
+    return re.sub(r'^\(len: \d+\) ', '', text) if name in TEXTS else int(text, 0)
 
 
 def by_fixbuf(fields, names):

@@ -66,8 +66,11 @@ def check_given(ledger, what, collectors):
                 sum(sum(side['records'].values()) for side in taken))
 
 
-def proven(ledger):
-    """The final ledger, after its identities have been checked."""
+def proven(ledger, always=None):
+    """The final ledger, after its identities have been checked.
+
+    always: URLs of collectors that were there all the time, where others came and went
+    """
     check_seen(ledger)
     check_interfaces(ledger)
     if 'drops' in ledger:
@@ -81,7 +84,9 @@ def proven(ledger):
         check_given(ledger, 'collectors that share', shares)
     for collector in ledger['collectors']:
         check_collector(collector)
-        if not collector['shares']:
+        for name in (*AMOUNTS, 'records'):
+            check_equal(f'{collector["url"]}: {name} due', collector['due'][name], collector['given'][name])
+        if not collector['shares'] and (always is None or collector['url'] in always):
             check_given(ledger, collector['url'], [collector])
     check(ledger['balanced'], 'the ledger says that it does not balance')
     return ledger

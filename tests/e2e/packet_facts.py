@@ -14,6 +14,25 @@ IPV6_HEADER = 40
 PADDING = 'eth.padding'
 
 
+class Begins:
+    """Equal to each text that begins so"""
+
+    def __init__(self, start):
+        self.start = start
+
+    def __eq__(self, other):
+        return isinstance(other, str) and other.startswith(self.start)
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __hash__(self):
+        return hash(self.start)
+
+    def __repr__(self):
+        return f'{self.start}...'
+
+
 class Near(int):
     """A number that may be somewhat off: of time that passed while nobody looked."""
 
@@ -101,7 +120,7 @@ def flows_of(packets):
     return list(flows.values())
 
 
-def facts(packets, egress=False, interface=0, end=0):
+def facts(packets, egress=False, interface=0, end=0, name='', text=''):
     """{symbol: value} of the record of these packets.  Of drops: what records of drops have"""
     first, last = packets[0], packets[-1]
     flags, outer, inner = 0, *(first.vlans + (0, 0))[:2]
@@ -112,6 +131,7 @@ def facts(packets, egress=False, interface=0, end=0):
         'SRC_PORT': first.ports[0], 'DST_PORT': first.icmp or first.ports[1], f'ICMP_IPV{first.version}': first.icmp,
         'PROTOCOL': first.protocol, 'IP_VERSION': first.version, 'TOS': first.tos, 'DSCP': first.dscp,
         'TCP_FLAGS': flags & 0xff, 'TCP_FLAGS_16': flags, 'FIRST_TCP_FLAGS': first.flags, 'FLOW_LABEL': first.label,
+        'INTERFACE_NAME': name, 'INTERFACE_TEXT': text,
         'DIRECTION': int(egress), 'INGRESS_IF': 0 if egress else interface, 'EGRESS_IF': interface if egress else 0,
         'VLAN': 0 if egress else outer, 'POST_VLAN': outer if egress else 0, 'OUTER_VLAN': outer, 'INNER_VLAN': inner,
         'SRC_MAC': first.macs[0], 'DST_MAC': first.macs[1], 'START': first.time_ms, 'END': last.time_ms,

@@ -75,8 +75,8 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, sign=signal.SIGTERM):
-        """Ends it, and returns its ledger, whose identities hold."""
+    def stop(self, sign=signal.SIGTERM, always=None):
+        """Ends it, and returns its ledger, whose identities hold (ledger.proven())."""
         start = time.monotonic()
         self.process.send_signal(sign)
         try:
@@ -85,7 +85,7 @@ class Daemon:
             raise Failure(f'still there {STOP_SECONDS} s after signal {sign}') from None
         check_equal(f'exit status after signal {sign} ({time.monotonic() - start:.1f} s)', status, 0)
         check('does not balance' not in self.stderr(), 'the ledger did not balance after some swap')
-        return ledger.proven(last_ledger(self.stderr()))
+        return ledger.proven(last_ledger(self.stderr()), always)
 
 
 def run(*words, prefix=(), timeout=60, path=None):

@@ -3,20 +3,36 @@
 """Packets that the kernel drops, on purpose: each kind with its known number and reason, by flow."""
 import contextlib
 import functools
+import re
 import socket
 import struct
+import subprocess
+from collections import Counter
+from pathlib import Path
 
+import collect
 import drops
 import program
+import readers
 import tap
 import traffic
-from drops import FAR, IP_HEADER, NETWORK, NODE, NODE_FAR, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
-from sandbox import command, wait_until
-from tap import check, check_equal
+from capture import Capture
+from drops import FAR, HOMELESS, IP_HEADER, NETWORK, NODE, NODE_FAR, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
+from sandbox import Sandbox, command, scratch, wait_until
+from tap import Skip, check, check_equal
 
 COUNT = 7
 PORTS = 4000, 9  # where nobody listens
 FIN, SYN, ACK = 0x01, 0x02, 0x10
+PAYLOAD = b'flowtally' * 10
+DATAGRAM = 28 + len(PAYLOAD)  # IPv4
+# Whether the machine has it mounted or not; nobody else sees it.
+WITH_TRACEFS = 'mount -t tracefs tracefs /sys/kernel/tracing; exec bpftrace -e "$1"'
+TRACE = '''tracepoint:skb:kfree_skb {
+  $skb = (struct sk_buff *)args->skbaddr;
+  if ($skb->dev->nd_net.net->ns.inum == NAMESPACE) { @[args->reason] = count(); }
+}
+BEGIN { printf("ready\\n"); }'''
 
 
 def size_of(version, payload):
@@ -30,10 +46,14 @@ def closed_port(net):
             for i in range(COUNT):
                 net.send(drops.udp(PEER[version], NODE[version], PORTS, 10 + i))
                 expected.add(key(UDP, PEER[version], NODE[version], PORTS), 'NO_SOCKET', 1, size_of(version, 10 + i))
+                net.send(drops.tcp(PEER[version], NODE[version], (4030, 908), SYN))
+            expected.add(key(TCP, PEER[version], NODE[version], (4030, 908)), 'NO_SOCKET', COUNT,
+                         COUNT * (IP_HEADER[version] + 20))
     return expected
 
 
 def firewall(net):
+    """Of what arrives, what is forwarded, and what is sent here."""
     expected, ports = Amounts(), (4001, 700)
     with net.rule('inet', 'input', 'udp dport 700') as dropped:
         for version in VERSIONS:
@@ -44,6 +64,23 @@ def firewall(net):
         wait_until(lambda: dropped()[0] >= expected.packets(), 10, 'the rule to drop all')
         check_equal('packets of the rule', dropped()[0], expected.packets())
         check_equal('octets of the rule', dropped()[1], sum(octets for _, octets in expected.values()))
+    forwarded, sent = (4002, 701), (4003, 702)
+    with net.rule('inet', 'forward', 'udp dport 701') as dropped:
+        for version in VERSIONS:
+            for _ in range(COUNT):
+                net.send(drops.udp(PEER[version], FAR[version], forwarded, 100))
+            expected.add(key(UDP, PEER[version], FAR[version], forwarded), 'NETFILTER_DROP', COUNT,
+                         COUNT * size_of(version, 100))
+        wait_until(lambda: dropped()[0] >= 2 * COUNT, 10, 'the rule to drop all')
+        check_equal('packets of the rule, forwarded', dropped()[0], 2 * COUNT)
+    with net.rule('inet', 'output', 'udp dport 702') as dropped:
+        for version in VERSIONS:
+            for _ in range(COUNT):
+                with contextlib.suppress(PermissionError):  # the sender is told
+                    traffic.udp(net.box, 'node', (NODE_FAR[version], sent[0]), (FAR[version], sent[1]), 1, bytes(100))
+            expected.add(key(UDP, NODE_FAR[version], FAR[version], sent), 'NETFILTER_DROP', COUNT,
+                         COUNT * size_of(version, 100), 'out n1')
+        check_equal('packets of the rule, leaving', dropped()[0], 2 * COUNT)
     return expected
 
 
@@ -293,6 +330,16 @@ def unread(net):
     return expected
 
 
+def other_vlan(net):
+    """Of a VLAN that is not here; the kernel forgets its tag."""
+    expected, ports = Amounts(), (4000, 10)
+    for version in VERSIONS:
+        for _ in range(COUNT):
+            net.send(drops.udp(PEER[version], NODE[version], ports), [(0x8100, 12)])
+        expected.add(key(UDP, PEER[version], NODE[version], ports), 'OTHERHOST', COUNT, COUNT * size_of(version, 32))
+    return expected
+
+
 def test_kind(net, make):
     with drops.Meter(net, '--drops-exclude', 'CONSUMED') as meter:  # nothing is left out
         expected = make(net)
@@ -301,6 +348,95 @@ def test_kind(net, make):
     check(not lines, 'records differ from what was dropped:', *lines)
     check_equal('reasons of the ledger', meter.reasons, expected.reasons())
     check_equal('missed', ledger['missed'], 0)
+
+
+class Tracer:
+    """bpftrace, which counts by reason what happens in the node."""
+
+    def __init__(self, box, directory):
+        self.output = Path(directory) / 'bpftrace'
+        script = TRACE.replace('NAMESPACE', str(int(re.search('[0-9]+', box.run('node', 'readlink', '/proc/self/ns/net'))[0])))
+        with open(self.output, 'wb') as file:
+            self.process = subprocess.Popen(['unshare', '--mount', 'sh', '-c', WITH_TRACEFS, 'sh', script],
+                                            stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        wait_until(lambda: 'ready' in self.text() or self.process.poll() is not None, 60, 'bpftrace')
+
+    def text(self):
+        return self.output.read_text(errors='replace')
+
+    def runs(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        """{code: events}; None when it could not run."""
+        if not self.runs():
+            return None
+        self.process.send_signal(2)
+        self.process.wait(30)
+        lines = [line[2:].split(']: ') for line in self.text().splitlines() if line.startswith('@[')]
+        return {int(code): int(count) for code, count in lines}
+
+
+class Made:
+    """Most kinds under one exporter, with bpftrace beside it."""
+
+    def __init__(self, net):
+        self.expected, self.events = Amounts(), Counter()
+        with scratch() as directory:
+            tracer = Tracer(net.box, directory)
+            with drops.Meter(net, '--interface', 'n1', '--drain-interval', '1s', '--drops-exclude', 'DUP_FRAG') as self.meter:
+                for make in TOGETHER:
+                    for drop, (packets, octets) in make(net).items():
+                        self.expected.add_drop(drop, packets, octets)
+                self.ledger = self.meter.stop()['drops']
+            self.traced, self.trace_error = tracer.stop(), tracer.text()
+        for drop, (packets, _) in self.expected.items():
+            self.events[drop.reason] += events_of(drop, packets)
+
+
+made = functools.lru_cache(maxsize=None)(Made)
+
+
+def events_of(drop, packets):
+    """Of the tracepoint, with a device: what is sent here has none yet; a super-packet is one."""
+    if drop.key.source_port in (4003, 4011) and drop.reason == 'NETFILTER_DROP':
+        return 0
+    return packets // 6 if drop.key.source_port == 4012 else packets
+
+
+def test_together(net):
+    """By flow and reason what was sent, and nothing else, of which nothing is left out."""
+    lines = drops.differences(made(net).expected, made(net).meter.amounts)
+    check(not lines, 'records differ from what was dropped:', *lines)
+    strays = drops.strays_of(made(net).meter.reasons, made(net).expected.reasons())
+    check_equal('totals by reason', made(net).meter.reasons, {**made(net).expected.reasons(), **strays})
+    check_equal('excluded', made(net).ledger['ignored'], {})
+    check_equal('missed', made(net).ledger['missed'], 0)
+
+
+def test_fields(net):
+    """What a record says beside flow and place: times, the one interface, and what the reason means."""
+    classes, rows = {}, made(net).meter.rows
+    check(len(rows) >= len(made(net).expected), f'{len(rows)} records')
+    for row in rows:
+        name, interfaces = row['dropReasonName'], (row['ingressInterface'], row['egressInterface'])
+        check(row['flowStartMilliseconds'] <= row['flowEndMilliseconds'], row)
+        leaves = row['flowDirection']
+        check(interfaces[leaves] > 0 and interfaces[not leaves] == 0, f'interfaces of {row}')
+        check(row['forwardingStatus'] >> 6 == 2, f'no status of a drop: {row}')
+        check(row['dropClass'] and row['dropExplanation'], row)
+        classes[name] = row['dropClass']
+    check_equal('class of NETFILTER_DROP', classes['NETFILTER_DROP'], 'policy')
+    check_equal('class of QDISC_DROP', classes['QDISC_DROP'], 'congestion')
+
+
+def test_other_tracer(net):
+    """bpftrace sees each event, where the packet has a device: not yet, and not any more in a socket's queue."""
+    if made(net).traced is None:
+        raise Skip(f'bpftrace does not run here: {made(net).trace_error[:200]}')
+    codes = {row['dropReasonName']: row['dropReason'] for row in made(net).meter.rows}
+    for name in 'NO_SOCKET', 'NETFILTER_DROP', 'IP_RPFILTER', 'IP_INNOROUTES', 'UDP_CSUM', 'QDISC_DROP', 'IP_INHDR':
+        check_equal(f'{name} as bpftrace counts', made(net).traced.get(codes[name], 0), made(net).events[name])
 
 
 def test_no_flow(net):
@@ -332,9 +468,12 @@ def test_no_flow(net):
 
 
 def test_benign(net):
-    """Of a VLAN that is not here (the kernel forgets its tag): counted, and recorded when asked for."""
+    """Benign ones, of a VLAN that is not here, are counted, and recorded when asked for; so are others."""
     reasons = {'OTHERHOST': 2 * COUNT, 'NO_SOCKET': 2 * COUNT}
-    for options, port, reason in ((), 9, 'NO_SOCKET'), (('--drops-include', 'OTHERHOST'), 10, 'OTHERHOST'):
+    for options, port, reason in (
+            ((), 9, 'NO_SOCKET'), (('--drops-include', 'OTHERHOST'), 10, 'OTHERHOST'),
+            (('--drops-include', 'benign'), 10, 'OTHERHOST'), (('--drops-exclude', 'no_receiver'), 10, 'OTHERHOST'),
+            (('--drops-include', 'no_socket,benign', '--drops-exclude', 'OTHERHOST'), 9, 'NO_SOCKET')):
         expected = Amounts()
         with drops.Meter(net, *options) as meter:
             for version in VERSIONS:
@@ -390,6 +529,83 @@ def test_who_gets_them(net):
                     [sum(records) if gets else records[0] for gets in wanted])
 
 
+def test_collectors(net):
+    """What nfdump, tshark and goflow2 read of them, in IPFIX and NetFlow v9."""
+    goflow2 = readers.Goflow2 if readers.Goflow2.path() else None
+    exclude = '--drops-exclude', ','.join(['benign', *HOMELESS])
+    with scratch() as directory:
+        box = net.box
+        nfcapds = [collect.Nfcapd(box, 'node', directory, port) for port in (9995, 9996)]
+        urls = ['ipfix://127.0.0.1:9995', 'netflow9://127.0.0.1:9996']
+        if goflow2:
+            goflow2 = goflow2(box, 'node', directory, 9997)
+            urls.append('ipfix://127.0.0.1:9997')
+        capture = Capture(box, 'node', 'lo', Path(directory) / 'wire.pcap', 'udp', snaplen=65535)
+        with program.Daemon(box, 'node', '--interface', 'n0', '--drain-interval', '1s', *exclude,
+                            *[word for url in urls for word in ('--collector', url)], drops='on') as daemon:
+            traffic.udp(box, 'peer', (PEER[4], 4000), (NODE[4], 5000), 11, PAYLOAD)
+            traffic.udp(box, 'peer', (PEER[6], 4020), (NODE[6], 5020), 12, PAYLOAD)
+            net.settle()
+            daemon.stop()
+        capture.stop()
+        check_tshark(capture)
+        for nfcapd in nfcapds:
+            keys = [(record.key.source, record.flow.packets) for record in nfcapd.stop()
+                    if record.key.source_port in (4000, 4020)]
+            # the flow and the drop; nfdump 1.7.1 has no field for what is dropped
+            check_equal(f'nfdump of port {nfcapd.port}', sorted(keys),
+                        [(PEER[4], 0), (PEER[4], 11), (PEER[6], 0), (PEER[6], 12)])
+        if goflow2:
+            found = {(row['src_addr'], row['packets'], row['forwarding_status']) for row in goflow2.rows(4)}
+            check(found >= {(PEER[4], 11, 0), (PEER[6], 12, 0), (PEER[4], 0, 141), (PEER[6], 0, 141)}, f'goflow2 has {found}')
+
+
+def check_tshark(capture):
+    fields = ['cflow.drop_packets', 'cflow.drop_octets', 'cflow.forwarding_status_drop_code', 'cflow.enterprise_private_entry']
+    for port, own in ((9995, True), (9996, False)):
+        rows = capture.rows(fields, '-d', f'udp.port=={port},cflow', '-E', 'occurrence=a', '-Y',
+                            f'cflow.drop_packets && udp.dstport == {port}')
+        packets, octets, codes = ([int(value) for row in rows for value in row[name].split(',')] for name in fields[:3])
+        check_equal(f'port {port}: packets', sorted(packets), [11, 12])
+        check_equal(f'port {port}: octets', sorted(octets), [11 * DATAGRAM, 12 * (DATAGRAM + 20)])
+        check_equal(f'port {port}: drop code', codes, [13, 13])
+        names = [bytes.fromhex(value.replace(':', ''))[:9] for row in rows
+                 for value in row[fields[3]].split(',')[1::2] if value]
+        check_equal(f'port {port}: names of the reason', names, [b'NO_SOCKET', b'NO_SOCKET'] if own else [])
+
+
+def test_wrong_words(_net):
+    status, _, stderr = program.run('run', '--interface', 'lo', '--drops-include', 'nonsense,benign,rubbish',
+                                    '--drops-exclude', 'trash')
+    check_equal('exit status', status, 2)
+    for word in 'nonsense', 'rubbish', 'trash':
+        check(f"'{word}': neither a class nor a reason" in stderr, stderr)
+
+
+def test_privileges(_net):
+    """Without CAP_PERFMON nothing can be loaded, and the error says so."""
+    prefix = ('setpriv', '--bounding-set', '-perfmon,-sys_admin', '--inh-caps', '-perfmon,-sys_admin')
+    with Sandbox('router') as box:
+        box.ip('router', 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'd1')
+        box.ip('router', 'link', 'set', 'd0', 'up')
+        for mode in 'off', 'auto', 'on':
+            words = box.inside('router', *prefix, program.binary(), 'run', '--interface', 'd0', '--drops', mode)
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+            check_equal(f'exit status with --drops {mode}', done.returncode, 1)
+            check('CAP_PERFMON' in done.stderr, done.stderr)
+
+
+def test_killed(_net):
+    """kill -9: nothing of ours is called any more."""
+    with Sandbox('router') as box:
+        box.ip('router', 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'd1')
+        box.ip('router', 'link', 'set', 'd0', 'up')
+        with program.Daemon(box, 'router', '--interface', 'd0', drops='on') as daemon:
+            check('flowtally_drop' in command('bpftool', 'prog', 'show'), 'the program is not loaded')
+            daemon.kill()
+            wait_until(lambda: 'flowtally_drop' not in command('bpftool', 'prog', 'show'), 10, 'the program to go')
+
+
 def test_silence(net):
     """In all that time nothing has come from the interfaces themselves, which a test would have to tell from its own."""
     lines = net.box.run('node', 'cat', '/proc/net/snmp6').splitlines()
@@ -403,17 +619,22 @@ KINDS = {
     'bad checksums': checksums, 'reverse path': reverse_path, 'full socket': full_socket,
     'full queue': full_queue, 'full backlog': full_backlog, 'fragments': fragments, 'VLANs': tagged,
     'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread, 'replies to a raw ping': raw_ping,
+    'a VLAN of nobody': other_vlan,
 }
+TOGETHER = (closed_port, firewall, hop_limit, no_route, checksums, reverse_path, full_socket, fragments, tagged, super_packets,
+            other_vlan, full_queue)
 
 OTHERS = {
+    'kinds together': test_together, 'what a record says': test_fields, 'bpftrace': test_other_tracer,
     'no flow': test_no_flow, 'benign drops': test_benign, 'switched off': test_off, "without the kernel's BTF": test_no_btf,
-    'who gets them': test_who_gets_them, 'silence': test_silence,
+    'who gets them': test_who_gets_them, 'collectors': test_collectors, 'wrong words': test_wrong_words,
+    'without CAP_PERFMON': test_privileges, 'kill -9': test_killed, 'silence': test_silence,
 }
 WITHOUT_BTF = 'unshare', '--mount', 'sh', '-c', 'mount --bind /dev/null /sys/kernel/btf/vmlinux && exec "$0" "$@"'
 
 
 def main():
-    tap.require('ip', 'nft', 'nstat', 'tc', 'ethtool')
+    tap.require('ip', 'nft', 'nstat', 'tc', 'ethtool', 'bpftool', 'bpftrace')
     program.binary()
     with drops.network() as net:
         tap.main([(name, functools.partial(test_kind, net, make)) for name, make in KINDS.items()] + [

@@ -31,7 +31,7 @@ DOMAIN = 0x1234abcd
 FORCED = 4
 GAP_MS, SLACK_MS = 700, 300
 SCHEMES = 'ipfix', 'netflow9'
-DROP_TEMPLATES = {266: 4, 267: 6}
+DROP_TEMPLATES = {268: 4, 269: 6}
 KEPT_MAC = bytes.fromhex('02cafe112233')
 RULES = f'''table netdev fields {{
   chain ingress {{ type filter hook ingress device m0 priority 0; ether daddr {DESTINATION_MAC.hex(":")} drop; }};
@@ -119,7 +119,7 @@ class Live:
         """Of each flow of a group"""
         path = self.folder / f'{group}.pcap'
         path.write_bytes(capture_of(self.sent[group]))
-        found = [packet_facts.facts(flow, interface=INDEX, end=FORCED, **options)
+        found = [packet_facts.facts(flow, interface=INDEX, end=FORCED, name='m0', text=packet_facts.Begins('m0: '), **options)
                  for flow in packet_facts.flows_of(packet_facts.packets_of(path))]
         for values in found:
             for name in 'START', 'END', 'DURATION':

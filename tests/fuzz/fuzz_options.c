@@ -48,14 +48,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	verb = text[0] & 2 ? VERB_DROPS : text[0] & 1 ? VERB_REPLAY : VERB_RUN;
 	argv[0] = verb == VERB_RUN ? "run" : verb == VERB_DROPS ? "drops" : "replay";
 	argc = split(text, size, argv);
-	errors = 0;
+	fuzz_listen();
 	r = options_parse(&options, verb, argc, argv);
 	if (r == 0) {
-		fuzz_require(errors ? "taken, with an error" : check_options(verb, &options));
+		fuzz_require(fuzz_heard_error() ? "taken, with an error"
+						: check_options(verb, &options));
 		config_clear(&options);
 		return 0;
 	}
-	fuzz_require(r == 1 || (r == -EINVAL && errors) ? NULL : "refused without a word");
+	fuzz_require(r == 1 || (r == -EINVAL && fuzz_heard_error()) ? NULL
+								    : "refused without a word");
 	return 0;
 }
 

@@ -8,4 +8,4 @@ shift 2
 corpus=$(mktemp -d)
 trap 'rm -rf "$corpus"' EXIT
 "$fuzzer" --write-seeds "$corpus"
-"$fuzzer" -max_total_time="$seconds" -reload=0 -print_final_stats=1 -close_fd_mask=1 "$@" "$corpus"
+"$fuzzer" -max_total_time="$seconds" -reload=0 -print_final_stats=1 -close_fd_mask=3 "$@" "$corpus"

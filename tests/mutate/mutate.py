@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Breaks the exporter at random, one place at a time, and says which test sees it.
 
-    tests/mutate/mutate.py fields|parse [--count 20] [--seed 1] [--scratch FOLDER]
+    tests/mutate/mutate.py elements|fields|parse [--count 20] [--seed 1] [--scratch FOLDER]
 
-`fields` changes a row of exporter/export/format/fields.def, `parse` a place of xdp/parse.h.  It works in a copy of the
-tree, which it builds once and then again for each change; the same seed makes the same changes.  It ends with status 1
-when a change was seen by nobody: then a test is missing, unless the program does the same with it.
+`elements` and `fields` change a row of that table in exporter/export/format, `parse` a place of xdp/parse.h. It works in a
+copy of the tree, which it builds once and then again for each change; the same seed makes the same changes. It ends with
+status 1 when a change was seen by nobody: then a test is missing, unless the program does the same with it.
 """
 import argparse
 import os
@@ -22,14 +22,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TEST_SECONDS = 120
 TRIES = 2
-FIELDS, PARSE = 'exporter/export/format/fields.def', 'xdp/parse.h'
-# FIELD(symbol, pen, id, name, type, length, v9_type, v9_length, op, source, role, semantics, units,
-ROW = re.compile(r'^FIELD\((\w+), (\w+), (\d+), (\w+), (\w+), (\d+), (\d+), (\d+), (\w+), (.*), (\w+), (\w+), (\w+),$', re.M)
-(SYMBOL, _, ID, NAME, TYPE, LENGTH, V9_TYPE, V9_LENGTH, OP, SOURCE, ROLE, SEMANTICS, UNITS) = range(1, 14)
+FORMAT = 'exporter/export/format'
+ELEMENTS, FIELDS, PARSE = f'{FORMAT}/elements.def', f'{FORMAT}/fields.def', 'xdp/parse.h'
+# ELEMENT(pen, id, name, type, semantics, units, least, greatest, v9_type); those that options alone have are not changed
+ELEMENT = re.compile(r'^ELEMENT\((\w+), (\d+), (\w+), (\w+), (\w+), (\w+), (\d+), (\d+), (\d+)\)$', re.M)
+(_, ID, ELEMENT_NAME, TYPE, SEMANTICS, UNITS, _, _, V9_TYPE) = range(1, 10)
+# FIELD(symbol, element, length, v9_length, kind, family, role, op, source,
+ROW = re.compile(r'^FIELD\((\w+), (\w+), (\w+), (\d+), (\w+), (\w+), (\w+), (\w+), (.*),$', re.M)
+(SYMBOL, NAME, LENGTH, V9_LENGTH, KIND, FAMILY, ROLE, OP, SOURCE) = range(1, 10)
 
 # By kind: what is built, and the tests in the order in which they are asked.
 TARGETS = {
     'fields': ['flowtally', 'tests/test_ipfix', 'tests/test_netflow9', 'tests/test_profile'],
+    'elements': ['flowtally', 'tests/test_ipfix'],
     'parse': ['tests/e2e/parse_frames', 'tests/test_parse'],
 }
 TESTS = {
@@ -37,6 +42,8 @@ TESTS = {
                ('unit ipfix', ['{build}/tests/test_ipfix']), ('unit netflow9', ['{build}/tests/test_netflow9']),
                ('unit profile', ['{build}/tests/test_profile']),
                ('test_fields_live', ['tests/e2e/test_fields_live.py', '{build}/flowtally'])],
+    'elements': [('unit ipfix', ['{build}/tests/test_ipfix']),
+                 ('test_fields', ['tests/e2e/test_fields.py', '{build}/flowtally'])],
     'parse': [('test_parse_judge', ['tests/e2e/test_parse_judge.py', '{build}/tests/e2e/parse_frames']),
               ('unit parse', ['{build}/tests/test_parse'])],
 }
@@ -50,13 +57,15 @@ def other(choose, values, one):
     return choose([value for value in values if value != one])
 
 
-def change_row(text, choose):
-    """(what was done, the table with it) for one row."""
-    rows = list(ROW.finditer(text))
+def change_element(text, choose):
+    """(what was done, the registry with it) for one element."""
+    used = {row[NAME] for row in ROW.finditer((ROOT / FIELDS).read_text(encoding='utf-8'))}
+    rows = [row for row in ELEMENT.finditer(text) if row[ELEMENT_NAME] in used]
     row = choose(rows)
     neighbour = rows[rows.index(row) - 1]
-    source, values = row[SOURCE], {
-        TYPE: ('U8', 'U16', 'U32', 'U64'), ROLE: ('KEY', 'VALUE'), SEMANTICS: ('DEFAULT', 'QUANTITY', 'IDENTIFIER', 'FLAGS'),
+    values = {
+        TYPE: ('U8', 'U16', 'U32', 'U64'),
+        SEMANTICS: ('DEFAULT', 'QUANTITY', 'DELTA_COUNTER', 'IDENTIFIER', 'FLAGS'),
         UNITS: ('NONE', 'OCTETS', 'PACKETS', 'MILLISECONDS'),
     }
     changes = {'id + 1': (ID, str(int(row[ID]) + 1)), 'id of its neighbour': (ID, neighbour[ID])}
@@ -64,11 +73,26 @@ def change_row(text, choose):
         changes['v9 type + 1'] = V9_TYPE, str(int(row[V9_TYPE]) + 1)
         changes['v9 type of its neighbour'] = V9_TYPE, neighbour[V9_TYPE]
     changes |= {f'another {name}': (group, other(choose, values[group], row[group]))
-                for name, group in (('role', ROLE), ('semantics', SEMANTICS), ('units', UNITS))}
+                for name, group in (('semantics', SEMANTICS), ('units', UNITS))}
     if row[TYPE].startswith('U'):
         changes['another type'] = TYPE, other(choose, values[TYPE], row[TYPE])
-    if int(row[LENGTH]) > 1:
+    what = choose(sorted(changes))
+    group, new = changes[what]
+    return f'{row[ELEMENT_NAME]}: {what}', replaced(text, row, group, new)
+
+
+def change_row(text, choose):
+    """(what was done, the table with it) for one row."""
+    rows = list(ROW.finditer(text))
+    row = choose(rows)
+    neighbour = rows[rows.index(row) - 1]
+    source = row[SOURCE]
+    changes = {'another role': (ROLE, other(choose, ('KEY', 'VALUE'), row[ROLE])),
+               'element of its neighbour': (NAME, neighbour[NAME])}
+    if row[LENGTH].isdigit() and int(row[LENGTH]) > 1:
         changes['half the length'] = LENGTH, str(int(row[LENGTH]) // 2)
+    if row[FAMILY] != 'ANY':
+        changes['another family'] = FAMILY, other(choose, ('IPV4', 'IPV6'), row[FAMILY])
     changes |= {what: (SOURCE, new) for what, new in {
         'NUMBER': {'shifted right': f'({source}) >> 1', 'shifted left': f'({source}) << 1', 'plus 1': f'({source}) + 1',
                    'bytes swapped': f'__builtin_bswap16((uint16_t)({source}))', 'halved': f'({source}) / 2', 'nothing': '0'},
@@ -179,7 +203,8 @@ def main():
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--scratch', help='keeps the copy here, for another run')
     options = parser.parse_args()
-    file, change = {'fields': (FIELDS, change_row), 'parse': (PARSE, change_code)}[options.kind]
+    file, change = {'elements': (ELEMENTS, change_element), 'fields': (FIELDS, change_row),
+                    'parse': (PARSE, change_code)}[options.kind]
     choose = random.Random(options.seed).choice
     with tempfile.TemporaryDirectory(prefix='flowtally-mutate-') as temporary:
         tree = Tree(options.scratch or temporary, options.kind)

@@ -111,27 +111,42 @@ static void expire_timer(struct due *due)
 	}
 }
 
-/* To what is due next, or until then if that is earlier.  False: neither will ever be. */
-static bool move_on(uint64_t until_ns)
+/* Index of what is due next; of timers of one time the one with the smaller descriptor.  There is one. */
+static unsigned int next_due(void)
 {
 	unsigned int next = 0;
-	struct due due;
 
 	for (unsigned int i = 1; i < due_count; i++)
 		if (dues[i].at_ns < dues[next].at_ns ||
 		    (dues[i].at_ns == dues[next].at_ns && dues[i].fd < dues[next].fd))
 			next = i;
-	if (!due_count || dues[next].at_ns > until_ns) {
+	return next;
+}
+
+/* To what is due next, or until then if that is earlier.  False: neither will ever be. */
+static bool move_on(uint64_t until_ns)
+{
+	struct due due;
+
+	if (!due_count || dues[next_due()].at_ns > until_ns) {
 		if (until_ns != UINT64_MAX)
 			atomic_store(&passed_ns, until_ns);
 		return until_ns != UINT64_MAX;
 	}
-	due = remove_due(next);
+	due = remove_due(next_due());
 	atomic_store(&passed_ns, MAX(clock_passed_ns(), due.at_ns));
-	if (due.fd >= 0)
-		expire_timer(&due);
-	else
+	if (due.fd < 0) {
 		due.call(due.userdata);
+		return true;
+	}
+	expire_timer(&due);
+	/* Timers of one time expire together, before anybody looks. */
+	while (due_count && dues[next_due()].fd >= 0 &&
+	       dues[next_due()].at_ns <= clock_passed_ns()) {
+		struct due other = remove_due(next_due());
+
+		expire_timer(&other);
+	}
 	return true;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 /* Drops made up for tests, and reasons as the kernel made there numbers them. */
 #include <arpa/inet.h>
-#include "exporter/cli/drop_table.h"
+#include "exporter/observe/drop_table.h"
 
 #define SEC	       NSEC_PER_SEC
 #define NETFILTER_DROP 2

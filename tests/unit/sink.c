@@ -110,32 +110,33 @@ static const struct sink_template *find_template(const struct sink *s, uint16_t 
 }
 
 /* An id never stands for another layout. */
-static void learn(struct sink *s, uint16_t id, unsigned int length, bool options)
+static void learn(struct sink *s, const struct sink_template *t)
 {
-	const struct sink_template *known = find_template(s, id);
+	const struct sink_template *known = find_template(s, t->id);
 
-	assert_true(id >= 256);
+	assert_true(t->id >= 256);
 	if (known) {
-		assert_int_equal(known->length, length);
-		assert_int_equal(known->options, options);
+		assert_memory_equal(known, t, sizeof(*t));
 		return;
 	}
 	assert_true(s->known_count < ARRAY_SIZE(s->known));
-	s->known[s->known_count++] = (struct sink_template){id, (uint16_t)length, options};
+	s->known[s->known_count++] = *t;
 }
 
-/* Length of a record by `count` field specifiers at *at, which it moves behind them. */
-static unsigned int read_fields(const uint8_t **at, unsigned int count, bool ipfix)
+/* `count` field specifiers at *at, which it moves behind them. */
+static void read_fields(const uint8_t **at, unsigned int count, bool ipfix, struct sink_template *t)
 {
-	unsigned int length = 0;
+	bool variable = false;
 
-	assert_true(count > 0);
-	for (unsigned int i = 0; i < count; i++) {
-		assert_int_not_equal(wire_load16(*at + 2), 65535);
-		length += wire_load16(*at + 2);
+	assert_in_range(count, 1, ARRAY_SIZE(t->fields));
+	for (; t->count < count; t->count++) {
+		t->fields[t->count] = wire_load16(*at + 2);
+		t->length += t->fields[t->count];
+		variable |= t->fields[t->count] == 65535;
 		*at += ipfix && **at & 0x80 ? 8 : 4;
 	}
-	return length;
+	if (variable)
+		t->length = 0;
 }
 
 /* Returns the number of templates in the set. */
@@ -145,8 +146,12 @@ static unsigned int take_templates(struct sink *s, const uint8_t *at, const uint
 	unsigned int count = 0;
 
 	for (; end - at >= 4; count++) {
-		uint16_t id = wire_load16(at), fields = wire_load16(at + 2);
+		struct sink_template t;
+		uint16_t fields = wire_load16(at + 2);
 
+		memset(&t, 0, sizeof(t));
+		t.id = wire_load16(at);
+		t.options = options;
 		if (options && ipfix) {
 			assert_in_range(wire_load16(at + 4), 1, fields);
 		} else if (options) {
@@ -155,7 +160,8 @@ static unsigned int take_templates(struct sink *s, const uint8_t *at, const uint
 			fields = (uint16_t)((fields + wire_load16(at + 4)) / 4);
 		}
 		at += options ? 6 : 4;
-		learn(s, id, read_fields(&at, fields, ipfix), options);
+		read_fields(&at, fields, ipfix, &t);
+		learn(s, &t);
 	}
 	assert_true(end - at >= 0);
 	assert_true(count == 1 || !options); /* nfdump reads the first alone */
@@ -164,21 +170,40 @@ static unsigned int take_templates(struct sink *s, const uint8_t *at, const uint
 	return count;
 }
 
+/* Octets of the record there (RFC 7011 section 7). */
+static unsigned int record_length(const struct sink_template *t, const uint8_t *at)
+{
+	unsigned int length = 0;
+
+	for (unsigned int i = 0; i < t->count; i++) {
+		if (t->fields[i] != 65535)
+			length += t->fields[i];
+		else
+			length += at[length] < 255 ? 1u + at[length]
+						   : 3u + wire_load16(at + length + 1);
+	}
+	return length;
+}
+
 /* Returns the number of records in the set. */
 static unsigned int take_data(struct sink *s, uint16_t id, const uint8_t *at, unsigned int length)
 {
 	const struct sink_template *t = find_template(s, id);
-	unsigned int count;
+	const uint8_t *end = at + length;
+	unsigned int count = 0;
 
 	if (!t) {
 		s->data_first = true;
 		return 0;
 	}
-	count = length / t->length;
+	while (at < end && (t->length ? end - at >= t->length : end - at >= 4)) {
+		at += t->length ? t->length : record_length(t, at);
+		count++;
+	}
 	assert_true(count > 0);
-	for (unsigned int i = count * t->length; i < length; i++)
-		assert_int_equal(at[i], 0);
-	assert_true(length - count * t->length < 4);
+	assert_true(at <= end && end - at < 4);
+	for (; at < end; at++)
+		assert_int_equal(*at, 0);
 	*(t->options ? &s->options : &s->records) += count;
 	return count;
 }
@@ -228,6 +253,7 @@ static void take(struct sink *s, const uint8_t *m, size_t length)
 		at += size;
 	}
 	assert_true(sets > 0);
+	assert_true(s->count < SINK_MESSAGES);
 	assert_int_equal(wire_load16(m + 2), ipfix ? length : records);
 	take_sequence(s, m, ipfix, data);
 	take_times(s, m, ipfix);
@@ -243,6 +269,12 @@ void sink_take(struct sink *s, const uint8_t *message, size_t length)
 	take(s, s->bytes + s->used, length);
 	s->used += length;
 	s->at[s->count] = s->used;
+}
+
+void sink_forget(struct sink *s)
+{
+	s->count = 0;
+	s->used = 0;
 }
 
 void sink_new_session(struct sink *s)
@@ -407,24 +439,58 @@ unsigned int stderr_lines(const char *text)
 	return lines;
 }
 
+static void add(struct export_count *to, const struct export_count *n)
+{
+	to->records += n->records;
+	to->packets += n->packets;
+	to->octets += n->octets;
+}
+
+static void assert_same(const struct export_count *a, const struct export_count *b)
+{
+	assert_int_equal(a->records, b->records);
+	assert_int_equal(a->packets, b->packets);
+	assert_int_equal(a->octets, b->octets);
+}
+
+/* exported + queued + lost */
+static struct export_count whereabouts(const struct collector_stats *stats)
+{
+	struct export_count sum = stats->exported;
+
+	add(&sum, &stats->queued);
+	for (unsigned int i = 0; i < _EXPORT_LOSS_MAX; i++)
+		add(&sum, &stats->lost[i]);
+	assert_true(stats->exported.records <= stats->given.records); /* none is below 0 */
+	return sum;
+}
+
 void assert_ledger(struct exports *exports, const struct export_count *given)
 {
 	const struct collector_stats *stats;
 
 	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++) {
-		struct export_count sum = stats->exported;
+		struct export_count sum = whereabouts(stats);
 
-		sum.records += stats->queued.records;
-		sum.packets += stats->queued.packets;
-		sum.octets += stats->queued.octets;
-		for (unsigned int j = 0; j < _EXPORT_LOSS_MAX; j++) {
-			sum.records += stats->lost[j].records;
-			sum.packets += stats->lost[j].packets;
-			sum.octets += stats->lost[j].octets;
-		}
-		assert_int_equal(sum.records, given->records);
-		assert_int_equal(sum.packets, given->packets);
-		assert_int_equal(sum.octets, given->octets);
-		assert_true(stats->exported.records <= given->records);
+		assert_same(&sum, given);
 	}
+}
+
+void assert_ledgers(struct exports *exports, const struct export_count *given)
+{
+	const struct export_totals *totals = exports_totals(exports);
+	struct export_count all = totals->flows, shared = {0};
+	const struct collector_stats *stats;
+
+	add(&all, &totals->drops);
+	assert_same(&all, given);
+	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++) {
+		struct export_count sum = whereabouts(stats);
+
+		assert_same(&sum, &stats->given);
+		assert_same(&stats->due, &stats->given);
+		if (stats->shares)
+			add(&shared, &stats->given);
+	}
+	assert_same(&shared, &totals->shared);
 }

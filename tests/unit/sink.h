@@ -16,8 +16,10 @@ struct loop;
 /* A template that was received. */
 struct sink_template {
 	uint16_t id;
-	uint16_t length; /* of a record */
+	uint16_t length; /* of a record; 0: it has fields of variable length */
 	bool options;
+	uint16_t fields[64]; /* octets of each, 65535: variable */
+	unsigned int count;
 };
 
 /*
@@ -39,7 +41,7 @@ struct sink {
 	uint16_t longest;
 	uint32_t export_time; /* of the last message */
 	uint64_t boot_ms;     /* NetFlow v9: when the uptime was 0, by the last message */
-	struct sink_template known[16];
+	struct sink_template known[64];
 	unsigned int known_count;
 	uint16_t peer;	/* port from which the last datagram came, on 127.0.0.1 */
 	uint8_t *bytes; /* all datagrams in a row */
@@ -69,6 +71,9 @@ void sink_read(struct sink *s);
 void sink_take(struct sink *s, const uint8_t *message, size_t length);
 void sink_new_session(struct sink *s);
 
+/* Forgets the datagrams, to have room for more, but not what they said. */
+void sink_forget(struct sink *s);
+
 /* Sends this many datagrams to the peer, on 127.0.0.1. */
 void sink_talk(struct sink *s, unsigned int count);
 
@@ -95,3 +100,6 @@ unsigned int stderr_lines(const char *text);
 
 /* Given to exports_flow() = exported + queued + lost, for each collector. */
 void assert_ledger(struct exports *exports, const struct export_count *given);
+
+/* The same where collectors come and go: due = given = exported + queued + lost, and what was shared is the shares'. */
+void assert_ledgers(struct exports *exports, const struct export_count *given);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The flow cache against a model of it: random operations, and no packet is lost in any of them. */
+/*
+ * The flow cache against a model of it: random operations, other timeouts and sizes among them, and no packet is
+ * lost in any of them.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,8 +20,9 @@
 #define ACK    0x10
 
 enum {
-	MODEL_FLOWS = 150,
+	MODEL_FLOWS = 300,
 	MODEL_CAPACITY = 64,
+	MODEL_CAPACITY_MAX = 280, /* from 64, 128, 256 and 512 buckets */
 	MODEL_STEPS = 60000
 };
 
@@ -27,19 +31,25 @@ struct model_flow {
 	bool present, ended, continued;
 	struct flow_record record;
 	uint64_t merged_at;
+	uint64_t longest; /* active timeout since the record began */
 };
 
 static struct {
 	struct model_flow flow[MODEL_FLOWS];
 	struct cache *cache;
-	uint64_t now, merges, in, out, too_long, before;
+	uint64_t idle, active, linger;
+	unsigned int capacity;
+	uint64_t now, merges, in, out, too_long, before, shrunk, interrupted;
 	unsigned int count;
-	enum flow_end forced;
+	bool flushing;
+	struct model_flow *merging; /* NULL: a pass */
+	enum flow_end forced;	    /* what a record of it must be; 0: there must be none */
+	bool evicted;
 } model;
 
 static uint64_t model_quiet(const struct model_flow *flow)
 {
-	return flow->record.last_ns + (flow->ended ? LINGER : IDLE);
+	return flow->record.last_ns + (flow->ended ? MIN(model.linger, model.idle) : model.idle);
 }
 
 /* Too far from what the flow has, behind or before it. */
@@ -47,14 +57,15 @@ static bool model_apart(const struct model_flow *flow, uint64_t first, uint64_t 
 {
 	uint64_t begin = flow->record.packets ? flow->record.first_ns : flow->record.last_ns;
 
-	return first >= model_quiet(flow) || last + IDLE <= begin;
+	return first >= model_quiet(flow) || last + model.idle <= begin;
 }
 
+/* By what comes, or already, since the timeout has become shorter. */
 static bool model_too_long(const struct model_flow *flow, uint64_t first, uint64_t last)
 {
 	const struct flow_record *r = &flow->record;
 
-	return r->packets && (last > r->first_ns + ACTIVE || first + ACTIVE < r->last_ns);
+	return r->packets && MAX(last, r->last_ns) > MIN(first, r->first_ns) + model.active;
 }
 
 static struct model_flow *model_oldest(void)
@@ -69,15 +80,43 @@ static struct model_flow *model_oldest(void)
 	return oldest;
 }
 
-/* A full cache exports the flow that goes; one without packets since its last record just goes. */
-static void model_evict(void)
+static void model_leave(struct model_flow *flow)
 {
-	struct model_flow *oldest = model_oldest();
+	flow->present = false;
+	model.count--;
+}
 
-	if (!oldest->record.packets) {
-		oldest->present = false;
-		model.count--;
-	}
+/* A flow without packets since its last record just goes. */
+static void model_leave_silent(struct model_flow *flow)
+{
+	assert_int_equal(flow->record.packets, 0);
+	model_leave(flow);
+}
+
+static void model_continue(struct model_flow *flow)
+{
+	flow->continued = true;
+	flow->longest = 0;
+	flow->record.packets = flow->record.octets = flow->record.tcp_flags = 0;
+}
+
+/* The oldest flow goes, for want of room: what is older than it had nothing to say, and goes too in a pass. */
+static void model_evict(const struct model_flow *flow)
+{
+	assert_true(model.merging ? model.count >= model.capacity : model.count > model.capacity);
+	while (!model.merging && model_oldest() != flow && model.count > model.capacity + 1)
+		model_leave_silent(model_oldest());
+	assert_ptr_equal(flow, model_oldest());
+	model.evicted = true;
+	model.shrunk += !model.merging;
+}
+
+/* What a pass has ended without a word, before it comes to those for which there is no room. */
+static void model_leave_quiet(void)
+{
+	for (unsigned int i = 0; i < MODEL_FLOWS; i++)
+		if (model.flow[i].present && model_quiet(&model.flow[i]) <= model.now)
+			model_leave_silent(&model.flow[i]);
 }
 
 static void model_sink(void *userdata, const struct flow *got)
@@ -91,30 +130,31 @@ static void model_sink(void *userdata, const struct flow *got)
 	assert_true(flow->present);
 	assert_memory_equal(&got->record, &flow->record, sizeof(got->record));
 	assert_true(got->record.first_ns <= got->record.last_ns);
-	assert_true(got->record.last_ns - got->record.first_ns <= ACTIVE);
-	model.too_long += model.forced == FLOW_END_ACTIVE;
+	assert_true(got->record.last_ns - got->record.first_ns <= flow->longest);
 	model.out += got->record.packets;
-	if (model.forced) {
+	if (model.flushing) {
+		assert_int_equal(got->end, FLOW_END_FORCED);
+	} else if (flow == model.merging) {
 		assert_int_equal(got->end, model.forced);
-		if (model.forced == FLOW_END_RESOURCES)
-			assert_ptr_equal(flow, model_oldest());
-		if (model.forced == FLOW_END_ACTIVE) {
-			flow->continued = true;
-			flow->record.packets = flow->record.octets = flow->record.tcp_flags = 0;
-			return;
-		}
+		model.too_long += model.forced == FLOW_END_ACTIVE;
+	} else if (got->end == FLOW_END_RESOURCES) {
+		if (!model.merging)
+			model_leave_quiet();
+		model_evict(flow);
 	} else if (model_quiet(flow) <= model.now) {
+		assert_null(model.merging);
 		assert_int_equal(got->end, flow->ended ? FLOW_END_DETECTED : FLOW_END_IDLE);
 	} else {
+		assert_null(model.merging);
 		assert_int_equal(got->end, FLOW_END_ACTIVE);
-		assert_true(flow->record.first_ns + (flow->continued ? ACTIVE : ACTIVE / 2) <=
+		assert_true(flow->record.first_ns +
+				    (flow->continued ? model.active : model.active / 2) <=
 			    model.now);
-		flow->continued = true;
-		flow->record.packets = flow->record.octets = flow->record.tcp_flags = 0;
-		return;
 	}
-	flow->present = false;
-	model.count--;
+	if (got->end == FLOW_END_ACTIVE)
+		model_continue(flow);
+	else
+		model_leave(flow);
 }
 
 static void model_sum(struct flow_record *record, const struct flow_record *delta, uint64_t first,
@@ -142,33 +182,35 @@ static void model_merge(uint32_t number, const struct flow_record *delta)
 	uint64_t last = MAX(delta->first_ns, delta->last_ns);
 	struct model_flow *flow = &model.flow[number];
 	struct flow_key key = {.protocol = 6};
-	bool over = flow->present && model_apart(flow, first, last);
+	bool over = flow->present && model_apart(flow, first, last), full;
 
 	memcpy(key.src, &number, sizeof(number));
 	model.before += over && first < flow->record.first_ns;
+	/* the only records a merge may bring: of this flow, which was over or too long, and of the oldest */
+	model.forced = 0;
 	if (over)
 		model.forced = flow->ended ? FLOW_END_DETECTED : FLOW_END_IDLE;
 	else if (flow->present && model_too_long(flow, first, last))
 		model.forced = FLOW_END_ACTIVE;
-	if (!flow->present && model.count == MODEL_CAPACITY)
-		model_evict();
-	/* the only records a merge may bring: of this flow, which was over or too long, or of the oldest */
-	if (!model.forced)
-		model.forced = FLOW_END_RESOURCES;
+	if (over && !flow->record.packets)
+		model_leave(flow);
+	full = model.count - (over && flow->present) >= model.capacity;
+	model.merging = flow;
+	model.evicted = false;
 	cache_merge(model.cache, &key, delta);
-	model.forced = 0;
-	if (over && flow->present) { /* it had nothing to say */
-		flow->present = false;
-		model.count--;
-	}
+	model.merging = NULL;
+	if (!flow->present && full && !model.evicted)
+		model_leave_silent(model_oldest());
 	if (!flow->present) {
 		*flow = (struct model_flow){.present = true, .record = *delta};
 		flow->record.first_ns = first;
 		flow->record.last_ns = last;
+		flow->longest = last - first;
 		model.count++;
 	} else {
 		model_sum(&flow->record, delta, first, last);
 	}
+	flow->longest = MAX(flow->longest, model.active);
 	flow->ended |= (delta->tcp_flags & (FIN | RST)) != 0;
 	flow->merged_at = ++model.merges;
 	model.in += delta->packets;
@@ -205,25 +247,40 @@ static void model_random_merge(uint32_t flows)
 	model_merge((uint32_t)random_below(flows), &delta);
 }
 
+/* In a pass nothing becomes longer: what that has ended without a word the model knows at its end alone. */
+static void model_change(bool in_pass)
+{
+	uint64_t idle = SEC / 2 + random_below(30 * SEC), linger = random_below(2 * IDLE);
+	unsigned int capacity = CACHE_ENTRIES_MIN +
+				(unsigned int)random_below(MODEL_CAPACITY_MAX - CACHE_ENTRIES_MIN);
+
+	if (random_below(2)) {
+		model.idle = in_pass ? MIN(idle, model.idle) : idle;
+		model.linger = in_pass ? MIN(linger, model.linger) : linger;
+		model.active = 2 * SEC + random_below(120 * SEC);
+		assert_int_equal(
+			cache_set_timeouts(model.cache, model.idle, model.active, model.linger), 0);
+	} else {
+		model.capacity = in_pass ? MIN(capacity, model.capacity) : capacity;
+		assert_int_equal(cache_resize(model.cache, model.capacity), 0);
+	}
+}
+
 /* After a pass in slices, during which time goes on, nothing is left that should have gone. */
 static void model_expire(void)
 {
-	while (!cache_expire_some(model.cache, model.now, (uint32_t)random_below(8)))
+	while (!cache_expire_some(model.cache, model.now, (uint32_t)random_below(8))) {
 		model.now += random_below(8) ? 0 : random_below(SEC);
-	for (unsigned int i = 0; i < MODEL_FLOWS; i++) {
-		struct model_flow *flow = &model.flow[i];
-
-		if (!flow->present)
-			continue;
-		if (model_quiet(flow) <= model.now) {
-			assert_int_equal(flow->record.packets, 0);
-			flow->present = false;
-			model.count--;
-			continue;
-		}
-		if (flow->record.packets)
-			assert_true(flow->record.first_ns + ACTIVE > model.now);
+		model.interrupted++;
+		if (random_below(100) == 0)
+			model_change(true);
 	}
+	model_leave_quiet();
+	while (model.count > model.capacity)
+		model_leave_silent(model_oldest());
+	for (unsigned int i = 0; i < MODEL_FLOWS; i++)
+		if (model.flow[i].present && model.flow[i].record.packets)
+			assert_true(model.flow[i].record.first_ns + model.active > model.now);
 }
 
 static void test_model(void **state)
@@ -240,6 +297,10 @@ static void test_model(void **state)
 	(void)state;
 	assert_int_equal(cache_new(&cache, &options), 0);
 	model.cache = cache;
+	model.idle = IDLE;
+	model.active = ACTIVE;
+	model.linger = LINGER;
+	model.capacity = MODEL_CAPACITY;
 	model.now = 1000 * SEC;
 	stats = cache_stats(cache);
 	for (unsigned int step = 0; step < MODEL_STEPS; step++) {
@@ -256,6 +317,8 @@ static void test_model(void **state)
 			model.now += random_below(20 * SEC);
 		else
 			model.now += random_below(100000 * SEC);
+		if (dice >= 500 && dice < 510)
+			model_change(false);
 		if (dice % 4 == 0 && step / 500 % 2) /* at times for long not */
 			model_expire();
 		assert_int_equal(stats->packets, model.in - model.out);
@@ -268,7 +331,9 @@ static void test_model(void **state)
 	assert_true(stats->exported[FLOW_END_RESOURCES] > 100);
 	assert_true(model.too_long > 10);
 	assert_true(model.before > 100);
-	model.forced = FLOW_END_FORCED;
+	assert_true(model.shrunk > 100);
+	assert_true(model.interrupted > 1000);
+	model.flushing = true;
 	cache_flush(cache, FLOW_END_FORCED);
 	assert_int_equal(model.in, model.out);
 	assert_int_equal(stats->packets, 0);
@@ -342,6 +407,12 @@ static void test_slices(void **state)
 		in += delta.packets;
 		if (random_below(500) == 0)
 			now += random_below(2 * IDLE);
+		if (random_below(2000) == 0)
+			assert_int_equal(cache_resize(cache, 64 + (uint32_t)random_below(2500)), 0);
+		if (random_below(2000) == 0)
+			assert_int_equal(cache_set_timeouts(cache, 1 + random_below(IDLE),
+							    1 + random_below(ACTIVE), LINGER),
+					 0);
 		interrupted += !cache_expire_some(cache, now, (uint32_t)random_below(4));
 		assert_int_equal(in, out + cache_stats(cache)->packets);
 	}

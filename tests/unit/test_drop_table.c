@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include "exporter/cli/drop_filter.h"
-#include "exporter/cli/drop_table.h"
+#include "exporter/meter/drop_filter.h"
+#include "exporter/observe/drop_table.h"
 #include "tests/unit/drops.h"
 
 static void test_sums(void **state)

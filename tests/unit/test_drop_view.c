@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
-#include "exporter/cli/drop_filter.h"
-#include "exporter/cli/drop_table.h"
-#include "exporter/cli/drop_text.h"
+#include "exporter/meter/drop_filter.h"
+#include "exporter/observe/drop_table.h"
+#include "exporter/observe/drop_text.h"
 #include "tests/unit/drops.h"
 
 static struct drop_reasons *reasons;
@@ -320,11 +320,11 @@ static void test_summary(void **state)
 	counts.reasons[NO_SOCKET].packets = 5;
 	counts.reasons[NETFILTER_DROP].packets = 7;
 	shown[NO_SOCKET] = 4;
-	ledger.seen[POINT_DROP] = 12;
-	ledger.accounted[POINT_DROP].packets = 9;
-	ledger.reasons[POINT_DROP][REASON_EXCLUDED].packets = 2;
-	ledger.reasons[POINT_DROP][REASON_BANK_FULL].packets = 1;
-	ledger.sides[BANK_DROPS].drained.packets = 9;
+	ledger.sides[RECORD_DROP].seen[0] = 12;
+	ledger.sides[RECORD_DROP].accounted[0].packets = 9;
+	ledger.sides[RECORD_DROP].reasons[0][REASON_EXCLUDED].packets = 2;
+	ledger.sides[RECORD_DROP].reasons[0][REASON_BANK_FULL].packets = 1;
+	ledger.sides[RECORD_DROP].drained.packets = 9;
 	ledger.drops_missed = 3;
 	drop_print_summary(output_begin(), &ledger, shown);
 	output_end();
@@ -335,7 +335,7 @@ static void test_summary(void **state)
 			       "\ndrops: seen 12 packets = accounted 9 + ignored 2 (excluded 2) + "
 			       "refused 1 (bank_full 1); shown 4, evicted 0, drain_error 0; drops "
 			       "missed 3\n"));
-	ledger.seen[POINT_DROP] = 13;
+	ledger.sides[RECORD_DROP].seen[0] = 13;
 	drop_print_summary(output_begin(), &ledger, shown);
 	output_end();
 	assert_non_null(strstr(output.text, "\ndrops: THE LEDGER DOES NOT BALANCE; seen 13"));

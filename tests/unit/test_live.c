@@ -13,7 +13,7 @@
 #include <termios.h>
 #include <arpa/inet.h>
 #include <cmocka.h>
-#include "exporter/cli/live.h"
+#include "exporter/observe/live.h"
 
 #define SEC   NSEC_PER_SEC
 #define START (1000 * SEC)

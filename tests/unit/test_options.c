@@ -117,7 +117,7 @@ static void test_verdict(void **state)
 {
 	static const char verdict[] =
 		"flowtally: ledger: THE LEDGER DOES NOT BALANCE; seen 7 packets";
-	struct ledger ledger = {.seen = {7}};
+	struct ledger ledger = {.sides[RECORD_FLOW].seen[0] = 7};
 	int saved;
 
 	(void)state;
@@ -125,7 +125,7 @@ static void test_verdict(void **state)
 	summary_print(&ledger, SUMMARY_TEXT);
 	capture_end(stderr, saved);
 	assert_int_equal(strncmp(got.text, verdict, sizeof(verdict) - 1), 0);
-	ledger.seen[0] = 0;
+	ledger.sides[RECORD_FLOW].seen[0] = 0;
 	saved = capture_begin(stderr);
 	summary_print(&ledger, SUMMARY_TEXT);
 	capture_end(stderr, saved);

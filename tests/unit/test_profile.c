@@ -14,7 +14,7 @@ static struct profile *make(const char *text, uint32_t enterprise)
 	struct profile *p = NULL;
 	char why[PROFILE_WHY_MAX] = "untouched";
 
-	assert_int_equal(profile_new(&p, text, enterprise, false, why), 0);
+	assert_int_equal(profile_new(&p, text, enterprise, 1u << RECORD_FLOW, why), 0);
 	assert_string_equal(why, "untouched");
 	return p;
 }
@@ -152,7 +152,8 @@ static void test_bad(void **state)
 		struct profile *p = NULL;
 		char why[PROFILE_WHY_MAX] = "";
 
-		assert_int_equal(profile_new(&p, cases[i].text, 1, false, why), -EINVAL);
+		assert_int_equal(profile_new(&p, cases[i].text, 1, 1u << RECORD_FLOW, why),
+				 -EINVAL);
 		assert_null(p);
 		assert_string_equal(why, cases[i].why);
 	}
@@ -168,8 +169,8 @@ static void test_encoders(void **state)
 		struct flow flow = random_flow(&seed);
 		const struct drop_reason *drop = &drop_reason_texts[i % drop_reason_text_count];
 		const struct flow_template *t = &flow_templates[i % _TEMPLATE_MAX];
-		const struct record_clock clock = {.offset_ns = 123456789012345,
-						   .base_ms = i * 1000};
+		const struct record_context clock = {.offset_ns = 123456789012345,
+						     .base_ms = i * 1000};
 		uint8_t unrolled[FLOW_RECORD_MAX + 1] = {0}, one_by_one[FLOW_RECORD_MAX + 1] = {0};
 
 		flow.drop = drop;

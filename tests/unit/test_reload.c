@@ -13,8 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "exporter/cli/notify.h"
-#include "exporter/cli/reload.h"
+#include "exporter/notify.h"
+#include "exporter/reload.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
 

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 #include <libmnl/libmnl.h>
@@ -13,7 +14,10 @@
 #include "exporter/meter/backoff.h"
 #include "exporter/meter/selection.h"
 
-/* What the selection told, "+name:ifindex", "~name:ifindex" for a change and "-name:ifindex", in one line. */
+/*
+ * What the selection told, "+name:ifindex", "~name:ifindex" for a change, "-name:ifindex", and "name>name:ifindex" where an
+ * interface was handed over, in one line.
+ */
 struct told {
 	char text[1024];
 	struct selection *selection;
@@ -44,18 +48,29 @@ static void on_lost(void *userdata, struct target *t)
 	note(userdata, '-', t);
 }
 
+static void on_handed(void *userdata, struct target *from, struct target *to)
+{
+	struct told *told = userdata;
+	size_t length = strlen(told->text);
+
+	assert_int_equal(from->ifindex, to->ifindex);
+	assert_true(to->named);
+	snprintf(told->text + length, sizeof(told->text) - length, "%s%s>%s:%u", length ? " " : "",
+		 from->name, to->name, to->ifindex);
+}
+
 static void begin(struct told *told, const char *const *patterns, size_t count)
 {
 	static const struct selection_events events = {
-		.found = on_found, .changed = on_changed, .lost = on_lost};
+		.found = on_found, .changed = on_changed, .lost = on_lost, .handed = on_handed};
 
 	*told = (struct told){0};
 	assert_int_equal(selection_new(&told->selection, patterns, count, &events, told), 0);
 }
 
 #define BEGIN(told, ...) \
-	static const char *const patterns[] = {__VA_ARGS__}; \
-	begin(told, patterns, ARRAY_SIZE(patterns))
+	static const char *const begun_with[] = {__VA_ARGS__}; \
+	begin(told, begun_with, ARRAY_SIZE(begun_with))
 
 static void told_clear(struct told *told)
 {
@@ -244,6 +259,132 @@ static void test_vlan(void **state)
 	assert_false(selection_has_vlan(told.selection, 9));
 }
 
+#define SET(told, ...) set((told), (const char *const[]){__VA_ARGS__, NULL})
+
+static void set(struct told *told, const char *const *patterns)
+{
+	size_t count = 0;
+	char *copies[16] = {NULL};
+
+	for (; patterns[count]; count++)
+		copies[count] = strdup(patterns[count]);
+	assert_int_equal(
+		selection_set_patterns(told->selection, (const char *const *)copies, count), 0);
+	while (count-- > 0) {
+		memset(copies[count], 'x', strlen(copies[count])); /* they need not stay */
+		free(copies[count]);
+	}
+}
+
+/* What the old and the new patterns mean is not touched, whether by name or by glob. */
+static void test_patterns(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+	struct target *a;
+
+	(void)state;
+	BEGIN(&told, "eth*", "wan0");
+	say(&told, 1, "lo", NULL);
+	say(&told, 2, "eth0", "uplink");
+	say(&told, 3, "eth1", NULL);
+	say(&told, 4, "wan0", NULL);
+	expect(&told, "+eth0:2 +eth1:3 +wan0:4");
+	a = selection_get(told.selection, selection_target(told.selection, 2)->index);
+	SET(&told, "eth*", "wan0");
+	SET(&told, "wan0", "wan0", "et*");
+	expect(&told, "");
+	assert_ptr_equal(selection_target(told.selection, 2), a);
+	SET(&told, "wan*", "eth?");
+	expect(&told, ""); /* from a name to a glob */
+	SET(&told, "wan*", "eth0", "eth1");
+	expect(&told, "eth0>eth0:2 eth1>eth1:3"); /* from a glob to names */
+	SET(&told, "uplink", "lo");
+	expect(&told, "+lo:1 eth0>uplink:2 -eth1:3 -wan0:4");
+	assert_int_equal(selection_count(told.selection), 2);
+	SET(&told, "uplink", "eth0", "e*");
+	expect(&told, "-lo:1 +eth1:3"); /* who is meant by a name keeps it */
+	SET(&told, "e*");
+	expect(&told, "-eth0:0 ~eth0:2");
+	say(&told, 3, "x", NULL);
+	say(&told, 5, "eth5", NULL);
+	expect(&told, "-eth1:3 +eth5:5"); /* the new patterns hold for what comes */
+	set(&told, (const char *const[]){NULL});
+	assert_int_equal(selection_count(told.selection), 0);
+	assert_non_null(strstr(told.text, "-eth0:2"));
+	assert_non_null(strstr(told.text, "-eth5:5"));
+}
+
+/* A name that nothing bears yet is waited for, and not when it is asked for no more. */
+static void test_patterns_absent(void **state)
+{
+	_cleanup_(told_clear) struct told told;
+
+	(void)state;
+	BEGIN(&told, "a");
+	SET(&told, "b", "c");
+	expect(&told, "-a:0");
+	assert_int_equal(selection_count(told.selection), 2);
+	assert_string_equal(selection_pattern(told.selection, 1), "c");
+	assert_null(selection_pattern(told.selection, 2));
+	say(&told, 1, "a", "b");
+	say(&told, 2, "c", NULL);
+	expect(&told, "+b:1 +c:2");
+	say(&told, 1, "a", NULL); /* without the alternative name, which is forgotten */
+	SET(&told, "b", "c");
+	expect(&told, "-b:1");
+	say(&told, 1, "a", "d");
+	SET(&told, "d");
+	expect(&told, "-b:0 +d:1 -c:2");
+}
+
+/* A thousand changes at random against plain matching of each name. */
+static void test_patterns_random(void **state)
+{
+	static const char *const all[] = {"a*", "b*", "*1", "a0",   "a1",
+					  "b0", "b1", "c0", "alt0", "alt2"};
+	static const char *const names[] = {"a0", "a1", "b0", "b1", "c0", "c1"};
+	_cleanup_(told_clear) struct told told;
+	uint32_t seed = 1;
+
+	(void)state;
+	BEGIN(&told, "a*");
+	for (uint32_t n = 0; n < ARRAY_SIZE(names); n++) {
+		char alt[8];
+
+		snprintf(alt, sizeof(alt), "alt%u", n);
+		say(&told, n + 1, names[n], alt);
+	}
+	for (int round = 0; round < 1000; round++) {
+		const char *chosen[ARRAY_SIZE(all) + 1] = {NULL};
+		size_t count = 0, named = 0, bound = 0;
+
+		seed = seed * 1103515245 + 12345;
+		for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+			if (seed >> (8 + i) & 1)
+				chosen[count++] = all[i];
+		told.text[0] = '\0';
+		set(&told, chosen);
+		for (uint32_t n = 0; n < ARRAY_SIZE(names); n++) {
+			const struct target *t = selection_target(told.selection, n + 1);
+			bool wanted = false;
+
+			for (size_t i = 0; i < count; i++)
+				wanted |= !strcmp(chosen[i], names[n]) ||
+					  (chosen[i][0] == names[n][0] && chosen[i][1] == '*') ||
+					  (chosen[i][0] == '*' && chosen[i][1] == names[n][1]) ||
+					  (chosen[i][0] == 'a' && chosen[i][1] == 'l' &&
+					   (uint32_t)(chosen[i][3] - '0') == n);
+			assert_int_equal(wanted, t != NULL);
+			bound += wanted;
+			if (t)
+				assert_ptr_equal(t, selection_get(told.selection, t->index));
+		}
+		for (size_t i = 0; i < selection_count(told.selection); i++)
+			named += !selection_get(told.selection, i)->ifindex;
+		assert_int_equal(selection_count(told.selection), bound + named);
+	}
+}
+
 static struct nlmsghdr *link_message(char *buffer, uint16_t type, unsigned char family, bool whole)
 {
 	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
@@ -346,12 +487,20 @@ static void test_hurry(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_glob),  cmocka_unit_test(test_change),
-		cmocka_unit_test(test_named), cmocka_unit_test(test_swap),
-		cmocka_unit_test(test_once),  cmocka_unit_test(test_list),
-		cmocka_unit_test(test_many),  cmocka_unit_test(test_vlan),
-		cmocka_unit_test(test_parse), cmocka_unit_test(test_backoff),
+		cmocka_unit_test(test_glob),
+		cmocka_unit_test(test_change),
+		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_swap),
+		cmocka_unit_test(test_once),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_vlan),
+		cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_hurry),
+		cmocka_unit_test(test_patterns),
+		cmocka_unit_test(test_patterns_absent),
+		cmocka_unit_test(test_patterns_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <cmocka.h>
-#include "exporter/cli/stop.h"
+#include "exporter/stop.h"
 #include "tests/unit/clock.h"
 
 #define ALIVE	'a'

@@ -594,6 +594,123 @@ static void test_balance_without(void **state)
 	end();
 }
 
+/* --- What changes while it runs */
+
+static void change(const char *url_options)
+{
+	char url[200];
+	const struct export_collector collector = {.url = url};
+
+	snprintf(url, sizeof(url), "ipfix+tcp://127.0.0.1:%u%s", peer.port, url_options);
+	assert_int_equal(exports_apply(exports, &(struct export_options){0}, &collector, 1, NULL),
+			 0);
+	assert_ledger(exports, &given);
+}
+
+/* Another template in the same connection: told once, however often it changes, and behind what was queued. */
+static void test_template_changes(void **state)
+{
+	(void)state;
+	begin(&(struct export_options){.domain = 5}, "");
+	for (unsigned int i = 0; i < 6; i++) {
+		give_messages(100);
+		give(7); /* under way */
+		change(i & 1 ? "" : "?template=minimal");
+		run(100);
+		assert_int_equal(peer.s.records, given.records);
+	}
+	assert_int_equal(peer.connections, 1);
+	assert_int_equal(peer.s.templates, 2);
+	assert_int_equal(stats()->exported.records, given.records);
+	end();
+}
+
+/* The queue of one that does not read has messages of three templates when the connection breaks. */
+static void test_template_changes_broken(void **state)
+{
+	(void)state;
+	begin(&(struct export_options){.domain = 5}, "?retry=1");
+	run(100);
+	peer_stop_listening(&peer);
+	peer_hang_up(&peer, true);
+	for (unsigned int i = 0; i < 3; i++) {
+		give_messages(20);
+		change(i == 1 ? "?retry=1"
+		       : i    ? "?retry=1&template=extended"
+			      : "?retry=1&template=minimal");
+		run(3000);
+	}
+	give_messages(20);
+	assert_int_equal(stats()->queued.records, 80 * 16);
+	peer_listen(&peer, "127.0.0.1", 0);
+	run(10000);
+	assert_int_equal(peer.connections, 2);
+	assert_int_equal(peer.s.templates, 1 + 3); /* default, minimal, extended */
+	assert_int_equal(peer.s.records, 80 * 16);
+	end();
+}
+
+/* What is queued goes, all of it is acknowledged, and the connection is closed. */
+static void test_removed(void **state)
+{
+	(void)state;
+	begin(&(struct export_options){.domain = 5}, "?rate=1000");
+	run(100);
+	give_messages(100);
+	exports_flush(exports);
+	assert_int_equal(exports_apply(exports, &(struct export_options){0}, NULL, 0, NULL), 0);
+	assert_int_equal(stats()->state, COLLECTOR_REMOVED);
+	run(3000);
+	assert_int_equal(peer.s.records, 1600);
+	assert_int_equal(stats()->exported.records, 1600);
+	assert_int_equal(stats()->state, COLLECTOR_REMOVED);
+	assert_false(peer_read(&peer));
+	end();
+}
+
+/* A collector that was to be tried in a minute is tried by the time that is said now. */
+static void test_retry_changes(void **state)
+{
+	(void)state;
+	begin(&(struct export_options){0}, "");
+	peer_stop_listening(&peer);
+	run(2000);
+	peer_listen(&peer, "127.0.0.1", 0);
+	run(5000);
+	assert_int_equal(peer.connections, 0);
+	change("?retry=10");
+	run(6000);
+	assert_int_equal(peer.connections, 1);
+	end();
+}
+
+/* From another address: when all that was sent is acknowledged, and nothing is lost. */
+static void test_source_changes(void **state)
+{
+	struct sockaddr_in from;
+	socklen_t length = sizeof(from);
+
+	(void)state;
+	begin(&(struct export_options){.domain = 5}, "");
+	run(100);
+	give_messages(50);
+	exports_flush(exports);
+	change("?source=127.0.0.2");
+	for (unsigned int i = 0; i < 100 && peer.connections < 2; i++) {
+		if (!peer_read(&peer)) /* closed */
+			peer_hang_up(&peer, false);
+		run_for(loop, 10);
+	}
+	give_messages(50);
+	run(500);
+	assert_int_equal(peer.connections, 2);
+	assert_int_equal(peer.s.records, 1600);
+	assert_int_equal(getpeername(peer.fd, (struct sockaddr *)&from, &length), 0);
+	assert_int_equal(from.sin_addr.s_addr, htonl(INADDR_LOOPBACK + 1));
+	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 0);
+	end();
+}
+
 static int release(void **state)
 {
 	clock_reset();
@@ -605,11 +722,26 @@ static int release(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_once),	   TEST(test_no_listener),	 TEST(test_comes_back),
-		TEST(test_closes_at_once), TEST(test_never_reads),	 TEST(test_never_reads_end),
-		TEST(test_reset),	   TEST(test_half_closed),	 TEST(test_ipv6),
-		TEST(test_name),	   TEST(test_blocking),		 TEST(test_rate),
-		TEST(test_clock_set),	   TEST(test_clock_set_waiting), TEST(test_balance_without),
+		TEST(test_once),
+		TEST(test_no_listener),
+		TEST(test_comes_back),
+		TEST(test_closes_at_once),
+		TEST(test_never_reads),
+		TEST(test_never_reads_end),
+		TEST(test_reset),
+		TEST(test_half_closed),
+		TEST(test_ipv6),
+		TEST(test_name),
+		TEST(test_blocking),
+		TEST(test_rate),
+		TEST(test_clock_set),
+		TEST(test_clock_set_waiting),
+		TEST(test_balance_without),
+		TEST(test_template_changes),
+		TEST(test_template_changes_broken),
+		TEST(test_removed),
+		TEST(test_retry_changes),
+		TEST(test_source_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,10 +19,12 @@ static void put_header(uint8_t *out, const struct protocol_header *h)
 
 static void put_field(struct wire *w, const struct field *field, uint32_t enterprise)
 {
-	wire_put(w, field->id | (field->pen ? ENTERPRISE_BIT : 0), 2);
+	const struct element *element = field->element;
+
+	wire_put(w, element->id | (element->pen ? ENTERPRISE_BIT : 0), 2);
 	wire_put(w, field->length, 2);
-	if (field->pen)
-		wire_put(w, field->pen == FIELD_PEN_OWN ? enterprise : field->pen, 4);
+	if (element->pen)
+		wire_put(w, element->pen == ELEMENT_PEN_OWN ? enterprise : element->pen, 4);
 }
 
 static void put_options_head(struct wire *w, uint16_t id, unsigned int scopes, unsigned int fields)

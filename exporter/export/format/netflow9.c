@@ -25,7 +25,7 @@ static void put_field(struct wire *w, const struct field *field, _unused_ uint32
 {
 	if (!field->v9_length)
 		return;
-	wire_put(w, field->v9_type, 2);
+	wire_put(w, field->element->v9_type, 2);
 	wire_put(w, field->v9_length, 2);
 }
 

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 #include "exporter/export/format/option_data.h"
+#include "exporter/export/format/utf8.h"
 #include "exporter/util.h"
 
-#define VARIABLE 65535
-#define STRING_MAX \
-	64 /* octets of a string of variable length; 254 is what one length octet can say */
+#define INTERFACE_NAME_MAX 16 /* octets on the wire, as IFNAMSIZ */
+#define INTERFACE_TEXT_MAX 64
+#define STRING_MAX	   64 /* octets of a string of variable length, which one octet of length can say */
 
 /* Scopes of NetFlow v9. */
 #define V9_SYSTEM    1
 #define V9_INTERFACE 2
 #define V9_TEMPLATE  5
 
-/* v9_type 0: not in NetFlow v9.  Strings have a fixed length, since nfdump does not read others in options. */
+/* Strings of interfaces have a fixed length, since nfdump does not read others in options. */
 struct option_field {
-	uint16_t id;
-	uint16_t length;
-	uint16_t v9_type;
-	enum option_value value;
+	enum element_symbol element;
+	uint16_t v9_scope; /* what it is as a scope of NetFlow v9; 0: a field, if the element has a type there */
+	uint16_t length; /* octets; 0: as the element's type has it */
+	bool last;	 /* the later of two times */
 };
 
 struct option_template {
@@ -33,45 +34,51 @@ struct option_template {
  * say that each packet is metered.
  */
 static const struct option_field sampling[] = {
-	{149, 4, V9_SYSTEM, OPTION_DOMAIN},
-	{34, 4, 34, OPTION_SAMPLING_INTERVAL},
+	{ELEMENT_observationDomainId, V9_SYSTEM},
+	{ELEMENT_samplingInterval},
 };
 static const struct option_field selector[] = {
-	{302, 8, 0, OPTION_SELECTOR},
-	{304, 2, 0, OPTION_SELECTOR_ALGORITHM},
-	{305, 4, 0, OPTION_SAMPLED},
-	{306, 4, 0, OPTION_SPACE},
+	{ELEMENT_selectorId},
+	{ELEMENT_selectorAlgorithm},
+	{ELEMENT_samplingPacketInterval},
+	{ELEMENT_samplingPacketSpace},
 };
 /* With the interface in the scope nfdump does not find the names. */
 static const struct option_field interfaces[] = {
-	{149, 4, 0, OPTION_DOMAIN},
-	{10, 4, V9_INTERFACE, OPTION_IFINDEX},
-	{82, OPTION_INTERFACE_NAME_MAX, 82, OPTION_IFNAME},
-	{83, OPTION_INTERFACE_TEXT_MAX, 83, OPTION_IFTEXT},
+	{ELEMENT_observationDomainId},
+	{ELEMENT_ingressInterface, V9_INTERFACE},
+	{ELEMENT_interfaceName, .length = INTERFACE_NAME_MAX},
+	{ELEMENT_interfaceDescription, .length = INTERFACE_TEXT_MAX},
 };
 static const struct option_field metering_statistics[] = {
-	{149, 4, V9_SYSTEM, OPTION_DOMAIN}, {143, 4, 0, OPTION_PROCESS},
-	{41, 8, 41, OPTION_MESSAGES},	    {42, 8, 42, OPTION_RECORDS},
-	{40, 8, 40, OPTION_OCTETS},
+	{ELEMENT_observationDomainId, V9_SYSTEM}, {ELEMENT_meteringProcessId},
+	{ELEMENT_exportedMessageTotalCount},	  {ELEMENT_exportedFlowRecordTotalCount},
+	{ELEMENT_exportedOctetTotalCount},
 };
 static const struct option_field metering_reliability[] = {
-	{149, 4, V9_SYSTEM, OPTION_DOMAIN}, {143, 4, 0, OPTION_PROCESS},
-	{164, 8, 164, OPTION_PACKETS},	    {165, 8, 165, OPTION_OCTETS},
-	{323, 8, 0, OPTION_FIRST_MS},	    {323, 8, 0, OPTION_LAST_MS},
+	{ELEMENT_observationDomainId, V9_SYSTEM},
+	{ELEMENT_meteringProcessId},
+	{ELEMENT_ignoredPacketTotalCount},
+	{ELEMENT_ignoredOctetTotalCount},
+	{ELEMENT_observationTimeMilliseconds},
+	{ELEMENT_observationTimeMilliseconds, .last = true},
 };
 static const struct option_field exporting_reliability[] = {
-	{144, 4, V9_SYSTEM, OPTION_PROCESS}, {166, 8, 166, OPTION_RECORDS},
-	{167, 8, 167, OPTION_PACKETS},	     {168, 8, 168, OPTION_OCTETS},
-	{323, 8, 0, OPTION_FIRST_MS},	     {323, 8, 0, OPTION_LAST_MS},
+	{ELEMENT_exportingProcessId, V9_SYSTEM},
+	{ELEMENT_notSentFlowTotalCount},
+	{ELEMENT_notSentPacketTotalCount},
+	{ELEMENT_notSentOctetTotalCount},
+	{ELEMENT_observationTimeMilliseconds},
+	{ELEMENT_observationTimeMilliseconds, .last = true},
 };
 static const struct option_field flow_keys[] = {
-	{145, 2, V9_TEMPLATE, OPTION_TEMPLATE},
-	{173, 8, 173, OPTION_KEYS},
+	{ELEMENT_templateId, V9_TEMPLATE},
+	{ELEMENT_flowKeyIndicator},
 };
 static const struct option_field types[] = {
-	{346, 4, 0, OPTION_ENTERPRISE}, {303, 2, 0, OPTION_ELEMENT},
-	{339, 1, 0, OPTION_TYPE},	{344, 1, 0, OPTION_SEMANTICS},
-	{345, 2, 0, OPTION_UNITS},	{341, VARIABLE, 0, OPTION_NAME},
+	{ELEMENT_privateEnterpriseNumber},    {ELEMENT_informationElementId},
+	{ELEMENT_informationElementDataType}, {ELEMENT_informationElementSemantics},
+	{ELEMENT_informationElementUnits},    {ELEMENT_informationElementName},
 };
 
 #define TEMPLATE(id_, scopes_, v9_scopes_, fields_) \
@@ -91,9 +98,19 @@ static const struct option_template templates[_OPTIONS_MAX] = {
 	[OPTIONS_TYPES] = TEMPLATE(520, 2, 0, types),
 };
 
+static uint16_t v9_type(const struct option_field *field)
+{
+	return field->v9_scope ? field->v9_scope : elements[field->element].v9_type;
+}
+
 static bool in_protocol(const struct option_field *field, const struct protocol *p)
 {
-	return p->id == PROTOCOL_IPFIX || field->v9_type;
+	return p->id == PROTOCOL_IPFIX || v9_type(field);
+}
+
+static uint16_t octets(const struct option_field *field)
+{
+	return field->length ? field->length : element_type_length(elements[field->element].type);
 }
 
 bool option_exists(enum option_template_symbol t, const struct protocol *p)
@@ -114,7 +131,8 @@ unsigned int option_record_max(enum option_template_symbol t, const struct proto
 		const struct option_field *field = &templates[t].fields[i];
 
 		if (in_protocol(field, p))
-			length += field->length == VARIABLE ? 1 + STRING_MAX : field->length;
+			length += octets(field) == ELEMENT_VARIABLE ? 1 + STRING_MAX
+								    : octets(field);
 	}
 	return length;
 }
@@ -150,75 +168,24 @@ void option_put_template(struct wire *w, enum option_template_symbol t, const st
 
 		if (!in_protocol(field, p))
 			continue;
-		wire_put(w, v9 ? field->v9_type : field->id, 2);
-		wire_put(w, field->length, 2);
+		wire_put(w, v9 ? v9_type(field) : elements[field->element].id, 2);
+		wire_put(w, octets(field), 2);
 	}
 	set_end(w, set, p);
 }
 
-/* --- Strings */
-
-/* Octets of the UTF-8 character at the start of the text, 0 when there is none. */
-static unsigned int character(const unsigned char *s)
-{
-	unsigned int length = s[0] < 0x80 ? 1 : s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-
-	if (s[0] >= 0x80 && (s[0] < 0xc2 || s[0] > 0xf4))
-		return 0;
-	for (unsigned int i = 1; i < length; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	/* Longer than it need be, a surrogate, or beyond Unicode. */
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return length;
-}
-
-/* Well-formed UTF-8 of `max` octets at most: what is not becomes '?'.  Returns the octets. */
-static unsigned int clean(const char *text, char *out, unsigned int max)
-{
-	const unsigned char *s = (const unsigned char *)text;
-	unsigned int used = 0;
-
-	while (*s) {
-		unsigned int length = character(s);
-
-		if (used + MAX(length, 1u) > max)
-			break;
-		if (length)
-			memcpy(out + used, s, length);
-		else
-			out[used] = '?';
-		length = MAX(length, 1u);
-		used += length;
-		s += length;
-	}
-	return used;
-}
-
-static void put_octets(struct wire *w, const char *octets, unsigned int length)
-{
-	for (unsigned int i = 0; i < length; i++)
-		wire_put(w, (unsigned char)octets[i], 1);
-}
-
 static void put_string(struct wire *w, const char *text, uint16_t length)
 {
-	char octets[STRING_MAX] = "";
-	unsigned int used = clean(text ? text : "", octets, MIN(length, (unsigned int)STRING_MAX));
+	uint8_t cleaned[STRING_MAX] = "";
+	size_t used = utf8_fit(text ? text : "", MIN(length, (uint16_t)STRING_MAX));
 
-	if (length == VARIABLE) {
+	utf8_copy(cleaned, text, used);
+	if (length == ELEMENT_VARIABLE) {
 		wire_put(w, used, 1);
-		put_octets(w, octets, used);
-	} else {
-		put_octets(w, octets, length);
+		length = (uint16_t)used;
 	}
-}
-
-static bool is_string(enum option_value value)
-{
-	return value == OPTION_IFNAME || value == OPTION_IFTEXT || value == OPTION_NAME;
+	for (unsigned int i = 0; i < length; i++)
+		wire_put(w, cleaned[i], 1);
 }
 
 void option_put_record(struct wire *w, enum option_template_symbol t, const struct protocol *p,
@@ -229,11 +196,12 @@ void option_put_record(struct wire *w, enum option_template_symbol t, const stru
 
 		if (!in_protocol(field, p))
 			continue;
-		if (is_string(field->value))
-			put_string(w, values->string[field->value], field->length);
+		if (elements[field->element].type == ELEMENT_TYPE_STRING)
+			put_string(w, values->string[field->element], octets(field));
 		else
-			wire_put(w, values->number[field->value], field->length);
+			wire_put(w, field->last ? values->last_ms : values->number[field->element],
+				 octets(field));
 	}
 }
 
-_Static_assert(OPTION_INTERFACE_TEXT_MAX <= STRING_MAX, "put_string() has room");
+_Static_assert(INTERFACE_TEXT_MAX <= STRING_MAX, "put_string() has room");

@@ -3,38 +3,6 @@
 /* Options templates and the records that go with them (RFC 7011 3.4.2 and 4, RFC 5476, RFC 5610). */
 #include "exporter/export/format/protocol.h"
 
-#define OPTION_INTERFACE_NAME_MAX 16 /* octets on the wire, as IFNAMSIZ */
-#define OPTION_INTERFACE_TEXT_MAX 64
-
-/* Where the value of a field comes from. */
-enum option_value {
-	OPTION_DOMAIN,
-	OPTION_PROCESS, /* id of the metering process, or of the exporting one */
-	OPTION_SAMPLING_INTERVAL,
-	OPTION_SELECTOR,
-	OPTION_SELECTOR_ALGORITHM,
-	OPTION_SAMPLED,
-	OPTION_SPACE,
-	OPTION_IFINDEX,
-	OPTION_IFNAME, /* string */
-	OPTION_IFTEXT, /* string */
-	OPTION_MESSAGES,
-	OPTION_RECORDS,
-	OPTION_OCTETS,
-	OPTION_PACKETS,
-	OPTION_FIRST_MS,
-	OPTION_LAST_MS,
-	OPTION_TEMPLATE,
-	OPTION_KEYS,
-	OPTION_ENTERPRISE,
-	OPTION_ELEMENT,
-	OPTION_TYPE,
-	OPTION_SEMANTICS,
-	OPTION_UNITS,
-	OPTION_NAME, /* string of variable length */
-	_OPTION_VALUE_MAX,
-};
-
 enum option_template_symbol {
 	OPTIONS_SAMPLING,
 	OPTIONS_SELECTOR,
@@ -47,10 +15,11 @@ enum option_template_symbol {
 	_OPTIONS_MAX,
 };
 
-/* The values of one record; numbers and strings by enum option_value. */
+/* The values of one record, by element; a string may be NULL. */
 struct option_values {
-	uint64_t number[_OPTION_VALUE_MAX];
-	const char *string[_OPTION_VALUE_MAX];
+	uint64_t number[_ELEMENT_MAX];
+	const char *string[_ELEMENT_MAX];
+	uint64_t last_ms; /* the second observationTimeMilliseconds, when there are two */
 };
 
 /* False when the protocol has no such template. */

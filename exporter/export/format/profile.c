@@ -9,15 +9,11 @@
 /* Template ids of layouts that have no id of their own: two in a row, chosen by the layout. */
 #define HASHED_ID_MIN	1024u
 #define HASHED_ID_PAIRS 32000u
-#define HASHED_TOGETHER 2u
 
-static const struct {
-	const char *name;
-	enum template_symbol templates[_FAMILY_FLOW_MAX];
-} named[] = {
-	{"default", {TEMPLATE_IPV4, TEMPLATE_IPV6}},
-	{"minimal", {TEMPLATE_MINIMAL_IPV4, TEMPLATE_MINIMAL_IPV6}},
-	{"extended", {TEMPLATE_EXTENDED_IPV4, TEMPLATE_EXTENDED_IPV6}},
+static const char *const profile_names[_PROFILE_NAME_MAX] = {
+	[PROFILE_DEFAULT] = "default",
+	[PROFILE_MINIMAL] = "minimal",
+	[PROFILE_EXTENDED] = "extended",
 };
 
 /* A list being read. */
@@ -52,9 +48,9 @@ _printf_(2, 3) static void wrong(struct list *l, const char *format, ...)
 static void add_field(struct list *l, enum field_symbol symbol)
 {
 	for (unsigned int i = 0; i < l->count; i++) {
-		const struct field *other = &flow_fields[l->fields[i]];
+		const struct element *other = flow_fields[l->fields[i]].element;
 
-		if (other->id == flow_fields[symbol].id && other->pen == flow_fields[symbol].pen) {
+		if (other == flow_fields[symbol].element) {
 			wrong(l, "%s is there twice", other->name);
 			return;
 		}
@@ -62,12 +58,13 @@ static void add_field(struct list *l, enum field_symbol symbol)
 	l->fields[l->count++] = symbol;
 }
 
-/* Only a drop has these. */
-static bool is_of_drops(enum field_symbol symbol)
+/* Records whose fields are chosen can have it. */
+static bool can_choose(const struct field *field)
 {
-	return symbol == FIELD_DROPPED_OCTETS || symbol == FIELD_DROPPED_PACKETS ||
-	       symbol == FIELD_FORWARDING_STATUS || symbol == FIELD_DROP_REASON ||
-	       symbol == FIELD_DROP_REASON_NAME;
+	for (unsigned int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (record_formats[kind].chosen && field->kinds >> kind & 1)
+			return true;
+	return false;
 }
 
 /* What may have been meant; a profile only where it would stand alone. */
@@ -78,10 +75,10 @@ static void guess_name(struct list *l, const char *name, size_t size)
 
 	snprintf(word, sizeof(word), "%.*s", (int)size, name);
 	for (unsigned int i = 0; i < _FIELD_MAX; i++)
-		if (!is_of_drops((enum field_symbol)i))
-			value_guess_offer(&guess, word, flow_fields[i].name);
-	for (size_t i = 0; l->alone && i < ARRAY_SIZE(named); i++)
-		value_guess_offer(&guess, word, named[i].name);
+		if (can_choose(&flow_fields[i]))
+			value_guess_offer(&guess, word, flow_fields[i].element->name);
+	for (size_t i = 0; l->alone && i < ARRAY_SIZE(profile_names); i++)
+		value_guess_offer(&guess, word, profile_names[i]);
 	wrong(l, "'%.*s' is no element that is metered, docs/fields.md lists them%s",
 	      (int)MIN(size, 40u), name, value_guess_hint(&guess, hint));
 }
@@ -99,11 +96,12 @@ static void read_name(struct list *l, const char *name, size_t size)
 	for (unsigned int i = 0; i < _FIELD_MAX; i++) {
 		const struct field *field = &flow_fields[i];
 
-		if (strlen(field->name) != length || memcmp(field->name, name, length) != 0)
+		if (strlen(field->element->name) != length ||
+		    memcmp(field->element->name, name, length) != 0)
 			continue;
-		if (is_of_drops((enum field_symbol)i)) {
+		if (!can_choose(field)) {
 			wrong(l, "%s is of records of drops, which are the same in all profiles",
-			      field->name);
+			      field->element->name);
 			return;
 		}
 		known = true;
@@ -122,7 +120,7 @@ static void read_name(struct list *l, const char *name, size_t size)
 /* --- Order */
 
 /* Collectors that take the last of two elements for one thing read right what is in this order. */
-static bool must_precede(const struct field *first, const struct field *second)
+static bool must_precede(const struct element *first, const struct element *second)
 {
 	bool icmp = first->id == 32 || first->id == 139;
 	bool port = second->id == 7 || second->id == 11;
@@ -136,8 +134,8 @@ static void check_order(struct list *l)
 {
 	for (unsigned int i = 0; i < l->count; i++) {
 		for (unsigned int j = i + 1; j < l->count; j++) {
-			const struct field *a = &flow_fields[l->fields[i]];
-			const struct field *b = &flow_fields[l->fields[j]];
+			const struct element *a = flow_fields[l->fields[i]].element;
+			const struct element *b = flow_fields[l->fields[j]].element;
 
 			if (must_precede(b, a))
 				wrong(l, "%s must stand before %s, or some collectors misread them",
@@ -148,80 +146,71 @@ static void check_order(struct list *l)
 
 /* --- Templates */
 
-static bool is_of_family(enum field_symbol symbol, enum flow_family family)
-{
-	switch (symbol) {
-	case FIELD_SRC_IPV4:
-	case FIELD_DST_IPV4:
-	case FIELD_ICMP_IPV4:
-		return family == FAMILY_IPV4;
-	case FIELD_SRC_IPV6:
-	case FIELD_DST_IPV6:
-	case FIELD_ICMP_IPV6:
-	case FIELD_FLOW_LABEL:
-		return family == FAMILY_IPV6;
-	default:
-		return true;
-	}
-}
-
 static bool has_own(const struct flow_template *t)
 {
 	for (unsigned int i = 0; i < t->count; i++)
-		if (flow_fields[t->fields[i]].pen)
+		if (flow_fields[t->fields[i]].element->pen)
 			return true;
 	return false;
 }
 
 /* A layout has always the same id, and another one another id, as far as a hash can tell. */
-static void hash_ids(struct profile *p, enum flow_family first)
+static void hash_ids(struct profile *p, enum record_kind kind)
 {
+	struct flow_template *templates = &p->templates[template_index(kind, FAMILY_IPV4)];
 	XXH64_hash_t hash = p->enterprise;
 
-	for (unsigned int i = 0; i < HASHED_TOGETHER; i++) {
-		const struct flow_template *t = &p->templates[first + i];
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++) {
+		const struct flow_template *t = &templates[family];
 
-		for (unsigned int j = 0; j < t->count; j++) {
-			const struct field *field = &flow_fields[t->fields[j]];
-			uint32_t specifier[] = {field->id, field->length, field->pen};
+		for (unsigned int i = 0; i < t->count; i++) {
+			const struct field *field = &flow_fields[t->fields[i]];
+			uint32_t specifier[] = {field->element->id, field->length,
+						field->element->pen};
 
 			hash = XXH3_64bits_withSeed(specifier, sizeof(specifier), hash);
 		}
 		hash++;
 	}
-	for (unsigned int i = 0; i < HASHED_TOGETHER; i++)
-		p->templates[first + i].id =
-			(uint16_t)(HASHED_ID_MIN + HASHED_TOGETHER * (hash % HASHED_ID_PAIRS) + i);
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+		templates[family].id =
+			(uint16_t)(HASHED_ID_MIN + _FAMILY_MAX * (hash % HASHED_ID_PAIRS) + family);
 }
 
-static void make_templates(struct list *l)
+static void make_template(struct list *l, enum record_kind kind, enum record_family family)
 {
-	static const char *const texts[] = {"flows of IPv4, chosen", "flows of IPv6, chosen"};
+	static const char *const texts[] = {"records of IPv4, chosen", "records of IPv6, chosen"};
+	unsigned int index = template_index(kind, family);
+	struct flow_template *t = &l->profile->templates[index];
+	enum field_symbol *fields = l->profile->fields[index];
+	unsigned int count = 0;
 
-	for (unsigned int family = 0; family < _FAMILY_FLOW_MAX; family++) {
-		struct flow_template *t = &l->profile->templates[family];
+	for (unsigned int i = 0; i < l->count; i++) {
+		const struct field *field = &flow_fields[l->fields[i]];
 
-		*t = (struct flow_template){
-			.text = texts[family],
-			.fields = l->profile->fields[family],
-			.encode = {[PROTOCOL_IPFIX] = encode_ipfix,
-				   [PROTOCOL_NETFLOW9] = encode_netflow9},
-		};
-		for (unsigned int i = 0; i < l->count; i++) {
-			if (!is_of_family(l->fields[i], (enum flow_family)family))
-				continue;
-			l->profile->fields[family][t->count++] = l->fields[i];
-			for (unsigned int p = 0; p < _PROTOCOL_MAX; p++)
-				t->length[p] += field_length(&flow_fields[l->fields[i]],
-							     (enum protocol_id)p);
-		}
-		for (unsigned int p = 0; p < _PROTOCOL_MAX; p++)
-			if (!t->length[p] && !l->errors)
-				wrong(l, "nothing is left for %s in %s",
-				      family == FAMILY_IPV6 ? "IPv6" : "IPv4",
-				      p == PROTOCOL_IPFIX ? "IPFIX" : "NetFlow v9");
+		if (field->kinds >> kind & 1 && field->families >> family & 1)
+			fields[count++] = l->fields[i];
 	}
-	hash_ids(l->profile, FAMILY_IPV4);
+	*t = template_of(fields, count);
+	t->text = texts[family];
+	for (unsigned int p = 0; p < _PROTOCOL_MAX; p++)
+		if (!t->length[p] && !l->errors)
+			wrong(l, "nothing is left for %s in %s",
+			      family == FAMILY_IPV6 ? "IPv6" : "IPv4",
+			      p == PROTOCOL_IPFIX ? "IPFIX" : "NetFlow v9");
+}
+
+/* The templates of a kind as the profile has them. */
+static void take_templates(struct profile *p, enum record_kind kind, enum profile_name name)
+{
+	const enum template_symbol *symbols = record_formats[kind].templates[name];
+
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+		p->templates[template_index(kind, (enum record_family)family)] =
+			flow_templates[symbols[family]];
+	if (p->enterprise != ENTERPRISE_DEFAULT &&
+	    has_own(&p->templates[template_index(kind, FAMILY_IPV4)]))
+		hash_ids(p, kind);
 }
 
 static void read_list(struct list *l, const char *text)
@@ -236,24 +225,30 @@ static void read_list(struct list *l, const char *text)
 		text += size + 1;
 	}
 	check_order(l);
-	make_templates(l);
+	for (unsigned int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
+		if (!record_formats[kind].chosen) {
+			take_templates(l->profile, (enum record_kind)kind, PROFILE_DEFAULT);
+			continue;
+		}
+		for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+			make_template(l, (enum record_kind)kind, (enum record_family)family);
+		hash_ids(l->profile, (enum record_kind)kind);
+	}
 }
 
 static bool take_named(struct profile *p, const char *text)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(named); i++) {
-		if (strcmp(named[i].name, text) != 0)
+	for (unsigned int name = 0; name < _PROFILE_NAME_MAX; name++) {
+		if (strcmp(profile_names[name], text) != 0)
 			continue;
-		for (unsigned int family = 0; family < _FAMILY_FLOW_MAX; family++)
-			p->templates[family] = flow_templates[named[i].templates[family]];
-		if (p->enterprise != ENTERPRISE_DEFAULT && has_own(&p->templates[FAMILY_IPV4]))
-			hash_ids(p, FAMILY_IPV4);
+		for (unsigned int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+			take_templates(p, (enum record_kind)kind, (enum profile_name)name);
 		return true;
 	}
 	return false;
 }
 
-int profile_new(struct profile **ret, const char *text, uint32_t enterprise, bool drops,
+int profile_new(struct profile **ret, const char *text, uint32_t enterprise, unsigned int kinds,
 		char why[PROFILE_WHY_MAX])
 {
 	_cleanup_(profile_freep) struct profile *p = calloc(1, sizeof(*p));
@@ -262,24 +257,40 @@ int profile_new(struct profile **ret, const char *text, uint32_t enterprise, boo
 	if (!p)
 		return -ENOMEM;
 	p->enterprise = enterprise;
+	p->kinds = kinds;
 	if (!take_named(p, text))
 		read_list(&list, text);
 	if (list.errors)
 		return -EINVAL;
-	p->families = drops ? _FAMILY_MAX : _FAMILY_FLOW_MAX;
-	p->templates[FAMILY_DROP_IPV4] = flow_templates[TEMPLATE_DROP_IPV4];
-	p->templates[FAMILY_DROP_IPV6] = flow_templates[TEMPLATE_DROP_IPV6];
-	if (enterprise != ENTERPRISE_DEFAULT)
-		hash_ids(p, FAMILY_DROP_IPV4);
 	*ret = TAKE_PTR(p);
 	return 0;
 }
 
 bool profile_equal(const struct profile *a, const struct profile *b)
 {
-	/* Ids are of layouts. */
-	return a->enterprise == b->enterprise && a->families == b->families &&
-	       a->templates[FAMILY_IPV4].id == b->templates[FAMILY_IPV4].id;
+	if (a->enterprise != b->enterprise || a->kinds != b->kinds)
+		return false;
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		const struct flow_template *s = &a->templates[i], *t = &b->templates[i];
+
+		/* Ids are of layouts, as far as a hash can tell. */
+		if (profile_has(a, i) &&
+		    (s->id != t->id || s->count != t->count ||
+		     memcmp(s->fields, t->fields, s->count * sizeof(*s->fields)) != 0))
+			return false;
+	}
+	return true;
+}
+
+void profile_renumber(struct profile *p)
+{
+	struct flow_template *templates = &p->templates[template_index(RECORD_FLOW, FAMILY_IPV4)];
+	unsigned int id = templates[FAMILY_IPV4].id;
+	unsigned int pair = id < HASHED_ID_MIN ? 0 : (id - HASHED_ID_MIN) / _FAMILY_MAX + 1;
+
+	for (unsigned int family = 0; family < _FAMILY_MAX; family++)
+		templates[family].id =
+			(uint16_t)(HASHED_ID_MIN + _FAMILY_MAX * (pair % HASHED_ID_PAIRS) + family);
 }
 
 uint64_t template_keys(const struct flow_template *t, enum protocol_id protocol)

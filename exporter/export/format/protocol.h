@@ -13,7 +13,7 @@ struct protocol_header {
 	uint16_t length;      /* octets of the message */
 	uint16_t records;     /* of any kind, templates too */
 	uint64_t wall_ms;     /* when it leaves, ms since 1970 */
-	uint64_t base_ms;     /* record_clock of its records */
+	uint64_t base_ms;     /* record_context of its records */
 	uint32_t export_time; /* s since 1970, by protocol->export_time() */
 	uint32_t sequence;
 	uint32_t domain;

@@ -102,6 +102,12 @@ static unsigned int find_interface(const char *scope)
 	return *end ? 0 : index;
 }
 
+bool address_equal(const struct ip_address *a, const struct ip_address *b)
+{
+	return a->family == b->family && !memcmp(&a->address, &b->address, sizeof(a->address)) &&
+	       !strcmp(a->scope, b->scope);
+}
+
 int address_locate(const struct ip_address *a, uint16_t port, struct sockaddr_storage *ret,
 		   socklen_t *ret_length)
 {
@@ -176,13 +182,24 @@ int address_usable(struct sockaddr *address, socklen_t *length)
 	return 0;
 }
 
+int address_set_dscp(int fd, uint8_t dscp)
+{
+	int tos = dscp << 2, family = 0;
+	socklen_t length = sizeof(family);
+	bool ipv6;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) < 0)
+		return -errno;
+	ipv6 = family == AF_INET6;
+	return setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_TCLASS : IP_TOS, &tos,
+			  sizeof(tos)) < 0
+		       ? -errno
+		       : 0;
+}
+
 int address_set_local(int fd, sa_family_t family, const struct ip_address *source, uint8_t dscp)
 {
-	bool ipv6 = family == AF_INET6;
-	int tos = dscp << 2;
+	int r = dscp ? address_set_dscp(fd, dscp) : 0;
 
-	if (dscp && setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_TCLASS : IP_TOS,
-			       &tos, sizeof(tos)) < 0)
-		return -errno;
-	return source ? bind_source(fd, family, source) : 0;
+	return r >= 0 && source ? bind_source(fd, family, source) : r;
 }

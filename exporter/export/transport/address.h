@@ -23,6 +23,9 @@ struct ip_address {
  */
 int address_parse(const char *text, struct ip_address *ret, char why[ADDRESS_WHY_MAX]);
 
+/* Whether both say the same; so do two that say nothing (family 0). */
+bool address_equal(const struct ip_address *a, const struct ip_address *b);
+
 /*
  * The socket address with that port; its scope is the interface as it is now.  -ENODEV when there is none.
  * ret_length: its octets.
@@ -41,6 +44,9 @@ void address_of(const struct sockaddr *address, struct in6_addr *ret, uint32_t *
  * has no meaning without an interface, which a name cannot say.
  */
 int address_usable(struct sockaddr *address, socklen_t *length);
+
+/* The DSCP that a socket sets, 0 to 63.  -errno. */
+int address_set_dscp(int fd, uint8_t dscp);
 
 /* Where a socket sends from (NULL: the system's to choose) and the DSCP that it sets, 0 to 63.  -errno. */
 int address_set_local(int fd, sa_family_t family, const struct ip_address *source, uint8_t dscp);

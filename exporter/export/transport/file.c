@@ -43,7 +43,7 @@ struct file_transport {
 	struct loop_source *source; /* while there are any */
 	bool own;		    /* opened here, not standard output */
 	bool truncates; /* a regular file of ours: what was written in part can be cut off again */
-	bool started;	/* the templates are in the file */
+	bool started;	/* the templates of what follows are in the file */
 	bool starting;	/* the templates are in the buffer */
 	off_t offset;	/* octets in the file */
 	size_t used;	/* octets in the buffer */
@@ -80,6 +80,7 @@ static void settle(struct file_transport *f, const struct block *b, int r)
 	if (r < 0) {
 		account->stats.errors++;
 		account_drop(account, EXPORT_LOSS_SEND_ERROR, &b->count);
+		f->started &= !b->starting;
 		if (!f->started)
 			f->t.owed = TRANSPORT_OWES_TEMPLATES | TRANSPORT_OWES_OPTIONS;
 	} else {
@@ -345,8 +346,7 @@ static void open_output(struct file_transport *f)
 static int open_file(struct file_transport *f, const char *path)
 {
 	/* Of a FIFO that nobody reads: -ENXIO. */
-	f->t.fd =
-		open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	f->t.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 	if (f->t.fd < 0)
 		return -errno;
 	f->own = true;
@@ -378,6 +378,14 @@ static int open_any(struct file_transport *f, const char *path)
 	look_at(f, f->t.fd);
 	f->truncates = !f->blocks;
 	return 0;
+}
+
+void file_transport_begin(struct transport *t)
+{
+	struct file_transport *f = to_file(t);
+
+	if (f->truncates && ftruncate(t->fd, 0) < 0 && errno != EINVAL) /* a device */
+		t->account->stats.errors++;
 }
 
 int file_transport_new(struct transport **ret, struct account *account, const char *path)

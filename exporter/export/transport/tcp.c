@@ -359,6 +359,17 @@ static bool busy(struct transport *t)
 	return to_tcp(t)->count;
 }
 
+static void change(struct transport *t, const struct transport_options *options)
+{
+	struct tcp_transport *tcp = to_tcp(t);
+
+	if (t->fd >= 0 && options->dscp != tcp->dscp && address_set_dscp(t->fd, options->dscp) < 0)
+		t->account->stats.errors++;
+	tcp->message_max = options->message_max;
+	tcp->source = options->source;
+	tcp->dscp = options->dscp;
+}
+
 static struct transport *tcp_free(struct transport *t)
 {
 	close_connection(t);
@@ -380,6 +391,7 @@ static const struct transport_ops tcp_ops = {
 	.wait_ns = wait_ns,
 	.busy = busy,
 	.discard = close_connection,
+	.change = change,
 	.free = tcp_free,
 };
 

@@ -14,6 +14,7 @@
 #include "exporter/export/transport/address.h"
 
 struct transport;
+struct transport_options;
 
 #define TRANSPORT_MESSAGE_MAX 9000 /* octets, as of --message-size */
 #define TRANSPORT_PARTS	      3
@@ -74,6 +75,11 @@ struct transport_ops {
 	bool (*busy)(struct transport *t);
 	/* Forgets them; the counters are the caller's. */
 	void (*discard)(struct transport *t);
+	/*
+	 * Of the network: the DSCP of what is sent from now on and the length of messages; the address to send from is
+	 * that of the next session.
+	 */
+	void (*change)(struct transport *t, const struct transport_options *options);
 	struct transport *(*free)(struct transport *t);
 };
 
@@ -97,8 +103,11 @@ struct transport_options {
 int udp_transport_new(struct transport **ret, const struct transport_options *options);
 int tcp_transport_new(struct transport **ret, const struct transport_options *options);
 
-/* The file is made or emptied; an empty path is standard output.  -errno. */
+/* The file is made if there is none; an empty path is standard output.  -errno. */
 int file_transport_new(struct transport **ret, struct account *account, const char *path);
+
+/* The file is emptied: before anything else. */
+void file_transport_begin(struct transport *t);
 
 /* Writes what has gathered, as far as the reader of a pipe takes it. */
 void file_transport_flush(struct transport *t);

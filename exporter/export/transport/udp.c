@@ -403,6 +403,19 @@ static void discard(_unused_ struct transport *t)
 {
 }
 
+static void change(struct transport *t, const struct transport_options *options)
+{
+	struct udp_transport *u = to_udp(t);
+
+	if (t->fd >= 0 && options->dscp != u->dscp && address_set_dscp(t->fd, options->dscp) < 0)
+		t->account->stats.errors++;
+	u->message_max = u->limit = options->message_max;
+	u->source = options->source;
+	u->dscp = options->dscp;
+	if (t->fd >= 0)
+		read_limit(u);
+}
+
 static struct transport *udp_free(struct transport *t)
 {
 	close_socket(t);
@@ -426,6 +439,7 @@ static const struct transport_ops udp_ops = {
 	.wait_ns = wait_ns,
 	.busy = busy,
 	.discard = discard,
+	.change = change,
 	.free = udp_free,
 };
 
