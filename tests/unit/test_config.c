@@ -191,6 +191,9 @@ static void test_empty(void **state)
 		"{}\n",
 		"~\n",
 		"\xef\xbb\xbf# mark\n",
+		"\xef\xbb\xbfidle-timeout: 15s\nlinger: 2s\n",
+		"\xef\xbb\xbf",
+		"# \xef\xbb\xbf\xf0\x9f\x90\xa7\xc2\x85# \xc2\xa0\xe2\x80\xa8",
 		"interfaces:\n  # - eth0\ncollectors: []\n",
 	};
 
@@ -210,6 +213,8 @@ static void test_empty(void **state)
 }
 
 /* --- Bad ones */
+
+#define LETTERS_64 "abcdefghijklmnopabcdefghijklmnopabcdefghijklmnopabcdefghijklmnop"
 
 static const struct {
 	const char *text, *problems;
@@ -323,8 +328,30 @@ static const struct {
 	 "f:1:9: an anchor, '&a'; it has no use here\n"
 	 "f:2:7: an alias, '*a'; write the value itself (quote it, if it is a name that begins with *)\n"},
 	{"interfaces: [*]\n",
-	 "f:1:15: not YAML: did not find expected alphabetic or numeric character while scanning an alias"
+	 "f:1:14: a value that begins with *, which YAML takes for an alias; quote it, as in \"*\""
 	 " (what follows was not read)\n"},
+	{"interfaces: *\n",
+	 "f:1:13: a value that begins with *, which YAML takes for an alias; quote it, as in \"*\""
+	 " (what follows was not read)\n"},
+	{"interfaces:\n  - *0*\n",
+	 "f:2:5: a value that begins with *, which YAML takes for an alias; quote it, as in \"*\""
+	 " (what follows was not read)\n"},
+	{"interfaces: [a,\n\tb: *]\n",
+	 "f:2:2: interfaces: a mapping where there can be one value; write a name\n"
+	 "f:2:5: a value that begins with *, which YAML takes for an alias; quote it, as in \"*\""
+	 " (what follows was not read)\n"},
+	{"interfaces: [a,\n\t\"b]\n",
+	 "f:3:1: not YAML: found unexpected end of stream while scanning a quoted scalar"
+	 " (what follows was not read)\n"},
+	{"\"linger\\0x\": 5s\n", "f:1:1: a key of more than 63 characters, or with a 0 in it\n"},
+	{"? " LETTERS_64 "\n: 5s\nlinger: 5\n",
+	 "f:1:3: a key of more than 63 characters, or with a 0 in it\n"
+	 "f:3:9: linger '5': lacks a unit; write ms, s, m or h behind the number\n"},
+	{"collectors:\n  - {url: \"ipfix://a\", \"rate\\0x\": 5}\n",
+	 "f:2:24: a key of more than 63 characters, or with a 0 in it\n"},
+	{"\xef\xbb\xbflinger: 5\ndomain: 0\n",
+	 "f:1:9: linger '5': lacks a unit; write ms, s, m or h behind the number\n"
+	 "f:2:9: domain '0': out of range; it can be 1 to 4294967295\n"},
 	{"domain: !!int 5\n", "f:1:9: a tag, 'tag:yaml.org,2002:int'; it has no use here\n"},
 	{"<<: {domain: 5}\n", "f:1:1: '<<': no such key; `flowtally config example` shows all\n"},
 	{"? [a]\n: b\n", "f:1:3: a list where a key is needed\n"},
@@ -345,6 +372,11 @@ static const struct {
 	{"# \xc3\xa4\xc0\xaf\n", "f:1:4: not UTF-8, 0xc0; text in UTF-8 is needed\n"},
 	{"# \xed\xa0\x80\n", "f:1:3: not UTF-8, 0xed; text in UTF-8 is needed\n"},
 	{"domain: \x1b[1m\n", "f:1:9: a control character, 0x1b; text is needed\n"},
+	{"a: 1\nb: 2\n#\xc2\x80\n", "f:3:2: a control character, U+0080; text is needed\n"},
+	{"a: 1\r\n\xc2\x9f: 2\n", "f:2:1: a control character, U+009f; text is needed\n"},
+	{"a: 1\r#\xef\xbf\xbe\n", "f:2:2: a control character, U+fffe; text is needed\n"},
+	{"#\xe2\x80\xa8\xef\xbf\xbf\n", "f:2:1: a control character, U+ffff; text is needed\n"},
+	{"domain: \x7f\n", "f:1:9: a control character, 0x7f; text is needed\n"},
 	{"a: 1\nb: 2\nidle-timeout: x\n",
 	 "f:1:1: 'a': no such key; `flowtally config example` shows all\n"
 	 "f:2:1: 'b': no such key; `flowtally config example` shows all\n"
