@@ -318,7 +318,8 @@ int config_add_interface(struct config *config, const struct config_source *sour
 
 	config_list_begin(config, source);
 	config->interfaces_given++;
-	if (!*text || strchr(text, '/') || strpbrk(text, " \t\n"))
+	if (!*text || strpbrk(text, "/ \t\n") || !strcmp(text, ".") || !strcmp(text, "..") ||
+	    (strchr(text, ':') && !strpbrk(text, "*?["))) /* dev_valid_name() of the kernel */
 		return refuse(&t, "'%s': no interface can have this name; `ip link` lists them",
 			      text);
 	if (strlen(text) >= IFNAMSIZ && !strpbrk(text, "*?["))

@@ -306,8 +306,7 @@ static void refuse_parts(struct reader *r, const struct pair pairs[PAIRS_MAX], s
 		r->source.column = pairs[i].column;
 		r->source.within = pairs[i].key;
 		if (is_part(pairs[i].key))
-			wrong(r, "'%s': given beside url; write the one or the other",
-			      pairs[i].text);
+			wrong(r, ": given beside url; write the one or the other");
 	}
 	r->source.within = NULL;
 }

@@ -259,6 +259,9 @@ static const struct {
 	 "f:1:7: live and f:2:14: collectors json:- both need standard output, choose one\n"},
 	{"interfaces: eth0\n",
 	 "f:1:13: interfaces: one value where a list is needed; write interfaces: [\"veth*\"]\n"},
+	{"interfaces: [\"a:0\", \"..\"]\n",
+	 "f:1:14: interfaces 'a:0': no interface can have this name; `ip link` lists them\n"
+	 "f:1:21: interfaces '..': no interface can have this name; `ip link` lists them\n"},
 	{"interfaces: [a/b, 0123456789abcdef]\n",
 	 "f:1:14: interfaces 'a/b': no interface can have this name; `ip link` lists them\n"
 	 "f:1:19: interfaces '0123456789abcdef': longer than the 15 letters of an interface name\n"},
@@ -294,8 +297,18 @@ static const struct {
 	{"collectors:\n  - {protocol: ipfix, host: \"::1:x\"}\n",
 	 "f:2:29: host: '::1:x' is not an IPv6 address\n"},
 	{"collectors:\n  - url: ipfix://a\n    protocol: ipfix\n    host: b\n",
-	 "f:3:15: protocol 'ipfix': given beside url; write the one or the other\n"
-	 "f:4:11: host 'b': given beside url; write the one or the other\n"},
+	 "f:3:15: protocol: given beside url; write the one or the other\n"
+	 "f:4:11: host: given beside url; write the one or the other\n"},
+	{"collectors:\n  - ipfix://user:secret@192.0.2.1\n  - user:secret@192.0.2.1:2055\n"
+	 "  - {url: \"kafka://:s'cret@a@b\"}\n  - {protocol: ipfix, host: \"user:secret@a\"}\n",
+	 "f:2:5: collectors 'ipfix://*@192.0.2.1': a user name has no meaning here\n"
+	 "f:3:5: collectors '*@192.0.2.1:2055': unknown scheme 'user', use ipfix://, ipfix+tcp://, netflow9://, file://"
+	 " or json:\n"
+	 "f:4:11: url 'kafka://*@b': unknown scheme 'kafka', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:\n"
+	 "f:5:29: host '*@a': neither a host name nor an address\n"},
+	{"collectors: [\"file:///dev/shm/a@b/\"]\nsource: a@b\n",
+	 "f:1:14: collectors 'file:///dev/shm/a@b/': '/dev/shm/a@b/' is a folder; the name of the file is missing\n"
+	 "f:2:9: source: 'a@b' is not an address\n"},
 	{"collectors:\n  - protocol: file\n    path: /dev/shm/nosuch\n  - protocol: json\n    path: /dev/shm/nosuch\n",
 	 "f:5:11: collectors 'json:///dev/shm/nosuch': the same file as f:3:11: collectors"
 	 " 'file:///dev/shm/nosuch'\n"},
@@ -597,6 +610,7 @@ static void test_environment(void **state)
 {
 	char *good[] = {"FLOWTALLY_COLLECTORS=[ipfix://a, {url: 'netflow9://b', rate: 10k/s}]",
 			"FLOWTALLY_PCAPS=/x", "HOME=/", NULL};
+	char *globs[] = {"FLOWTALLY_INTERFACES=[ve]th* [[:digit:]]x*", "FLOWTALLY_SET=a=b", NULL};
 	char *bad[] = {"FLOWTALLY_IDLE_TIMOUT=3s", "FLOWTALLY_DSCP=64",
 		       "FLOWTALLY_COLLECTORS=[ipfix://a, {url: ipfix://b, rate: x}]", NULL};
 	struct config_request request = {.verb = VERB_RUN, .environment = good, .partial = true};
@@ -607,6 +621,19 @@ static void test_environment(void **state)
 	assert_int_equal(got.config.collector_count, 2);
 	assert_int_equal(got.config.collectors[1].options.rate, 10000);
 	config_done();
+	request.environment = globs;
+	request.assignments = &(struct config_assignment){
+		.setting = settings + 1, .text = "collectors=[{url: 'ipfix://c'}] "};
+	request.assignment_count = 1;
+	assert_int_equal(load(&request), 0);
+	assert_string_equal(got.text, "FLOWTALLY_SET: --set has no variable, ignored; write"
+				      " FLOWTALLY_KEY=VALUE\n");
+	assert_int_equal(got.config.interface_count, 2);
+	assert_string_equal(got.config.interfaces[0], "[ve]th*");
+	assert_string_equal(got.config.interfaces[1], "[[:digit:]]x*");
+	assert_string_equal(got.config.collectors[0].url, "ipfix://c");
+	config_done();
+	request.assignment_count = 0;
 	request.environment = bad;
 	assert_int_equal(load(&request), -EINVAL);
 	assert_string_equal(
@@ -615,6 +642,36 @@ static void test_environment(void **state)
 		" FLOWTALLY_IDLE_TIMEOUT?\n"
 		"FLOWTALLY_DSCP '64': out of range; it can be 0 to 63\n"
 		"FLOWTALLY_COLLECTORS rate: rate 'x' is not a number of records a second\n");
+}
+
+/* The file can be named by the environment, but an option counts more. */
+static void test_file_of_environment(void **state)
+{
+	char variable[128];
+	char *environment[] = {variable, NULL};
+	struct config_request request = {
+		.verb = VERB_RUN, .environment = environment, .partial = true};
+	struct config_request *copy;
+
+	(void)state;
+	snprintf(variable, sizeof(variable), "FLOWTALLY_CONFIG=%s", path);
+	write_file("domain: 7\n", 10);
+	assert_int_equal(load(&request), 0);
+	assert_string_equal(got.text, "");
+	assert_int_equal(got.config.export.domain, 7);
+	assert_string_equal(got.config.path, path);
+	config_done();
+	copy = config_request_copy(&request);
+	assert_string_equal(copy->file, path); /* to be read again */
+	config_request_free(copy);
+	request.file = "/dev/shm/nosuch";
+	assert_int_equal(load(&request), -EINVAL);
+	assert_string_equal(got.text, "/dev/shm/nosuch: No such file or directory\n");
+	request.file = NULL;
+	snprintf(variable, sizeof(variable), "FLOWTALLY_CONFIG=");
+	assert_int_equal(load(&request), 0);
+	assert_null(got.config.path);
+	config_done();
 }
 
 /* --- What is printed can be read */
@@ -760,6 +817,7 @@ int main(void)
 		cmocka_unit_test(test_bombs),	   cmocka_unit_test(test_files),
 		cmocka_unit_test(test_own_file),   cmocka_unit_test(test_every_setting),
 		cmocka_unit_test(test_precedence), cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_file_of_environment),
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_example),
 		cmocka_unit_test(test_difference),
 	};
