@@ -172,7 +172,8 @@ static void check_variable(struct loader *l, const char *variable, size_t length
 		return; /* config_request_file() has it */
 	if (!strcmp(written, ENVIRONMENT "SET")) {
 		problems_warning(l->problems,
-				 "%s: --set has no variable, ignored; write " ENVIRONMENT "KEY=VALUE",
+				 "%s: --set has no variable, ignored; write " ENVIRONMENT
+				 "KEY=VALUE",
 				 written);
 		return;
 	}

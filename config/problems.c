@@ -10,7 +10,8 @@ static void hide_users(char *text)
 	while (*text) {
 		char *word = text + strspn(text, " '\""), *end = word + strcspn(word, " ");
 		char *at = memrchr(word, '@', (size_t)(end - word));
-		char *scheme = strstr(word, "://"), *user = scheme && scheme < end ? scheme + 3 : word;
+		char *scheme = strstr(word, "://"),
+		     *user = scheme && scheme < end ? scheme + 3 : word;
 
 		text = end;
 		if (!at || at <= user || *user == '/' ||

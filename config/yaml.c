@@ -70,9 +70,10 @@ static void wrong_syntax(struct reader *r)
 		wrong_at(r, p->problem_mark,
 			 "a tab; YAML is indented by spaces (what follows was not read)");
 	else if (p->context && !strcmp(p->context, "while scanning an alias"))
-		wrong_at(r, p->context_mark,
-			 "a value that begins with *, which YAML takes for an alias; quote it, as in"
-			 " \"*\" (what follows was not read)");
+		wrong_at(
+			r, p->context_mark,
+			"a value that begins with *, which YAML takes for an alias; quote it, as in"
+			" \"*\" (what follows was not read)");
 	else
 		wrong_at(r, p->problem_mark, "not YAML: %s%s%s (what follows was not read)",
 			 problem, p->context ? " " : "", p->context ? p->context : "");

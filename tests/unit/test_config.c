@@ -2,10 +2,12 @@
 /* Configurations: every setting by every way, who counts more, and each mistake with its place. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <cmocka.h>
@@ -476,6 +478,105 @@ static void test_files(void **state)
 	write_file("collectors: [\"file:///x\"]\n", 26);
 }
 
+/* Root reads by no way that somebody else can change. */
+
+static char *below(const char *name)
+{
+	static char text[4][128];
+	static unsigned int turn;
+	char *full = text[turn++ % ARRAY_SIZE(text)];
+
+	snprintf(full, sizeof(text[0]), "%s/%s", folder, name);
+	return full;
+}
+
+static void make_link(const char *name, const char *target, unsigned int owner)
+{
+	assert_int_equal(symlink(target, below(name)), 0);
+	assert_int_equal(lchown(below(name), owner, 0), 0);
+}
+
+static int load_by(const char *name)
+{
+	return load(
+		&(struct config_request){.verb = VERB_RUN, .file = below(name), .partial = true});
+}
+
+static void expect_taken(const char *name)
+{
+	if (load_by(name) != 0)
+		fail_msg("%s: %s", name, got.text);
+	config_done();
+}
+
+static void expect_way_refused(const char *name, const char *what)
+{
+	if (load_by(name) != -EINVAL || !strstr(got.text, what))
+		fail_msg("%s, not (%s): %s", name, what, got.text);
+}
+
+/* As a ConfigMap is mounted: its folder is 0777, and the file system cannot be written. */
+static void test_way_read_only(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		bool good = unshare(CLONE_NEWNS) == 0 &&
+			    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+			    mount(below("open"), below("open"), NULL, MS_BIND, NULL) == 0 &&
+			    mount(NULL, below("open"), NULL, MS_REMOUNT | MS_BIND | MS_RDONLY,
+				  NULL) == 0;
+
+		_exit(!good ? 2 : load_by("open/f.yaml") == 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void test_way(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	write_file("domain: 7\n", 10);
+	assert_int_equal(mkdir(below("open"), 0755), 0);
+	assert_int_equal(link(path, below("open/f.yaml")), 0);
+	make_link("ours", "f.yaml", 0);
+	make_link("foreign", "f.yaml", 65534);
+	make_link("twice", "foreign", 0);
+	make_link("folder", "open", 65534);
+	make_link("round", "round", 0);
+	make_link("absolute", below("open/f.yaml"), 0);
+	expect_taken("ours");
+	expect_taken("absolute");
+	expect_taken("open/../open/./f.yaml");
+	expect_way_refused("foreign",
+			   "/foreign' belongs to user 65534, who could change what root runs\n");
+	expect_way_refused("twice", "/foreign' belongs to user 65534");
+	expect_way_refused("folder/f.yaml", "/folder' belongs to user 65534");
+	expect_way_refused("round", "/round: Too many levels of symbolic links\n");
+	assert_int_equal(chmod(below("open"), 0777), 0);
+	expect_way_refused("absolute", "others than root can change the folder '/tmp/");
+	expect_way_refused("open/f.yaml", "/open', and so what root runs\n");
+	test_way_read_only();
+	assert_int_equal(chmod(below("open"), 01777), 0); /* as /tmp */
+	expect_taken("open/f.yaml");
+	assert_int_equal(chmod(below("open"), 0775), 0);
+	expect_way_refused("open/f.yaml", "others than root can change the folder");
+	assert_int_equal(chmod(below("open"), 0755), 0);
+	assert_int_equal(chown(below("open"), 65534, 0), 0);
+	expect_way_refused("open/f.yaml", "others than root can change the folder");
+	unlink(below("open/f.yaml"));
+	rmdir(below("open"));
+	unlink(below("ours"));
+	unlink(below("foreign"));
+	unlink(below("twice"));
+	unlink(below("folder"));
+	unlink(below("round"));
+	unlink(below("absolute"));
+}
+
 /* A collector would overwrite what it was read from. */
 static void test_own_file(void **state)
 {
@@ -812,13 +913,20 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),	   cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_parts),	   cmocka_unit_test(test_mistakes),
-		cmocka_unit_test(test_bombs),	   cmocka_unit_test(test_files),
-		cmocka_unit_test(test_own_file),   cmocka_unit_test(test_every_setting),
-		cmocka_unit_test(test_precedence), cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_mistakes),
+		cmocka_unit_test(test_bombs),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_own_file),
+		cmocka_unit_test(test_every_setting),
+		cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_environment),
 		cmocka_unit_test(test_file_of_environment),
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_example),
+		cmocka_unit_test(test_way),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_example),
 		cmocka_unit_test(test_difference),
 	};
 
