@@ -32,9 +32,12 @@ const char *config_part_name(enum config_part_key key)
 	return names[key];
 }
 
-const char *config_protocol(size_t i)
+const char *config_protocol(size_t i, bool *ret_network)
 {
-	return i < ARRAY_SIZE(protocols) ? protocols[i].name : NULL;
+	if (i >= ARRAY_SIZE(protocols))
+		return NULL;
+	*ret_network = protocols[i].network;
+	return protocols[i].name;
 }
 
 /* An error about a part; one that is not there is wrong where the collector begins. */

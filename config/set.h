@@ -43,8 +43,8 @@ struct config_part {
 
 const char *config_part_name(enum config_part_key key);
 
-/* The protocols by number; NULL past the last. */
-const char *config_protocol(size_t i);
+/* The protocols by number; NULL past the last.  *ret_network: it has host and port, the others a path. */
+const char *config_protocol(size_t i, bool *ret_network);
 
 /*
  * The URL that says the same, on the heap.  The source is that of the collector, for what is missing.  What is wrong is added

@@ -857,8 +857,9 @@ static void test_example(void **state)
 	*to = '\0';
 	assert_int_equal(load_text(text), 0);
 	assert_int_equal(got.config.interface_count, 2);
-	assert_int_equal(got.config.collector_count, 2);
+	assert_int_equal(got.config.collector_count, 3);
 	assert_string_equal(got.config.collectors[0].name, "main");
+	assert_string_equal(got.config.collectors[1].url, "netflow9://192.0.2.21:2055");
 	for (size_t i = 0; i < settings_count; i++)
 		if (setting_in_file(&settings[i]))
 			assert_int_equal(got.config.origins[i].layer, CONFIG_FILE);
