@@ -15,7 +15,7 @@ GOOD = [
     'interfaces: [eth0]\ncollectors: [ipfix://a, {url: "ipfix://b", name: x, rate: 10k/s, dscp: 8, drops: on}]',
     'ingress: off\ndrops: on\ndrops-budget: off\nsummary: off', 'rate: 5000\nmessage-size: 1KiB\nlive: true', '{}',
     'collectors: [{protocol: ipfix, host: a}, {protocol: ipfix+tcp, host: a, port: 4740, retry: 5}]',
-    'collectors: [{protocol: json, path: "-"}, {protocol: file, path: /x, template: minimal, name: a}, {url: "ipfix+tcp://a", retry: 5s}]',
+    'collectors: [{protocol: json, path: "-"}, {protocol: file, path: /x, name: a}, {url: "ipfix+tcp://a", retry: 5s}]',
 ]
 BAD = [
     'idle-timout: 15s', 'idle-timeout: 15', 'idle-timeout: 15x', 'interfaces: eth0', 'dscp: 64', 'dscp: x', 'live: maybe',
