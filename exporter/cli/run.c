@@ -130,13 +130,25 @@ static void set_log_level(const struct run *r)
 	log_set_level(config->quiet ? LOG_NOTICE : config->verbose ? LOG_DEBUG : LOG_INFO);
 }
 
+static void warn_of_no_collector(const struct config *config)
+{
+	if (!config->collector_count && !config->live)
+		log_warning("no --collector and no --live: flows are metered and then forgotten");
+}
+
+static void take_over(const struct run *r)
+{
+	set_log_level(r);
+	warn_of_no_collector(exporter_config(r->exporter));
+}
+
 static int apply(void *userdata, struct config *config)
 {
 	struct run *r = userdata;
 	int error = exporter_apply(r->exporter, config);
 
 	if (error == 0)
-		set_log_level(r);
+		take_over(r);
 	return error;
 }
 
@@ -145,7 +157,7 @@ static void on_applied(void *userdata, int error)
 	struct run *r = userdata;
 
 	if (error == 0)
-		set_log_level(r);
+		take_over(r);
 	if (r->reload)
 		reload_applied(r->reload, error);
 }
@@ -205,8 +217,7 @@ static void announce(const struct run *r)
 	if (partly)
 		log_warning("%zu more interface%s metered in one direction of two", partly,
 			    partly == 1 ? " is" : "s are");
-	if (!config->collector_count && !config->live)
-		log_warning("no --collector and no --live: flows are metered and then forgotten");
+	warn_of_no_collector(config);
 	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
 		   "banks drained every %g s",
 		   attached, attached == 1 ? "" : "s", config->export.domain,

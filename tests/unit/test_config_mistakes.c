@@ -113,8 +113,8 @@ static const struct {
 	 "f:1:1: 'metrics': no such key; `flowtally config example` shows all\n"
 	 "f:2:1: 'control': no such key; `flowtally config example` shows all\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
-	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template, rate, source, dscp,"
-	 " message-size, drops and retry; did you mean rate?\n"},
+	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template,"
+	 " rate, source, dscp, message-size, drops and retry; did you mean rate?\n"},
 	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
 	 "f:4:5: rate: given twice; line 3 has it already\n"},
 	{"collectors:\n  - url: ipfix://a?rate=5\n    rate: 6\n",
