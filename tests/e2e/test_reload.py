@@ -33,7 +33,8 @@ SEED = int(os.environ.get('FLOWTALLY_SEED', time.time_ns() % (1 << 32)))
 FLOWS, RATE = 2000, 10000  # of each of the two generators
 ALWAYS = 'in0', 'send0'
 SOMETIMES = 'in1', 'send1'
-BASE = {'ingress': 'tc', 'egress': 'off', 'drops': 'auto', 'summary': 'json', 'domain': 7, 'watch': 'off', 'stop-timeout': '30s'}
+BASE = {'ingress': 'tc', 'egress': 'off', 'drops': 'auto', 'summary': 'json', 'domain': 7, 'watch': 'off',
+        'stop-timeout': '30s'}
 SMALL = {'drain-interval': '200ms', 'cache-entries': 5000, 'bank-entries': 8192, 'drop-entries': 8192}
 # What two collectors say in each configuration.
 KEPT = {'ipfix://127.0.0.1:9995': 9995, 'netflow9://127.0.0.1:9996': 9996}
