@@ -76,6 +76,7 @@ int main(int argc, char **argv)
 	if (fill_standard_streams() < 0)
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
 	limit_heap();
 	if (argc > 1 &&
 	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {

@@ -33,6 +33,8 @@ struct collector_ops {
 	void (*begin)(struct collector *c);
 	/* Other settings, of which the messages of its stream are no part.  Queue, sequence and socket stay. */
 	void (*change)(struct collector *c, const struct collector_settings *settings);
+	/* The end begins: what was to be tried later is tried once now.  NULL: nothing is. */
+	void (*hurry)(struct collector *c);
 	/* Forgets what is queued beside the queue. */
 	void (*discard)(struct collector *c);
 	struct collector *(*free)(struct collector *c);
@@ -66,7 +68,7 @@ struct collector {
 	uint64_t leave_ns;	   /* when it is to be gone; 0: it has not been removed */
 	struct export_count due; /* stats.due up to the marks: exports_totals() when they were set */
 	struct export_totals marks;
-	bool paced; /* what is queued waits for nothing but the transport's pace */
+	bool paced; /* what is queued waits for nothing but the transport's pace, which is no slow one */
 };
 
 /*

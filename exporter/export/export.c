@@ -284,9 +284,33 @@ void exports_set_clock(struct exports *exports, int64_t offset_ns)
 	context->clock_ns = offset_ns;
 }
 
+/* Those that run, and those that have been removed and still send. */
+static unsigned int list_all(const struct exports *exports,
+			     struct collector *ret[2 * EXPORT_COLLECTORS_MAX])
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < exports->count; i++)
+		ret[count++] = exports->collectors[i];
+	for (unsigned int i = 0; i < exports->leaving_count; i++)
+		ret[count++] = exports->leaving[i];
+	return count;
+}
+
+static void hurry(struct exports *exports)
+{
+	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
+	unsigned int count = list_all(exports, all);
+
+	for (unsigned int i = 0; i < count; i++)
+		if (all[i]->ops->hurry)
+			all[i]->ops->hurry(all[i]);
+}
+
 void exports_set_blocking(struct exports *exports)
 {
 	exports->context.blocking = true;
+	hurry(exports);
 }
 
 void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const void *userdata),
@@ -471,25 +495,14 @@ void exports_give_up(struct collector *c)
 	account_drop(&c->account, EXPORT_LOSS_UNSENT, &rest);
 }
 
-/* Those that run, and those that have been removed and still send. */
-static unsigned int list_all(const struct exports *exports,
-			     struct collector *ret[2 * EXPORT_COLLECTORS_MAX])
-{
-	unsigned int count = 0;
-
-	for (unsigned int i = 0; i < exports->count; i++)
-		ret[count++] = exports->collectors[i];
-	for (unsigned int i = 0; i < exports->leaving_count; i++)
-		ret[count++] = exports->leaving[i];
-	return count;
-}
-
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 {
 	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
 	unsigned int count = list_all(exports, all);
 
 	exports_flush(exports);
+	if (final && exports->context.offline)
+		hurry(exports); /* live exports_set_blocking() has */
 	for (unsigned int i = 0; final && i < count; i++)
 		all[i]->account.stalled = false;
 	exports_drain_some(all, count, timeout_ns);

@@ -181,7 +181,8 @@ void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t oc
 /*
  * From now on exports_flow() waits for room instead of losing the record when a queue is full, unless
  * that collector makes no progress for a second.  For the last flush of the flow cache, when the loop
- * does not run any more.
+ * does not run any more.  A collector without a connection or an address is tried once more at once, whenever it was to
+ * be: there may be no other time.
  */
 void exports_set_blocking(struct exports *exports);
 
@@ -197,8 +198,8 @@ void exports_flow(void *exports, const struct flow *flow);
 
 /*
  * Whether a pass that exports many records may go on, after queues that are nearly full have sent what they may.  False
- * while one of them still is, and empties at the pace of UDP, as fast as any: a collector that takes less, or nothing,
- * never holds the rest.
+ * while one of them still is, and empties at the pace of UDP or, over TCP, at no less than a tenth of it: a collector
+ * that takes less, or nothing, never holds the rest.
  */
 bool exports_have_room(struct exports *exports);
 

@@ -31,7 +31,8 @@ struct network {
 	uint64_t backoff_ns;	       /* the same, for the next one */
 	uint64_t began_ns;	       /* the last attempt */
 	uint64_t next_ns;	       /* none before */
-	unsigned int tried, addresses; /* in this attempt, and in the last answer of the resolver */
+	struct ares_addrinfo *answer;  /* of the attempt, or of the last one */
+	unsigned int tried, addresses; /* of the answer's, in this attempt, and all */
 
 	struct loop_source *timer; /* NULL without loop, like the others */
 	struct loop_source *resolver_source;
@@ -119,6 +120,14 @@ static int connect_any(struct network *n, const struct ares_addrinfo *addresses,
 	return r;
 }
 
+static void forget_answer(struct network *n)
+{
+	if (n->answer)
+		ares_freeaddrinfo(n->answer);
+	n->answer = NULL;
+	n->tried = 0;
+}
+
 /* After an attempt that failed, or a session that ended: when the next one begins. */
 static void retry_later(struct network *n, bool was_connected, uint64_t now_ns)
 {
@@ -130,7 +139,7 @@ static void retry_later(struct network *n, bool was_connected, uint64_t now_ns)
 		return; /* another address, in the same attempt */
 	if (was_connected && now_ns - n->began_ns >= n->backoff_ns)
 		n->backoff_ns = n->retry_ns;
-	n->tried = 0;
+	forget_answer(n);
 	n->next_ns = MAX(now_ns + phase_ns(RECONNECT_SPAN_NS),
 			 n->began_ns + n->backoff_ns + phase_ns(n->backoff_ns / 4));
 	n->backoff_ns = MIN(2 * n->backoff_ns, MAX(n->retry_ns, BACKOFF_MAX_NS));
@@ -173,17 +182,15 @@ static void look_up_again(struct network *n, uint64_t now_ns)
 	ares_freeaddrinfo(addresses);
 }
 
-static void open_session(struct network *n, uint64_t now_ns)
+/*
+ * Looks the name up, once for all addresses that an attempt tries: another answer may have them in another order.
+ * Returns whether there is an answer.
+ */
+static bool look_up(struct network *n, uint64_t now_ns)
 {
 	struct collector_stats *stats = &n->c.account.stats;
-	struct ares_addrinfo *addresses;
-	int r;
+	int r = n->answer ? 1 : resolver_step(n->resolver, now_ns, &n->answer);
 
-	if (now_ns < n->next_ns)
-		return;
-	r = resolver_step(n->resolver, now_ns, &addresses);
-	if (r == 0)
-		return;
 	if (r < 0) {
 		stats->errors++;
 		account_set_state(&n->c.account, COLLECTOR_RESOLVING, 0);
@@ -192,18 +199,30 @@ static void open_session(struct network *n, uint64_t now_ns)
 				"collector %s: the host does not resolve, will be tried again: %s",
 				stats->url, resolver_why(n->resolver));
 		n->warned = true;
-		return;
 	}
+	if (r <= 0)
+		return false;
 	n->addresses = 0;
-	for (const struct ares_addrinfo_node *node = addresses->nodes; node; node = node->ai_next)
+	for (const struct ares_addrinfo_node *node = n->answer->nodes; node; node = node->ai_next)
 		n->addresses++;
-	if (!n->tried)
-		n->began_ns = now_ns;
 	if (n->warned && stats->state == COLLECTOR_RESOLVING)
 		log_info("collector %s: the host resolves now", stats->url);
 	n->warned = false;
-	r = connect_any(n, addresses, now_ns);
-	ares_freeaddrinfo(addresses);
+	return true;
+}
+
+static void open_session(struct network *n, uint64_t now_ns)
+{
+	struct collector_stats *stats = &n->c.account.stats;
+	int r;
+
+	if (now_ns < n->next_ns || !look_up(n, now_ns))
+		return;
+	if (!n->tried)
+		n->began_ns = now_ns;
+	r = connect_any(n, n->answer, now_ns);
+	if (!n->transport->ops->reliable)
+		forget_answer(n);
 	if (r < 0) {
 		stats->errors++;
 		account_set_state(&n->c.account, COLLECTOR_FAILING, -r);
@@ -365,6 +384,16 @@ static void network_flush(struct collector *c)
 		run_step(n);
 }
 
+static void network_hurry(struct collector *c)
+{
+	struct network *n = to_network(c);
+
+	if (n->transport->fd >= 0)
+		return;
+	n->next_ns = 0;
+	resolver_hurry(n->resolver);
+}
+
 static void network_discard(struct collector *c)
 {
 	struct network *n = to_network(c);
@@ -419,6 +448,7 @@ static struct collector *network_free(struct collector *c)
 	loop_source_free(n->timer);
 	loop_source_free(n->resolver_source);
 	loop_source_free(n->socket_source);
+	forget_answer(n);
 	resolver_free(n->resolver);
 	sender_done(&n->sender);
 	collector_done(c);
@@ -435,6 +465,7 @@ static const struct collector_ops network_ops = {
 	.step = network_step,
 	.begin = network_begin,
 	.change = network_change,
+	.hurry = network_hurry,
 	.discard = network_discard,
 	.free = network_free,
 };

@@ -387,8 +387,9 @@ static void wait_for(struct sender *s, int r, uint64_t now_ns, struct collector_
 		ret->wait_ns = next_wait(s, now_ns);
 	}
 	ret->busy = s->queue.count || t->ops->busy(t);
-	s->c->paced = r == 0 && s->queue.count && s->debt_ns < PACE_NS &&
-		      t->ops->allows(t, now_ns) == UINT32_MAX;
+	/* A full buffer is how a reliable transport keeps its pace, and of others a sign of congestion. */
+	s->c->paced = (r == 0 || t->ops->reliable) && s->queue.count && s->debt_ns < PACE_NS &&
+		      t->ops->keeps_up(t, now_ns);
 }
 
 int sender_step(struct sender *s, uint64_t now_ns, struct collector_step *ret)

@@ -212,6 +212,19 @@ def test_own_input():
         check(capture.read_bytes() == text, 'the capture is another')
 
 
+def test_file_limit():
+    """A file that may not grow is a named loss, not the end of the process."""
+    with scratch() as directory:
+        capture = Path(directory) / 'in.pcap'
+        capture.write_bytes(traffic.capture_of([traffic.udp_frame(1000 + i) for i in range(3000)]))
+        result = program.run('replay', capture, '--summary', 'json', '--collector', f'file://{directory}/flows.ipfix',
+                             prefix=['prlimit', '--fsize=100000'], timeout=20)
+    check(result[0] >= 0, f'the process ended by signal {-result[0]}')
+    collector = program.last_ledger(result[2])['collectors'][0]
+    check(collector['exported']['records'] > 500, f'{collector["exported"]["records"]} records exported')
+    check_equal('records', collector['exported']['records'] + collector['lost']['send_error']['records'], 3000)
+
+
 def test_no_descriptors():
     """What cannot be opened is named."""
     collectors = [word for port in range(1, 31) for word in ('--collector', f'ipfix://127.0.0.1:{port}')]
@@ -288,6 +301,7 @@ def main():
             ('no collector', functools.partial(test_no_collector, box)),
             ('SIGHUP', functools.partial(test_hangup, box)),
             ('terminal that is gone', functools.partial(test_terminal_gone, box)),
+            ('a file that may not grow', test_file_limit),
             ('SIGHUP to a replay', test_replay_hangup),
             ('truncated capture', functools.partial(test_damaged, cut, 9)),
             ('damaged capture', functools.partial(test_damaged, scribble, 5)),

@@ -209,6 +209,25 @@ def test_dead_host():
         check_equal('records exported', collector['exported']['records'], len(decoder.records()))
 
 
+def test_dead_host_closed():
+    """A host that has closed its window, and then is gone: it answers no probe, and is given up as well."""
+    with Bench() as bench:
+        url = f'ipfix+tcp://{PEER}'
+        sink = Sink(bench)
+        with program.Daemon(bench.box, 'meter', *QUICK, *collectors(url)) as daemon:
+            bench.flows(10)
+            time.sleep(2.5)
+            sink.process.send_signal(signal.SIGSTOP)
+            for turn in range(2):
+                bench.flows(2000, 20010 + 2000 * turn)
+            time.sleep(2.5)
+            bench.box.ip('peer', 'address', 'del', f'{PEER}/24', 'dev', 'p0')
+            wait_until(lambda: 'cannot send' in daemon.stderr(), DEAD_SECONDS + 30, 'the host to be given up')
+            check('timed out' in daemon.stderr(), 'the reason is another one')
+            ledger = daemon.stop()
+        check('send_error' in lost(by_url(ledger)[url]), f'lost: {lost(by_url(ledger)[url])}')
+
+
 def test_addresses():
     """A name has two addresses, and a collector listens at one of them: the other costs no time, whichever comes first."""
     for address in PEER, OTHER:
@@ -253,6 +272,7 @@ def main():
     tap.main([
         *([('a window that is closed for long', test_closed_window)] if TORTURE else []),
         ('the host is gone', test_dead_host),
+        ('the host is gone, and its window was closed', test_dead_host_closed),
         ("libfixbuf's collector", test_fixbuf),
         ('late, killed, restarted', test_restart),
         ('one of four does not read', test_stopped),

@@ -147,6 +147,7 @@ static void test_flush(void **state)
 
 	(void)state;
 	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0027, 0); /* who talks to whom is not for everybody */
 	assert_int_equal(st.st_size, 240 + 94 + 58); /* templates, sampling, flow keys */
 	before = st.st_size;
 	give_random(exports, 1);

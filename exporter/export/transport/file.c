@@ -277,6 +277,11 @@ static unsigned int allows(_unused_ struct transport *t, _unused_ uint64_t now_n
 	return UINT32_MAX;
 }
 
+static bool keeps_up(_unused_ struct transport *t, _unused_ uint64_t now_ns)
+{
+	return true;
+}
+
 static uint16_t limit(_unused_ struct transport *t)
 {
 	return TRANSPORT_MESSAGE_MAX;
@@ -317,6 +322,7 @@ static const struct transport_ops file_ops = {
 	.events = events,
 	.takes = takes,
 	.allows = allows,
+	.keeps_up = keeps_up,
 	.limit = limit,
 	.send = add_messages,
 	.wait_ns = wait_ns,
@@ -346,7 +352,7 @@ static void open_output(struct file_transport *f)
 static int open_file(struct file_transport *f, const char *path)
 {
 	/* Of a FIFO that nobody reads: -ENXIO. */
-	f->t.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	f->t.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
 	if (f->t.fd < 0)
 		return -errno;
 	f->own = true;

@@ -143,6 +143,11 @@ void resolver_retry(struct resolver *r, uint64_t now_ns)
 	r->backoff_ns = MIN(2 * r->backoff_ns, BACKOFF_MAX_NS);
 }
 
+void resolver_hurry(struct resolver *r)
+{
+	r->next_ns = 0;
+}
+
 int resolver_step(struct resolver *r, uint64_t now_ns, struct ares_addrinfo **ret)
 {
 	struct ares_addrinfo *result;

@@ -30,6 +30,9 @@ const char *resolver_why(const struct resolver *r);
 /* The addresses were of no use: the name is looked up again after the interval. */
 void resolver_retry(struct resolver *r, uint64_t now_ns);
 
+/* The next attempt may begin at once. */
+void resolver_hurry(struct resolver *r);
+
 /* The next step is due when this descriptor becomes readable, or after so many ns. */
 int resolver_fd(const struct resolver *r);
 uint64_t resolver_wait_ns(const struct resolver *r, uint64_t now_ns);

@@ -18,10 +18,11 @@
 	(5 * NSEC_PER_SEC) /* so long a connection that was missed has to last to be called up */
 
 /*
- * A host that is gone: it acknowledges nothing for so long, or leaves so many probes of an idle connection
- * unanswered.  A peer whose host answers, and takes nothing, is not gone.
+ * A host that is gone: it says nothing at all for so long, though segments are out or so many probes of its closed
+ * window; or leaves so many probes of an idle connection unanswered.  A peer whose host answers, and takes nothing, is not gone.
  */
 #define DEAD_NS		 (30 * NSEC_PER_SEC)
+#define DEAD_PROBES	 3
 #define KEEPALIVE_SEC	 30
 #define KEEPALIVE_PROBES 3
 #define KEEPALIVE_EACH	 10 /* s */
@@ -29,6 +30,13 @@
 /* Nothing tells of acknowledgements: they are looked for so long after the last, and less often later. */
 #define LOOK_MIN_NS (5 * NSEC_PER_MSEC)
 #define LOOK_MAX_NS (1 * NSEC_PER_SEC)
+
+/*
+ * A connection that acknowledges less than a tenth of UDP's pace, while the kernel's buffer is full, is slow: nobody is
+ * to wait for it.
+ */
+#define SLOW_NS	      (1 * NSEC_PER_SEC)
+#define SLOW_MESSAGES 640 /* in that time */
 
 #define BATCH	    64
 #define UNACKED_MAX 4096 /* messages that are sent and not acknowledged */
@@ -51,6 +59,9 @@ struct tcp_transport {
 	uint64_t since_ns; /* connect() was called, or it has connected */
 	uint64_t written;  /* octets that the kernel has taken in this connection */
 	uint64_t taken;	   /* octets of the messages that have been taken: those, and the rest */
+	bool slow;	    /* see SLOW_NS */
+	uint64_t full_ns;   /* the buffer was full, and acknowledgements are counted since; 0: not */
+	unsigned int acked; /* messages */
 	uint64_t progress_ns; /* the last acknowledgement, or when the first message that waits for one went */
 	struct tcp_sent sent[UNACKED_MAX]; /* ring */
 	uint32_t head, count;
@@ -68,6 +79,8 @@ static void forget(struct tcp_transport *tcp)
 	tcp->count = 0;
 	tcp->rest_length = 0;
 	tcp->written = tcp->taken = 0;
+	tcp->full_ns = 0;
+	tcp->slow = false;
 }
 
 /* --- Acknowledgements */
@@ -84,8 +97,37 @@ static void note_acknowledged(struct tcp_transport *tcp, uint64_t now_ns)
 		account_send(tcp->t.account, &sent->count, 1, sent->length);
 		tcp->head = (tcp->head + 1) % UNACKED_MAX;
 		tcp->count--;
+		tcp->acked++;
 		tcp->progress_ns = now_ns;
 	}
+}
+
+/* The kernel has no room; `acked` is counted from now on, unless it is already. */
+static void note_full(struct tcp_transport *tcp, uint64_t now_ns)
+{
+	if (tcp->full_ns)
+		return;
+	tcp->full_ns = now_ns;
+	tcp->acked = 0;
+}
+
+static void judge_pace(struct tcp_transport *tcp, uint64_t now_ns)
+{
+	if (!tcp->count) {
+		tcp->slow = false;
+		tcp->full_ns = 0;
+	} else if (tcp->full_ns && now_ns - tcp->full_ns >= SLOW_NS) {
+		tcp->slow = tcp->acked < SLOW_MESSAGES;
+		tcp->full_ns = 0; /* until it is full again */
+	}
+}
+
+/* What the kernel still has is not to arrive after it was called lost, nor a message in part. */
+static void reset_at_close(const struct tcp_transport *tcp)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	(void)setsockopt(tcp->t.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
 /*
@@ -94,10 +136,9 @@ static void note_acknowledged(struct tcp_transport *tcp, uint64_t now_ns)
  */
 static int fail(struct tcp_transport *tcp, int error, uint64_t now_ns)
 {
-	const struct linger at_once = {.l_onoff = 1};
 	struct account *account = tcp->t.account;
 
-	(void)setsockopt(tcp->t.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	reset_at_close(tcp);
 	note_acknowledged(tcp, now_ns);
 	for (; tcp->count; tcp->count--) {
 		account_drop(account, EXPORT_LOSS_SEND_ERROR, &tcp->sent[tcp->head].count);
@@ -109,7 +150,10 @@ static int fail(struct tcp_transport *tcp, int error, uint64_t now_ns)
 	return -ECONNRESET;
 }
 
-/* Segments are out, and nothing at all comes back; with a window that is closed none are. */
+/*
+ * Segments are out, and nothing at all comes back.  With a window that is closed none are: the kernel probes it, less and
+ * less often, up to every two minutes, so that silence alone says nothing.
+ */
 static bool host_gone(const struct tcp_transport *tcp, uint64_t now_ns)
 {
 	struct tcp_info info = {0};
@@ -118,7 +162,8 @@ static bool host_gone(const struct tcp_transport *tcp, uint64_t now_ns)
 	if (!tcp->count || now_ns - tcp->progress_ns < DEAD_NS ||
 	    getsockopt(tcp->t.fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
 		return false;
-	return info.tcpi_unacked && info.tcpi_last_ack_recv >= DEAD_NS / NSEC_PER_MSEC;
+	return (info.tcpi_unacked || info.tcpi_probes >= DEAD_PROBES) &&
+	       info.tcpi_last_ack_recv >= DEAD_NS / NSEC_PER_MSEC;
 }
 
 /* --- The connection */
@@ -134,8 +179,10 @@ static ssize_t write_some(struct tcp_transport *tcp, struct iovec *parts, size_t
 		tcp->written += (size_t)n;
 		return n;
 	}
-	if (errno == EAGAIN || errno == EINTR)
+	if (errno == EAGAIN || errno == EINTR) {
+		note_full(tcp, now_ns);
 		return -EAGAIN;
+	}
 	if (errno == ENOBUFS || errno == ENOMEM)
 		return -ENOBUFS;
 	return fail(tcp, errno, now_ns);
@@ -198,6 +245,7 @@ static int step(struct transport *t, uint64_t now_ns)
 	if (!tcp->connected)
 		return finish_connect(tcp, now_ns);
 	note_acknowledged(tcp, now_ns);
+	judge_pace(tcp, now_ns);
 	r = read_peer(tcp, now_ns);
 	if (r == 0)
 		r = write_rest(tcp, now_ns);
@@ -229,6 +277,8 @@ static int set_options(int fd)
 
 static void close_connection(struct transport *t)
 {
+	if (to_tcp(t)->count)
+		reset_at_close(to_tcp(t));
 	closep(&t->fd);
 	t->fd = -1;
 	to_tcp(t)->connected = false;
@@ -335,6 +385,11 @@ static unsigned int allows(struct transport *t, _unused_ uint64_t now_ns)
 	return to_tcp(t)->connected ? UINT32_MAX : 0;
 }
 
+static bool keeps_up(struct transport *t, _unused_ uint64_t now_ns)
+{
+	return to_tcp(t)->connected && !to_tcp(t)->slow;
+}
+
 static uint16_t limit(struct transport *t)
 {
 	return to_tcp(t)->message_max;
@@ -386,6 +441,7 @@ static const struct transport_ops tcp_ops = {
 	.events = events,
 	.takes = takes,
 	.allows = allows,
+	.keeps_up = keeps_up,
 	.limit = limit,
 	.send = send_messages,
 	.wait_ns = wait_ns,

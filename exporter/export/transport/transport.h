@@ -59,6 +59,8 @@ struct transport_ops {
 	enum transport_takes (*takes)(struct transport *t, uint64_t now_ns);
 	/* Messages with records that may go now; UINT32_MAX: there is no limit. */
 	unsigned int (*allows)(struct transport *t, uint64_t now_ns);
+	/* Whether what is queued leaves as fast as can be asked for, so that it is worth waiting for. */
+	bool (*keeps_up)(struct transport *t, uint64_t now_ns);
 	/* Octets of a message, at most. */
 	uint16_t (*limit)(struct transport *t);
 	/*

@@ -384,6 +384,11 @@ static unsigned int allows(struct transport *t, uint64_t now_ns)
 	return udp_health_allows(&to_udp(t)->health, now_ns);
 }
 
+static bool keeps_up(struct transport *t, uint64_t now_ns)
+{
+	return allows(t, now_ns) == UINT32_MAX;
+}
+
 static uint16_t limit(struct transport *t)
 {
 	return to_udp(t)->limit;
@@ -434,6 +439,7 @@ static const struct transport_ops udp_ops = {
 	.events = events,
 	.takes = takes,
 	.allows = allows,
+	.keeps_up = keeps_up,
 	.limit = limit,
 	.send = send_messages,
 	.wait_ns = wait_ns,
