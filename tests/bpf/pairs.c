@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <cmocka.h>
+#include "exporter/log.h"
 #include "tests/bpf/pairs.h"
 
 struct pairs pairs;
