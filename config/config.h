@@ -25,6 +25,13 @@ enum config_verb {
 	VERB_SHOW = 1 << 3, /* `config show`, which has the settings of `run` too */
 };
 
+/* Whether drops are recorded. */
+enum drops_wanted {
+	DROPS_OFF,
+	DROPS_AUTO, /* where the kernel and the privileges allow it; a warning says why they do not */
+	DROPS_ON,   /* or it is an error */
+};
+
 /* The final ledger on stderr. */
 enum summary_form {
 	SUMMARY_TEXT,

@@ -37,6 +37,37 @@ static json_t *words(const struct setting_word *word)
 
 static json_t *type_of(const struct setting *s);
 
+static json_t *protocols(bool of_network)
+{
+	json_t *list = json_array();
+	const char *name;
+	bool network;
+
+	for (size_t i = 0; (name = config_protocol(i, &network)); i++)
+		if (network == of_network)
+			json_array_append_new(list, json_string(name));
+	return json_pack("{s:o}", "enum", list);
+}
+
+/* None of these keys. */
+static json_t *without(const char *a, const char *b, const char *c)
+{
+	return json_pack("{s:[{s:[s]},{s:[s]},{s:[s]}]}", "anyOf", "required", a, "required", b,
+			 "required", c);
+}
+
+/* What names a collector: its URL, or one of two sets of parts. */
+static json_t *ways(void)
+{
+	return json_pack("[{s:[s],s:o,s:o},{s:[ss],s:{s:o},s:o},{s:[ss],s:{s:o},s:o}]", "required",
+			 "url", "not", without("protocol", "host", "path"), "dependencies",
+			 json_pack("{s:[s]}", "port", "host"), "required", "protocol", "host",
+			 "properties", "protocol", protocols(true), "not",
+			 without("url", "path", "path"), "required", "protocol", "path",
+			 "properties", "protocol", protocols(false), "not",
+			 without("url", "host", "port"));
+}
+
 /* Of a mapping; the settings that a URL can say are as they are for all. */
 static json_t *collector(void)
 {
@@ -47,15 +78,24 @@ static json_t *collector(void)
 	size_t count = config_collector_keys(names);
 
 	for (size_t i = 0; i < count; i++)
-		if (!strcmp(names[i], "drops")) /* without the setting's auto */
+		if (!strcmp(names[i], config_part_name(PART_PROTOCOL)))
+			json_object_set_new(keys, names[i],
+					    json_pack("{s:s}", "type", "string")); /* ways() */
+		else if (!strcmp(names[i], config_part_name(PART_PORT)))
+			json_object_set_new(keys, names[i], integer(1, 65535));
+		else if (!strcmp(names[i], config_part_name(PART_HOST)) ||
+			 !strcmp(names[i], config_part_name(PART_PATH)))
+			json_object_set_new(keys, names[i], json_pack("{s:s}", "type", "string"));
+		else if (!strcmp(names[i], "drops")) /* without the setting's auto */
 			json_object_set_new(keys, names[i], words(on_or_off));
 		else if (setting_find(names[i]))
 			json_object_set_new(keys, names[i], type_of(setting_find(names[i])));
-		else if (!json_object_get(keys, names[i])) /* a number, with or without its unit */
+		else if (!strcmp(names[i], "retry"))
 			json_object_set_new(keys, names[i],
-					    json_pack("{s:[s,s]}", "type", "integer", "string"));
-	return json_pack("{s:[{s:s},{s:s,s:o,s:[s],s:b}]}", "anyOf", "type", "string", "type",
-			 "object", "properties", keys, "required", "url", "additionalProperties",
+					    json_pack("{s:[o,o]}", "anyOf", integer(1, 3600),
+						      pattern(TIME_PATTERN)));
+	return json_pack("{s:[{s:s},{s:s,s:o,s:o,s:b}]}", "anyOf", "type", "string", "type",
+			 "object", "properties", keys, "oneOf", ways(), "additionalProperties",
 			 false);
 }
 

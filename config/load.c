@@ -84,10 +84,22 @@ struct config_request *config_request_copy(const struct config_request *request)
 						     .text = copy_text(request->assignments[i].text,
 								       &failed)};
 	copy->capture = copy_text(request->capture, &failed);
-	copy->file = copy_text(request->file, &failed);
+	copy->file = copy_text(config_request_file(request), &failed);
 	if (request->environment)
 		copy->environment = copy_environment(request->environment, &failed);
 	return failed ? NULL : TAKE_PTR(copy);
+}
+
+const char *config_request_file(const struct config_request *request)
+{
+	static const char name[] = ENVIRONMENT "CONFIG=";
+
+	if (request->file)
+		return request->file;
+	for (char *const *e = request->environment; e && *e; e++)
+		if (!strncmp(*e, name, strlen(name)) && (*e)[strlen(name)])
+			return *e + strlen(name);
+	return NULL;
 }
 
 /* --- Layers */
@@ -105,6 +117,16 @@ static int set_defaults(struct loader *l)
 	return r;
 }
 
+/* No URL begins with a bracket, but a glob may: it does not end with one. */
+static bool is_yaml_list(const struct setting *s, const char *text)
+{
+	size_t length = strlen(text);
+
+	while (length && strchr(" \t\n", text[length - 1]))
+		length--;
+	return *text == '[' && (s->type == SETTING_COLLECTORS || text[length - 1] == ']');
+}
+
 /* A list in one word of the environment or --set: in YAML, or words with blanks between them. */
 static int set_list(struct loader *l, const struct config_source *source, const char *text)
 {
@@ -112,7 +134,7 @@ static int set_list(struct loader *l, const struct config_source *source, const 
 	char *rest = copy, *word;
 	int r = copy ? 0 : -ENOMEM;
 
-	if (*text == '[')
+	if (is_yaml_list(source->setting, text))
 		return config_read_list(&l->config, source, text, l->problems);
 	config_list_begin(&l->config, source);
 	while (r != -ENOMEM && (word = strsep(&rest, " \t\n"))) {
@@ -146,6 +168,15 @@ static void check_variable(struct loader *l, const char *variable, size_t length
 	struct value_guess guess = {0};
 
 	snprintf(written, sizeof(written), "%.*s", (int)length, variable);
+	if (!strcmp(written, ENVIRONMENT "CONFIG"))
+		return; /* config_request_file() has it */
+	if (!strcmp(written, ENVIRONMENT "SET")) {
+		problems_warning(l->problems,
+				 "%s: --set has no variable, ignored; write " ENVIRONMENT
+				 "KEY=VALUE",
+				 written);
+		return;
+	}
 	for (size_t i = 0; i < settings_count; i++) {
 		snprintf(names[i], sizeof(names[i]), "%s", setting_environment(&settings[i], name));
 		if (setting_in_file(&settings[i]))
@@ -381,15 +412,16 @@ static void set_late_defaults(struct config *c)
 static int load(struct loader *l)
 {
 	const struct config_request *q = l->request;
+	const char *file = config_request_file(q);
 	int r = set_defaults(l);
 
 	if (r == 0 && q->capture) {
 		l->config.capture = strdup(q->capture);
 		r = l->config.capture ? 0 : -ENOMEM;
 	}
-	if (r == 0 && q->file) {
-		l->config.path = strdup(q->file);
-		r = l->config.path ? config_read_file(&l->config, q->file, l->problems) : -ENOMEM;
+	if (r == 0 && file) {
+		l->config.path = strdup(file);
+		r = l->config.path ? config_read_file(&l->config, file, l->problems) : -ENOMEM;
 	}
 	if (r != -ENOMEM)
 		r = set_environment(l) ?: set_options(l, true) ?: set_options(l, false);

@@ -15,7 +15,7 @@ struct config_assignment {
 struct config_request {
 	enum config_verb verb;
 	const char *capture;	  /* of replay */
-	const char *file;	  /* NULL: none */
+	const char *file;	  /* that an option names; NULL: none */
 	char *const *environment; /* "NAME=VALUE", NULL at the end; NULL: it has no say */
 	const struct config_assignment *assignments;
 	size_t assignment_count;
@@ -29,6 +29,9 @@ struct config_request {
 struct config_request *config_request_copy(const struct config_request *request);
 struct config_request *config_request_free(struct config_request *request);
 DEFINE_CLEANUP(struct config_request *, config_request_free)
+
+/* The file to read: that of the request, or $FLOWTALLY_CONFIG; NULL: none. */
+const char *config_request_file(const struct config_request *request);
 
 /*
  * What is wrong is added to `problems`, all of it, warnings too.  -EINVAL when there are errors, also those that were

@@ -362,7 +362,8 @@ static void print_example_list(FILE *file, const struct setting *s)
 	}
 	fprintf(file, "#  - url: %s\n", s->sample);
 	fputs("#    name: main\n#    template: extended\n#    rate: 20k/s\n"
-	      "#  - netflow9://192.0.2.21:2055\n",
+	      "#  - protocol: netflow9\n#    host: 192.0.2.21\n#    port: 2055\n"
+	      "#  - \"json:///var/lib/flowtally/flows.json\"\n",
 	      file);
 }
 

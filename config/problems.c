@@ -4,8 +4,29 @@
 #include "config/problems.h"
 #include "exporter/log.h"
 
+/* What stands before the @ of a URL may be a password, and logs are read by many: an asterisk takes its place. */
+static void hide_users(char *text)
+{
+	while (*text) {
+		char *word = text + strspn(text, " '\""), *end = word + strcspn(word, " ");
+		char *at = memrchr(word, '@', (size_t)(end - word));
+		char *scheme = strstr(word, "://"),
+		     *user = scheme && scheme < end ? scheme + 3 : word;
+
+		text = end;
+		if (!at || at <= user || *user == '/' ||
+		    (user == word && !memchr(word, ':', (size_t)(at - word))))
+			continue;
+		*user = '*';
+		memmove(user + 1, at, strlen(at) + 1);
+		text = user + 1;
+	}
+}
+
 static void add(struct problems *p, bool warning, char *text)
 {
+	if (text)
+		hide_users(text);
 	p->errors += !warning;
 	if (!text || problems_full(p)) {
 		p->left_out++;

@@ -50,14 +50,17 @@ static int store_text(const struct task *t, const char *text)
 static int set_flag(const struct task *t, const char *text)
 {
 	static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
+	struct value_guess guess = {0};
+	char hint[VALUE_HINT_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		value_guess_offer(&guess, text, words[i]);
 		if (strcmp(words[i], text) != 0)
 			continue;
 		*(bool *)field(t) = i % 2;
 		return 0;
 	}
-	return refuse(t, "'%s': neither true nor false", text);
+	return refuse(t, "'%s': neither true nor false%s", text, value_guess_hint(&guess, hint));
 }
 
 static int set_duration(const struct task *t, const char *text)
@@ -318,7 +321,8 @@ int config_add_interface(struct config *config, const struct config_source *sour
 
 	config_list_begin(config, source);
 	config->interfaces_given++;
-	if (!*text || strchr(text, '/') || strpbrk(text, " \t\n"))
+	if (!*text || strpbrk(text, "/ \t\n") || !strcmp(text, ".") || !strcmp(text, "..") ||
+	    (strchr(text, ':') && !strpbrk(text, "*?["))) /* dev_valid_name() of the kernel */
 		return refuse(&t, "'%s': no interface can have this name; `ip link` lists them",
 			      text);
 	if (strlen(text) >= IFNAMSIZ && !strpbrk(text, "*?["))
@@ -421,6 +425,8 @@ size_t config_collector_keys(const char *ret[CONFIG_COLLECTOR_KEYS_MAX])
 	size_t count = 0;
 
 	ret[count++] = "url";
+	for (unsigned int i = 0; i < _PART_MAX; i++)
+		ret[count++] = config_part_name((enum config_part_key)i);
 	ret[count++] = "name";
 	for (unsigned int i = 0; url_option_name(i); i++)
 		ret[count++] = url_option_name(i);

@@ -27,6 +27,32 @@ int config_set_collector(const struct config *config, struct config_collector *c
 			 const struct config_source *source, const char *text,
 			 struct problems *problems);
 
+/* What can stand in a collector's mapping in place of `url`. */
+enum config_part_key {
+	PART_PROTOCOL, /* ipfix, ipfix+tcp, netflow9, file or json */
+	PART_HOST,
+	PART_PORT,
+	PART_PATH, /* "-" of json is standard output */
+	_PART_MAX,
+};
+
+struct config_part {
+	const char *text; /* NULL: not given */
+	uint32_t line, column;
+};
+
+const char *config_part_name(enum config_part_key key);
+
+/* The protocols by number; NULL past the last.  *ret_network: it has host and port, the others a path. */
+const char *config_protocol(size_t i, bool *ret_network);
+
+/*
+ * The URL that says the same, on the heap.  The source is that of the collector, for what is missing.  What is wrong is added
+ * to `problems`.  -EINVAL, -ENOMEM.
+ */
+int config_make_url(const struct config_part parts[_PART_MAX], const struct config_source *source,
+		    struct problems *problems, char **ret);
+
 /* The keys of a collector's mapping; returns how many. */
 #define CONFIG_COLLECTOR_KEYS_MAX 16
 size_t config_collector_keys(const char *ret[CONFIG_COLLECTOR_KEYS_MAX]);

@@ -7,7 +7,8 @@
 #include "config/yaml.h"
 
 #define DEPTH_MAX 8    /* of the document, of which four are in use */
-#define VALUE_MAX 4096 /* octets of a key or value */
+#define VALUE_MAX 4096 /* octets of a value */
+#define KEY_MAX	  63   /* of a key */
 #define PAIRS_MAX 16   /* of a collector's mapping */
 
 struct reader {
@@ -46,17 +47,17 @@ _printf_(3, 4) static void wrong_at(struct reader *r, yaml_mark_t mark, const ch
 			       text ?: "");
 }
 
-static bool is_indented_by_tab(const struct reader *r, size_t line)
+/* Whether a tab stands at the mark, and nothing but blanks in front of it. */
+static bool is_indented_by_tab(const struct reader *r, yaml_mark_t mark)
 {
 	const char *p = r->text, *end = r->text + r->size;
 
-	while (line-- && p) {
+	for (size_t line = mark.line; line && p; line--) {
 		p = memchr(p, '\n', (size_t)(end - p));
 		p = p ? p + 1 : NULL;
 	}
-	while (p && p < end && *p == ' ')
-		p++;
-	return p && p < end && *p == '\t';
+	return p && mark.column < (size_t)(end - p) && strspn(p, " ") == mark.column &&
+	       p[mark.column] == '\t';
 }
 
 static void wrong_syntax(struct reader *r)
@@ -65,9 +66,14 @@ static void wrong_syntax(struct reader *r)
 	const char *problem = p->problem ? p->problem : "unknown";
 
 	r->error = p->error == YAML_MEMORY_ERROR ? -ENOMEM : -EINVAL;
-	if (is_indented_by_tab(r, p->problem_mark.line))
+	if (is_indented_by_tab(r, p->problem_mark))
 		wrong_at(r, p->problem_mark,
 			 "a tab; YAML is indented by spaces (what follows was not read)");
+	else if (p->context && !strcmp(p->context, "while scanning an alias"))
+		wrong_at(
+			r, p->context_mark,
+			"a value that begins with *, which YAML takes for an alias; quote it, as in"
+			" \"*\" (what follows was not read)");
 	else
 		wrong_at(r, p->problem_mark, "not YAML: %s%s%s (what follows was not read)",
 			 problem, p->context ? " " : "", p->context ? p->context : "");
@@ -163,6 +169,27 @@ static bool is_null(const struct reader *r)
 	return false;
 }
 
+/* The text of a key; NULL after what is wrong has been said.  Valid until the next event. */
+static const char *read_key(struct reader *r)
+{
+	const yaml_event_t *e = &r->event;
+	const char *text = (const char *)e->data.scalar.value;
+
+	if (e->type == YAML_ALIAS_EVENT)
+		return NULL; /* has been said */
+	if (e->type != YAML_SCALAR_EVENT) {
+		wrong_at(r, e->start_mark, "%s where a key is needed", kind(r));
+		skip(r);
+		return NULL;
+	}
+	if (e->data.scalar.length > KEY_MAX || strlen(text) != e->data.scalar.length) {
+		wrong_at(r, e->start_mark, "a key of more than %d characters, or with a 0 in it",
+			 KEY_MAX);
+		return NULL;
+	}
+	return text;
+}
+
 /* The text of a scalar; NULL after what is wrong has been said.  Valid until the next event. */
 static const char *scalar(struct reader *r, const char *needed)
 {
@@ -227,17 +254,9 @@ static const char *find_key(struct reader *r, const char *text)
 /* A key and its value; false: it cannot go on. */
 static bool read_pair(struct reader *r, struct pair pairs[PAIRS_MAX], size_t *count)
 {
-	char key[64] = "";
-	const char *text, *known = NULL;
 	yaml_mark_t mark = r->event.start_mark;
+	const char *text = read_key(r), *known = text ? find_key(r, text) : NULL;
 
-	if (r->event.type == YAML_SCALAR_EVENT) {
-		snprintf(key, sizeof(key), "%s", (const char *)r->event.data.scalar.value);
-		known = find_key(r, key);
-	} else if (r->event.type != YAML_ALIAS_EVENT) {
-		wrong_at(r, mark, "%s where a key is needed", kind(r));
-		skip(r);
-	}
 	for (size_t i = 0; known && i < *count; i++)
 		if (pairs[i].key == known) {
 			wrong_at(r, mark, "%s: given twice; line %u has it already", known,
@@ -262,36 +281,95 @@ static bool read_pair(struct reader *r, struct pair pairs[PAIRS_MAX], size_t *co
 	return !r->error;
 }
 
+/* Where a key stands among the pairs; the count of pairs when it does not. */
+static size_t find_pair(const struct pair pairs[PAIRS_MAX], size_t count, const char *key)
+{
+	size_t i = 0;
+
+	while (i < count && strcmp(pairs[i].key, key) != 0)
+		i++;
+	return i;
+}
+
+static bool is_part(const char *key)
+{
+	for (unsigned int i = 0; i < _PART_MAX; i++)
+		if (!strcmp(config_part_name((enum config_part_key)i), key))
+			return true;
+	return false;
+}
+
+/* Beside a URL its parts say nothing, or something else. */
+static void refuse_parts(struct reader *r, const struct pair pairs[PAIRS_MAX], size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		r->source.line = pairs[i].line;
+		r->source.column = pairs[i].column;
+		r->source.within = pairs[i].key;
+		if (is_part(pairs[i].key))
+			wrong(r, ": given beside url; write the one or the other");
+	}
+	r->source.within = NULL;
+}
+
+/* The source of what names the collector, and its URL on the heap; NULL after what is wrong has been said. */
+static char *collector_url(struct reader *r, const struct pair pairs[PAIRS_MAX], size_t count,
+			   struct config_source *source)
+{
+	struct config_part parts[_PART_MAX] = {0};
+	size_t url = find_pair(pairs, count, "url"), at;
+	char *text = NULL;
+	int error;
+
+	if (url < count) {
+		refuse_parts(r, pairs, count);
+		text = strdup(pairs[url].text);
+		error = text ? 0 : -ENOMEM;
+	} else {
+		for (unsigned int i = 0; i < _PART_MAX; i++) {
+			at = find_pair(pairs, count, config_part_name((enum config_part_key)i));
+			if (at == count)
+				continue;
+			parts[i] = (struct config_part){pairs[at].text, pairs[at].line,
+							pairs[at].column};
+			url = at; /* host, port or path, if it is there */
+		}
+		error = config_make_url(parts, source, r->problems, &text);
+	}
+	if (error == -ENOMEM)
+		r->error = error;
+	if (error < 0)
+		return NULL;
+	source->line = pairs[url].line;
+	source->column = pairs[url].column;
+	source->within = pairs[url].key;
+	return text;
+}
+
 static void read_collector(struct reader *r)
 {
 	_cleanup_(clear_pairs) struct pair pairs[PAIRS_MAX] = {0};
 	struct config_collector scratch = {.options = URL_OPTIONS_NONE}, *c = &scratch;
-	yaml_mark_t mark = r->event.start_mark;
 	struct config_source source = r->source;
-	size_t count = 0, url = 0;
+	_cleanup_(freep) char *url = NULL;
+	size_t count = 0;
 
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT)
 		if (!read_pair(r, pairs, &count))
 			return;
 	if (r->error)
 		return;
-	while (url < count && strcmp(pairs[url].key, "url") != 0)
-		url++;
-	if (url == count) {
-		wrong_at(r, mark, "a collector without url; write url: ipfix://192.0.2.20");
-	} else {
-		source.line = pairs[url].line;
-		source.column = pairs[url].column;
-		source.within = "url";
-		if (config_add_collector(r->config, &source, pairs[url].text, r->problems) == 0)
-			c = &r->config->collectors[r->config->collector_count - 1];
-	}
+	url = collector_url(r, pairs, count, &source);
+	if (url && config_add_collector(r->config, &source, url, r->problems) == 0)
+		c = &r->config->collectors[r->config->collector_count - 1];
 	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(pairs[i].key, "url") || is_part(pairs[i].key))
+			continue;
 		source.line = pairs[i].line;
 		source.column = pairs[i].column;
 		source.within = pairs[i].key;
-		if (i != url && config_set_collector(r->config, c, &source, pairs[i].text,
-						     r->problems) == -ENOMEM)
+		if (config_set_collector(r->config, c, &source, pairs[i].text, r->problems) ==
+		    -ENOMEM)
 			r->error = -ENOMEM;
 	}
 	free(scratch.name);
@@ -387,16 +465,12 @@ static void read_mapping(struct reader *r)
 {
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
 		uint32_t line = r->source.line;
-		char key[64];
+		const char *key;
 
 		r->source.setting = NULL;
-		if (r->event.type == YAML_SCALAR_EVENT) {
-			snprintf(key, sizeof(key), "%s", (const char *)r->event.data.scalar.value);
+		key = read_key(r);
+		if (key)
 			r->source.setting = find_setting(r, key);
-		} else if (r->event.type != YAML_ALIAS_EVENT) {
-			wrong_at(r, r->event.start_mark, "%s where a key is needed", kind(r));
-			skip(r);
-		}
 		if (!next(r))
 			return;
 		if (r->source.setting)
@@ -444,8 +518,8 @@ static int read_text(struct reader *r, bool list)
 
 /* --- Characters */
 
-/* Octets of the UTF-8 character, 0 when it is none or one that YAML does not have. */
-static size_t character(const unsigned char *p, size_t size)
+/* Octets of the UTF-8 character, 0 when it is none. */
+static size_t decode(const unsigned char *p, size_t size, uint32_t *ret)
 {
 	size_t length = *p < 0x80   ? 1
 			: *p < 0xc2 ? 0
@@ -465,10 +539,22 @@ static size_t character(const unsigned char *p, size_t size)
 	if ((length == 3 && value < 0x800) || (length == 4 && value < 0x10000) ||
 	    value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
 		return 0;
-	if (length == 1 &&
-	    ((value < 0x20 && !strchr("\t\n\r", (int)value)) || !value || value == 0x7f))
-		return 0;
+	*ret = value;
 	return length;
+}
+
+/* What YAML takes (1.1, section 5.1).  libyaml refuses the rest too, but does not say where it stands. */
+static bool is_text(uint32_t value)
+{
+	return value == '\t' || value == '\n' || value == '\r' || (value >= 0x20 && value < 0x7f) ||
+	       value == 0x85 || (value >= 0xa0 && value < 0xfffe) || value >= 0x10000;
+}
+
+/* As libyaml counts lines: CR LF is one end, and so is each of the others alone. */
+static bool ends_line(uint32_t value, const unsigned char *next, const unsigned char *end)
+{
+	return value == '\n' || (value == '\r' && (next == end || *next != '\n')) ||
+	       value == 0x85 || value == 0x2028 || value == 0x2029;
 }
 
 static bool check_characters(struct reader *r)
@@ -477,22 +563,24 @@ static bool check_characters(struct reader *r)
 	yaml_mark_t mark = {0};
 
 	while (p < end) {
-		size_t length = character(p, (size_t)(end - p));
+		uint32_t value;
+		size_t length = decode(p, (size_t)(end - p), &value);
 
 		if (!length) {
-			if (*p < 0x80)
-				wrong_at(r, mark, "a control character, 0x%02x; text is needed",
-					 *p);
-			else
-				wrong_at(r, mark, "not UTF-8, 0x%02x; text in UTF-8 is needed", *p);
+			wrong_at(r, mark, "not UTF-8, 0x%02x; text in UTF-8 is needed", *p);
 			return false;
 		}
+		if (!is_text(value)) {
+			wrong_at(r, mark, "a control character, %s%0*x; text is needed",
+				 length == 1 ? "0x" : "U+", length == 1 ? 2 : 4, value);
+			return false;
+		}
+		p += length;
 		mark.column++;
-		if (*p == '\n') {
+		if (ends_line(value, p, end)) {
 			mark.line++;
 			mark.column = 0;
 		}
-		p += length;
 	}
 	return true;
 }
@@ -512,6 +600,10 @@ int config_read_yaml(struct config *config, const char *path, const char *text, 
 		problems_error(problems, "%s:1:1: more than 1 MiB; a configuration is smaller",
 			       path);
 		return -EINVAL;
+	}
+	if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a byte order mark is no column */
+		r.text += 3;
+		r.size -= 3;
 	}
 	return check_characters(&r) ? read_text(&r, false) : -EINVAL;
 }

@@ -101,8 +101,8 @@ DEFINE_CLEANUP(struct exporter *, exporter_free)
 const struct ledger *exporter_snapshot(const struct exporter *exporter);
 
 /*
- * In another thread, when the one of exporter_run() hangs, by whoever may speak: what is known, for ledger_clear().  -ENODATA: nothing has
- * been metered; other -errno, logged.
+ * In another thread, when the one of exporter_run() hangs, by whoever may speak: what is known, for ledger_clear().
+ * -ENODATA: nothing has been metered; other -errno, logged.
  */
 int exporter_snapshot_now(struct exporter *exporter, struct ledger *ret,
 			  struct ledger_reasons *ret_reasons);

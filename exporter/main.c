@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include "exporter/cli/verbs.h"
@@ -19,7 +20,8 @@ static const struct {
 	{"config", config_main, "check, show and compare configurations"},
 };
 
-#define LAST_MS 1000 /* for the log's reader, at the end */
+#define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
+#define LAST_MS	    1000      /* for the log's reader, at the end */
 
 static void print_usage(FILE *file)
 {
@@ -48,6 +50,16 @@ static int fill_standard_streams(void)
 	return 0;
 }
 
+/*
+ * What a reload frees goes back to the system.  Else each thread that loads programs or reads a file leaves an arena of its
+ * own behind, and what caches and queues held stays in the heap.
+ */
+static void limit_heap(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, MMAP_OCTETS);
+}
+
 static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 {
 	int status = verb(argc, argv);
@@ -65,6 +77,7 @@ int main(int argc, char **argv)
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
+	limit_heap();
 	if (argc > 1 &&
 	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
 		print_usage(stdout);

@@ -12,7 +12,7 @@
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drop_filter.h"
 #include "exporter/meter/drop_reason.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/meter.h"
@@ -29,7 +29,7 @@ struct kernel_source {
 	int clock_fd; /* tells of sleeps; -1: none */
 	struct loop_source *clock_source;
 	struct meter *meters[_RECORD_KIND_MAX]; /* NULL: of what is not metered */
-	struct drops *drops;			/* NULL: not traced */
+	struct drop_tracer *drops;		/* NULL: not traced */
 	struct sight *sight;			/* NULL: no hooks are wanted */
 	int hooks_error;			/* of the first attempt on all interfaces */
 	unsigned int preparing;			/* datapaths that are being loaded */
@@ -49,7 +49,7 @@ static struct source *free_source(struct source *source)
 
 	hooks_freep(&s->source.hooks);
 	sight_freep(&s->sight);
-	drops_freep(&s->drops);
+	drop_tracer_freep(&s->drops);
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		meter_freep(&s->meters[kind]);
 	drop_reasons_freep(&s->source.drop_names);
@@ -189,7 +189,7 @@ static int attach_drops(struct kernel_source *s)
 
 	if (!(s->source.kinds & 1u << RECORD_DROP))
 		return 0;
-	error = drops_new(&s->drops, meter_datapath(s->meters[RECORD_DROP]));
+	error = drop_tracer_new(&s->drops, meter_datapath(s->meters[RECORD_DROP]));
 	if (error < 0 && wanted)
 		return log_errno(LOG_ERR, error, "cannot trace drops");
 	if (error < 0)
@@ -284,8 +284,8 @@ static void detach_hooks(struct kernel_source *s)
 	for (size_t i = 0; stats && s->meters[RECORD_DROP] && i < stats->count; i++)
 		if (stats->interfaces[i].ifindex)
 			stats->interfaces[i].counters[IFSTAT_xdp_exceptions] =
-				drops_xdp_exceptions(meter_datapath(s->meters[RECORD_DROP]),
-						     stats->interfaces[i].ifindex);
+				drop_tracer_xdp_exceptions(meter_datapath(s->meters[RECORD_DROP]),
+							   stats->interfaces[i].ifindex);
 }
 
 static void finish(struct source *source)
@@ -293,7 +293,7 @@ static void finish(struct source *source)
 	struct kernel_source *s = to_kernel(source);
 
 	detach_hooks(s);
-	drops_freep(&s->drops);
+	drop_tracer_freep(&s->drops);
 	pipeline_block(s->pipeline); /* a queue that is full now has time to empty */
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (s->meters[kind])

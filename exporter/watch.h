@@ -2,8 +2,8 @@
 #pragma once
 /*
  * Notices when another file is at a path, or the file has other contents: by inotify(7) on each directory in which the
- * way to it may change: that of each symbolic link on the path, and that of the file.  So it sees a file that is written in place, one
- * that is renamed over it, and a ConfigMap, whose files are links through ..data, a link that is swapped.
+ * way to it may change: that of each symbolic link on the path, and that of the file.  So it sees a file that is written in
+ * place, one that is renamed over it, and a ConfigMap, whose files are links through ..data, a link that is swapped.
  *
  * The watch is of the path as it was when it was made: after a change a new one is made.
  */
@@ -19,8 +19,8 @@ enum watch_change {
 };
 
 /*
- * Waits as long as the file system does.  A path that leads nowhere is watched up to where it ends.  Errors: -ENOSPC (no watch is
- * left to the user), -EMFILE, -ENFILE, -ENOMEM, -ELOOP, -errno.
+ * Waits as long as the file system does.  A path that leads nowhere is watched up to where it ends.  Errors: -ENOSPC (no
+ * watch is left to the user), -EMFILE, -ENFILE, -ENOMEM, -ELOOP, -errno.
  */
 int watch_new(struct watch **ret, const char *path);
 struct watch *watch_free(struct watch *watch);

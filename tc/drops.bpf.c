@@ -335,7 +335,7 @@ int flowtally_drop(__u64 *ctx)
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 8);
+	__uint(max_entries, _PROGRAM_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } jump SEC(".maps");
@@ -343,7 +343,7 @@ struct {
 SEC("?tp_btf/kfree_skb")
 int flowtally_d_s5(__u64 *ctx)
 {
-	bpf_tail_call(ctx, &jump, 5);
+	bpf_tail_call(ctx, &jump, PROGRAM_DROP);
 	return 0;
 }
 

@@ -309,7 +309,7 @@ int flowtally_tc_i3(struct __sk_buff *skb)
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 8);
+	__uint(max_entries, _PROGRAM_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } jump SEC(".maps");
@@ -322,7 +322,7 @@ struct {
 		return TC_ACT_UNSPEC; \
 	}
 
-DEFINE_STUB(flowtally_tc_s1, 1)
-DEFINE_STUB(flowtally_tc_s2, 2)
-DEFINE_STUB(flowtally_tc_s3, 3)
-DEFINE_STUB(flowtally_tc_s4, 4)
+DEFINE_STUB(flowtally_tc_s1, PROGRAM_TC_EGRESS)
+DEFINE_STUB(flowtally_tc_s2, PROGRAM_TC_INGRESS)
+DEFINE_STUB(flowtally_tc_s3, PROGRAM_TC_EGRESS_BARE)
+DEFINE_STUB(flowtally_tc_s4, PROGRAM_TC_INGRESS_BARE)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "config/schema.h"
+#include "exporter/export/export.h"
 #include "exporter/export/url.h"
 
 static void print_range(const struct setting *s)
@@ -55,30 +56,29 @@ static void print_range(const struct setting *s)
 	}
 }
 
-static bool is_of_collectors(const struct setting *s)
+/* A bar would end the cell. */
+static void print_cell(const char *text)
 {
-	for (unsigned int i = 0; url_option_name(i); i++)
-		if (!strcmp(url_option_name(i), s->name))
-			return true;
-	return false;
+	for (; *text; text++)
+		printf(*text == '|' ? "\\%c" : "%c", *text);
 }
 
 static void print_settings(void)
 {
-	printf("| Key | Default | Values | Meaning |\n|-----|---------|--------|---------|\n");
+	printf("| Key | Default | Values | Reload | Meaning |\n"
+	       "|-----|---------|--------|--------|---------|\n");
 	for (size_t i = 0; i < settings_count; i++) {
 		const struct setting *s = &settings[i];
 
 		if (!setting_in_file(s))
 			continue;
-		printf("| %s%s | %s | ", setting_key(s), is_of_collectors(s) ? " (c)" : "",
+		printf("| %s | %s | ", setting_key(s),
 		       s->standard		 ? s->standard
 		       : s->type == SETTING_FLAG ? "false"
 						 : "");
 		print_range(s);
-		printf(" | ");
-		for (const char *c = s->help; *c; c++)
-			printf(*c == '|' ? "\\%c" : "%c", *c);
+		printf(" | %s | ", s->reload == RELOAD_APPLIES ? "applies" : "restart");
+		print_cell(s->help);
 		printf(" |\n");
 	}
 }
@@ -88,15 +88,116 @@ static void print_values(void)
 	printf("## Values\n\n"
 	       "Times have a unit: 500ms, 15s, 2m, 1h. Sizes are octets, or have one: 1400, 9kB (9000), 1KiB\n"
 	       "(1024). Rates are a second: 5000, 10k/s, 2M/s. A value that begins with `*`, as a glob may, is in\n"
-	       "quotes.\n\n"
-	       "A collector is a URL or a mapping of `url`, `name` (for the ledger), and what is marked (c)\n"
-	       "below, for this collector alone. A URL can say the same behind `?`, as in\n"
-	       "`ipfix://192.0.2.20?rate=10k/s`. `ipfix+tcp:` also has `retry`,\n"
-	       "seconds between two attempts to connect. `file:` heeds `template` and `drops`,\n"
-	       "`json:` `drops` alone.\n\n"
-	       "`drops: on` or `off` of a collector says whether it gets records of drops. Without a word of it,\n"
-	       "`file:` and `json:` get them, and collectors in the network when the setting `drops` is `on`:\n"
-	       "most of them count such records as flows of 0 packets.\n\n");
+	       "quotes.\n\n");
+}
+
+static void print_range_of_option(const char *name)
+{
+	if (!strcmp(name, "drops"))
+		printf("on or off");
+	else if (!strcmp(name, "retry"))
+		printf("seconds, 1 to 3600");
+	else
+		print_range(setting_find(name));
+}
+
+/* The schemes that heed it. */
+static void print_schemes(unsigned int option)
+{
+	static const struct {
+		const char *name;
+		enum url_scheme scheme;
+	} schemes[] = {{"ipfix", URL_IPFIX},
+		       {"ipfix+tcp", URL_IPFIX_TCP},
+		       {"netflow9", URL_NETFLOW9},
+		       {"file", URL_FILE},
+		       {"json", URL_JSON}};
+	bool first = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (!url_option_applies(option, schemes[i].scheme))
+			continue;
+		printf("%s%s", first ? "" : ", ", schemes[i].name);
+		first = false;
+	}
+}
+
+static const char *meaning_of_option(const char *name)
+{
+	if (!strcmp(name, "drops"))
+		return "records of drops go to it too; without it `file` and `json` get them, and the others"
+		       " when the setting `drops` is `on`: most of them count such records as flows of 0 packets";
+	if (!strcmp(name, "retry"))
+		return "time between two attempts to connect, at least (60)";
+	return setting_find(name)->help;
+}
+
+static void print_collectors(void)
+{
+	printf("## Collectors\n\n"
+	       "A collector is a URL, or a mapping. A mapping has its `url`, or the parts of it. These four are\n"
+	       "the same:\n\n"
+	       "```\n"
+	       "collectors:\n"
+	       "  - netflow9://192.0.2.21:2055?rate=5000\n"
+	       "  - {url: \"netflow9://192.0.2.21:2055\", rate: 5000}\n"
+	       "  - {protocol: netflow9, host: 192.0.2.21, rate: 5000}\n"
+	       "  - protocol: netflow9\n"
+	       "    host: 192.0.2.21\n"
+	       "    port: 2055\n"
+	       "    rate: 5000\n"
+	       "```\n\n"
+	       "| Key | Values | Collectors | Meaning |\n|-----|--------|------------|---------|\n"
+	       "| url | URL | all | where records go |\n"
+	       "| protocol | ipfix, ipfix+tcp, netflow9, file or json | all | instead of `url`, with host or path |\n"
+	       "| host | name or address | ipfix, ipfix+tcp, netflow9 | IPv6 without brackets |\n"
+	       "| port | number, 1 to 65535 | ipfix, ipfix+tcp, netflow9 | 4739, with netflow9 2055 |\n"
+	       "| path | absolute path | file, json | of the file; `-` of json is standard output |\n"
+	       "| name | 1 to 63 characters | all | for the ledger and for messages; each has its own |\n");
+	for (unsigned int i = 0; url_option_name(i); i++) {
+		printf("| %s | ", url_option_name(i));
+		print_range_of_option(url_option_name(i));
+		printf(" | ");
+		print_schemes(i);
+		printf(" | ");
+		print_cell(meaning_of_option(url_option_name(i)));
+		printf(" |\n");
+	}
+	printf("\nFrom `template` on, the keys are those that a URL can have behind `?`. What a collector does not\n"
+	       "say itself it takes from the setting of the same name. A mapping with a key that its collector does\n"
+	       "not heed is a mistake. There can be %d collectors, none of them on the file of another. With an empty\n"
+	       "list flows are metered and then forgotten.\n\n",
+	       EXPORT_COLLECTORS_MAX);
+}
+
+static void print_reload(void)
+{
+	printf("## Reload\n\n"
+	       "`flowtally run` reads the file again when it changes, and on SIGHUP. It watches all folders and\n"
+	       "links on the way to the file, so that it also sees an editor that puts a new file in the place of\n"
+	       "the old one, and a Kubernetes ConfigMap whose link `..data` moves on. It reads when nothing has\n"
+	       "happened to the file for 0.1 s. With `watch: off` it reads on SIGHUP alone.\n\n"
+	       "Only the file is read again: the options, `--set` and the environment are those of the start, and\n"
+	       "go on to count more.\n\n"
+	       "A good file is compared with what runs, and the difference is applied. Interfaces that stay remain\n"
+	       "attached, and collectors that stay keep their socket, queue and sequence numbers. Each change is\n"
+	       "logged:\n\n"
+	       "```\n"
+	       "interface: eth1 is added\n"
+	       "collector: ipfix://192.0.2.20, rate: 10k, was ipfix://192.0.2.20\n"
+	       "idle-timeout: 15s, was 20s\n"
+	       "'/etc/flowtally/flowtally.yaml' is in force\n"
+	       "```\n\n"
+	       "A file with a mistake changes nothing: all its mistakes are logged, and the exporter goes on as\n"
+	       "before. So does a file that changes a setting which is marked `restart` below: the setting is named.\n\n"
+	       "## systemd\n\n"
+	       "[flowtally.service](../config/flowtally.service) runs `flowtally run --config\n"
+	       "/etc/flowtally/flowtally.yaml`. `systemctl reload flowtally` reads the file again; `systemctl status`\n"
+	       "shows `reloading` meanwhile. With systemd 253 or newer\n"
+	       "[notify-reload.conf](../config/notify-reload.conf) in the folder `flowtally.service.d` makes it\n"
+	       "Type=notify-reload: `systemctl reload` then waits until the reload has ended. `meson install` installs it\n"
+	       "where systemd is new enough, and the example in the folder `doc/flowtally`. A wrong file at the start\n"
+	       "(exit status 2) is not started again. Give TimeoutStopSec more than `stop-timeout`.\n\n");
 }
 
 int main(void)
@@ -119,6 +220,7 @@ int main(void)
 	       "  - netflow9://192.0.2.21:2055\n"
 	       "idle-timeout: 20s\n"
 	       "```\n\n"
+	       "The variable FLOWTALLY_CONFIG can name the file instead of `--config`.\n\n"
 	       "## Who counts more\n\n"
 	       "1. options, `--idle-timeout 20s`\n"
 	       "2. `--set idle-timeout=20s`, with the keys of the file\n"
@@ -131,10 +233,12 @@ int main(void)
 	       "`--set 'collectors=[{url: ipfix://192.0.2.20, rate: 10k/s}]'`. `flowtally replay` and\n"
 	       "`flowtally drops` have options alone.\n\n");
 	print_values();
+	print_collectors();
 	printf("## The file\n\n"
 	       "It is a regular file of up to 1 MiB, UTF-8, with one document and without anchors, aliases and\n"
-	       "tags. When root runs it, the file must belong to root and nobody else may write it. All mistakes\n"
-	       "are told at once, and the exit status is 2:\n\n"
+	       "tags. When root runs it, the file, the folders on the way to it and their links must belong to\n"
+	       "root, and nobody else may write them; folders like `/tmp` (sticky) and file systems that are\n"
+	       "mounted to be read alone are no matter. All mistakes are told at once, and the exit status is 2:\n\n"
 	       "```\n"
 	       "flowtally.yaml:3:1: 'idle-timout': no such key; did you mean idle-timeout?\n"
 	       "flowtally.yaml:4:9: linger '15': lacks a unit; write ms, s, m or h behind the number\n"
@@ -145,8 +249,10 @@ int main(void)
 	       "options, and who gave it; all settings with `--effective` |\n"
 	       "| `flowtally config diff OLD NEW` | what differs; exit status 1 if anything does, as by diff(1) |\n"
 	       "| `flowtally config schema` | a JSON schema (draft 7), for editors |\n"
-	       "| `flowtally config example` | flowtally.yaml of this version |\n\n"
-	       "## Keys\n\n");
+	       "| `flowtally config example` | flowtally.yaml of this version |\n\n");
+	print_reload();
+	printf("## Keys\n\n"
+	       "Reload: what a running exporter does with another value, applies it or takes a restart.\n\n");
 	print_settings();
 	return 0;
 }

@@ -153,6 +153,19 @@ enum flow_direction {
 
 #define POINTS_MAX 2 /* of any kind */
 
+/* The programs of all kinds: also slots of the program arrays `jump`, through which stubs call them. */
+enum datapath_program {
+	PROGRAM_XDP,
+	PROGRAM_TC_EGRESS,
+	PROGRAM_TC_INGRESS,
+	PROGRAM_TC_EGRESS_BARE, /* link layers without a header */
+	PROGRAM_TC_INGRESS_BARE,
+	_PROGRAM_HOOK_MAX,
+	PROGRAM_DROP = _PROGRAM_HOOK_MAX, /* of tracepoints */
+	PROGRAM_XDP_EXCEPTION,
+	_PROGRAM_MAX,
+};
+
 /* Entries of the map `unrecorded`. */
 #define UNRECORDED_MAX 2048
 

@@ -130,13 +130,25 @@ static void set_log_level(const struct run *r)
 	log_set_level(config->quiet ? LOG_NOTICE : config->verbose ? LOG_DEBUG : LOG_INFO);
 }
 
+static void warn_of_no_collector(const struct config *config)
+{
+	if (!config->collector_count && !config->live)
+		log_warning("no --collector and no --live: flows are metered and then forgotten");
+}
+
+static void take_over(const struct run *r)
+{
+	set_log_level(r);
+	warn_of_no_collector(exporter_config(r->exporter));
+}
+
 static int apply(void *userdata, struct config *config)
 {
 	struct run *r = userdata;
 	int error = exporter_apply(r->exporter, config);
 
 	if (error == 0)
-		set_log_level(r);
+		take_over(r);
 	return error;
 }
 
@@ -145,7 +157,7 @@ static void on_applied(void *userdata, int error)
 	struct run *r = userdata;
 
 	if (error == 0)
-		set_log_level(r);
+		take_over(r);
 	if (r->reload)
 		reload_applied(r->reload, error);
 }
@@ -166,6 +178,15 @@ static void watch_file(struct run *r)
 		log_errno(LOG_WARNING, error, "the configuration cannot be read again");
 	else if (r->reload)
 		reload_ready(r->reload);
+}
+
+static void tell_reloads(const struct run *r)
+{
+	const struct reload_stats *s = r->reload ? reload_stats(r->reload) : NULL;
+
+	if (s && s->good + s->failed)
+		log_info("reloads: %llu good, %llu not taken", (unsigned long long)s->good,
+			 (unsigned long long)s->failed);
 }
 
 static void on_overdue(void *userdata)
@@ -205,8 +226,7 @@ static void announce(const struct run *r)
 	if (partly)
 		log_warning("%zu more interface%s metered in one direction of two", partly,
 			    partly == 1 ? " is" : "s are");
-	if (!config->collector_count && !config->live)
-		log_warning("no --collector and no --live: flows are metered and then forgotten");
+	warn_of_no_collector(config);
 	log_notice("ready: metering %zu interface%s, domain %u, timeouts idle %g s active %g s, "
 		   "banks drained every %g s",
 		   attached, attached == 1 ? "" : "s", config->export.domain,
@@ -250,6 +270,7 @@ int run_main(int argc, char **argv)
 		watch_file(&r);
 	}
 	error = exporter_run(r.exporter);
+	tell_reloads(&r);
 	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);

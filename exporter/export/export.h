@@ -10,7 +10,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
-#include "exporter/export/interface.h"
+#include "exporter/export/format/interface.h"
 #include "exporter/meter/cache.h"
 #include "exporter/util.h"
 

@@ -436,7 +436,7 @@ static void network_change(struct collector *c, const struct collector_settings 
 		set_retry(n, settings->retry_ns);
 		n->next_ns = MIN(n->next_ns, n->began_ns + n->retry_ns);
 	}
-	if (memcmp(&settings->source, &c->settings.source, sizeof(settings->source)) != 0)
+	if (!address_equal(&settings->source, &c->settings.source))
 		n->moved = n->transport->fd >= 0;
 	n->transport->ops->change(n->transport, &options);
 	network_flush(c);

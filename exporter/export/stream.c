@@ -83,7 +83,7 @@ static int pool_init(struct pool *p, uint32_t count, uint16_t size, uint16_t rec
 {
 	*p = (struct pool){.count = count, .records = records};
 	p->slot_size = round_up(data_at(p) + size);
-	p->slots = calloc(count, p->slot_size);
+	p->slots = calloc(MAX(count, 1u), p->slot_size);
 	return p->slots ? 0 : -ENOMEM;
 }
 

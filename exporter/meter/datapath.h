@@ -12,25 +12,6 @@
 #include "exporter/util.h"
 #include "xdp/flow.h"
 
-/* Of all kinds; also slots of the program arrays (tc/egress.bpf.c, tc/drops.bpf.c). */
-enum datapath_program {
-	PROGRAM_XDP,
-	PROGRAM_TC_EGRESS,
-	PROGRAM_TC_INGRESS,
-	PROGRAM_TC_EGRESS_BARE, /* link layers without a header */
-	PROGRAM_TC_INGRESS_BARE,
-	_PROGRAM_HOOK_MAX,
-	PROGRAM_DROP = _PROGRAM_HOOK_MAX, /* tracepoints': drops.h attaches them */
-	PROGRAM_XDP_EXCEPTION,
-	_PROGRAM_MAX,
-};
-
-enum drops_wanted {
-	DROPS_OFF,
-	DROPS_AUTO, /* where the kernel and the privileges allow it; a warning says why they do not */
-	DROPS_ON,   /* or it is an error */
-};
-
 /* Which drops are recorded by flow; all others are counted alone. */
 struct drop_filter {
 	uint32_t budget; /* drops that each CPU records, a second; 0: as many as there are */

@@ -10,7 +10,7 @@
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drain.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/kernel_clock.h"
 #include "exporter/meter/kind.h"
 #include "exporter/thread.h"
@@ -179,7 +179,7 @@ int drain_count(const struct datapath *datapath, unsigned int bank, struct drain
 	if (r == 0)
 		r = datapath_unrecorded(datapath, add_reason, &settling);
 	if (r == 0)
-		r = drops_counts(datapath, bank, add_drop, &settling);
+		r = drop_tracer_counts(datapath, bank, add_drop, &settling);
 	return r == 0 && settling.full ? -EAGAIN : r;
 }
 

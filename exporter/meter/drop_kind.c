@@ -4,14 +4,14 @@
 #include <errno.h>
 #include <string.h>
 #include "exporter/log.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/kind.h"
 #include "drops.skel.h"
 
 static int ask_kernel(struct datapath_config *config, bool *ret_xdp_exception, const char **ret_why)
 {
-	struct drops_kernel kernel;
-	int r = drops_probe(&kernel, ret_why);
+	struct drop_tracer_kernel kernel;
+	int r = drop_tracer_probe(&kernel, ret_why);
 
 	if (r < 0)
 		return r;

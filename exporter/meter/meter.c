@@ -399,8 +399,8 @@ void meter_count(const struct meter *m, struct meter_count *ret)
 	}
 }
 
-static void visit_settled(const struct drain_settled *s, datapath_visit reason, drops_visit drop,
-			  void *userdata)
+static void visit_settled(const struct drain_settled *s, datapath_visit reason,
+			  drop_tracer_visit drop, void *userdata)
 {
 	for (uint32_t i = 0; reason && i < s->reason_count; i++)
 		reason(userdata, &s->reasons[i].key, &s->reasons[i].count);
@@ -408,7 +408,7 @@ static void visit_settled(const struct drain_settled *s, datapath_visit reason, 
 		drop(userdata, s->drops[i].reason, &s->drops[i].count);
 }
 
-static void visit_past(const struct past *p, datapath_visit reason, drops_visit drop,
+static void visit_past(const struct past *p, datapath_visit reason, drop_tracer_visit drop,
 		       void *userdata)
 {
 	for (size_t i = 0; reason && p->reason_count && i < REASON_SLOTS; i++)
@@ -419,7 +419,7 @@ static void visit_past(const struct past *p, datapath_visit reason, drops_visit 
 			drop(userdata, (uint16_t)i, &p->drops[i]);
 }
 
-static void visit_all(const struct meter *m, datapath_visit reason, drops_visit drop,
+static void visit_all(const struct meter *m, datapath_visit reason, drop_tracer_visit drop,
 		      void *userdata)
 {
 	const struct generation *g;
@@ -435,14 +435,14 @@ void meter_reasons(const struct meter *m, datapath_visit visit, void *userdata)
 	visit_all(m, visit, NULL, userdata);
 }
 
-void meter_drops(const struct meter *m, drops_visit visit, void *userdata)
+void meter_drops(const struct meter *m, drop_tracer_visit visit, void *userdata)
 {
 	visit_all(m, NULL, visit, userdata);
 }
 
 /* With the lock held. */
 static int count_now(const struct meter *m, struct drain_settled *counted, struct meter_count *ret,
-		     datapath_visit reason, drops_visit drop, void *userdata)
+		     datapath_visit reason, drop_tracer_visit drop, void *userdata)
 {
 	const struct generation *g;
 	int r = 0;
@@ -463,7 +463,7 @@ static int count_now(const struct meter *m, struct drain_settled *counted, struc
 }
 
 int meter_count_now(struct meter *m, struct meter_count *ret, datapath_visit reason,
-		    drops_visit drop, void *userdata)
+		    drop_tracer_visit drop, void *userdata)
 {
 	_cleanup_(freep) struct drain_settled *counted = malloc(sizeof(*counted));
 	int r;

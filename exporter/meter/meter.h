@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/drain.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "exporter/util.h"
 
 struct kernel_clock;
@@ -87,11 +87,11 @@ void meter_count(const struct meter *meter, struct meter_count *ret);
 void meter_reasons(const struct meter *meter, datapath_visit visit, void *userdata);
 
 /* Likewise for the kernel's reasons for drops. */
-void meter_drops(const struct meter *meter, drops_visit visit, void *userdata);
+void meter_drops(const struct meter *meter, drop_tracer_visit visit, void *userdata);
 
 /*
  * In another thread, for when the loop hangs: the same in one, with what the kernel has counted by now, of which more may
  * be on its way.  `drain` is of the last swaps.  -ENOMEM, -errno of the kernel: nothing is known.
  */
 int meter_count_now(struct meter *meter, struct meter_count *ret, datapath_visit reason,
-		    drops_visit drop, void *userdata);
+		    drop_tracer_visit drop, void *userdata);

@@ -325,8 +325,10 @@ char **selection_copy_patterns(const char *const *patterns, size_t count)
 		return NULL;
 	end = (char *)&copy[count + 1];
 	for (size_t i = 0; i < count; i++) {
-		copy[i] = strcpy(end, patterns[i]);
-		end += strlen(end) + 1;
+		size_t length = strlen(patterns[i]) + 1;
+
+		copy[i] = memcpy(end, patterns[i], length);
+		end += length;
 	}
 	copy[count] = NULL;
 	return copy;

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/kind.h"
 #include "exporter/observe/interfaces.h"
 #include "exporter/observe/ledger.h"
@@ -137,7 +137,7 @@ static void read_missed(struct ledger *l, const struct meter *drops)
 {
 	l->drops_traced = drops;
 	if (drops) /* failing that, as before */
-		(void)drops_missed(meter_datapath(drops), &l->drops_missed);
+		(void)drop_tracer_missed(meter_datapath(drops), &l->drops_missed);
 }
 
 void ledger_read(struct ledger *l, struct meter *const meters[_RECORD_KIND_MAX], bool final)

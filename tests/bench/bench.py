@@ -13,6 +13,7 @@ import bulk
 import draw
 import peers
 import rates
+import reload
 import table
 
 
@@ -30,6 +31,7 @@ def measure(build, quick):
              'encode': lambda: rates.encode(tools, quick),
              'peers': lambda: peers.compare(tools, binary, quick), 'flood': lambda: peers.flood(tools, binary, quick),
              'memory': lambda: peers.memory(tools, binary, quick), 'idle': lambda: peers.idle(binary, quick),
+             'reload': lambda: reload.measure(binary, quick),
              'bulk': lambda: bulk.measure(tools, binary, quick)}
     start = time.monotonic()
     result = {'command': './bench --quick' if quick else './bench', 'machine': machine()}

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "exporter/meter/datapath.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "tests/bench/driver.h"
 #include "tests/bench/swap.h"
 /* needs load.h */
@@ -31,7 +31,7 @@ static const char *const tracer_names[] = {"none", "empty", "flowtally", "flowta
 static const uint32_t flow_counts[] = {1, 4096, 100000};
 
 static int attach(const struct driver *d, enum tracer tracer, const struct datapath *datapath,
-		  struct drops **ret_drops, int *ret_link)
+		  struct drop_tracer **ret_drops, int *ret_link)
 {
 	*ret_link = -1;
 	if (tracer == TRACER_EMPTY)
@@ -39,7 +39,7 @@ static int attach(const struct driver *d, enum tracer tracer, const struct datap
 			NULL, bpf_program__fd(d->bench->progs.bench_empty_drop));
 	if (tracer == TRACER_EMPTY && *ret_link < 0)
 		return *ret_link;
-	return datapath ? drops_new(ret_drops, datapath) : 0;
+	return datapath ? drop_tracer_new(ret_drops, datapath) : 0;
 }
 
 static unsigned long long hook_seen(const struct hook_count *count)
@@ -50,7 +50,7 @@ static unsigned long long hook_seen(const struct hook_count *count)
 static int run_tracer(const struct driver *d, enum tracer tracer, struct datapath *datapath,
 		      const struct driver_load *load, unsigned int round)
 {
-	_cleanup_(drops_freep) struct drops *drops = NULL;
+	_cleanup_(drop_tracer_freep) struct drop_tracer *drops = NULL;
 	struct hook_count before = {0}, after = {0};
 	struct driver_result result = {0};
 	_cleanup_(closep) int link = -1;
@@ -61,7 +61,7 @@ static int run_tracer(const struct driver *d, enum tracer tracer, struct datapat
 		r = datapath_counts(datapath, 0, &before);
 	r = r ?: driver_run(d, METHOD_LIVE, HOOK_XDP, load, &result);
 	if (r == 0 && datapath)
-		r = datapath_counts(datapath, 0, &after) ?: drops_missed(datapath, &missed);
+		r = datapath_counts(datapath, 0, &after) ?: drop_tracer_missed(datapath, &missed);
 	if (r < 0)
 		return r;
 	printf("{\"flows\":%u,\"tracer\":\"%s\",\"round\":%u,\"ns\":%.3f,\"sent\":%u,\"delivered\":%llu,"

@@ -85,6 +85,11 @@ def others(result):
         yield (f'    {row["flows"]:,} flows: {sizes["rss"]:.1f} MiB RSS ({row["rss_per_flow"]:.0f} octets a flow; '
                f'{sizes["rss_empty"]:.1f} MiB empty), {sizes["maps"]:.1f} MiB of maps in the kernel')
     yield ''
+    yield 'A reload, from SIGHUP to the word that it is in force'
+    for row in result['reload']:
+        yield (f'    {row["change"]:<28} {row["ms"]:7.1f} ms, {row["ms_most"]:.1f} at most; '
+               f'{row["cpu_ms"]:.1f} ms of CPU')
+    yield ''
     yield f'Idle: {idle["cpu_share"]:.4%} of a CPU over {idle["seconds"]} s'
 
 

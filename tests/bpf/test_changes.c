@@ -163,7 +163,7 @@ static int find_link(uint32_t ifindex, enum flow_direction direction, struct bpf
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
 		if (readlink(path, target, sizeof(target) - 1) < 0 ||
-		    strcmp(target, "anon_inode:bpf_link") ||
+		    strcmp(target, "anon_inode:bpf_link") != 0 ||
 		    bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.xdp.ifindex != ifindex)
 			continue;
 		/* an XDP link has nothing behind the ifindex, a tcx link its attach type */

@@ -20,7 +20,7 @@
 #include <sys/ioctl.h>
 #include <cmocka.h>
 #include "exporter/loop.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/meter.h"
 #include "exporter/observe/ledger.h"
 #include "tests/bpf/flows.h"
@@ -175,7 +175,7 @@ struct dropper {
 struct storm {
 	struct loop *loop;
 	struct meter *meters[_RECORD_KIND_MAX];
-	struct drops *drops;
+	struct drop_tracer *drops;
 	atomic_bool stop;
 	uint32_t replaced;
 	bool both; /* there are two datapaths */
@@ -275,10 +275,10 @@ static void loopback_up(void)
 
 static bool can_trace(void)
 {
-	struct drops_kernel kernel;
+	struct drop_tracer_kernel kernel;
 	const char *why;
 
-	if (drops_probe(&kernel, &why) == 0)
+	if (drop_tracer_probe(&kernel, &why) == 0)
 		return true;
 	print_message("# %s\n", why);
 	return false;
@@ -288,7 +288,7 @@ static uint64_t check_drops(const struct storm *s)
 {
 	uint64_t sent = 0, drained = 0, missed = 0;
 
-	assert_int_equal(drops_missed(meter_datapath(s->meters[RECORD_DROP]), &missed), 0);
+	assert_int_equal(drop_tracer_missed(meter_datapath(s->meters[RECORD_DROP]), &missed), 0);
 	for (int i = 0; i < PORTS; i++) {
 		uint64_t one = 0;
 
@@ -324,7 +324,7 @@ static void test_drops(_unused_ void **state)
 	assert_int_equal(loop_new(&s.loop), 0);
 	options.loop = s.loop;
 	assert_int_equal(meter_new(&s.meters[RECORD_DROP], &options), 0);
-	assert_int_equal(drops_new(&s.drops, meter_datapath(s.meters[RECORD_DROP])), 0);
+	assert_int_equal(drop_tracer_new(&s.drops, meter_datapath(s.meters[RECORD_DROP])), 0);
 	for (int i = 0; i < THREADS; i++) {
 		s.droppers[i].storm = &s;
 		s.droppers[i].index = i;
@@ -338,7 +338,7 @@ static void test_drops(_unused_ void **state)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(s.droppers[i].thread, NULL);
 	usleep(100000); /* for what is still on its way through the loopback */
-	drops_free(s.drops);
+	drop_tracer_free(s.drops);
 	meter_finish(s.meters[RECORD_DROP]);
 	check_books(&s);
 	if (s.broken)
@@ -366,14 +366,14 @@ static void test_filter(_unused_ void **state)
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	_cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	_cleanup_(datapath_freep) struct datapath *d = NULL;
-	_cleanup_(drops_freep) struct drops *drops = NULL;
+	_cleanup_(drop_tracer_freep) struct drop_tracer *drops = NULL;
 	struct hook_count before, after;
 
 	if (!can_trace())
 		skip();
 	memset(none.excluded, 1, sizeof(none.excluded));
 	assert_int_equal(datapath_new(&d, &options), 0);
-	assert_int_equal(drops_new(&drops, d), 0);
+	assert_int_equal(drop_tracer_new(&drops, d), 0);
 	for (int i = 0; i < 2; i++) {
 		datapath_set_drop_filter(d, i ? &all : &none);
 		assert_int_equal(datapath_counts(d, 0, &before), 0);

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 #include "tests/bpf/run.h"
 
 #define WALKED_MAX	  250000
@@ -31,7 +31,7 @@ struct verify {
 	const char *path; /* of the one that is looked at */
 	bool xdp_frags;
 	bool drops;
-	struct drops_kernel kernel;
+	struct drop_tracer_kernel kernel;
 };
 
 static struct verify verify;
@@ -151,7 +151,7 @@ int main(int argc, char **argv)
 	if (features_probe(&features, NULL) < 0)
 		run_skip("a kernel that is too old");
 	verify.xdp_frags = features.xdp_frags;
-	verify.drops = drops_probe(&verify.kernel, &why) == 0;
+	verify.drops = drop_tracer_probe(&verify.kernel, &why) == 0;
 	verify.paths = argv + 1;
 	return cmocka_run_group_tests_name("verifier", tests, NULL, NULL);
 }

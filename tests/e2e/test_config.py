@@ -82,7 +82,7 @@ def test_check():
         other = Path(bench.directory.name) / 'g.yaml'
         path.write_text('linger: 3s\n')
         other.write_text('linger: 4s\n')
-        check_equal('difference', config('diff', path, other)[:2], (1, 'linger: 3s -> 4s\n'))
+        check_equal('difference', config('diff', path, other)[:2], (1, 'linger: 4s, was 3s\n'))
         check_equal('no difference', config('diff', path, path)[:2], (0, ''))
         status, out, _ = config('show', '--config', path, '--idle-timeout', '7s', environment={'FLOWTALLY_RATE': '10k/s'})
         check_equal('what is in force', (status, [line.split() for line in out.splitlines()]),

@@ -10,7 +10,7 @@ skeleton of a BPF object.
 import re
 import tree
 
-LEAVES = {'util', 'log', 'loop', 'thread', 'value', 'stop', 'notify'}
+LEAVES = {'util', 'log', 'loop', 'thread', 'value', 'stop', 'notify', 'watch'}
 # Each a name and the files that it stands for.
 STAGES = [
     {'leaves': r'exporter/(%s)\.[ch]' % '|'.join(sorted(LEAVES))},
@@ -20,7 +20,7 @@ STAGES = [
     {'export': r'exporter/export/[^/]*'},
     {'observe': r'exporter/observe/.*'},
     {'config': r'config/.*'},
-    {'exporter': r'exporter/(exporter|pipeline|source(_\w+)?)\.[ch]'},
+    {'exporter': r'exporter/(exporter|pipeline|reload|source(_\w+)?)\.[ch]'},
     {'cli': r'exporter/cli/.*'},
     {'main': r'exporter/main\.c'},
 ]

@@ -14,11 +14,17 @@ except ImportError as error:
 GOOD = [
     'interfaces: [eth0]\ncollectors: [ipfix://a, {url: "ipfix://b", name: x, rate: 10k/s, dscp: 8, drops: on}]',
     'ingress: off\ndrops: on\ndrops-budget: off\nsummary: off', 'rate: 5000\nmessage-size: 1KiB\nlive: true', '{}',
+    'collectors: [{protocol: ipfix, host: a}, {protocol: ipfix+tcp, host: a, port: 4740, retry: 5}]',
+    'collectors: [{protocol: json, path: "-"}, {protocol: file, path: /x, name: a}, {url: "ipfix+tcp://a", retry: 5s}]',
 ]
 BAD = [
     'idle-timout: 15s', 'idle-timeout: 15', 'idle-timeout: 15x', 'interfaces: eth0', 'dscp: 64', 'dscp: x', 'live: maybe',
     'collectors: [{name: x}]', 'collectors: [{url: "ipfix://a", ratte: 5}]', 'collectors: [{url: "ipfix://a", dscp: 64}]',
-    'collectors: [{url: "ipfix://a", drops: auto}]',
+    'collectors: [{url: "ipfix://a", drops: auto}]', 'collectors: [{url: "ipfix+tcp://a", retry: 0}]',
+    'collectors: [{url: "ipfix://a", host: b}]', 'collectors: [{url: "ipfix://a", port: 5}]', 'collectors: [{host: b}]',
+    'collectors: [{protocol: ipfix, path: /x}]', 'collectors: [{protocol: ipfix}]', 'collectors: [{protocol: file, host: x}]',
+    'collectors: [{protocol: file, path: /x, port: 5}]', 'collectors: [{protocol: ipfx, host: a}]',
+    'collectors: [{protocol: ipfix, host: a, port: 0}]', 'collectors: [{protocol: ipfix, host: a, path: /x}]',
     'ingress: xpd', 'message-size: 10000', 'rate: 5/m', '[]', 'egress: xdp',
 ]
 

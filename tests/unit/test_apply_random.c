@@ -27,9 +27,9 @@ static void random_urls(const struct sink *sinks, const char **urls, const char 
 	static const char *const says[] = {
 		"",
 		"?template=minimal",
-		"?template=" LIST_A,
+		("?template=" LIST_A),
 		"?rate=5000",
-		"?template=" LIST_B,
+		("?template=" LIST_B),
 		"?message-size=600",
 		"?dscp=8",
 		"?drops=on",
@@ -87,7 +87,7 @@ static struct sink *find_session(struct listener *l, uint16_t port, const uint8_
 
 static void listen_to(struct listener *l)
 {
-	struct sockaddr_in from;
+	struct sockaddr_in from = {0};
 	socklen_t length = sizeof(from);
 	uint8_t m[9000];
 	ssize_t n;

@@ -1,68 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configurations: every setting by every way, who counts more, and each mistake with its place. */
+/* Configurations: every setting by every way, and who counts more. */
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <cmocka.h>
-#include "config/load.h"
 #include "config/print.h"
-#include "config/set.h"
-#include "config/yaml.h"
-
-static char folder[] = "/tmp/flowtally-config-XXXXXX";
-static char path[64]; /* of the file in it */
-
-static struct {
-	struct config config;
-	char text[1 << 16]; /* all problems, in lines; the path is "f" */
-} got;
-
-static void write_file(const char *text, size_t size)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(text, 1, size, file), size);
-	assert_int_equal(fclose(file), 0);
-	assert_int_equal(chmod(path, 0644), 0);
-}
-
-/* What the request says; its file is ours, if it has one. */
-static int load(const struct config_request *request)
-{
-	struct problems problems = {0};
-	size_t used = 0;
-	int r = config_load(&got.config, request, &problems);
-
-	got.text[0] = '\0';
-	for (size_t i = 0; i < problems.count; i++) {
-		const char *text = problems.list[i].text, *at;
-
-		while ((at = strstr(text, path))) {
-			used += (size_t)snprintf(got.text + used, sizeof(got.text) - used, "%.*sf",
-						 (int)(at - text), text);
-			text = at + strlen(path);
-		}
-		used += (size_t)snprintf(got.text + used, sizeof(got.text) - used, "%s\n", text);
-	}
-	if (problems.left_out)
-		snprintf(got.text + used, sizeof(got.text) - used, "and %zu more\n",
-			 problems.left_out);
-	assert_int_equal(r<0, problems.errors> 0);
-	problems_clear(&problems);
-	return r;
-}
-
-static int load_text(const char *text)
-{
-	write_file(text, strlen(text));
-	return load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true});
-}
+#include "tests/unit/configs.h"
 
 /* The line of `config show --effective` about a key, without its comment. */
 static const char *shown(const char *key)
@@ -75,7 +19,7 @@ static const char *shown(const char *key)
 	assert_int_equal(config_print(file, &got.config, true), 0);
 	assert_int_equal(fclose(file), 0);
 	snprintf(wanted, sizeof(wanted), "\n%s: ", key);
-	at = strstr(text, wanted);
+	at = strstr(text, wanted + 1) == text ? text - 1 : strstr(text, wanted);
 	if (at) {
 		snprintf(line, sizeof(line), "%s", at + strlen(wanted));
 		line[strcspn(line, "\n")] = '\0';
@@ -86,11 +30,6 @@ static const char *shown(const char *key)
 	}
 	free(text);
 	return at ? line : "";
-}
-
-static void config_done(void)
-{
-	config_clear(&got.config);
 }
 
 /* --- Good files */
@@ -148,6 +87,38 @@ static void test_file(void **state)
 	config_done();
 }
 
+/* A collector by its parts is the one that its URL names. */
+static void test_parts(void **state)
+{
+	static const char *const urls[] = {"ipfix://192.0.2.20",
+					   "ipfix+tcp://[2001:db8::1]:4740",
+					   "netflow9://c.example:2055",
+					   "file:///dev/null",
+					   "json:-",
+					   "ipfix://[fe80::1%lo]"};
+
+	(void)state;
+	assert_int_equal(
+		load_text(
+			"collectors:\n"
+			"  - {protocol: ipfix, host: 192.0.2.20, rate: 7}\n"
+			"  - port: 4740\n    host: \"2001:db8::1\"\n    protocol: ipfix+tcp\n    retry: 3\n"
+			"  - {protocol: netflow9, host: c.example, port: \"2055\", name: n9}\n"
+			"  - {protocol: file, path: /dev/null, template: minimal}\n"
+			"  - {protocol: json, path: \"-\"}\n"
+			"  - {protocol: ipfix, host: \"fe80::1%lo\"}\n"),
+		0);
+	assert_string_equal(got.text, "");
+	assert_int_equal(got.config.collector_count, ARRAY_SIZE(urls));
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++)
+		assert_string_equal(got.config.collectors[i].url, urls[i]);
+	assert_int_equal(got.config.collectors[0].options.rate, 7);
+	assert_int_equal(got.config.collectors[1].options.retry, 3);
+	assert_string_equal(got.config.collectors[2].name, "n9");
+	assert_string_equal(got.config.collectors[3].options.template, "minimal");
+	config_done();
+}
+
 static void test_empty(void **state)
 {
 	static const char *const texts[] = {
@@ -159,6 +130,9 @@ static void test_empty(void **state)
 		"{}\n",
 		"~\n",
 		"\xef\xbb\xbf# mark\n",
+		"\xef\xbb\xbfidle-timeout: 15s\nlinger: 2s\n",
+		"\xef\xbb\xbf",
+		"# \xef\xbb\xbf\xf0\x9f\x90\xa7\xc2\x85# \xc2\xa0\xe2\x80\xa8",
 		"interfaces:\n  # - eth0\ncollectors: []\n",
 	};
 
@@ -177,207 +151,6 @@ static void test_empty(void **state)
 	}
 }
 
-/* --- Bad ones */
-
-static const struct {
-	const char *text, *problems;
-} mistakes[] = {
-	{"idle-timout: 15s\n", "f:1:1: 'idle-timout': no such key; did you mean idle-timeout?\n"},
-	{"frobnicate: 1\n",
-	 "f:1:1: 'frobnicate': no such key; `flowtally config example` shows all\n"},
-	{"interface: eth0\n", "f:1:1: 'interface': no such key; did you mean interfaces?\n"},
-	{"config: /x\nset: a=b\n",
-	 "f:1:1: 'config': no such key; `flowtally config example` shows all\n"
-	 "f:2:1: 'set': no such key; `flowtally config example` shows all\n"},
-	{"by: flow\n", "f:1:1: 'by': no such key; `flowtally config example` shows all\n"},
-	{"domain: 1\nrate: 5\ndomain: 2\n",
-	 "f:3:9: domain '2': given twice; line 1 has it already\n"},
-	{"interfaces: [a]\ninterfaces: [b]\n",
-	 "f:2:13: interfaces: given twice; line 1 has it already\n"},
-	{"idle-timeout: 15\n",
-	 "f:1:15: idle-timeout '15': lacks a unit; write ms, s, m or h behind the number\n"},
-	{"idle-timeout: 15 s\n",
-	 "f:1:15: idle-timeout '15 s': not a time; write one like 500ms, 15s, 2m or 1h\n"},
-	{"idle-timeout: 25h\n",
-	 "f:1:15: idle-timeout '25h': out of range; it can be 100ms to 24h\n"},
-	{"idle-timeout: [15s]\n",
-	 "f:1:15: idle-timeout: a list where there can be one value; write idle-timeout: 15s\n"},
-	{"idle-timeout: {a: 15s}\n",
-	 "f:1:15: idle-timeout: a mapping where there can be one value; write idle-timeout: 15s\n"},
-	{"idle-timeout:\n", "f:1:14: idle-timeout: lacks its value; write idle-timeout: 15s\n"},
-	{"message-size: 10KiB\n",
-	 "f:1:15: message-size '10KiB': out of range; it can be 512 to 9000\n"},
-	{"message-size: 1400 octets\n",
-	 "f:1:15: message-size '1400 octets': not a size; it can be 512 to 9000\n"},
-	{"rate: 5/m\n", "f:1:7: rate '5/m': not a rate; it can be 1 to 4294967295\n"},
-	{"dscp: 64\n", "f:1:7: dscp '64': out of range; it can be 0 to 63\n"},
-	{"dscp: 0x8\n", "f:1:7: dscp '0x8': not a number; it can be 0 to 63\n"},
-	{"live: maybe\n", "f:1:7: live 'maybe': neither true nor false\n"},
-	{"egress: xdp\n", "f:1:9: egress 'xdp': no such word; it can be auto, tc or off\n"},
-	{"source: eth0\n", "f:1:9: source: 'eth0' is not an address\n"},
-	{"ingress: off\negress: off\n",
-	 "f:1:10: ingress off f:2:9: egress off: nothing to meter; leave one of them on\n"},
-	{"quiet: true\nverbose: true\n", "f:1:8: quiet and f:2:10: verbose: choose one\n"},
-	{"live: true\ncollectors: [json:-]\n",
-	 "f:1:7: live and f:2:14: collectors json:- both need standard output, choose one\n"},
-	{"interfaces: eth0\n",
-	 "f:1:13: interfaces: one value where a list is needed; write interfaces: [\"veth*\"]\n"},
-	{"interfaces: [a/b, 0123456789abcdef]\n",
-	 "f:1:14: interfaces 'a/b': no interface can have this name; `ip link` lists them\n"
-	 "f:1:19: interfaces '0123456789abcdef': longer than the 15 letters of an interface name\n"},
-	{"interfaces: [[a]]\n",
-	 "f:1:14: interfaces: a list where there can be one value; write a name\n"},
-	{"collectors:\n  - 10.9.0.2:2055\n",
-	 "f:2:5: collectors '10.9.0.2:2055': the scheme is missing, use ipfix://, ipfix+tcp://, netflow9://, file:// or"
-	 " json:; did you mean netflow9://10.9.0.2:2055?\n"},
-	{"collectors:\n  - name: a\n",
-	 "f:2:5: a collector without url; write url: ipfix://192.0.2.20\n"},
-	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
-	 "f:3:5: 'ratte': no such key of a collector; there are url, name, template, rate, source, dscp,"
-	 " message-size, drops and retry; did you mean rate?\n"},
-	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
-	 "f:4:5: rate: given twice; line 3 has it already\n"},
-	{"collectors:\n  - url: ipfix://a?rate=5\n    rate: 6\n",
-	 "f:3:11: rate: rate is given twice\n"},
-	{"collectors:\n  - url: ipfix://a\n    dscp: 64\n    template: defualt\n    source: [a]\n",
-	 "f:5:13: source: a list where there can be one value; write KEY: VALUE\n"
-	 "f:3:11: dscp: dscp '64' is not between 0 and 63\n"
-	 "f:4:15: template 'defualt': 'defualt' is no element that is metered, docs/fields.md lists them;"
-	 " did you mean default?\n"},
-	{"collectors:\n  - url: gopher://a\n    dscp: 64\n",
-	 "f:2:10: url 'gopher://a': unknown scheme 'gopher', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:\n"
-	 "f:3:11: dscp: dscp '64' is not between 0 and 63\n"},
-	{"collectors:\n  - url: json:///dev/null\n    rate: 5\n",
-	 "f:3:11: rate: of no use to 'json:///dev/null'; collectors elsewhere have it\n"},
-	{"collectors:\n  - {url: \"ipfix://a\", name: x}\n  - {url: \"ipfix://b\", name: x}\n",
-	 "f:3:30: name 'x': another collector has this name\n"},
-	{"collectors: [\"file:///dev/shm/nosuch\", \"json:///dev/shm/../shm/nosuch\"]\n",
-	 "f:1:40: collectors 'json:///dev/shm/../shm/nosuch': the same file as f:1:14: collectors"
-	 " 'file:///dev/shm/nosuch'\n"},
-	{"domain: &a 5\nrate: *a\n",
-	 "f:1:9: an anchor, '&a'; it has no use here\n"
-	 "f:2:7: an alias, '*a'; write the value itself (quote it, if it is a name that begins with *)\n"},
-	{"interfaces: [*]\n",
-	 "f:1:15: not YAML: did not find expected alphabetic or numeric character while scanning an alias"
-	 " (what follows was not read)\n"},
-	{"domain: !!int 5\n", "f:1:9: a tag, 'tag:yaml.org,2002:int'; it has no use here\n"},
-	{"<<: {domain: 5}\n", "f:1:1: '<<': no such key; `flowtally config example` shows all\n"},
-	{"? [a]\n: b\n", "f:1:3: a list where a key is needed\n"},
-	{"collectors:\n\t- ipfix://a\n",
-	 "f:2:1: a tab; YAML is indented by spaces (what follows was not read)\n"},
-	{"domain: 5\n rate: 6\n",
-	 "f:1:9: domain '5 rate': not a number; it can be 1 to 4294967295\n"
-	 "f:2:6: not YAML: mapping values are not allowed in this context (what follows was not read)\n"},
-	{"domain: 5\n---\nrate: 6\n", "f:2:1: a second document; there can be one\n"},
-	{"- domain: 5\n", "f:1:1: a list where lines of KEY: VALUE are needed\n"},
-	{"hello\n", "f:1:1: one value where lines of KEY: VALUE are needed\n"},
-	{"domain: \"5\\0\"\n",
-	 "f:1:9: domain: a value of more than 4096 characters, or with a 0 in it; write domain: 7\n"},
-	{"a: [[[[[[[[[[[[\n",
-	 "f:1:1: 'a': no such key; `flowtally config example` shows all\n"
-	 "f:1:11: nested too deeply; 8 levels can be (what follows was not read)\n"},
-	{"# \xc3\xa4\ndomain: \xff\n", "f:2:9: not UTF-8, 0xff; text in UTF-8 is needed\n"},
-	{"# \xc3\xa4\xc0\xaf\n", "f:1:4: not UTF-8, 0xc0; text in UTF-8 is needed\n"},
-	{"# \xed\xa0\x80\n", "f:1:3: not UTF-8, 0xed; text in UTF-8 is needed\n"},
-	{"domain: \x1b[1m\n", "f:1:9: a control character, 0x1b; text is needed\n"},
-	{"a: 1\nb: 2\nidle-timeout: x\n",
-	 "f:1:1: 'a': no such key; `flowtally config example` shows all\n"
-	 "f:2:1: 'b': no such key; `flowtally config example` shows all\n"
-	 "f:3:15: idle-timeout 'x': not a time; write one like 500ms, 15s, 2m or 1h\n"},
-};
-
-static void test_mistakes(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
-		int r = load_text(mistakes[i].text);
-
-		if (r != -EINVAL || strcmp(got.text, mistakes[i].problems) != 0)
-			fail_msg("%s: %d, not\n%sbut\n%s", mistakes[i].text, r,
-				 mistakes[i].problems, got.text);
-	}
-}
-
-/* Neither time nor memory grow with what somebody puts into a file. */
-static void test_bombs(void **state)
-{
-	static char text[(1 << 20) + 1];
-	size_t used = 0;
-
-	(void)state;
-	memset(text, '[', CONFIG_TEXT_MAX);
-	text[CONFIG_TEXT_MAX] = '\0';
-	assert_int_equal(load_text(text), -EINVAL);
-	memset(text, ' ', CONFIG_TEXT_MAX);
-	assert_int_equal(load_text(text), 0);
-	config_done();
-	write_file(text, sizeof(text)); /* an octet too many */
-	assert_int_equal(load(&(struct config_request){.verb = VERB_RUN, .file = path}), -EINVAL);
-	assert_non_null(strstr(got.text, "f:1:1: more than 1 MiB"));
-	while (used < sizeof(text) - 16)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "k%zu: 1\n", used);
-	assert_int_equal(load_text(text), -EINVAL);
-	assert_non_null(strstr(got.text, "and "));
-	assert_true(strlen(got.text) < 10000);
-	used = (size_t)snprintf(text, sizeof(text), "collectors:\n");
-	while (used < sizeof(text) - 16)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "- ipfix://a\n");
-	assert_int_equal(load_text(text), -EINVAL);
-	assert_non_null(strstr(got.text, "given 87380 times; there can be 32"));
-}
-
-/* --- Files that are not to be trusted, or none */
-
-static void expect_refused(const char *what)
-{
-	int r = load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true});
-
-	if (r != -EINVAL || !strstr(got.text, what))
-		fail_msg("%d, not (%s): %s", r, what, got.text);
-}
-
-static void test_files(void **state)
-{
-	(void)state;
-	unlink(path);
-	expect_refused("f: No such file or directory\n");
-	assert_int_equal(mkdir(path, 0755), 0);
-	expect_refused("f: a folder; a file is needed\n");
-	assert_int_equal(rmdir(path), 0);
-	assert_int_equal(mkfifo(path, 0644), 0);
-	alarm(5); /* it would wait for somebody who writes */
-	expect_refused("f: a pipe, socket or device; a file is needed\n");
-	alarm(0);
-	unlink(path);
-	if (geteuid() != 0)
-		return;
-	write_file("domain: 7\n", 10);
-	assert_int_equal(chmod(path, 0664), 0);
-	expect_refused("f: others than its owner can write it");
-	assert_int_equal(chmod(path, 0646), 0);
-	expect_refused("f: others than its owner can write it");
-	assert_int_equal(chmod(path, 0644), 0);
-	assert_int_equal(chown(path, 65534, 0), 0);
-	expect_refused("f: belongs to user 65534");
-	assert_int_equal(chown(path, 0, 65534), 0);
-	assert_int_equal(
-		load(&(struct config_request){.verb = VERB_RUN, .file = path, .partial = true}), 0);
-	config_done();
-	write_file("collectors: [\"file:///x\"]\n", 26);
-}
-
-/* A collector would overwrite what it was read from. */
-static void test_own_file(void **state)
-{
-	char text[256];
-
-	(void)state;
-	snprintf(text, sizeof(text), "collectors: ['file://%s']\n", path);
-	assert_int_equal(load_text(text), -EINVAL);
-	assert_string_equal(got.text, "f:1:14: collectors 'file://f': would overwrite the"
-				      " configuration 'f'\n");
-}
-
 /* --- Every setting, by every way */
 
 static const char *as_shown(const struct setting *s)
@@ -387,6 +160,7 @@ static const char *as_shown(const struct setting *s)
 	       : !strcmp(s->name, "rate")	   ? "20k"
 	       : !strcmp(s->name, "drop-entries")  ? "32768"
 	       : !strcmp(s->name, "drops")	   ? "\"on\""
+	       : !strcmp(s->name, "watch")	   ? "\"off\""
 	       : !strcmp(s->name, "drops-include") ? "\"policy,NO_SOCKET\""
 	       : !strcmp(s->name, "drops-exclude") ? "\"benign,tcp_state\""
 	       : !strcmp(s->name, "source")	   ? "\"192.0.2.1\""
@@ -499,6 +273,7 @@ static void test_environment(void **state)
 {
 	char *good[] = {"FLOWTALLY_COLLECTORS=[ipfix://a, {url: 'netflow9://b', rate: 10k/s}]",
 			"FLOWTALLY_PCAPS=/x", "HOME=/", NULL};
+	char *globs[] = {"FLOWTALLY_INTERFACES=[ve]th* [[:digit:]]x*", "FLOWTALLY_SET=a=b", NULL};
 	char *bad[] = {"FLOWTALLY_IDLE_TIMOUT=3s", "FLOWTALLY_DSCP=64",
 		       "FLOWTALLY_COLLECTORS=[ipfix://a, {url: ipfix://b, rate: x}]", NULL};
 	struct config_request request = {.verb = VERB_RUN, .environment = good, .partial = true};
@@ -509,6 +284,19 @@ static void test_environment(void **state)
 	assert_int_equal(got.config.collector_count, 2);
 	assert_int_equal(got.config.collectors[1].options.rate, 10000);
 	config_done();
+	request.environment = globs;
+	request.assignments = &(struct config_assignment){
+		.setting = settings + 1, .text = "collectors=[{url: 'ipfix://c'}] "};
+	request.assignment_count = 1;
+	assert_int_equal(load(&request), 0);
+	assert_string_equal(got.text, "FLOWTALLY_SET: --set has no variable, ignored; write"
+				      " FLOWTALLY_KEY=VALUE\n");
+	assert_int_equal(got.config.interface_count, 2);
+	assert_string_equal(got.config.interfaces[0], "[ve]th*");
+	assert_string_equal(got.config.interfaces[1], "[[:digit:]]x*");
+	assert_string_equal(got.config.collectors[0].url, "ipfix://c");
+	config_done();
+	request.assignment_count = 0;
 	request.environment = bad;
 	assert_int_equal(load(&request), -EINVAL);
 	assert_string_equal(
@@ -517,6 +305,36 @@ static void test_environment(void **state)
 		" FLOWTALLY_IDLE_TIMEOUT?\n"
 		"FLOWTALLY_DSCP '64': out of range; it can be 0 to 63\n"
 		"FLOWTALLY_COLLECTORS rate: rate 'x' is not a number of records a second\n");
+}
+
+/* The file can be named by the environment, but an option counts more. */
+static void test_file_of_environment(void **state)
+{
+	char variable[128];
+	char *environment[] = {variable, NULL};
+	struct config_request request = {
+		.verb = VERB_RUN, .environment = environment, .partial = true};
+	struct config_request *copy;
+
+	(void)state;
+	snprintf(variable, sizeof(variable), "FLOWTALLY_CONFIG=%s", path);
+	write_file("domain: 7\n", 10);
+	assert_int_equal(load(&request), 0);
+	assert_string_equal(got.text, "");
+	assert_int_equal(got.config.export.domain, 7);
+	assert_string_equal(got.config.path, path);
+	config_done();
+	copy = config_request_copy(&request);
+	assert_string_equal(copy->file, path); /* to be read again */
+	config_request_free(copy);
+	request.file = "/dev/shm/nosuch";
+	assert_int_equal(load(&request), -EINVAL);
+	assert_string_equal(got.text, "/dev/shm/nosuch: No such file or directory\n");
+	request.file = NULL;
+	snprintf(variable, sizeof(variable), "FLOWTALLY_CONFIG=");
+	assert_int_equal(load(&request), 0);
+	assert_null(got.config.path);
+	config_done();
 }
 
 /* --- What is printed can be read */
@@ -601,8 +419,9 @@ static void test_example(void **state)
 	*to = '\0';
 	assert_int_equal(load_text(text), 0);
 	assert_int_equal(got.config.interface_count, 2);
-	assert_int_equal(got.config.collector_count, 2);
+	assert_int_equal(got.config.collector_count, 3);
 	assert_string_equal(got.config.collectors[0].name, "main");
+	assert_string_equal(got.config.collectors[1].url, "netflow9://192.0.2.21:2055");
 	for (size_t i = 0; i < settings_count; i++)
 		if (setting_in_file(&settings[i]))
 			assert_int_equal(got.config.origins[i].layer, CONFIG_FILE);
@@ -629,41 +448,28 @@ static void test_difference(void **state)
 			 0);
 	assert_int_equal(config_print_difference(file, &before, &got.config, &count), 0);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(count, 4);
-	assert_string_equal(text, "collectors: - ipfix://b, rate: \"5\"\n"
-				  "collectors: + ipfix://b, rate: \"6\"\n"
-				  "domain: 5 -> 6 (takes a restart)\n"
-				  "source: not set -> 192.0.2.1\n");
+	assert_int_equal(count, 3);
+	assert_string_equal(text, "collector: ipfix://b, rate: \"6\", was ipfix://b, rate: \"5\"\n"
+				  "domain: 6, was 5 (takes a restart)\n"
+				  "source: 192.0.2.1, was not set\n");
 	free(text);
 	config_clear(&before);
 	config_done();
 }
 
-static int begin(void **state)
-{
-	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/f.yaml", folder);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	unlink(path);
-	return rmdir(folder);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),	      cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_mistakes),      cmocka_unit_test(test_bombs),
-		cmocka_unit_test(test_files),	      cmocka_unit_test(test_own_file),
-		cmocka_unit_test(test_every_setting), cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_environment),   cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_example),	      cmocka_unit_test(test_difference),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_every_setting),
+		cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_file_of_environment),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_example),
+		cmocka_unit_test(test_difference),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);

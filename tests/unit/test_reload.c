@@ -176,8 +176,10 @@ static void expect_said(const char *expected)
 {
 	const char *text = said();
 
-	if (strcmp(text, expected) != 0)
-		fail_msg("not\n%sbut\n%s", expected, text);
+	if (strcmp(text, expected) == 0)
+		return;
+	dup2(t.stderr_fd, STDERR_FILENO); /* for what follows */
+	fail_msg("not\n%sbut\n%s", expected, text);
 }
 
 /* --- What a reading does */
@@ -204,12 +206,12 @@ static void test_request(void **state)
 	assert_int_equal(t.applied, 0);
 	put("f.yaml",
 	    "watch: off\ninterfaces: [a, b]\nidle-timeout: 15s\ndomain: 5\n"
-	    "collectors: [{url: \"ipfix://x\", rate: 9}, {url: \"ipfix://y\", name: n}]\n");
+	    "collectors: [{url: \"ipfix://x\", rate: 9}, {url: \"ipfix://y\", name: near}]\n");
 	reload_request(t.reload);
 	wait_until(2, 0);
 	expect_said("flowtally: interface: b is added\n"
 		    "flowtally: collector: ipfix://x, rate: \"9\", was ipfix://x\n"
-		    "flowtally: collector: ipfix://y, name: n is added\n"
+		    "flowtally: collector: ipfix://y, name: near is added\n"
 		    "flowtally: idle-timeout: 15s, was 20s\n"
 		    "flowtally: '@/f.yaml' is in force\n");
 	assert_int_equal(t.applied, 1);

@@ -282,7 +282,7 @@ static struct exports *open_file(char path[32], const struct export_options *opt
 	struct exports *exports;
 	char url[64];
 
-	strcpy(path, "/tmp/flowtally-XXXXXX");
+	snprintf(path, 32, "/tmp/flowtally-XXXXXX");
 	close(mkstemp(path));
 	snprintf(url, sizeof(url), "file://%s", path);
 	assert_int_equal(exports_new(&exports, options, NULL), 0);

@@ -524,7 +524,7 @@ static void test_retry_changes(void **state)
 /* From another address: when all that was sent is acknowledged, and nothing is lost. */
 static void test_source_changes(void **state)
 {
-	struct sockaddr_in from;
+	struct sockaddr_in from = {0};
 	socklen_t length = sizeof(from);
 
 	(void)state;

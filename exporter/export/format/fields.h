@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/export/format/elements.h"
-#include "exporter/export/interface.h"
+#include "exporter/export/format/interface.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/drop_reason.h"
 

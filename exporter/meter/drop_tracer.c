@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "exporter/meter/datapath.h"
-#include "exporter/meter/drops.h"
+#include "exporter/meter/drop_tracer.h"
 
-struct drops {
+struct drop_tracer {
 	int link;
 	int exceptions; /* the link of the other tracepoint; -1 where the kernel does not have it */
 };
@@ -45,7 +45,7 @@ static bool is_function(const char *symbol, const char *name)
 }
 
 /* Symbols of the kernel come by address, so that the next one is where a function ends. */
-static void find_code(struct drops_kernel *k)
+static void find_code(struct drop_tracer_kernel *k)
 {
 	const char *const names[] = {"skb_release_data", "kfree_skb_list_reason"};
 	struct code_range *const ranges[] = {&k->release, &k->release_list};
@@ -78,9 +78,9 @@ static uint32_t find_not_specified(const struct btf *btf)
 	return UINT32_MAX;
 }
 
-int drops_probe(struct drops_kernel *ret, const char **ret_why)
+int drop_tracer_probe(struct drop_tracer_kernel *ret, const char **ret_why)
 {
-	struct drops_kernel kernel = {.own_namespace = own_namespace()};
+	struct drop_tracer_kernel kernel = {.own_namespace = own_namespace()};
 	struct btf *btf = btf__load_vmlinux_btf();
 	unsigned int arguments;
 
@@ -103,9 +103,9 @@ int drops_probe(struct drops_kernel *ret, const char **ret_why)
 	return 0;
 }
 
-int drops_new(struct drops **ret, const struct datapath *datapath)
+int drop_tracer_new(struct drop_tracer **ret, const struct datapath *datapath)
 {
-	_cleanup_(drops_freep) struct drops *d = calloc(1, sizeof(*d));
+	_cleanup_(drop_tracer_freep) struct drop_tracer *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return -ENOMEM;
@@ -119,7 +119,7 @@ int drops_new(struct drops **ret, const struct datapath *datapath)
 	return 0;
 }
 
-struct drops *drops_free(struct drops *d)
+struct drop_tracer *drop_tracer_free(struct drop_tracer *d)
 {
 	if (d) {
 		closep(&d->link);
@@ -131,7 +131,7 @@ struct drops *drops_free(struct drops *d)
 
 /* `counts` of one reason, by CPU. */
 static void visit_counts(uint16_t reason, const struct drop_count *counts, int cpus,
-			 drops_visit visit, void *userdata)
+			 drop_tracer_visit visit, void *userdata)
 {
 	struct drop_count sum = {0};
 
@@ -147,8 +147,8 @@ static void visit_counts(uint16_t reason, const struct drop_count *counts, int c
 
 _Static_assert(DROP_REASON_MAX % COUNTS_BATCH == 0, "a batch holds reasons of one bank alone");
 
-int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit visit,
-		 void *userdata)
+int drop_tracer_counts(const struct datapath *datapath, unsigned int bank, drop_tracer_visit visit,
+		       void *userdata)
 {
 	int fd = datapath_map_fd(datapath, "drop_counts"), cpus = libbpf_num_possible_cpus();
 	_cleanup_(freep) struct drop_count *counts = NULL;
@@ -174,7 +174,7 @@ int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit
 	return 0;
 }
 
-uint64_t drops_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex)
+uint64_t drop_tracer_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex)
 {
 	int fd = datapath_map_fd(datapath, "xdp_exceptions");
 	uint64_t count;
@@ -182,7 +182,7 @@ uint64_t drops_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex)
 	return fd >= 0 && bpf_map_lookup_elem(fd, &ifindex, &count) == 0 ? count : 0;
 }
 
-int drops_missed(const struct datapath *datapath, uint64_t *ret)
+int drop_tracer_missed(const struct datapath *datapath, uint64_t *ret)
 {
 	struct bpf_prog_info info = {0};
 	uint32_t size = sizeof(info);

@@ -11,10 +11,10 @@
 #include "xdp/flow.h"
 
 struct datapath;
-struct drops;
+struct drop_tracer;
 
 /* What the tracer is told of the kernel it runs on. */
-struct drops_kernel {
+struct drop_tracer_kernel {
 	bool xdp_exception;	/* there is such a tracepoint */
 	bool socket;		/* the tracepoint also gives the receiving socket (6.11) */
 	uint32_t own_namespace; /* inode of the network namespace of this process; 0: unknown */
@@ -28,31 +28,31 @@ struct drops_kernel {
  * 0, or -EOPNOTSUPP: the kernel has no BTF, or gives no reason for a drop (before 5.17); *ret_why says
  * so.
  */
-int drops_probe(struct drops_kernel *ret, const char **ret_why);
+int drop_tracer_probe(struct drop_tracer_kernel *ret, const char **ret_why);
 
 /* Attaches; the stub stays when the datapath is freed, and does nothing then.  -errno of the kernel. */
-int drops_new(struct drops **ret, const struct datapath *datapath);
+int drop_tracer_new(struct drop_tracer **ret, const struct datapath *datapath);
 
 /* Detaches. */
-struct drops *drops_free(struct drops *drops);
-DEFINE_CLEANUP(struct drops *, drops_free)
+struct drop_tracer *drop_tracer_free(struct drop_tracer *drops);
+DEFINE_CLEANUP(struct drop_tracer *, drop_tracer_free)
 
 /*
  * Calls `visit` for each reason for which packets were dropped with that bank in use since load, summed over the CPUs.
  * Nothing of other kinds than drops.  -errno.
  */
-typedef void (*drops_visit)(void *userdata, uint16_t reason, const struct drop_count *count);
-int drops_counts(const struct datapath *datapath, unsigned int bank, drops_visit visit,
-		 void *userdata);
+typedef void (*drop_tracer_visit)(void *userdata, uint16_t reason, const struct drop_count *count);
+int drop_tracer_counts(const struct datapath *datapath, unsigned int bank, drop_tracer_visit visit,
+		       void *userdata);
 
 /*
  * Frames that XDP programs of this namespace's interface lost since load: aborted, or a failed redirect or
  * transmission (tracepoint xdp:xdp_exception), anybody's programs.  0 where drops are not traced.
  */
-uint64_t drops_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex);
+uint64_t drop_tracer_xdp_exceptions(const struct datapath *datapath, uint32_t ifindex);
 
 /*
  * Drops of which the program saw nothing, since load: one that happens on a CPU while the program is busy
  * there with another.  *ret unchanged on failure: -errno.
  */
-int drops_missed(const struct datapath *datapath, uint64_t *ret);
+int drop_tracer_missed(const struct datapath *datapath, uint64_t *ret);

@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""service.py FLOWTALLY CONFIG: systemd finds nothing wrong with the unit, and its times fit those of the exporter."""
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+program, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+unit, reload = ((folder / name).read_text(encoding='ascii') for name in ('flowtally.service', 'notify-reload.conf'))
+wrong = []
+
+
+def need(condition, what):
+    if not condition:
+        wrong.append(what)
+
+
+def settings(text):
+    """{'Service': [('Type', 'notify'), ...], ...}; a line without '=' is wrong."""
+    sections, section = {}, None
+    for line in text.splitlines():
+        if line.startswith('[') and line.endswith(']'):
+            section = sections.setdefault(line[1:-1], [])
+        elif line and line[0] not in '#;':
+            need('=' in line and section is not None, f'not NAME=VALUE: {line}')
+            section.append(tuple(line.split('=', 1)))
+    return sections
+
+
+def seconds(text):
+    number, unit_of_time = re.fullmatch(r'([0-9]+)(s|m|min)', text).groups()
+    return int(number) * (1 if unit_of_time == 's' else 60)
+
+
+def verify(text):
+    """What systemd has to say of the unit, by the program that was built."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / 'flowtally.service'
+        path.write_text(text.replace('ExecStart=flowtally ', f'ExecStart={program} '), encoding='ascii')
+        run = subprocess.run(['systemd-analyze', 'verify', '--man=no', path], capture_output=True, text=True, check=False)
+        return run.stdout + run.stderr + (f'exit status {run.returncode}' if run.returncode else '')
+
+
+service = dict(settings(unit)['Service'])
+shown = subprocess.run([program, 'config', 'show', '--effective'], check=True, capture_output=True, text=True, env={}).stdout
+need(service['Type'] == 'notify', 'systemd 252 knows notify and not notify-reload')
+need(service['ExecReload'] == 'kill -HUP $MAINPID', 'without notify-reload systemd sends no SIGHUP by itself')
+need(service['RestartPreventExitStatus'] == '2', 'a wrong configuration is started again')
+need(service['ExecStart'].startswith('flowtally run --config /'), 'the unit runs something else')
+need(seconds(service['TimeoutStopSec']) > seconds(re.search(r'^stop-timeout: (\w+)', shown, re.M)[1]),
+     'systemd kills the exporter before its stop-timeout is over')
+need(settings(reload) == {'Service': [('Type', 'notify-reload'), ('ExecReload', '')]}, 'notify-reload.conf says something else')
+if shutil.which('systemd-analyze'):
+    version = int(re.search(r'systemd (\d+)', subprocess.run(['systemd-analyze', '--version'], check=True, capture_output=True,
+                                                             text=True).stdout)[1])
+    said = verify(unit)
+    need(not said, f'systemd says: {said}')
+    need('ignoring' in verify(unit.replace('Type=notify', 'Type=nosuch')), 'systemd-analyze finds no mistakes')
+    if version >= 253:
+        said = verify(unit.replace('Type=notify', 'Type=notify-reload').replace('ExecReload=kill -HUP $MAINPID\n', ''))
+        need(not said, f'systemd says of notify-reload: {said}')
+print('\n'.join(wrong))
+sys.exit(1 if wrong else 0)
