@@ -39,7 +39,10 @@ while True:
             selector.register(server.accept()[0], selectors.EVENT_READ, open(f'{folder}/{number}', 'wb', buffering=0))
             number += 1
             continue
-        data = key.fileobj.recv(1 << 20)
+        try:
+            data = key.fileobj.recv(1 << 20)
+        except ConnectionResetError:
+            data = b''
         key.data.write(data)
         if not data:
             selector.unregister(key.fileobj)

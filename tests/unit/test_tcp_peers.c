@@ -314,15 +314,9 @@ static int release(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nobody_behind),
-		TEST(test_unsent),
-		TEST(test_blocking_pause),
-		TEST(test_blocking_never),
-		TEST(test_room),
-		TEST(test_room_slow),
-		TEST(test_end_tries),
-		TEST(test_peer_talks),
-		TEST(test_meets_itself),
+		TEST(test_nobody_behind),  TEST(test_unsent),	  TEST(test_blocking_pause),
+		TEST(test_blocking_never), TEST(test_room),	  TEST(test_room_slow),
+		TEST(test_end_tries),	   TEST(test_peer_talks), TEST(test_meets_itself),
 		TEST(test_rotating_name),
 	};
 

@@ -19,7 +19,8 @@
 
 /*
  * A host that is gone: it says nothing at all for so long, though segments are out or so many probes of its closed
- * window; or leaves so many probes of an idle connection unanswered.  A peer whose host answers, and takes nothing, is not gone.
+ * window; or leaves so many probes of an idle connection unanswered.  A peer whose host answers, and takes nothing, is
+ * not gone.
  */
 #define DEAD_NS		 (30 * NSEC_PER_SEC)
 #define DEAD_PROBES	 3
