@@ -50,14 +50,17 @@ static int store_text(const struct task *t, const char *text)
 static int set_flag(const struct task *t, const char *text)
 {
 	static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
+	struct value_guess guess = {0};
+	char hint[VALUE_HINT_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		value_guess_offer(&guess, text, words[i]);
 		if (strcmp(words[i], text) != 0)
 			continue;
 		*(bool *)field(t) = i % 2;
 		return 0;
 	}
-	return refuse(t, "'%s': neither true nor false", text);
+	return refuse(t, "'%s': neither true nor false%s", text, value_guess_hint(&guess, hint));
 }
 
 static int set_duration(const struct task *t, const char *text)

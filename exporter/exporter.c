@@ -367,9 +367,7 @@ int exporter_run(struct exporter *e)
 {
 	if (e->loop)
 		log_never_wait();
-	if (exporter_ending(e))
-		return 0;
-	if (e->kind == SOURCE_KERNEL)
+	if (e->kind == SOURCE_KERNEL && !exporter_ending(e))
 		notifier_tell(&e->notifier, "READY=1");
 	return e->source->ops->run(e->source);
 }

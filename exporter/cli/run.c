@@ -180,6 +180,15 @@ static void watch_file(struct run *r)
 		reload_ready(r->reload);
 }
 
+static void tell_reloads(const struct run *r)
+{
+	const struct reload_stats *s = r->reload ? reload_stats(r->reload) : NULL;
+
+	if (s && s->good + s->failed)
+		log_info("reloads: %llu good, %llu not taken", (unsigned long long)s->good,
+			 (unsigned long long)s->failed);
+}
+
 static void on_overdue(void *userdata)
 {
 	struct run *r = userdata;
@@ -261,6 +270,7 @@ int run_main(int argc, char **argv)
 		watch_file(&r);
 	}
 	error = exporter_run(r.exporter);
+	tell_reloads(&r);
 	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);

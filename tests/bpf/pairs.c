@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <cmocka.h>
+#include "exporter/log.h"
 #include "tests/bpf/pairs.h"
 
 struct pairs pairs;
@@ -95,8 +96,10 @@ static void open_sender(struct sender *s, int namespace, char letter)
 
 void pairs_open(const char *mask)
 {
-	int descriptors = pairs_descriptors();
+	int descriptors;
 
+	log_info("opening pairs of devices"); /* with its first line the log takes a descriptor for good */
+	descriptors = pairs_descriptors();
 	pairs = (struct pairs){.descriptors = descriptors,
 			       .seed = (uint32_t)clock_ns(CLOCK_REALTIME) | 1};
 	print_message("# seed %u\n", pairs.seed);

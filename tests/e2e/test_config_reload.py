@@ -122,6 +122,7 @@ def test_bad():
             put(path, START + 'linger: 1s\n')
             check_equal('changes', run.said('is in force'), ['linger: 1s, was 2s'])
             ledger = run.stop()
+            check('reloads: 1 good, 3 not taken' in run.lines(), 'the reloads are not counted')
         wire.stop()
         check_equal('collectors', [collector['url'] for collector in ledger['collectors']], [KEPT])
         decoder = strict.decode(wire, 9996)

@@ -19,7 +19,7 @@ static const char *shown(const char *key)
 	assert_int_equal(config_print(file, &got.config, true), 0);
 	assert_int_equal(fclose(file), 0);
 	snprintf(wanted, sizeof(wanted), "\n%s: ", key);
-	at = strncmp(text, wanted + 1, strlen(wanted + 1)) ? strstr(text, wanted) : text - 1;
+	at = strstr(text, wanted + 1) == text ? text - 1 : strstr(text, wanted);
 	if (at) {
 		snprintf(line, sizeof(line), "%s", at + strlen(wanted));
 		line[strcspn(line, "\n")] = '\0';
