@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Flow records to collectors.  Each collector has its own transport, queue, template schedule,
- * sequence and counters; a dead or slow one never touches another, nor does one that comes or goes.  Nothing
- * here blocks except exports_drain(), exports_flow() after exports_set_blocking(), and a file on a disk that blocks.
+ * Records to collectors.  Each collector has its own transport, queue, session and counters; a dead or slow
+ * one never touches another, nor does one that comes or goes.  Nothing here blocks except exports_drain(),
+ * exports_flow() after exports_set_blocking(), and a file on a disk that blocks.
  *
  * For each collector, at any moment and for records, packets and octets alike:
  * due = given by exports_flow() = exported + queued + the sum of lost.
@@ -113,7 +113,7 @@ DEFINE_CLEANUP(struct exports *, exports_free)
 /*
  * Adds a collector: ipfix://host[:4739], ipfix+tcp://host[:4739], netflow9://host[:2055], file:///path,
  * json:///path or json:-.
- * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, retry.
+ * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, drops, retry.
  * Errors: -EINVAL (URL or template), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
  * opening the file or a socket.  A name that does not resolve is no error: it is tried again.
  */
@@ -138,7 +138,7 @@ struct export_changes {
  *
  * - A collector is known by its target: scheme, host and port, or path; of several at one target by its name and
  *   what is said of it.  It may get or lose its name.
- * - Who is not changed is not touched: socket, queue, sequences, template schedule, open file.
+ * - Who is not changed is not touched: socket, queue, session, open file.
  * - Who is added gets records from now on, and begins as at the start.  A file is emptied then.
  * - Who is removed gets no more records, and has some seconds to send what is queued; what is left then is lost as
  *   unsent.  Its counters stay in exports_stats().

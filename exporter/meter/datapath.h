@@ -2,7 +2,7 @@
 #pragma once
 /*
  * One loaded BPF object of some kind of records (kind.h): its two banks, which are flipped and read, its counters, its
- * programs.  Attaching these is the business of hooks.h and drops.h.
+ * programs.  Attaching these is the business of hooks.h and drop_tracer.h.
  *
  * An object can take the place of another one while packets come: see datapath_options.replaces.
  */

@@ -6,7 +6,8 @@
  *
  * The kernel takes 10 to 30 ms to attach or detach a tcx link (an RCU grace period, under the lock of all
  * interfaces), so all of that is done by a thread of its own, which owns the interfaces, their hooks and the kernel's
- * counters of them.  It hands over copies, and shares nothing else with the loop's thread.
+ * counters of them.  It hands over copies; what the loop's thread asks of it is left for it to find, and neither waits
+ * for the other before the end.
  */
 #include <net/if.h>
 #include <stdbool.h>
