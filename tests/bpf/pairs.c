@@ -98,7 +98,8 @@ void pairs_open(const char *mask)
 {
 	int descriptors;
 
-	log_info("opening pairs of devices"); /* with its first line the log takes a descriptor for good */
+	log_info(
+		"opening pairs of devices"); /* with its first line the log takes a descriptor for good */
 	descriptors = pairs_descriptors();
 	pairs = (struct pairs){.descriptors = descriptors,
 			       .seed = (uint32_t)clock_ns(CLOCK_REALTIME) | 1};

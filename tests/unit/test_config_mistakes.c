@@ -46,7 +46,7 @@ static const struct {
 	{"rate: 5/m\n", "f:1:7: rate '5/m': not a rate; it can be 1 to 4294967295\n"},
 	{"dscp: 64\n", "f:1:7: dscp '64': out of range; it can be 0 to 63\n"},
 	{"dscp: 0x8\n", "f:1:7: dscp '0x8': not a number; it can be 0 to 63\n"},
-	{"live: ture\n", "f:1:7: live 'ture': neither true nor false; did you mean true?\n"},
+	{"live: treu\n", "f:1:7: live 'treu': neither true nor false; did you mean true?\n"},
 	{"live: True\n", "f:1:7: live 'True': neither true nor false; did you mean true?\n"},
 	{"live: maybe\n", "f:1:7: live 'maybe': neither true nor false\n"},
 	{"egress: xdp\n", "f:1:9: egress 'xdp': no such word; it can be auto, tc or off\n"},
