@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 clang-tidy over every program in compile_commands.json of the build folder, the BPF programs included.
-With FLOWTALLY_LINT=changed over those that git says have changed.
+With LINT=changed over those that git says have changed.
 """
 import contextlib
 import json
@@ -39,7 +39,7 @@ def main(build):
     ours = [path for path in paths if str(Path(path).relative_to(tree.ROOT)) in known]
     if not ours:
         sys.exit(f'{build}: no program of ours in compile_commands.json')
-    if os.environ.get('FLOWTALLY_LINT') == 'changed':
+    if os.environ.get('LINT') == 'changed':
         changed = tree.changed()
         ours = [path for path in ours if str(Path(path).relative_to(tree.ROOT)) in changed]
     ours.sort(key=lambda path: Path(path).stat().st_size, reverse=True)  # so that none of the long ones is left for the end

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
@@ -528,6 +529,29 @@ static void test_value(void **state)
 			       "a") > 1000);
 }
 
+/* What the caller's environment says is not asked of anybody here. */
+static int forget_environment(void **state)
+{
+	static const char prefix[] = "FLOWTALLY_";
+	char name[256];
+
+	(void)state;
+	for (char **e = environ; *e;) {
+		size_t length = strcspn(*e, "=");
+
+		if (strncmp(*e, prefix, strlen(prefix)) != 0) {
+			e++;
+			continue;
+		}
+		assert_true(length < sizeof(name));
+		memcpy(name, *e, length);
+		name[length] = 0;
+		assert_int_equal(unsetenv(name), 0);
+		e = environ;
+	}
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -541,5 +565,5 @@ int main(void)
 		cmocka_unit_test(test_units),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, forget_environment, NULL);
 }
