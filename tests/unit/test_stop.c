@@ -2,13 +2,15 @@
 /* The end of a verb: each test is a process of its own, whose status and time tell how it ended. */
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "exporter/stop.h"
 #include "tests/unit/clock.h"
@@ -33,6 +35,14 @@ static void on_overdue(_unused_ void *userdata)
 	say(OVERDUE);
 }
 
+/* Time flies, but the other thread gets to its work between two interruptions. */
+static void pause_a_little(void)
+{
+	const struct timespec millisecond = {.tv_nsec = (long)NSEC_PER_MSEC};
+
+	syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &millisecond, NULL);
+}
+
 /* In the child it is there, and time moves by clock_skip() alone; the parent returns from here. */
 static bool in_child(struct stop **ret, uint64_t timeout_ns, bool interrupt)
 {
@@ -46,7 +56,9 @@ static bool in_child(struct stop **ret, uint64_t timeout_ns, bool interrupt)
 	if (child)
 		return false;
 	alarm(60);
-	if (!interrupt)
+	if (interrupt)
+		clock_before_moving(pause_a_little);
+	else
 		clock_hold();
 	if (stop_new(ret, &options) < 0)
 		_exit(8);
@@ -182,9 +194,8 @@ static void test_interrupt(_unused_ void **state)
 		struct pollfd begun = {.fd = stop_fd(stop), .events = POLLIN};
 
 		receive(SIGHUP);
-		/* Without waiting: the interruptions come faster here than a poll(2) that waits could return. */
 		while (poll(&begun, 1, 0) != 1)
-			sched_yield();
+			pause_a_little();
 		if (read(never[0], &c, 1) >= 0 || errno != EINTR || !stop_begun(stop))
 			_exit(6);
 		stop_free(stop);
