@@ -626,7 +626,6 @@ static void rotate(const char *scheme, bool json)
 	/* Removed with something in the buffer, which can only be told without templates. */
 	give_random(exports, 1);
 	exports_flush(exports);
-	total = stats->bytes;
 	give_random(exports, 100);
 	unlink(path);
 	give_random(exports, 1);
