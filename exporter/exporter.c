@@ -374,6 +374,7 @@ int exporter_run(struct exporter *e)
 
 void exporter_end(struct exporter *e)
 {
+	stop_begin(e->stop);
 	loop_stop(e->loop);
 }
 

@@ -35,7 +35,8 @@ struct kernel_source {
 	unsigned int preparing;			/* datapaths that are being loaded */
 	int prepare_error;			/* of one of them */
 	unsigned int unsettled;			/* what apply() began that has not ended */
-	unsigned int cancelled;			/* datapaths that retire because of cancel() */
+	bool detached;
+	unsigned int cancelled; /* datapaths that retire because of cancel() */
 };
 
 static struct kernel_source *to_kernel(const struct source *s)
@@ -116,6 +117,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	struct kernel_source *s = userdata;
 	const struct exporter_events *events = s->options.events;
 
+	if (!s->pipeline) /* the start has failed, and what was drained meanwhile has no place to go */
+		return;
 	pipeline_look_at_clock(s->pipeline); /* a full cache exports while it merges */
 	account(s, batch);
 	for (uint32_t i = 0; i < batch->count; i++) {
@@ -178,6 +181,7 @@ static void on_detached(void *userdata)
 {
 	struct kernel_source *s = userdata;
 
+	s->detached = true;
 	loop_stop(s->options.loop);
 }
 
@@ -279,7 +283,8 @@ static void detach_hooks(struct kernel_source *s)
 		return;
 	look(s);
 	hooks_stop(s->source.hooks);
-	loop_run(s->options.loop); /* until on_detached() */
+	while (!s->detached && loop_run(s->options.loop) == 0)
+		; /* until on_detached(), whoever else stops the loop */
 	stats = hooks_ifstats(s->source.hooks);
 	for (size_t i = 0; stats && s->meters[RECORD_DROP] && i < stats->count; i++)
 		if (stats->interfaces[i].ifindex)
@@ -416,7 +421,8 @@ static int apply(struct source *source, const struct config *next)
 	change_hooks(s, next);
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
 		move(s, (enum record_kind)kind);
-		if (s->meters[kind])
+		/* else reloads that come faster than the interval would put off the swaps for ever */
+		if (s->meters[kind] && next->drain_ns != s->options.config->drain_ns)
 			meter_set_interval(s->meters[kind], next->drain_ns);
 	}
 	return s->unsettled ? 1 : 0;

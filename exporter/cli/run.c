@@ -109,6 +109,8 @@ static void on_hangup(void *userdata)
 {
 	struct run *r = userdata;
 
+	if (exporter_ending(r->exporter))
+		return;
 	if (terminal_gone(r)) {
 		exporter_end(r->exporter);
 		return;
