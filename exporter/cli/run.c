@@ -117,7 +117,7 @@ static void on_hangup(void *userdata)
 	}
 	if (r->reload)
 		reload_request(r->reload);
-	else
+	else if (!r->request->file)
 		log_notice(
 			"SIGHUP: there is no configuration to read again, looking at the interfaces");
 	exporter_rescan(r->exporter);

@@ -146,7 +146,6 @@ void ledger_read(struct ledger *l, struct meter *const meters[_RECORD_KIND_MAX],
 	struct ledger_amount rest;
 
 	read_missed(l, meters[RECORD_DROP]);
-	l->unsettled = false;
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
 		struct ledger_side *side = &l->sides[kind];
 
