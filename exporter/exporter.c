@@ -30,6 +30,7 @@ struct exporter {
 	struct source *source;
 	struct pipeline *pipeline;
 	bool applying;
+	int refused;	      /* -errno of what is being applied; 0: it is in force */
 	struct config next;   /* that is being applied */
 	struct ledger ledger; /* of the last settled swap */
 	struct ledger_reasons reasons;
@@ -186,7 +187,7 @@ static void on_settled(void *userdata)
 	struct exporter *e = userdata;
 
 	end_applying(e);
-	e->events.applied(e->events.userdata, 0);
+	e->events.applied(e->events.userdata, e->refused);
 }
 
 /* The new one is in force from here on, though some of it takes its time (1). */
@@ -204,17 +205,18 @@ static int commit(struct exporter *e)
 /* `error`: of what has been prepared. */
 static int go_on(struct exporter *e, int error)
 {
+	int unsettled;
+
 	if (error == 0 && exporter_ending(e))
 		error = -ECANCELED;
 	if (error == 0)
 		error = pipeline_apply(e->pipeline, &e->next);
-	if (error < 0)
-		e->source->ops->cancel(e->source);
-	else
-		error = commit(e);
-	if (error <= 0)
-		end_applying(e);
-	return error;
+	e->refused = MIN(error, 0);
+	unsettled = error < 0 ? e->source->ops->cancel(e->source) : commit(e);
+	if (unsettled)
+		return 1; /* what was prepared in vain has to go before the next can be prepared */
+	end_applying(e);
+	return e->refused;
 }
 
 static void on_prepared(void *userdata, int error)

@@ -22,7 +22,7 @@ struct source_options {
 	bool flows; /* else drops alone */
 	/* What source_ops.prepare() began has ended: 0, or -errno, logged. */
 	void (*prepared)(void *userdata, int error);
-	/* All of what source_ops.apply() began has. */
+	/* All of what source_ops.apply() or cancel() began has. */
 	void (*settled)(void *userdata);
 	void *userdata;
 	const struct exporter_events *events;
@@ -36,11 +36,11 @@ struct source_ops {
 	/*
 	 * Another configuration, in two steps.  prepare() makes what may fail or takes time, without changing anything: 1,
 	 * and prepared() follows; 0: there is nothing to prepare; -errno, logged.  Then apply() does the rest: 1, and
-	 * settled() follows; 0: it has.  Or cancel() goes back.  NULL: the source cannot be changed.
+	 * settled() follows; 0: it has.  Or cancel() goes back, likewise.  NULL: the source cannot be changed.
 	 */
 	int (*prepare)(struct source *s, const struct config *next);
 	int (*apply)(struct source *s, const struct config *next);
-	void (*cancel)(struct source *s);
+	int (*cancel)(struct source *s);
 	/* Sees no packet from here on.  All that was seen is in the pipeline when it returns. */
 	void (*finish)(struct source *s);
 	/*

@@ -34,9 +34,8 @@ struct kernel_source {
 	int hooks_error;			/* of the first attempt on all interfaces */
 	unsigned int preparing;			/* datapaths that are being loaded */
 	int prepare_error;			/* of one of them */
-	unsigned int unsettled;			/* what apply() began that has not ended */
+	unsigned int unsettled; /* what apply() or cancel() began that has not ended */
 	bool detached;
-	unsigned int cancelled; /* datapaths that retire because of cancel() */
 };
 
 static struct kernel_source *to_kernel(const struct source *s)
@@ -202,7 +201,7 @@ static int attach_drops(struct kernel_source *s)
 	return 0;
 }
 
-/* What apply() began, or one of the things. */
+/* One of the things that apply() or cancel() began has come to its end. */
 static void on_settled(void *userdata)
 {
 	struct kernel_source *s = userdata;
@@ -211,21 +210,11 @@ static void on_settled(void *userdata)
 		s->options.settled(s->options.userdata);
 }
 
-static void on_retired(void *userdata)
-{
-	struct kernel_source *s = userdata;
-
-	if (s->cancelled)
-		s->cancelled--;
-	else
-		on_settled(s);
-}
-
 static void on_moved(void *userdata, _unused_ struct datapath *datapath)
 {
 	struct kernel_source *s = userdata;
 
-	meter_retire_old(s->meters[RECORD_FLOW]); /* on_retired() follows */
+	meter_retire_old(s->meters[RECORD_FLOW]); /* on_settled() follows */
 }
 
 static int attach_hooks(struct kernel_source *s)
@@ -354,15 +343,16 @@ static int prepare(struct source *source, const struct config *next)
 	return s->preparing ? 1 : s->prepare_error;
 }
 
-static void cancel(struct source *source)
+static int cancel(struct source *source)
 {
 	struct kernel_source *s = to_kernel(source);
 
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (s->meters[kind] && meter_is_replaced(s->meters[kind])) {
-			s->cancelled++;
+			s->unsettled++;
 			meter_keep_old(s->meters[kind]);
 		}
+	return s->unsettled ? 1 : 0;
 }
 
 static bool same_interfaces(const struct config *a, const struct config *b)
@@ -450,7 +440,7 @@ static int make_meter(struct kernel_source *s, const struct datapath_options *da
 		.interval_ns = s->options.flows ? config->drain_ns : config->interval_ns,
 		.callback = on_batch,
 		.prepared = on_prepared,
-		.retired = on_retired,
+		.retired = on_settled,
 		.userdata = s,
 	};
 	int error = meter_new(&s->meters[datapath->kind], &options);

@@ -130,6 +130,36 @@ def test_bad():
         check_equal('domains', {message.domain for message in decoder.messages()}, {77})
 
 
+def test_in_a_row():
+    """What was refused leaves nothing in the way of the next; reloads quicker than the swaps put none off."""
+    with Bench() as bench:
+        path = Path(bench.directory.name) / 'f.yaml'
+        put(path, START)
+        bench.sink(9996)
+        wire = bench.capture()
+        with Run(bench, path, '--watch', 'off') as run:
+            run.settle()
+            for entries in 65536, 32768, 16384:
+                put(path, BASE + f'bank-entries: {entries}\ncollectors: [file:///nonexistent/f.ipfix]\n')
+                run.process.send_signal(signal.SIGHUP)
+                run.said('is not taken: all stays as it was')
+                put(path, START + f'bank-entries: {entries}\n')
+                run.process.send_signal(signal.SIGHUP)
+                run.said('is in force')
+            put(path, START.replace('200ms', '1s'))
+            run.process.send_signal(signal.SIGHUP)
+            run.said('is in force')
+            bench.flows(20)
+            for i in range(20):  # for 4 s, twice in each interval
+                put(path, START.replace('200ms', '1s') + f'linger: {i + 3}s\n')
+                run.process.send_signal(signal.SIGHUP)
+                run.said('is in force')
+                time.sleep(0.2)
+            wire.stop()
+            run.stop()
+        check_equal('source ports while reloads came', ours(strict.decode(wire, 9996)), list(range(20000, 20020)))
+
+
 def test_by_signal():
     """With --watch off the file is read on SIGHUP alone; systemd hears of the reload."""
     with Bench() as bench:

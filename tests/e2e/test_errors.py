@@ -46,6 +46,9 @@ COMMANDS = {
         ['soon', 'gopher', 'maybe', 'bank-entries', 'cache-entries', 'nothing', 'nonsense']),
     'file that cannot be written': (['run', '--interface', 'm0', '--collector', 'file:///nonexistent/flows.ipfix'],
                                     FAILED, ['/nonexistent/flows.ipfix']),
+    'file that cannot be written, after the first swap': (
+        ['run', '--interface', 'm0', '--live', '--drain-interval', '100ms', '--collector', 'file:///nonexistent/flows.ipfix'],
+        FAILED, ['/nonexistent/flows.ipfix']),
     'XDP where there is none': (['run', '--interface', 'lo', '--ingress', 'xdp', '--collector', NOWHERE], FAILED,
                                 ["'lo'.*--ingress tc"]),
     'capture that is not there': (['replay', '/nonexistent/file.pcap', '--collector', NOWHERE], FAILED,
