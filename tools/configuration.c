@@ -173,10 +173,11 @@ static void print_collectors(void)
 static void print_reload(void)
 {
 	printf("## Reload\n\n"
-	       "`flowtally run` reads the file again when it changes, and on SIGHUP. It watches all folders and\n"
-	       "links on the way to the file, so that it also sees an editor that puts a new file in the place of\n"
-	       "the old one, and a Kubernetes ConfigMap whose link `..data` moves on. It reads when nothing has\n"
-	       "happened to the file for 0.1 s. With `watch: off` it reads on SIGHUP alone.\n\n"
+	       "`flowtally run` reads the file again when it changes, and on SIGHUP. It watches the folder of the\n"
+	       "file and that of each link on the way to it. So it also sees an editor that puts a new file in the\n"
+	       "place of the old one, and a Kubernetes ConfigMap whose link `..data` moves on. Where a folder is\n"
+	       "renamed that is not one of these, SIGHUP is needed. It reads when nothing has happened to the file\n"
+	       "for 0.1 s. With `watch: off` it reads on SIGHUP alone.\n\n"
 	       "Only the file is read again: the options, `--set` and the environment are those of the start, and\n"
 	       "go on to count more.\n\n"
 	       "A good file is compared with what runs, and the difference is applied. Interfaces that stay remain\n"
