@@ -9,7 +9,10 @@
 #include "exporter/loop.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/notify.h"
+#include "exporter/observe/snapshot.h"
+#include "exporter/observe/traffic.h"
 #include "exporter/pipeline.h"
+#include "exporter/reload.h"
 #include "exporter/source.h"
 #include "exporter/stop.h"
 
@@ -34,7 +37,11 @@ struct exporter {
 	struct config next;   /* that is being applied */
 	struct ledger ledger; /* of the last settled swap */
 	struct ledger_reasons reasons;
-	bool unbalanced; /* it did not balance at some swap */
+	struct snapshots *snapshots; /* NULL: nobody is shown any */
+	struct traffic *traffic;     /* likewise */
+	const struct reload *reload; /* whose counters are shown; NULL: none */
+	uint64_t started_ns;	     /* CLOCK_REALTIME */
+	bool unbalanced;	     /* it did not balance at some swap */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
 	bool readable;		/* under it: they are there */
@@ -61,6 +68,8 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
+	snapshots_freep(&e->snapshots);
+	traffic_freep(&e->traffic);
 	ledger_clear(&e->ledger);
 	config_clear(&e->next);
 	config_clear(&e->config);
@@ -110,6 +119,47 @@ void exporter_spoken(struct exporter *e)
 	pthread_mutex_unlock(&e->ending);
 }
 
+/* For readers in other threads; without memory they keep the one before. */
+static void publish(struct exporter *e)
+{
+	const struct config *c = &e->config;
+	const struct reload_stats *stats = e->reload ? reload_stats(e->reload) : NULL;
+	const struct snapshot_reloads reloads = {
+		.good = stats ? stats->good : 0,
+		.failed = stats ? stats->failed : 0,
+		.last_ns = stats ? stats->last_ns : 0,
+		.last_failed = stats && stats->last_failed,
+	};
+	const struct snapshot_sources sources = {
+		.ledger = &e->ledger,
+		.hooks = e->source->hooks,
+		.meters = e->source->meters,
+		.traffic = e->traffic,
+		.reloads = &reloads,
+		.started_ns = e->started_ns,
+		.interval_ns = c->drain_ns,
+		.idle_ns = c->idle_ns,
+		.active_ns = c->active_ns,
+		.domain = c->export.domain,
+		.cache_entries = {[RECORD_FLOW] = c->cache_entries, [RECORD_DROP] = c->drop_entries},
+	};
+	struct snapshot *snapshot;
+
+	if (e->snapshots && snapshot_new(&snapshot, &sources) == 0)
+		snapshots_publish(e->snapshots, snapshot);
+}
+
+static void on_delta(void *userdata, enum record_kind kind, const struct flow_key *key,
+		     const struct flow_record *record)
+{
+	struct exporter *e = userdata;
+
+	if (e->traffic)
+		traffic_add(e->traffic, kind, key, record);
+	if (e->events.delta)
+		e->events.delta(e->events.userdata, kind, key, record);
+}
+
 /* After each swap every packet up to it must be in one place: trouble shows long before the end. */
 static void on_swap(void *userdata)
 {
@@ -118,6 +168,7 @@ static void on_swap(void *userdata)
 	log_flush(0);
 	notifier_tell_again(&e->notifier);
 	take_snapshot(e, false);
+	publish(e);
 	if (e->unbalanced || e->ledger.unsettled || ledger_balanced(&e->ledger))
 		return;
 	e->unbalanced = true;
@@ -302,6 +353,7 @@ static int make_source(struct exporter *e)
 		.loop = e->loop,
 		.stop = e->stop,
 		.flows = e->kind != SOURCE_DROPS,
+		.delta = on_delta,
 		.prepared = on_prepared,
 		.settled = on_settled,
 		.userdata = e,
@@ -310,6 +362,19 @@ static int make_source(struct exporter *e)
 
 	return e->kind == SOURCE_CAPTURE ? capture_source_new(&e->source, &options)
 					 : kernel_source_new(&e->source, &options);
+}
+
+static int make_snapshots(struct exporter *e)
+{
+	int error;
+
+	if (e->kind != SOURCE_KERNEL)
+		return 0;
+	e->started_ns = clock_ns(CLOCK_REALTIME);
+	error = snapshots_new(&e->snapshots);
+	if (error == 0)
+		error = traffic_new(&e->traffic);
+	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the counters that are shown") : 0;
 }
 
 static int make_pipeline(struct exporter *e)
@@ -350,6 +415,8 @@ int exporter_new(struct exporter **ret, enum exporter_source source, struct conf
 	error = watch_signals(e);
 	if (error == 0)
 		error = make_source(e);
+	if (error == 0)
+		error = make_snapshots(e);
 	if (error == 0)
 		error = make_pipeline(e);
 	if (error < 0)
@@ -441,6 +508,16 @@ const struct hooks *exporter_hooks(const struct exporter *e)
 bool exporter_traces_drops(const struct exporter *e)
 {
 	return e->source->drops;
+}
+
+struct snapshots *exporter_snapshots(const struct exporter *e)
+{
+	return e->snapshots;
+}
+
+void exporter_show_reloads(struct exporter *e, const struct reload *reload)
+{
+	e->reload = reload;
 }
 
 const struct kernel_clock *exporter_clock(const struct exporter *e)

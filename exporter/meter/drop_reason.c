@@ -2,6 +2,7 @@
 #include <bpf/btf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include "exporter/meter/drop_reason.h"
 
@@ -40,6 +41,7 @@ struct unnamed {
 struct drop_reasons {
 	struct drop_reason *reasons; /* by code; they own their names */
 	unsigned int count;
+	pthread_mutex_t lock; /* of those below, which readers add */
 	struct unnamed *unnamed;
 };
 
@@ -255,6 +257,7 @@ int drop_reasons_new(struct drop_reasons **ret, const char *btf_dir)
 
 	if (!r)
 		return -ENOMEM;
+	pthread_mutex_init(&r->lock, NULL);
 	err = read_btf(r, btf_dir ?: "/sys/kernel/btf");
 	if (err)
 		return err;
@@ -277,6 +280,7 @@ struct drop_reasons *drop_reasons_free(struct drop_reasons *r)
 		free(r->unnamed);
 		r->unnamed = next;
 	}
+	pthread_mutex_destroy(&r->lock);
 	free(r);
 	return NULL;
 }
@@ -286,7 +290,7 @@ bool drop_reasons_named(const struct drop_reasons *r)
 	return r->count > 0;
 }
 
-static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t code)
+static const struct drop_reason *find_unnamed(struct drop_reasons *r, uint32_t code)
 {
 	static const struct drop_reason any = {
 		.code = UINT32_MAX,
@@ -312,6 +316,16 @@ static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t co
 	u->next = r->unnamed;
 	r->unnamed = u;
 	return &u->reason;
+}
+
+static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t code)
+{
+	const struct drop_reason *reason;
+
+	pthread_mutex_lock(&r->lock);
+	reason = find_unnamed(r, code);
+	pthread_mutex_unlock(&r->lock);
+	return reason;
 }
 
 const struct drop_reason *drop_reasons_get(struct drop_reasons *r, uint32_t code)

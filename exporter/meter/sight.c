@@ -140,6 +140,25 @@ static bool is_known(const struct ifstats *stats, uint32_t ifindex)
 	return false;
 }
 
+int sight_copy(struct sight **ret, const struct sight *from)
+{
+	_cleanup_(sight_freep) struct sight *s = malloc(sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	*s = *from;
+	while (s->size > SLOTS_MIN && s->count <= s->size / 4) /* it was made with room for more */
+		s->size /= 2;
+	s->slots = calloc(s->size, sizeof(*s->slots));
+	if (!s->slots)
+		return -ENOMEM;
+	for (size_t n = 0; n < from->size; n++)
+		if (from->slots[n].ifindex)
+			*find_slot(s, from->slots[n].ifindex) = from->slots[n];
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
 void sight_make_room(struct sight *s, const struct ifstats *stats)
 {
 	struct sight old = *s;

@@ -79,6 +79,9 @@ int sight_new(struct sight **ret);
 struct sight *sight_free(struct sight *sight);
 DEFINE_CLEANUP(struct sight *, sight_free)
 
+/* A copy of all that is known of them.  -ENOMEM. */
+int sight_copy(struct sight **ret, const struct sight *sight);
+
 /*
  * Room for all these interfaces and as many more; what no interface is any more goes.  Allocates when there are more than
  * before; failing that, those beyond are not compared.

@@ -47,17 +47,18 @@ void ledger_read_exports(struct ledger *l, struct exports *exports)
 	const struct collector_stats *c;
 	struct ledger_collectors *copy;
 	unsigned int count = 0;
-	size_t texts = 0;
+	size_t octets = sizeof(*copy);
 	char *at;
 
 	for (; (c = exports_stats(exports, count)); count++)
-		texts += strlen(c->url) + 1 + (c->name ? strlen(c->name) + 1 : 0);
-	copy = malloc(sizeof(*copy) + count * sizeof(*c) + texts);
+		octets += sizeof(*c) + strlen(c->url) + 1 + (c->name ? strlen(c->name) + 1 : 0);
+	copy = malloc(octets);
 	if (!copy) {
 		l->unsettled = true;
 		return;
 	}
 	copy->totals = *exports_totals(exports);
+	copy->octets = octets;
 	copy->count = count;
 	at = (char *)&copy->stats[count];
 	for (unsigned int i = 0; i < count; i++) {
@@ -66,6 +67,29 @@ void ledger_read_exports(struct ledger *l, struct exports *exports)
 	}
 	free(l->collectors);
 	l->collectors = copy;
+}
+
+int ledger_copy_collectors(struct ledger *l, const struct ledger *from)
+{
+	struct ledger_collectors *copy = NULL;
+
+	if (from->collectors) {
+		copy = malloc(from->collectors->octets);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, from->collectors, from->collectors->octets);
+		for (unsigned int i = 0; i < copy->count; i++) { /* its texts are where they were */
+			struct collector_stats *c = &copy->stats[i];
+			ptrdiff_t away = (char *)copy - (char *)from->collectors;
+
+			c->url += away;
+			if (c->name)
+				c->name += away;
+		}
+	}
+	free(l->collectors);
+	l->collectors = copy;
+	return 0;
 }
 
 void ledger_clear(struct ledger *l)

@@ -14,6 +14,7 @@
  *	given = exported + queued + lost{queue_full, send_error, refused, unsent}
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include "exporter/export/export.h"
@@ -47,6 +48,7 @@ struct ledger_reasons {
 /* What was handed over, as it was at that moment; of one allocation. */
 struct ledger_collectors {
 	struct export_totals totals;
+	size_t octets; /* of it all, with the texts behind the last */
 	unsigned int count;
 	struct collector_stats stats[]; /* as exports_stats() has them */
 };
@@ -72,6 +74,9 @@ void ledger_read(struct ledger *ledger, struct meter *const meters[_RECORD_KIND_
 
 /* The collectors at this moment; without memory the ledger is unsettled. */
 void ledger_read_exports(struct ledger *ledger, struct exports *exports);
+
+/* A copy of its own of those in `from`, in place of what was there.  -ENOMEM: that stays. */
+int ledger_copy_collectors(struct ledger *ledger, const struct ledger *from);
 
 /* Leaves all at 0. */
 void ledger_clear(struct ledger *ledger);
