@@ -15,7 +15,9 @@ struct record_context;
 enum view_part {
 	VIEW_TIMES = 1 << 0,
 	VIEW_ADDRESSES = 1 << 1,
-	VIEW_PORTS = 1 << 2, /* of protocols that have them; not of fragments without a transport header */
+	VIEW_PORTS =
+		1
+		<< 2, /* of protocols that have them; not of fragments without a transport header */
 	VIEW_ICMP = 1 << 3,
 	VIEW_PROTOCOL = 1 << 4,
 	VIEW_TCP_FLAGS = 1 << 5,
