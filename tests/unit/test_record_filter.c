@@ -71,190 +71,192 @@ static struct record_filter *make(const char *text)
 }
 
 /* Which of the views match: f, d, p, n. */
+static const struct {
+	const char *text, *matching;
+} record_rows[] = {
+	{NULL, "fdpn"},
+	{"", "fdpn"},
+	{" \t\n", "fdpn"},
+	{"packets > 10", "f"},
+	{"packets>=42", "f"},
+	{"packets > 42", ""},
+	{"packets = 1", "d"},
+	{"packets != 1", "f"},
+	{"not packets = 1", "fpn"},
+	{"octets >= 1m", "f"},
+	{"octets >= 1500k", "f"},
+	{"octets > 1500k", ""},
+	{"bytes < 1KiB", "d"},
+	{"bytes <= 80", "d"},
+	{"duration > 5s", "f"},
+	{"duration >= 5500ms", "f"},
+	{"duration > 5500ms", ""},
+	{"duration < 1m", "fd"},
+	{"drop", "d"},
+	{"not drop", "fpn"},
+	{"drop reason NETFILTER_DROP", "d"},
+	{"drop reason netfilter_drop", "d"},
+	{"drop reason SKB_DROP_REASON_NETFILTER_DROP", "d"},
+	{"drop reason NO_SOCKET or NETFILTER_DROP", "d"},
+	{"drop reason NO_SOCKET", ""},
+	{"drop reason NETFILTER*", "d"},
+	{"drop reason A_REASON_OF_A_LATER_KERNEL", ""},
+	{"drop class policy", "d"},
+	{"drop class routing or POLICY", "d"},
+	{"drop class routing", ""},
+	{"end detected", "f"},
+	{"end idle or detected", "f"},
+	{"end active", ""},
+	{"tos 0xb8", "f"},
+	{"tos = 184", "f"},
+	{"dscp ef", "f"},
+	{"dscp 46", "f"},
+	{"dscp > 45", "f"},
+	{"dscp af41 or dscp cs5", ""},
+	{"icmptype 8", "p"},
+	{"icmptype icmp-echo", "p"},
+	{"icmptype echo", "p"},
+	{"icmpcode 0", "p"},
+	{"icmptype 0", ""},
+	{"flags syn", "f"},
+	{"flags SYN,ACK", "f"},
+	{"flags SA", "f"},
+	{"flags syn,rst", ""},
+	{"flags syn/syn,rst", "f"},
+	{"flags S/SA", ""},
+	{"flags SA/SA", "f"},
+	{"flags /rst", "f"},
+	{"flags /syn", ""},
+	{"inbound", "d"},
+	{"outbound", "f"},
+	{"ingress or egress", "fd"},
+	{"on eth0", "f"},
+	{"on ETH*", "f"},
+	{"on eth?", "f"},
+	{"on eth", ""},
+	{"ifname eth1 or eth0", "f"},
+	{"on 3", "f"},
+	{"ifindex 3", "f"},
+	{"ifindex 4", ""},
+	{"on \"eth0\"", "f"},
+	{"on *", "f"},
+	{"vlan", "f"},
+	{"vlan 100", "f"},
+	{"vlan 99 or 100", "f"},
+	{"vlan 99 or (101 or 100)", "f"},
+	{"vlan and vlan", ""},
+	{"vlan 100 and tcp", "f"},
+	{"10.0.0.1", "fp"},
+	{"10.0.0.0/8", "fp"},
+	{"src 10.0.0.0/8 and not dst 10.0.0.0/8", "f"},
+	{"2001:db8::/32", "d"},
+	{"HOST 10.0.0.1 AND NOT icmp", "f"},
+	/* `and` and `or` bind alike, from left to right. */
+	{"udp or tcp and drop", "d"},
+	{"udp or (tcp and drop)", "d"},
+	{"tcp or udp and drop", "d"},
+	{"tcp or (udp and drop)", "fd"},
+	{"not tcp and udp", "d"},
+	{"not (tcp or udp)", "pn"},
+	{"port not 443", "dpn"},
+	{"port (443 or 53)", "fd"},
+};
+
 static void test_records(void **state)
 {
-	static const struct {
-		const char *text, *matching;
-	} rows[] = {
-		{NULL, "fdpn"},
-		{"", "fdpn"},
-		{" \t\n", "fdpn"},
-		{"packets > 10", "f"},
-		{"packets>=42", "f"},
-		{"packets > 42", ""},
-		{"packets = 1", "d"},
-		{"packets != 1", "f"},
-		{"not packets = 1", "fpn"},
-		{"octets >= 1m", "f"},
-		{"octets >= 1500k", "f"},
-		{"octets > 1500k", ""},
-		{"bytes < 1KiB", "d"},
-		{"bytes <= 80", "d"},
-		{"duration > 5s", "f"},
-		{"duration >= 5500ms", "f"},
-		{"duration > 5500ms", ""},
-		{"duration < 1m", "fd"},
-		{"drop", "d"},
-		{"not drop", "fpn"},
-		{"drop reason NETFILTER_DROP", "d"},
-		{"drop reason netfilter_drop", "d"},
-		{"drop reason SKB_DROP_REASON_NETFILTER_DROP", "d"},
-		{"drop reason NO_SOCKET or NETFILTER_DROP", "d"},
-		{"drop reason NO_SOCKET", ""},
-		{"drop reason NETFILTER*", "d"},
-		{"drop reason A_REASON_OF_A_LATER_KERNEL", ""},
-		{"drop class policy", "d"},
-		{"drop class routing or POLICY", "d"},
-		{"drop class routing", ""},
-		{"end detected", "f"},
-		{"end idle or detected", "f"},
-		{"end active", ""},
-		{"tos 0xb8", "f"},
-		{"tos = 184", "f"},
-		{"dscp ef", "f"},
-		{"dscp 46", "f"},
-		{"dscp > 45", "f"},
-		{"dscp af41 or dscp cs5", ""},
-		{"icmptype 8", "p"},
-		{"icmptype icmp-echo", "p"},
-		{"icmptype echo", "p"},
-		{"icmpcode 0", "p"},
-		{"icmptype 0", ""},
-		{"flags syn", "f"},
-		{"flags SYN,ACK", "f"},
-		{"flags SA", "f"},
-		{"flags syn,rst", ""},
-		{"flags syn/syn,rst", "f"},
-		{"flags S/SA", ""},
-		{"flags SA/SA", "f"},
-		{"flags /rst", "f"},
-		{"flags /syn", ""},
-		{"inbound", "d"},
-		{"outbound", "f"},
-		{"ingress or egress", "fd"},
-		{"on eth0", "f"},
-		{"on ETH*", "f"},
-		{"on eth?", "f"},
-		{"on eth", ""},
-		{"ifname eth1 or eth0", "f"},
-		{"on 3", "f"},
-		{"ifindex 3", "f"},
-		{"ifindex 4", ""},
-		{"on \"eth0\"", "f"},
-		{"on *", "f"},
-		{"vlan", "f"},
-		{"vlan 100", "f"},
-		{"vlan 99 or 100", "f"},
-		{"vlan 99 or (101 or 100)", "f"},
-		{"vlan and vlan", ""},
-		{"vlan 100 and tcp", "f"},
-		{"10.0.0.1", "fp"},
-		{"10.0.0.0/8", "fp"},
-		{"src 10.0.0.0/8 and not dst 10.0.0.0/8", "f"},
-		{"2001:db8::/32", "d"},
-		{"HOST 10.0.0.1 AND NOT icmp", "f"},
-		/* `and` and `or` bind alike, from left to right. */
-		{"udp or tcp and drop", "d"},
-		{"udp or (tcp and drop)", "d"},
-		{"tcp or udp and drop", "d"},
-		{"tcp or (udp and drop)", "fd"},
-		{"not tcp and udp", "d"},
-		{"not (tcp or udp)", "pn"},
-		{"port not 443", "dpn"},
-		{"port (443 or 53)", "fd"},
-	};
 	static const struct record_view *const views[] = {&flow, &drop, &ping, &nothing};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct record_filter *filter = make(rows[i].text);
+	for (size_t i = 0; i < ARRAY_SIZE(record_rows); i++) {
+		struct record_filter *filter = make(record_rows[i].text);
 		char found[8] = "", *end = found;
 
 		for (size_t v = 0; v < 4; v++)
 			if (record_filter_matches(filter, views[v]))
 				*end++ = "fdpn"[v];
-		if (strcmp(found, rows[i].matching) != 0)
-			fail_msg("\"%s\" matches \"%s\", not \"%s\"", rows[i].text, found,
-				 rows[i].matching);
+		if (strcmp(found, record_rows[i].matching) != 0)
+			fail_msg("\"%s\" matches \"%s\", not \"%s\"", record_rows[i].text, found,
+				 record_rows[i].matching);
 		record_filter_free(filter);
 	}
 }
 
 /* The column, and words that must be in the message. */
+static const struct {
+	const char *text;
+	unsigned int column;
+	const char *words[3];
+} refusal_rows[] = {
+	{"hsot 10.0.0.1", 1, {"'hsot'", "did you mean host?"}},
+	{"packets > 10 and octest > 5", 18, {"'octest'", "did you mean octets?"}},
+	{"host", 5, {"the end", "an address", "192.0.2.1"}},
+	{"host example.org", 6, {"names are not looked up"}},
+	{"host 10.0.0.256", 6, {"an address"}},
+	{"net 10.0.0.0 mask 255.0.255.0", 19, {"without gaps"}},
+	{"host 10", 6, {"an address"}},
+	{"ip host ::1", 9, {"not of ip"}},
+	{"ip6 net 10.0.0.0/8", 9, {"not of ip6"}},
+	{"tcp host 10.0.0.1", 10, {"in front of ports"}},
+	{"icmp port 5", 6, {"not allowed behind icmp"}},
+	{"port 65536", 6, {"0 to 65535"}},
+	{"tcp port nosuchservice", 10, {"/etc/services"}},
+	{"portrange 80", 11, {"portrange 80-90"}},
+	{"ip port 80", 9, {"write `ip and port"}},
+	{"proto 256", 7, {"0 to 255"}},
+	{"less 100", 1, {"records cannot answer", "octets"}},
+	{"greater 100", 1, {"records cannot answer"}},
+	{"len > 100", 1, {"records cannot answer"}},
+	{"ether host 02:00:00:00:00:01", 1, {"records cannot answer", "link-layer"}},
+	{"arp", 1, {"records cannot answer", "ignored"}},
+	{"tcp and mpls", 9, {"records cannot answer", "MPLS"}},
+	{"ip broadcast", 4, {"mask"}},
+	{"multicast", 1, {"ip multicast"}},
+	{"protochain 6", 1, {"proto"}},
+	{"tcp[4:4] = 5", 5, {"'4:4'", "tcp[tcpflags]"}},
+	{"tcp[tcpflags]", 14, {"the end", "!= 0"}},
+	{"tcp[tcpflags] & tcp-synn != 0", 17, {"did you mean tcp-syn?"}},
+	{"packets 10", 9, {"one of = != < <= > >="}},
+	{"packets > ten", 11, {"such as 10"}},
+	{"duration > 5", 12, {"unit"}},
+	{"octets > 5x", 10, {"1MiB"}},
+	{"dscp 64", 6, {"0 to 63"}},
+	{"flags sin", 7, {"syn,ack"}},
+	{"flags syn/ack", 7, {"syn/syn,ack"}},
+	{"drop class polcy", 12, {"no_receiver", "did you mean policy?"}},
+	{"drop reason NETFILTER_DORP", 13, {"did you mean NETFILTER_DROP?"}},
+	{"end actve", 5, {"forced", "did you mean active?"}},
+	{"vlan 4096", 6, {"1 to 4094"}},
+	{"vlan 0", 6, {"priority tag"}},
+	{"vlan and vlan and vlan", 19, {"two tags"}},
+	{"tcp udp", 5, {"'udp'", "`and`, `or` or the end"}},
+	{"(tcp", 5, {"the end", "closing parenthesis"}},
+	{"tcp)", 4, {"')'"}},
+	{"()", 2, {"')'"}},
+	{"tcp and", 8, {"the end"}},
+	{"not", 4, {"the end"}},
+	{"tcp and 5", 9, {"'5'"}},
+	{"tcp ; udp", 5, {"`and`, `or` or the end"}},
+	{"on \"eth0", 4, {"name of an interface"}},
+	{"\033[31m", 1, {"?"}},
+};
+
 static void test_refusals(void **state)
 {
-	static const struct {
-		const char *text;
-		unsigned int column;
-		const char *words[3];
-	} rows[] = {
-		{"hsot 10.0.0.1", 1, {"'hsot'", "did you mean host?"}},
-		{"packets > 10 and octest > 5", 18, {"'octest'", "did you mean octets?"}},
-		{"host", 5, {"the end", "an address", "192.0.2.1"}},
-		{"host example.org", 6, {"names are not looked up"}},
-		{"host 10.0.0.256", 6, {"an address"}},
-		{"net 10.0.0.0 mask 255.0.255.0", 19, {"without gaps"}},
-		{"host 10", 6, {"an address"}},
-		{"ip host ::1", 9, {"not of ip"}},
-		{"ip6 net 10.0.0.0/8", 9, {"not of ip6"}},
-		{"tcp host 10.0.0.1", 10, {"in front of ports"}},
-		{"icmp port 5", 6, {"not allowed behind icmp"}},
-		{"port 65536", 6, {"0 to 65535"}},
-		{"tcp port nosuchservice", 10, {"/etc/services"}},
-		{"portrange 80", 11, {"portrange 80-90"}},
-		{"ip port 80", 9, {"write `ip and port"}},
-		{"proto 256", 7, {"0 to 255"}},
-		{"less 100", 1, {"records cannot answer", "octets"}},
-		{"greater 100", 1, {"records cannot answer"}},
-		{"len > 100", 1, {"records cannot answer"}},
-		{"ether host 02:00:00:00:00:01", 1, {"records cannot answer", "link-layer"}},
-		{"arp", 1, {"records cannot answer", "ignored"}},
-		{"tcp and mpls", 9, {"records cannot answer", "MPLS"}},
-		{"ip broadcast", 4, {"mask"}},
-		{"multicast", 1, {"ip multicast"}},
-		{"protochain 6", 1, {"proto"}},
-		{"tcp[4:4] = 5", 5, {"'4:4'", "tcp[tcpflags]"}},
-		{"tcp[tcpflags]", 14, {"the end", "!= 0"}},
-		{"tcp[tcpflags] & tcp-synn != 0", 17, {"did you mean tcp-syn?"}},
-		{"packets 10", 9, {"one of = != < <= > >="}},
-		{"packets > ten", 11, {"such as 10"}},
-		{"duration > 5", 12, {"unit"}},
-		{"octets > 5x", 10, {"1MiB"}},
-		{"dscp 64", 6, {"0 to 63"}},
-		{"flags sin", 7, {"syn,ack"}},
-		{"flags syn/ack", 7, {"syn/syn,ack"}},
-		{"drop class polcy", 12, {"no_receiver", "did you mean policy?"}},
-		{"drop reason NETFILTER_DORP", 13, {"did you mean NETFILTER_DROP?"}},
-		{"end idel", 5, {"forced", "did you mean idle?"}},
-		{"vlan 4096", 6, {"1 to 4094"}},
-		{"vlan 0", 6, {"priority tag"}},
-		{"vlan and vlan and vlan", 19, {"two tags"}},
-		{"tcp udp", 5, {"'udp'", "`and`, `or` or the end"}},
-		{"(tcp", 5, {"the end", "closing parenthesis"}},
-		{"tcp)", 4, {"')'"}},
-		{"()", 2, {"')'"}},
-		{"tcp and", 8, {"the end"}},
-		{"not", 4, {"the end"}},
-		{"tcp and 5", 9, {"'5'"}},
-		{"tcp ; udp", 5, {"`and`, `or` or the end"}},
-		{"on \"eth0", 4, {"name of an interface"}},
-		{"\033[31m", 1, {"?"}},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct record_filter *untouched = (void *)&rows, *filter = untouched;
+	for (size_t i = 0; i < ARRAY_SIZE(refusal_rows); i++) {
+		struct record_filter *untouched = (void *)(uintptr_t)&refusal_rows,
+				     *filter = untouched;
 		char error[FILTER_ERROR_MAX] = "", column[32];
 
-		snprintf(column, sizeof(column), "column %u: ", rows[i].column);
-		assert_int_equal(record_filter_new(&filter, rows[i].text, error), -EINVAL);
+		snprintf(column, sizeof(column), "column %u: ", refusal_rows[i].column);
+		assert_int_equal(record_filter_new(&filter, refusal_rows[i].text, error), -EINVAL);
 		assert_ptr_equal(filter, untouched);
 		if (strncmp(error, column, strlen(column)) != 0)
-			fail_msg("\"%s\": not %s\"%s\"", rows[i].text, column, error);
-		for (size_t w = 0; w < 3 && rows[i].words[w]; w++)
-			if (!strstr(error, rows[i].words[w]))
-				fail_msg("\"%s\": nothing of \"%s\" in \"%s\"", rows[i].text,
-					 rows[i].words[w], error);
+			fail_msg("\"%s\": not %s\"%s\"", refusal_rows[i].text, column, error);
+		for (size_t w = 0; w < 3 && refusal_rows[i].words[w]; w++)
+			if (!strstr(error, refusal_rows[i].words[w]))
+				fail_msg("\"%s\": nothing of \"%s\" in \"%s\"",
+					 refusal_rows[i].text, refusal_rows[i].words[w], error);
 		for (const char *c = error; *c; c++)
 			assert_in_range(*c, ' ', '~');
 	}
