@@ -224,7 +224,7 @@ static const struct {
 	{"flags syn/ack", 7, {"syn/syn,ack"}},
 	{"drop class polcy", 12, {"no_receiver", "did you mean policy?"}},
 	{"drop reason NETFILTER_DORP", 13, {"did you mean NETFILTER_DROP?"}},
-	{"end actve", 5, {"forced", "did you mean active?"}},
+	{"end idlex", 5, {"forced", "did you mean idle?"}},
 	{"vlan 4096", 6, {"1 to 4094"}},
 	{"vlan 0", 6, {"priority tag"}},
 	{"vlan and vlan and vlan", 19, {"two tags"}},
