@@ -139,8 +139,7 @@ static void read_ledger(const struct source *source, struct ledger *ret,
 {
 	const struct kernel_source *s = to_kernel(source);
 
-	ret->ifstats = s->source.hooks ? hooks_ifstats(s->source.hooks) : NULL;
-	ret->sight = s->sight;
+	ledger_read_interfaces(ret, hooks_ifstats(s->source.hooks), s->sight);
 	ledger_read(ret, s->meters, final);
 	if (!ret->drops_traced)
 		return;

@@ -40,6 +40,7 @@ struct meter {
 	struct generation now;
 	struct generation old;
 	struct past past;
+	uint64_t missed; /* drops, when that was last known */
 
 	/* A datapath that is loaded by a thread. */
 	bool preparing;
@@ -504,12 +505,13 @@ int meter_count_now(struct meter *m, struct meter_count *ret, datapath_visit rea
 	return r;
 }
 
-int meter_missed(struct meter *m, uint64_t *ret)
+uint64_t meter_missed(struct meter *m)
 {
-	int r;
+	uint64_t missed;
 
 	pthread_mutex_lock(&m->lock);
-	r = drop_tracer_missed(m->now.datapath, ret);
+	(void)drop_tracer_missed(m->now.datapath, &m->missed);
+	missed = m->missed;
 	pthread_mutex_unlock(&m->lock);
-	return r;
+	return missed;
 }

@@ -102,5 +102,5 @@ void meter_drops(const struct meter *meter, drop_tracer_visit visit, void *userd
 int meter_count_now(struct meter *meter, struct meter_count *ret, datapath_visit reason,
 		    drop_tracer_visit drop, void *userdata);
 
-/* drop_tracer_missed() of its datapath, in any thread. */
-int meter_missed(struct meter *meter, uint64_t *ret);
+/* Of drops, in any thread: drop_tracer_missed(), or what it said last. */
+uint64_t meter_missed(struct meter *meter);

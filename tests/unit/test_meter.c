@@ -273,10 +273,9 @@ static atomic_bool leave;
 static void *read_on(_unused_ void *userdata)
 {
 	struct meter_count c;
-	uint64_t missed;
 
 	while (!atomic_load(&leave)) {
-		(void)meter_missed(t.meter, &missed); /* there is no program that it could ask */
+		(void)meter_missed(t.meter);
 		(void)meter_count_now(t.meter, &c, NULL, NULL, NULL);
 	}
 	return NULL;
