@@ -338,7 +338,8 @@ static int prepare(struct source *source, const struct config *next)
 		error = meter_prepare(s->meters[kind], size);
 		if (error == -EBUSY) /* see meter_retire_old() */
 			s->prepare_error = log_errno(
-				LOG_ERR, error, "the banks before these are still in use, try again later");
+				LOG_ERR, error,
+				"the banks before these are still in use, try again later");
 		else if (error < 0)
 			s->prepare_error = log_errno(LOG_ERR, error, "cannot load other programs");
 		else

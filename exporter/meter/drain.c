@@ -377,8 +377,9 @@ static bool hand_over(struct drain *d)
 		return r == 0;
 	if (++d->failed < HAND_OVER_TRIES)
 		return false;
-	log_errno(LOG_WARNING, r,
-		  "cannot take banks out of use: they are drained beside the new ones, until it can be done");
+	log_errno(
+		LOG_WARNING, r,
+		"cannot take banks out of use: they are drained beside the new ones, until it can be done");
 	send_late(d);
 	return false;
 }

@@ -35,7 +35,8 @@ void ledger_read_exports(struct ledger *l, struct exports *exports)
 	l->unsettled |= !l->collectors;
 }
 
-void ledger_read_interfaces(struct ledger *l, const struct ifstats *stats, const struct sight *sight)
+void ledger_read_interfaces(struct ledger *l, const struct ifstats *stats,
+			    const struct sight *sight)
 {
 	ifstats_freep(&l->ifstats);
 	sight_freep(&l->sight);

@@ -416,10 +416,8 @@ static int leave_namespace(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_size),
-		cmocka_unit_test(test_no_stubs),
-		cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_drops),
+		cmocka_unit_test(test_size),	  cmocka_unit_test(test_no_stubs),
+		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_drops),
 		cmocka_unit_test(test_filter),
 	};
 

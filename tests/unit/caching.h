@@ -51,7 +51,7 @@ static inline struct flow_key key_of(uint32_t number)
 }
 
 static inline void merge(struct cache *cache, uint32_t number, uint64_t first, uint64_t last,
-		  uint32_t flags)
+			 uint32_t flags)
 {
 	struct flow_key key = key_of(number);
 	struct flow_record delta = {.packets = 2,

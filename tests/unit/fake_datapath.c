@@ -9,7 +9,7 @@
 #define ALIVE_MAX 8
 
 struct bank {
-	struct bank_count count; /* of point 0, since load */
+	struct bank_count count;   /* of point 0, since load */
 	struct flow_record record; /* what waits to be read; no packets: nothing */
 };
 
@@ -254,9 +254,10 @@ const char *datapath_program_name(_unused_ enum datapath_program program)
 	return "fake";
 }
 
+/* As if there were many CPUs. */
 uint32_t datapath_entries_min(void)
 {
-	return 4096;
+	return FAKE_ENTRIES_MIN;
 }
 
 uint64_t datapath_memory(_unused_ uint32_t bank_entries)

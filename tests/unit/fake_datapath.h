@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include "exporter/meter/datapath.h"
 
+#define FAKE_ENTRIES_MIN 50000
+
 /* Calls that fail before the next one succeeds; -1: all. */
 struct fake_failures {
 	atomic_int take_stubs;

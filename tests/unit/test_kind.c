@@ -8,6 +8,7 @@
 #include "config/schema.h"
 #include "exporter/meter/kind.h"
 #include "exporter/pipeline.h"
+#include "tests/unit/fake_datapath.h"
 
 #define BANK  11111
 #define CACHE 200
@@ -53,8 +54,8 @@ static void test_sizes(_unused_ void **state)
 	assert_int_equal(setting_count(drop->bank_setting, &sizes), DROP);
 	assert_int_equal(setting_count(drop->cache_setting, &sizes), DROP);
 	/* banks are no smaller than the machine allows, caches may be */
-	assert_int_equal(setting_min(setting_find("bank-entries")), datapath_entries_min());
-	assert_int_equal(setting_min(setting_find("drop-entries")), datapath_entries_min());
+	assert_int_equal(setting_min(setting_find("bank-entries")), FAKE_ENTRIES_MIN);
+	assert_int_equal(setting_min(setting_find("drop-entries")), FAKE_ENTRIES_MIN);
 	assert_int_equal(setting_min(setting_find("cache-entries")), CACHE_ENTRIES_MIN);
 }
 
@@ -87,9 +88,8 @@ static struct pipeline *open_pipeline(const struct config *config, struct drop_r
 static void add(struct pipeline *p, enum record_kind kind, uint32_t flows, uint64_t now_ns)
 {
 	for (uint32_t i = 0; i < flows; i++) {
-		const struct flow_key key = {.ifindex = i,
-					     .protocol = 6,
-					     .kind = kind == RECORD_DROP ? FLOW_DROP : 0};
+		const struct flow_key key = {
+			.ifindex = i, .protocol = 6, .kind = kind == RECORD_DROP ? FLOW_DROP : 0};
 		const struct flow_record record = {.packets = 1,
 						   .octets = 40,
 						   .first_ns = now_ns,
