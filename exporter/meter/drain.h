@@ -77,7 +77,7 @@ struct drain_stats {
 	uint64_t evicted_packets;
 	uint64_t evicted_octets;
 	uint64_t errors; /* failed swaps and reads; the entries wait for the next drain of that bank */
-	/* Of one bank at least the kernel's counters could not be read when it was last drained: those before are the newest. */
+	/* The kernel's counters of a bank could not be read when it was last drained: those before are the newest. */
 	bool unsettled;
 };
 
