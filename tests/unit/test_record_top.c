@@ -40,10 +40,10 @@ static void make_record(struct record_view *v)
 		.protocol = pick(2) ? 6 : 17,
 		.direction = (uint8_t)pick(2),
 	};
-	strcpy(v->interface, interfaces[pick(3)]);
+	snprintf(v->interface, sizeof(v->interface), "%s", interfaces[pick(3)]);
 	if (pick(4) == 0) {
 		v->parts |= VIEW_DROP;
-		strcpy(v->drop_reason, reasons[pick(2)]);
+		snprintf(v->drop_reason, sizeof(v->drop_reason), "%s", reasons[pick(2)]);
 	}
 	if (pick(10) == 0)
 		v->parts &= ~(unsigned int)VIEW_PORTS;
@@ -89,8 +89,10 @@ static void test_sums(void **unused)
 		struct top_sums sums = {0};
 
 		for (unsigned int i = 0; i < record_top_keys(top); i++) {
-			strcat(cells, i ? " " : "");
-			strcat(cells, record_top_cell(cell, top, rows[row], i));
+			size_t used = strlen(cells);
+
+			snprintf(cells + used, sizeof(cells) - used, "%s%s", i ? " " : "",
+				 record_top_cell(cell, top, rows[row], i));
 		}
 		for (int i = 0; i < RECORDS; i++) {
 			cells_of(other, sizeof(other), &records[i]);
@@ -139,11 +141,13 @@ static void check_cells(const char *keys, const struct record_view *v, const cha
 	struct record_top *top = make(keys, TOP_BY_FLOWS, 16);
 	const struct top_row *const *rows;
 	char cell[TOP_CELL_MAX];
+	unsigned int i;
 
 	record_top_add(top, v);
 	assert_int_equal(record_top_sort(top, &rows), 1);
-	for (unsigned int i = 0; i < record_top_keys(top); i++)
+	for (i = 0; expected[i]; i++)
 		assert_string_equal(record_top_cell(cell, top, rows[0], i), expected[i]);
+	assert_int_equal(record_top_keys(top), i);
 	record_top_free(top);
 }
 
@@ -167,16 +171,18 @@ static void test_cells(void **unused)
 
 	(void)unused;
 	check_cells("service,sport,dport,src,dst,proto", &v,
-		    (const char *const[]){"TCP/443", "443", "40000", "2001::1", "2001::2", "TCP"});
+		    (const char *const[]){"TCP/443", "443", "40000", "2001::1", "2001::2", "TCP",
+					  NULL});
 	check_cells("tos,end,vlan,iface,class,reason,dir", &v,
-		    (const char *const[]){"0xb8", "detected", "12", "e?[2J", "policy", "-", "-"});
+		    (const char *const[]){"0xb8", "detected", "12", "e?[2J", "policy", "-", "-",
+					  NULL});
 	v.src_port = 40001;
 	v.dst_port = 53;
-	check_cells("service", &v, (const char *const[]){"TCP/53"});
+	check_cells("service", &v, (const char *const[]){"TCP/53", NULL});
 	v.parts = 0;
 	v.interface[0] = '\0';
 	v.ifindex = 7;
-	check_cells("service,src,iface", &v, (const char *const[]){"-", "-", "7"});
+	check_cells("service,src,iface", &v, (const char *const[]){"-", "-", "7", NULL});
 }
 
 /* Far more rows than there is room for: nothing is lost from the sums, and the busy ones stay. */
