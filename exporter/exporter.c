@@ -34,7 +34,7 @@ struct exporter {
 	struct config next;   /* that is being applied */
 	struct ledger ledger; /* of the last settled swap */
 	struct ledger_reasons reasons;
-	bool unbalanced; /* it did not balance at some swap */
+	bool unbalanced; /* the last one that was settled did not balance */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
 	bool readable;		/* under it: they are there */
@@ -88,10 +88,10 @@ int exporter_snapshot_now(struct exporter *e, struct ledger *ret,
 {
 	if (!e->readable)
 		return -ENODATA;
-	if (pipeline_exports(e->pipeline))
-		exports_abandon(pipeline_exports(e->pipeline));
 	*ret = (struct ledger){0};
 	pipeline_read(e->pipeline, ret);
+	if (ret->collectors)
+		export_copy_abandon(ret->collectors);
 	return e->source->ops->read_now(e->source, ret, ret_reasons);
 }
 
@@ -118,11 +118,7 @@ static void on_swap(void *userdata)
 	log_flush(0);
 	notifier_tell_again(&e->notifier);
 	take_snapshot(e, false);
-	if (e->unbalanced || e->ledger.unsettled || ledger_balanced(&e->ledger))
-		return;
-	e->unbalanced = true;
-	log_error(
-		"the ledger does not balance: packets are neither in a record nor in a counter of losses");
+	ledger_watch(&e->ledger, &e->unbalanced);
 }
 
 /* --- After each pass. */
@@ -197,7 +193,9 @@ static int commit(struct exporter *e)
 	const struct config old = e->config;
 
 	stop_set_timeout(e->stop, e->next.stop_timeout_ns);
+	pthread_mutex_lock(&e->ending); /* the last words look at it */
 	e->config = e->next;
+	pthread_mutex_unlock(&e->ending);
 	e->next = old; /* freed at the end */
 	return unsettled;
 }

@@ -5,7 +5,9 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include "exporter/export/format/wire.h"
 #include "exporter/loop.h"
 #include "tests/unit/clock.h"
@@ -80,6 +82,25 @@ static inline void acknowledge(int fd)
 	int one = 1;
 
 	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one)), 0);
+}
+
+/*
+ * Waits until the two systems have moved all that they will between them while nobody reads.  They do so by timers that
+ * no test can move: what is owed for a window of less than a segment goes out after 200 ms (the kernel's TCP_RTO_MIN).
+ */
+static inline void systems_at_rest(const struct peer *p)
+{
+	const struct timespec step = {.tv_nsec = 10 * 1000 * 1000};
+	int there = -1, before;
+
+	for (unsigned int quiet = 0; quiet < 50; quiet++) {
+		before = there;
+		acknowledge(p->fd);
+		assert_int_equal(ioctl(p->fd, FIONREAD, &there), 0);
+		if (there != before)
+			quiet = 0;
+		nanosleep(&step, NULL);
+	}
 }
 
 /* Reads all that is there, and decodes the messages that are complete.  Returns whether the connection stands. */

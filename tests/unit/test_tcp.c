@@ -149,6 +149,7 @@ static void test_never_reads(void **state)
 		sink_read(&other);
 	}
 	assert_true(peer_accept(&peer));
+	systems_at_rest(&peer);
 	/* The host answers the probes of its window, and is not gone. */
 	run_for(loop, 120 * 1000);
 	assert_int_equal(stats()->state, COLLECTOR_STALLED);
@@ -190,6 +191,9 @@ static void test_never_reads_end(void **state)
 		exports_flush(exports);
 		run_for(loop, 10);
 	}
+	assert_true(peer_accept(&peer));
+	systems_at_rest(&peer);
+	run_for(loop, 10);
 	exports_set_blocking(exports);
 	start_ns = clock_passed_ns();
 	exports_drain(exports, 2 * NSEC_PER_SEC, true);
@@ -238,6 +242,7 @@ static void test_reset(void **state)
 			assert_true(peer_accept(&peer));
 		acknowledge(peer.fd);
 	}
+	systems_at_rest(&peer);
 	run_for(loop, 2000);
 	got = stats()->exported.records;
 	assert_true(got > 0);

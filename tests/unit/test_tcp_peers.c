@@ -84,7 +84,10 @@ static void test_blocking_pause(void **state)
 	end();
 }
 
-/* One that goes on taking nothing is given up. */
+/*
+ * One that goes on taking nothing is given up: 60 s after the last octets, some of which its system may acknowledge late,
+ * by a clock of its own.
+ */
 static void test_blocking_never(void **state)
 {
 	(void)state;
@@ -94,7 +97,7 @@ static void test_blocking_never(void **state)
 	for (unsigned int i = 0; i < 200; i++)
 		give_messages(20);
 	exports_drain(exports, DRAIN_NS, true);
-	assert_in_range(clock_passed_ns() / NSEC_PER_SEC, 60, 125);
+	assert_in_range(clock_passed_ns() / NSEC_PER_SEC, 60, 600);
 	assert_int_equal(stats()->queued.records, 0);
 	end();
 }
