@@ -216,7 +216,7 @@ static size_t count_entries(const char *path)
 	return count;
 }
 
-/* The meter goes before the thread begins to load, or while it does (`begun`): the thread ends by itself, and leaves nothing. */
+/* The meter goes before its thread loads, or while it does (`begun`): the thread ends by itself, and leaves nothing. */
 static void end_while_loading(bool begun)
 {
 	struct attempt a = {0};

@@ -93,7 +93,8 @@ def test_password():
     for character in " '\"?/@#:=%&\\\t":
         for scheme in 'ipfix://', 'ipfix+tcp://', 'gopher://', '':
             url = f'{scheme}user:{character.join(parts)}@192.0.2.1:4739'
-            for words in ([url], ['config', url], ['run', url], ['run', '--interface', 'm0', '--collector', url], ['drops', url],
+            for words in ([url], ['config', url], ['run', url], ['drops', url],
+                          ['run', '--interface', 'm0', '--collector', url],
                           ['run', '--interface', 'm0', '--set', f'collectors={url}'], ['run', f'--colector={url}'],
                           ['replay', '/dev/null', '--collector', url]):
                 code, stdout, stderr = program.run(*words)

@@ -609,19 +609,26 @@ static void test_no_inotify(void **state)
 
 /* --- The service manager */
 
-static void test_notify(void **state)
+static int open_manager(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char message[256];
-	uint64_t before_us, after_us;
-	unsigned long long told_us;
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	ssize_t size;
 
-	(void)state;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", folder);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+	return fd;
+}
+
+static void test_notify(void **state)
+{
+	char message[256];
+	uint64_t before_us, after_us;
+	unsigned long long told_us;
+	int fd = open_manager();
+	ssize_t size;
+
+	(void)state;
 	begin("watch: off\n" START);
 	reload_request(t.reload);
 	wait_until(1, 0);
@@ -675,15 +682,11 @@ static const char *told(int fd)
 /* Where no thread can be had for a reading: each reload that was told of has its end, now and later. */
 static void test_notify_without_thread(void **state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = open_manager();
 	pthread_attr_t attributes;
 	size_t stack;
 
 	(void)state;
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", folder);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	setenv("NOTIFY_SOCKET", address.sun_path, 1);
 	pthread_getattr_default_np(&attributes);
 	pthread_attr_getstacksize(&attributes, &stack);
 	pthread_attr_destroy(&attributes);
@@ -710,16 +713,12 @@ static void test_notify_without_thread(void **state)
 /* A manager that does not read is told later, in order. */
 static void test_notify_later(void **state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = open_manager();
 	char message[256] = "";
 	struct notifier n = {0};
 	unsigned int sent = 0;
 
 	(void)state;
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", folder);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	setenv("NOTIFY_SOCKET", address.sun_path, 1);
 	while (!n.count && sent++ < 10000)
 		notifier_tell(&n, "STATUS=full");
 	assert_int_equal(n.count, 1);
