@@ -99,16 +99,21 @@ static void begin_loop(void)
 	assert_int_equal(loop_new(&t.loop), 0);
 }
 
-/* The configuration of the start, from a file of this text. */
-static void begin_running(const char *text)
+static void load_running(void)
 {
 	struct problems problems = {0};
 
-	put("f.yaml", text);
 	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
 	if (config_load(&t.running, &t.request, &problems) < 0)
 		fail_msg("%s", problems.list[0].text);
 	problems_clear(&problems);
+}
+
+/* The configuration of the start, from a file of this text. */
+static void begin_running(const char *text)
+{
+	put("f.yaml", text);
+	load_running();
 }
 
 static void begin_reload(void)
@@ -436,12 +441,7 @@ static void test_config_map(void **state)
 	link_to("..1", "..data");
 	link_to("..data/f.yaml", "f.yaml");
 	snprintf(path, sizeof(path), "%s/f.yaml", folder);
-	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
-	{
-		struct problems problems = {0};
-
-		assert_int_equal(config_load(&t.running, &t.request, &problems), 0);
-	}
+	load_running();
 	begin_reload();
 	wait_until(0, 0);
 	for (unsigned int i = 2; i <= 4; i++) {
@@ -469,12 +469,7 @@ static void test_folder(void **state)
 	begin_loop();
 	put("a/f.yaml", START);
 	put("b/f.yaml", START "linger: 1s\n");
-	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
-	{
-		struct problems problems = {0};
-
-		assert_int_equal(config_load(&t.running, &t.request, &problems), 0);
-	}
+	load_running();
 	begin_reload();
 	wait_until(0, 0);
 	move("a", "c");
@@ -487,8 +482,6 @@ static void test_folder(void **state)
 /* So is one higher up on the path. */
 static void test_folder_above(void **state)
 {
-	struct problems problems = {0};
-
 	(void)state;
 	make_folder("a");
 	make_folder("a/b");
@@ -500,8 +493,7 @@ static void test_folder_above(void **state)
 	begin_loop();
 	put("a/b/c/f.yaml", START);
 	put("x/b/c/f.yaml", START "linger: 1s\n");
-	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
-	assert_int_equal(config_load(&t.running, &t.request, &problems), 0);
+	load_running();
 	begin_reload();
 	wait_until(0, 0);
 	move("a", "old");
