@@ -590,7 +590,7 @@ static void test_others(_unused_ void **state)
 	apply(after, ARRAY_SIZE(after), HOOK_MODE_TC, HOOK_MODE_AUTO);
 	assert_true(find_interface("v0")->attached && find_interface("v1")->attached);
 	for (size_t n = 0; (i = hooks_get(context.hooks, n)); n++)
-		attached += i->name[0] == 'c' && find_link(i->ifindex, DIRECTION_EGRESS, &info) >= 0;
+		attached += i->name[0] == 'c' && i->attached;
 	print_message("# %u of %u others were attached again by then\n", attached, count);
 	assert_in_range(attached, 0, count - 1);
 }
