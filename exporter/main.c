@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
+#include "config/problems.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
@@ -92,8 +93,10 @@ int main(int argc, char **argv)
 			return run_verb(verbs[i].main, argc - 1, argv + 1);
 		value_guess_offer(&guess, argv[1], verbs[i].name);
 	}
-	if (argc > 1)
+	if (argc > 1) {
+		problems_hide_user(argv[1]);
 		log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
+	}
 	print_usage(stderr);
 	return 2;
 }

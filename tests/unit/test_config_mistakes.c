@@ -105,6 +105,15 @@ static const struct {
 	 " or json:\n"
 	 "f:4:11: url 'kafka://*@b': unknown scheme 'kafka', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:\n"
 	 "f:5:29: host '*@a': neither a host name nor an address\n"},
+	{"collectors:\n  - ipfix://user:se cret@192.0.2.1\n  - \"us er:' se\\\"c @ret@192.0.2.1:2055\"\n"
+	 "  - \"ipfix://user:se?cr://et@a\"\n  - {protocol: ipfix, host: \"user:se 'cr' et@a\"}\n"
+	 "source: \"us:se cret@a\"\n",
+	 "f:2:5: collectors 'ipfix://*@192.0.2.1': a user name has no meaning here\n"
+	 "f:3:5: collectors '*@192.0.2.1:2055': unknown scheme 'us er', use ipfix://, ipfix+tcp://, netflow9://, file://"
+	 " or json:\n"
+	 "f:4:5: collectors 'ipfix://*@a': a user name has no meaning here\n"
+	 "f:5:29: host '*@a': neither a host name nor an address\n"
+	 "f:6:9: source: '*@a' is not an address\n"},
 	{"collectors: [\"file:///dev/shm/a@b/\"]\nsource: a@b\n",
 	 "f:1:14: collectors 'file:///dev/shm/a@b/': '/dev/shm/a@b/' is a folder; the name of the file is missing\n"
 	 "f:2:9: source: 'a@b' is not an address\n"},
