@@ -2,6 +2,7 @@
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
 #include "exporter/cli/options.h"
@@ -13,6 +14,7 @@
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/observe/control.h"
 #include "exporter/observe/live.h"
 #include "exporter/reload.h"
 
@@ -21,6 +23,7 @@ struct run {
 	struct config_request *request; /* of the start */
 	struct reload *reload;		/* NULL without a file */
 	struct live *live;		/* NULL without --live */
+	struct control *control;	/* NULL: no socket */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
@@ -28,6 +31,7 @@ static void run_clear(struct run *r)
 {
 	reload_freep(&r->reload);
 	live_freep(&r->live);
+	control_freep(&r->control);
 	exporter_freep(&r->exporter);
 	config_request_freep(&r->request);
 }
@@ -39,6 +43,8 @@ static void on_delta(void *userdata, enum record_kind kind, const struct flow_ke
 {
 	struct run *r = userdata;
 
+	if (r->control)
+		control_delta(r->control, key, record);
 	if (r->live && kind == RECORD_FLOW)
 		live_delta(r->live, key, record);
 }
@@ -62,6 +68,8 @@ static void on_settled(void *userdata, unsigned int kinds, uint64_t now_ns)
 	struct live_totals totals = {.now_ns = now_ns};
 	char interfaces[256];
 
+	if (r->control)
+		control_settled(r->control);
 	if (!r->live || !(kinds & 1u << RECORD_FLOW))
 		return;
 	name_interfaces(exporter_hooks(r->exporter), interfaces, sizeof(interfaces));
@@ -121,6 +129,42 @@ static void on_hangup(void *userdata)
 		log_notice(
 			"SIGHUP: there is no configuration to read again, looking at the interfaces");
 	exporter_rescan(r->exporter);
+}
+
+/* SIGUSR1. */
+static void on_report(void *userdata)
+{
+	struct run *r = userdata;
+
+	summary_print(exporter_snapshot(r->exporter), SUMMARY_TEXT);
+}
+
+/* --- Who may ask. */
+
+/* Without it the exporter does its work as ever. */
+static void open_control(struct run *r)
+{
+	const struct config *config = exporter_config(r->exporter);
+	const struct control_options options = {
+		.path = config->control_socket,
+		.group = config->control_group,
+		.records = config->control_records,
+		.keep_ns = config->control_keep_ns,
+		.enterprise = config->export.enterprise,
+		.snapshots = exporter_snapshots(r->exporter),
+		.drop_names = exporter_drop_names(r->exporter),
+		.clock = exporter_clock(r->exporter),
+	};
+
+	if (strcmp(config->control_socket, "off") != 0)
+		(void)control_new(&r->control, &options);
+}
+
+static void close_control(struct run *r)
+{
+	if (r->control)
+		control_end(r->control, exporter_deadline_ns(r->exporter));
+	control_freep(&r->control);
 }
 
 /* --- Another configuration. */
@@ -244,6 +288,7 @@ static int make(struct run *r, struct config *config)
 		.settled = on_settled,
 		.applied = on_applied,
 		.hangup = on_hangup,
+		.report = on_report,
 		.overdue = on_overdue,
 		.userdata = r,
 	};
@@ -252,8 +297,11 @@ static int make(struct run *r, struct config *config)
 
 	r->terminals = find_terminals();
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
-	if (error < 0 || !live)
+	if (error < 0)
 		return error;
+	open_control(r);
+	if (!live)
+		return 0;
 	error = live_new(&r->live, STDOUT_FILENO, kernel_clock_now_ns(exporter_clock(r->exporter)));
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the live table") : 0;
 }
@@ -278,6 +326,7 @@ int run_main(int argc, char **argv)
 	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);
+	close_control(&r);
 	summary_say(r.exporter);
 	return error < 0 || ended < 0 ? 1 : 0;
 }
