@@ -216,10 +216,11 @@ static struct text *make_status(struct clients *all)
 	r = status_print(&sources, file);
 	if (fclose(file) != 0 || r < 0) {
 		free(octets);
-		return r == -ENODATA ? text_of_fault(CONTROL_FAULT_EARLY,
-						     "the exporter has begun, and its banks have not "
-						     "been read yet; try again in some seconds")
-				     : text_of_fault(CONTROL_FAULT_BUSY, STATUS_ERROR);
+		return r == -ENODATA
+			       ? text_of_fault(CONTROL_FAULT_EARLY,
+					       "the exporter has begun, and its banks have not "
+					       "been read yet; try again in some seconds")
+			       : text_of_fault(CONTROL_FAULT_BUSY, STATUS_ERROR);
 	}
 	return text_new(octets, size);
 }
@@ -276,8 +277,8 @@ static void copy_interfaces(struct clients *all, const struct snapshot *s)
 /* Names of interfaces, as they are in the newest snapshot. */
 static void look_at_interfaces(struct clients *all)
 {
-	_cleanup_(snapshot_releasep) const struct snapshot *s =
-		snapshots_newest(all->options.snapshots, NULL);
+	_cleanup_(snapshot_releasep)
+		const struct snapshot *s = snapshots_newest(all->options.snapshots, NULL);
 	size_t count = s ? s->interface_count : 0;
 
 	if (!s || s->number == all->context_number)

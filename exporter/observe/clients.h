@@ -25,7 +25,8 @@ struct clients_options {
 	const char *path;		 /* of the socket */
 	uint32_t enterprise;
 	uint64_t keep_ns;
-	int (*serve)(void *userdata); /* something has come from a client: clients_serve() is to be called */
+	int (*serve)(
+		void *userdata); /* something has come from a client: clients_serve() is to be called */
 	void *userdata;
 };
 

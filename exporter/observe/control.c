@@ -25,11 +25,11 @@ struct control {
 	struct clients *clients;
 	struct listener *listener;
 	const struct kernel_clock *clock;
-	uint64_t told_ns;   /* CLOCK_REALTIME of the records that come now; 0: to be read */
-	uint64_t offset_ns; /* of their times, likewise */
+	uint64_t told_ns;     /* CLOCK_REALTIME of the records that come now; 0: to be read */
+	uint64_t offset_ns;   /* of their times, likewise */
 	unsigned int written; /* records since the thread was woken */
 	int wake;	      /* eventfd */
-	uint64_t ending_ns;   /* atomic: CLOCK_MONOTONIC until which the end may last; 0: it has not begun */
+	uint64_t ending_ns; /* atomic: CLOCK_MONOTONIC until which the end may last; 0: it has not begun */
 	bool running;
 	pthread_t thread;
 

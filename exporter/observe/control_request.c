@@ -142,7 +142,7 @@ static int read_object(struct parse *p, json_t *root)
 		r = read_ask(p, root);
 	if (r < 0)
 		return r;
-	json_object_foreach(root, name, value) {
+	json_object_foreach (root, name, value) {
 		r = read_member(p, name, value);
 		if (r < 0)
 			return r;

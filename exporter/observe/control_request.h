@@ -31,8 +31,8 @@ enum control_fault {
 	CONTROL_FAULT_REQUEST, /* it is no request, or asks for what there is not */
 	CONTROL_FAULT_VERSION, /* it is of a version that this exporter does not speak */
 	CONTROL_FAULT_FILTER,  /* its filter is none */
-	CONTROL_FAULT_BUSY,    /* there are as many clients as there can be, or there is no memory */
-	CONTROL_FAULT_EARLY,   /* nothing has been metered yet */
+	CONTROL_FAULT_BUSY,  /* there are as many clients as there can be, or there is no memory */
+	CONTROL_FAULT_EARLY, /* nothing has been metered yet */
 	_CONTROL_FAULT_MAX,
 };
 

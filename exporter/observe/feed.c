@@ -18,13 +18,13 @@ enum phase {
 struct feed {
 	enum phase phase;
 	struct record_filter *filter; /* NULL: all records */
-	uint64_t oldest; /* number of the first record that is not too old */
+	uint64_t oldest;	      /* number of the first record that is not too old */
 	uint64_t next;	 /* number of the record that is shown next; PHASE_COUNT: looked at last */
 	uint64_t end;	 /* number of the first one that is not shown; UINT64_MAX: it follows */
 	uint64_t wanted; /* of PHASE_COUNT: records that are still to be found */
 	uint64_t since_ns, until_ns; /* since 1970 */
 	uint64_t missed;	     /* and not told yet */
-	bool partly; /* what was asked for reaches back further than the ring */
+	bool partly;		     /* what was asked for reaches back further than the ring */
 };
 
 /* What feed_fill() writes. */
@@ -99,8 +99,8 @@ static struct flow flow_of(const struct ring_record *record, const struct feed_c
 	struct flow flow = {.key = record->key, .record = record->record};
 
 	if (flow.key.kind & FLOW_DROP && c->drop_names)
-		flow.drop = drop_reasons_get(c->drop_names,
-					     drop_reason_unpack(flow.key.drop_reason));
+		flow.drop =
+			drop_reasons_get(c->drop_names, drop_reason_unpack(flow.key.drop_reason));
 	return flow;
 }
 

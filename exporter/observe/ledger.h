@@ -109,7 +109,7 @@ bool ledger_balanced(const struct ledger *ledger);
 /* " + ignored 12 (arp 10, llc 2) + refused 0", of one kind. */
 void ledger_print_unrecorded(const struct ledger *ledger, enum record_kind kind, FILE *file);
 
-/* One readable line, without the newline. */
+/* A line for each part, the verdict first; each with its end. */
 void ledger_print_text(const struct ledger *ledger, FILE *file);
 
 /* One JSON object on one line.  -ENOMEM. */

@@ -54,12 +54,14 @@ static struct sockaddr_un address_of(const struct listener *l)
 static int check_folder(const struct stat *status, const char *path, char why[LISTENER_WHY_MAX])
 {
 	if (status->st_uid != 0 && status->st_uid != geteuid())
-		return fail(why, -EPERM,
-			    "a folder of '%s' belongs to user %u, who could put another socket there",
-			    path, status->st_uid);
+		return fail(
+			why, -EPERM,
+			"a folder of '%s' belongs to user %u, who could put another socket there",
+			path, status->st_uid);
 	if (status->st_mode & (S_IWGRP | S_IWOTH) && !(status->st_mode & S_ISVTX))
 		return fail(why, -EPERM,
-			    "others than its owner can write to a folder of '%s'; chmod go-w it", path);
+			    "others than its owner can write to a folder of '%s'; chmod go-w it",
+			    path);
 	return 0;
 }
 
@@ -119,8 +121,7 @@ static int take_lock(struct listener *l, const char *path, char why[LISTENER_WHY
 			 0600);
 	if (l->lock < 0)
 		return fail(why, errno, "'%s.lock': %s", path, strerror(errno));
-	if (fstat(l->lock, &status) < 0 || !S_ISREG(status.st_mode) ||
-	    status.st_uid != geteuid())
+	if (fstat(l->lock, &status) < 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid())
 		return fail(why, -EPERM, "'%s.lock' is not a file of this user's; remove it", path);
 	if (flock(l->lock, LOCK_EX | LOCK_NB) < 0)
 		return fail(why, -EADDRINUSE,

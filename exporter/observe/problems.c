@@ -32,7 +32,8 @@ static void judge_age(json_t *list, const struct snapshot *s, uint64_t age_ns)
 {
 	if (age_ns > OVERDUE_INTERVALS * s->interval_ns + OVERDUE_NS)
 		add(list, "look at its log: its main thread hangs, or the machine is overloaded",
-		    "the banks have not been read for %" PRIu64 " s", (uint64_t)(age_ns / NSEC_PER_SEC));
+		    "the banks have not been read for %" PRIu64 " s",
+		    (uint64_t)(age_ns / NSEC_PER_SEC));
 }
 
 static void judge_ledger(json_t *list, const struct snapshot *s)
@@ -99,7 +100,8 @@ static void judge_reason(json_t *list, const struct snapshot *now, const struct 
 			 int kind, enum flow_reason reason)
 {
 	const char *entries = kind == RECORD_FLOW ? "bank-entries" : "drop-entries";
-	const uint64_t packets = count_reason(now, kind, reason) - count_reason(since, kind, reason);
+	const uint64_t packets =
+		count_reason(now, kind, reason) - count_reason(since, kind, reason);
 	char fix[128];
 
 	if (!packets)
@@ -154,9 +156,11 @@ static const struct {
 };
 
 static const char *const loss_fixes[_EXPORT_LOSS_MAX] = {
-	[EXPORT_LOSS_QUEUE_FULL] = "raise its `rate`, share the flows among several (`balance`), or "
-				   "mend what keeps it from taking them",
-	[EXPORT_LOSS_SEND_ERROR] = "the log says why; df for a file, the connection for a collector",
+	[EXPORT_LOSS_QUEUE_FULL] =
+		"raise its `rate`, share the flows among several (`balance`), or "
+		"mend what keeps it from taking them",
+	[EXPORT_LOSS_SEND_ERROR] =
+		"the log says why; df for a file, the connection for a collector",
 	[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
 	[EXPORT_LOSS_UNSENT] = "it was removed with records in its queue",
 };

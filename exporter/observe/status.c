@@ -91,8 +91,8 @@ static json_t *process(const struct status_memory *m)
 	unsigned long threads, pages;
 
 	read_stat(&threads, &pages);
-	return json_pack("{s:i,s:I,s:f,s:I,s:I,s:I}", "pid", getpid(), "cpu_ns",
-			 (json_int_t)cpu_ns, "cpu_percent",
+	return json_pack("{s:i,s:I,s:f,s:I,s:I,s:I}", "pid", getpid(), "cpu_ns", (json_int_t)cpu_ns,
+			 "cpu_percent",
 			 from->monotonic_ns && ns
 				 ? 100.0 * (double)(cpu_ns - from->cpu_ns) / (double)ns
 				 : 0.0,
@@ -150,15 +150,15 @@ static json_t *direction_rate(const struct snapshot *s, const struct rates *r, u
 static json_t *interface_json(const struct snapshot *s, const struct rates *r,
 			      const struct hooks_interface *i)
 {
-	return json_pack(
-		"{s:o,s:o,s:I,s:s,s:s,s:b,s:o,s:{s:o,s:o},s:{s:o,s:o}}", "name", string(i->name),
-		"device", string(i->device), "ifindex", (json_int_t)i->ifindex, "ingress",
-		hook_kind_name(i->ingress), "egress", hook_kind_name(i->egress), "attached",
-		i->attached, "reason", string(i->reason), "obstacles", "ingress",
-		string(i->obstacles[DIRECTION_INGRESS]), "egress",
-		string(i->obstacles[DIRECTION_EGRESS]), "rates", "ingress",
-		direction_rate(s, r, i->ifindex, DIRECTION_INGRESS), "egress",
-		direction_rate(s, r, i->ifindex, DIRECTION_EGRESS));
+	return json_pack("{s:o,s:o,s:I,s:s,s:s,s:b,s:o,s:{s:o,s:o},s:{s:o,s:o}}", "name",
+			 string(i->name), "device", string(i->device), "ifindex",
+			 (json_int_t)i->ifindex, "ingress", hook_kind_name(i->ingress), "egress",
+			 hook_kind_name(i->egress), "attached", i->attached, "reason",
+			 string(i->reason), "obstacles", "ingress",
+			 string(i->obstacles[DIRECTION_INGRESS]), "egress",
+			 string(i->obstacles[DIRECTION_EGRESS]), "rates", "ingress",
+			 direction_rate(s, r, i->ifindex, DIRECTION_INGRESS), "egress",
+			 direction_rate(s, r, i->ifindex, DIRECTION_EGRESS));
 }
 
 static json_t *interfaces_json_of(const struct snapshot *s, const struct rates *r)
@@ -176,11 +176,10 @@ static json_t *programs(const struct snapshot *s)
 
 	for (int i = 0; i < _PROGRAM_MAX; i++)
 		if (s->programs[i].name[0])
-			json_array_append_new(array, json_pack("{s:s,s:I,s:I}", "name",
-							       s->programs[i].name, "runs",
-							       (json_int_t)s->programs[i].runs,
-							       "run_ns",
-							       (json_int_t)s->programs[i].run_ns));
+			json_array_append_new(
+				array, json_pack("{s:s,s:I,s:I}", "name", s->programs[i].name,
+						 "runs", (json_int_t)s->programs[i].runs, "run_ns",
+						 (json_int_t)s->programs[i].run_ns));
 	return array;
 }
 
@@ -250,8 +249,8 @@ static json_t *drops(const struct snapshot *s, const struct rates *r)
 
 	for (int i = 0; l->drop_reasons && l->drop_names && i < DROP_REASON_MAX; i++)
 		if (l->drop_reasons->reasons[i].packets)
-			sums[drop_reasons_get(l->drop_names, drop_reason_unpack((uint16_t)i))->class] +=
-				l->drop_reasons->reasons[i].packets;
+			sums[drop_reasons_get(l->drop_names, drop_reason_unpack((uint16_t)i))
+				     ->class] += l->drop_reasons->reasons[i].packets;
 	for (int i = 0; i < _DROP_CLASS_MAX; i++)
 		if (sums[i])
 			json_object_set_new(classes, drop_class_name((enum drop_class)i),
@@ -290,6 +289,9 @@ static json_t *make(const struct status_sources *sources, const struct snapshot 
 
 	if (before)
 		r.seconds = (double)(s->monotonic_ns - before->monotonic_ns) / NSEC_PER_SEC;
+	if (r.seconds < (double)s->interval_ns / NSEC_PER_SEC / 2)
+		r.before =
+			NULL; /* two kinds of records, swapped one after the other: no time for a rate */
 	json_object_set_new(root, "rates",
 			    json_pack("{s:f,s:o,s:o}", "seconds", r.seconds, "ingress",
 				      kind_rates(s, &r, RECORD_FLOW, DIRECTION_INGRESS), "egress",
@@ -304,8 +306,8 @@ static json_t *make(const struct status_sources *sources, const struct snapshot 
 	json_object_set_new(root, "process", process(sources->memory));
 	json_object_set_new(root, "records_held", INTEGER(sources->ring_records));
 	json_object_set_new(root, "reloads",
-			    json_pack("{s:I,s:I,s:b}", "good", (json_int_t)s->reloads.good, "failed",
-				      (json_int_t)s->reloads.failed, "last_failed",
+			    json_pack("{s:I,s:I,s:b}", "good", (json_int_t)s->reloads.good,
+				      "failed", (json_int_t)s->reloads.failed, "last_failed",
 				      s->reloads.last_failed));
 	return root;
 }
@@ -314,8 +316,8 @@ static json_t *make(const struct status_sources *sources, const struct snapshot 
 int status_print(const struct status_sources *sources, FILE *file)
 {
 	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
-	_cleanup_(snapshot_releasep) const struct snapshot *s =
-		snapshots_newest(sources->snapshots, &before);
+	_cleanup_(snapshot_releasep)
+		const struct snapshot *s = snapshots_newest(sources->snapshots, &before);
 	_cleanup_(freep) char *text = NULL;
 	json_t *root;
 	int r;

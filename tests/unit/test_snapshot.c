@@ -58,10 +58,8 @@ static void test_copy(_unused_ void **state)
 	struct sight *sight;
 	struct traffic *traffic;
 	struct flow_key key = {0};
-	const struct snapshot_sources sources = {.ledger = &ledger,
-						 .meters = no_meters,
-						 .started_ns = 5,
-						 .interval_ns = INTERVAL_NS};
+	const struct snapshot_sources sources = {
+		.ledger = &ledger, .meters = no_meters, .started_ns = 5, .interval_ns = INTERVAL_NS};
 
 	assert_int_equal(drop_reasons_new(&names, "/nonexistent"), 0);
 	assert_int_equal(sight_new(&sight), 0);
@@ -158,8 +156,8 @@ static void *read_newest(void *userdata)
 
 	while (number < ROUNDS) {
 		_cleanup_(snapshot_releasep) const struct snapshot *old = NULL;
-		_cleanup_(snapshot_releasep)
-			const struct snapshot *s = snapshots_newest(snapshots, &old);
+		_cleanup_(snapshot_releasep) const struct snapshot *s =
+			snapshots_newest(snapshots, &old);
 		const struct snapshot *again = snapshot_hold(s);
 
 		if (s && (s->number < number || (old && old->number >= s->number)))

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The status of a running exporter (observe/status.h) as lines for people: what is wrong first, with its fix. */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+void status_print_text(const json_t *status, bool color, FILE *file);
