@@ -10,6 +10,7 @@
 #include "exporter/cli/verbs.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
+#include "exporter/loop.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
@@ -24,6 +25,7 @@ struct run {
 	struct reload *reload;		/* NULL without a file */
 	struct live *live;		/* NULL without --live */
 	struct control *control;	/* NULL: no socket */
+	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
@@ -32,6 +34,7 @@ static void run_clear(struct run *r)
 	reload_freep(&r->reload);
 	live_freep(&r->live);
 	control_freep(&r->control);
+	loop_source_freep(&r->reader);
 	exporter_freep(&r->exporter);
 	config_request_freep(&r->request);
 }
@@ -167,6 +170,36 @@ static void close_control(struct run *r)
 	control_freep(&r->control);
 }
 
+/* --- The reader of json:-. */
+
+/* Records go there and nowhere else, so that nobody is left when its reader has gone. */
+static bool writes_to_stdout_alone(const struct config *config)
+{
+	for (size_t i = 0; i < config->collector_count; i++)
+		if (strncmp(config->collectors[i].url, "json:-", 6) != 0)
+			return false;
+	return config->collector_count > 0;
+}
+
+static int on_reader_gone(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	exporter_end(r->exporter);
+	return 0;
+}
+
+static void watch_reader(struct run *r)
+{
+	const bool wanted = writes_to_stdout_alone(exporter_config(r->exporter));
+
+	if (!wanted)
+		loop_source_freep(&r->reader);
+	else if (!r->reader) /* EPERM of a file, which nobody reads */
+		(void)loop_add_fd(exporter_loop(r->exporter), STDOUT_FILENO, 0, on_reader_gone, r,
+				  &r->reader);
+}
+
 /* --- Another configuration. */
 
 static void set_log_level(const struct run *r)
@@ -182,9 +215,10 @@ static void warn_of_no_collector(const struct config *config)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
 }
 
-static void take_over(const struct run *r)
+static void take_over(struct run *r)
 {
 	set_log_level(r);
+	watch_reader(r);
 	warn_of_no_collector(exporter_config(r->exporter));
 }
 
@@ -319,6 +353,7 @@ int run_main(int argc, char **argv)
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);
 		watch_file(&r);
+		watch_reader(&r);
 	}
 	error = exporter_run(r.exporter);
 	tell_reloads(&r);
