@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Records as text: one line each.  Nothing that a stranger chose (names in records) gets to a terminal as a control character. */
+/*
+ * Records as text: one line each.  Nothing that a stranger chose (names in records) gets to a terminal as a control
+ * character.
+ */
 #include <stdbool.h>
 #include <stdio.h>
 #include "exporter/observe/record_view.h"
@@ -21,7 +24,7 @@ struct record_text {
 	const char *node; /* for hubble-json; NULL: the host's name */
 };
 
-/* NULL: this form has none. */
+/* With its line's end; NULL: this form has none. */
 const char *record_text_header(const struct record_text *text);
 void record_text_print(const struct record_text *text, const struct record_view *view, FILE *file);
 
