@@ -46,10 +46,9 @@ static void fail(const struct arguments *a, int answer, char **argv)
 	char name[64], hint[VALUE_HINT_MAX];
 	struct value_guess guess = {0};
 	const char *word = argv[optind - 1];
-	const struct argument_option *o =
-		optopt >= OPTION_BASE ? &a->options[optopt - OPTION_BASE]
-		: optopt	      ? find_letter(a, optopt)
-				      : NULL; /* a word that begins with -- */
+	const struct argument_option *o = optopt >= OPTION_BASE ? &a->options[optopt - OPTION_BASE]
+					  : optopt		? find_letter(a, optopt)
+						   : NULL; /* a word that begins with -- */
 
 	if (o && answer == ':') {
 		log_error("--%s: lacks its value, write --%s %s", o->name, o->name, o->argument);

@@ -45,19 +45,21 @@ static void explain_permission(const char *path, char why[CLIENT_WHY_MAX])
 		return;
 	}
 	group = getgrgid(status.st_gid);
-	snprintf(why, CLIENT_WHY_MAX,
-		 "no permission to ask at '%s', which is for root and group %s; run it as root (sudo), or "
-		 "be a member (control-group names another group)",
-		 path, group ? group->gr_name : "of an unknown name");
+	snprintf(
+		why, CLIENT_WHY_MAX,
+		"no permission to ask at '%s', which is for root and group %s; run it as root (sudo), or "
+		"be a member (control-group names another group)",
+		path, group ? group->gr_name : "of an unknown name");
 }
 
 static int explain(int error, const char *path, char why[CLIENT_WHY_MAX])
 {
 	if (error == ENOENT || error == ENOTDIR)
-		snprintf(why, CLIENT_WHY_MAX,
-			 "no exporter runs that has its socket at '%s'; start one: flowtally run "
-			 "--interface NAME, or systemctl start flowtally; --socket PATH names another",
-			 path);
+		snprintf(
+			why, CLIENT_WHY_MAX,
+			"no exporter runs that has its socket at '%s'; start one: flowtally run "
+			"--interface NAME, or systemctl start flowtally; --socket PATH names another",
+			path);
 	else if (error == ECONNREFUSED)
 		snprintf(why, CLIENT_WHY_MAX,
 			 "no exporter runs at '%s': the one that made it is dead; start one: "

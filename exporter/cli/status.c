@@ -32,12 +32,13 @@ enum option {
 };
 
 static const struct argument_option options[] = {
-	{"socket", 0, ARGUMENT_NEEDED, "PATH",
-	 "the exporter's control socket (" CONTROL_SOCKET ")", OPTION_SOCKET},
+	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
+	 OPTION_SOCKET},
 	{"json", 0, ARGUMENT_NONE, NULL, "one JSON object; `ledger` is as --summary json has it",
 	 OPTION_JSON},
 	{"watch", 'w', ARGUMENT_MAY, "TIME", "again and again (every 2s)", OPTION_WATCH},
-	{"wait", 0, ARGUMENT_MAY, "TIME", "until it is healthy, so long at most (60s)", OPTION_WAIT},
+	{"wait", 0, ARGUMENT_MAY, "TIME", "until it is healthy, so long at most (60s)",
+	 OPTION_WAIT},
 };
 
 struct status {
@@ -115,7 +116,7 @@ static void look_at_hooks(json_t *status, pid_t pid)
 
 	if (geteuid() != 0 || !enter_namespace(pid))
 		return;
-	json_array_foreach(json_object_get(status, "interfaces"), index, interface)
+	json_array_foreach (json_object_get(status, "interfaces"), index, interface)
 		if (index < NEIGHBOUR_MAX)
 			add_neighbours(interface);
 }
@@ -136,15 +137,15 @@ static int ask(struct status *s, json_t **ret)
 
 	if (r < 0)
 		return r;
-	r = client_ask(client,
-		       json_pack("{s:i,s:s}", "version", CONTROL_VERSION, "ask", "status"));
+	r = client_ask(client, json_pack("{s:i,s:s}", "version", CONTROL_VERSION, "ask", "status"));
 	if (r == 0)
 		r = client_read(client, ANSWER_MS, ret);
 	if (r == -EINVAL)
 		return explain(s, !strcmp(client_refusal_code(client), "early") ? -EAGAIN : r,
 			       client_refusal(client));
 	if (r == -EAGAIN)
-		return explain(s, -ETIME, "the exporter does not answer: is the machine overloaded?");
+		return explain(s, -ETIME,
+			       "the exporter does not answer: is the machine overloaded?");
 	if (r < 0)
 		return explain(s, -EPROTO,
 			       r == -ENODATA ? "the exporter ended while it was asked"
@@ -233,14 +234,16 @@ int status_main(int argc, char **argv)
 	struct status s = {.path = CONTROL_SOCKET};
 	const struct arguments arguments = {
 		.verb = "status",
-		.usage = "status [OPTION]...\n\n"
-			 "Says whether the running exporter works, what it sees, what it loses and why.\n"
-			 "Ends with 0 if it is healthy, 1 if something is wrong, 2 if it does not run.",
-		.examples = "examples:\n"
-			    "  flowtally status                            # twelve lines, what is wrong first\n"
-			    "  flowtally status --watch=1s\n"
-			    "  flowtally status --wait=30s && echo ready   # in a script, after a start\n"
-			    "  flowtally status --json | jq .ledger.collectors\n",
+		.usage =
+			"status [OPTION]...\n\n"
+			"Says whether the running exporter works, what it sees, what it loses and why.\n"
+			"Ends with 0 if it is healthy, 1 if something is wrong, 2 if it does not run.",
+		.examples =
+			"examples:\n"
+			"  flowtally status                            # twelve lines, what is wrong first\n"
+			"  flowtally status --watch=1s\n"
+			"  flowtally status --wait=30s && echo ready   # in a script, after a start\n"
+			"  flowtally status --json | jq .ledger.collectors\n",
 		.options = options,
 		.option_count = ARRAY_SIZE(options),
 		.take = take,

@@ -71,9 +71,8 @@ static void label(const char *name, FILE *file)
 static const char *rate_of(char out[TEXT_NUMBER_MAX + 1], const json_t *value, double factor)
 {
 	char plain[TEXT_NUMBER_MAX];
-	const char *known = json_is_number(value)
-				    ? text_number(plain, json_number_value(value) * factor)
-				    : "-";
+	const char *known =
+		json_is_number(value) ? text_number(plain, json_number_value(value) * factor) : "-";
 	const size_t digits = strcspn(known, "kMGTPE");
 
 	snprintf(out, TEXT_NUMBER_MAX + 1, "%.*s %s", (int)digits, known, known + digits);
@@ -95,7 +94,7 @@ static void print_problems(const json_t *status, bool color, FILE *file)
 	size_t index;
 	json_t *problem;
 
-	json_array_foreach(json_object_get(status, "problems"), index, problem) {
+	json_array_foreach (json_object_get(status, "problems"), index, problem) {
 		fprintf(file, "%s! ", color ? RED : "");
 		print_printable(text(problem, "what"), file);
 		fprintf(file, "%s\n  fix: ", color ? PLAIN : "");
@@ -110,7 +109,10 @@ static void print_head(const json_t *status, bool color, FILE *file)
 	char up[AGE_MAX], last[AGE_MAX];
 
 	fprintf(file, "flowtally %s is %s%s%s: up %s, pid %" PRIu64 ", banks read %s ago\n",
-		text(status, "exporter"), !color ? "" : healthy ? GREEN : RED,
+		text(status, "exporter"),
+		!color	  ? ""
+		: healthy ? GREEN
+			  : RED,
 		text(status, "health"), color ? PLAIN : "",
 		age(up, since(number(status, "started_ms"))),
 		number(json_object_get(status, "process"), "pid"),
@@ -150,7 +152,7 @@ static void print_neighbours(const json_t *interface, const char *key, FILE *fil
 	if (json_array_size(list) < 2)
 		return;
 	fprintf(file, "; on the %s hook: ", key);
-	json_array_foreach(list, index, one) {
+	json_array_foreach (list, index, one) {
 		fputs(separator, file);
 		print_printable(text(one, "name"), file);
 		if (!*text(one, "name"))
@@ -181,7 +183,7 @@ static void print_interfaces(const json_t *status, FILE *file)
 	size_t index, attached = 0;
 	json_t *one;
 
-	json_array_foreach(all, index, one) {
+	json_array_foreach (all, index, one) {
 		attached += json_is_true(json_object_get(one, "attached"));
 		if (index < LINES_MAX)
 			print_interface(one, file);
@@ -206,9 +208,9 @@ static void print_fill(const json_t *status, FILE *file)
 	fprintf(file,
 		"%s of %s flows (%.0f %%), read every %.3g s: %" PRIu64 " times, %" PRIu64
 		" early\n",
-		text_number(a, fill), text_number(b, limit),
-		limit > 0 ? 100 * fill / limit : 0, (double)number(status, "interval_ms") / 1000,
-		number(flows, "swaps"), number(flows, "early_swaps"));
+		text_number(a, fill), text_number(b, limit), limit > 0 ? 100 * fill / limit : 0,
+		(double)number(status, "interval_ms") / 1000, number(flows, "swaps"),
+		number(flows, "early_swaps"));
 	label("cache", file);
 	fprintf(file, "%s of %s flows, idle after %.3g s, a record at least every %.3g s\n",
 		text_number(a, (double)number(flows, "cache_entries")),
@@ -223,10 +225,10 @@ static void print_reasons(const json_t *side, const char *key, FILE *file)
 	uint64_t sum = 0;
 	json_t *amount;
 
-	json_object_foreach(json_object_get(side, key), name, amount)
+	json_object_foreach (json_object_get(side, key), name, amount)
 		sum += number(amount, "packets");
 	fprintf(file, " + %s %" PRIu64, key, sum);
-	json_object_foreach(json_object_get(side, key), name, amount) {
+	json_object_foreach (json_object_get(side, key), name, amount) {
 		fprintf(file, "%s%s %" PRIu64, separator, name, number(amount, "packets"));
 		separator = ", ";
 	}
@@ -265,7 +267,7 @@ static void print_ledger(const json_t *status, FILE *file)
 static void print_kernel(const json_t *status, FILE *file)
 {
 	static const char *const losses[] = {
-		"rx_errors", "rx_dropped",  "rx_missed_errors",	   "rx_nohandler",  "tx_errors",
+		"rx_errors",  "rx_dropped",  "rx_missed_errors",    "rx_nohandler",   "tx_errors",
 		"tx_dropped", "qdisc_drops", "ingress_qdisc_drops", "xdp_exceptions",
 	};
 	const json_t *all = json_object_get(json_object_get(status, "ledger"), "interfaces");
@@ -273,7 +275,7 @@ static void print_kernel(const json_t *status, FILE *file)
 	size_t index;
 	json_t *one;
 
-	json_array_foreach(all, index, one) {
+	json_array_foreach (all, index, one) {
 		received += number(one, "rx_packets");
 		sent += number(one, "tx_packets");
 		for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
@@ -301,7 +303,7 @@ static void print_collector(const json_t *c, FILE *file)
 	print_printable(name, file);
 	fprintf(file, ": %s, %s records/s, %" PRIu64 " queued", text(c, "state"),
 		rate(a, json_object_get(c, "records_rate"), 1), number(c, "queued"));
-	json_object_foreach(lost, loss, records) {
+	json_object_foreach (lost, loss, records) {
 		fprintf(file, "%s%s %" PRIu64, separator, loss,
 			(uint64_t)json_integer_value(records));
 		separator = ", ";
@@ -320,7 +322,7 @@ static void print_collectors(const json_t *status, FILE *file)
 	size_t index;
 	json_t *one;
 
-	json_array_foreach(all, index, one)
+	json_array_foreach (all, index, one)
 		if (index < LINES_MAX)
 			print_collector(one, file);
 	if (json_array_size(all) && json_array_size(all) <= LINES_MAX)
@@ -345,7 +347,7 @@ static void print_drops(const json_t *status, FILE *file)
 		return;
 	}
 	fprintf(file, "%s/s; since the start: ", rate(a, json_object_get(drops, "rate"), 1));
-	json_object_foreach(json_object_get(drops, "classes"), class, count) {
+	json_object_foreach (json_object_get(drops, "classes"), class, count) {
 		fprintf(file, "%s%s %" PRIu64, separator, class,
 			(uint64_t)json_integer_value(count));
 		separator = ", ";
@@ -361,7 +363,7 @@ static void print_process(const json_t *status, FILE *file)
 	size_t index;
 	json_t *program;
 
-	json_array_foreach(json_object_get(status, "programs"), index, program) {
+	json_array_foreach (json_object_get(status, "programs"), index, program) {
 		runs += number(program, "runs");
 		ns += number(program, "run_ns");
 	}

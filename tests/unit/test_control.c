@@ -195,8 +195,9 @@ static void say(int fd, const char *text)
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
-#define ERROR(code, text) "{\"version\":1,\"error\":{\"code\":\"" code "\",\"text\":\"" text "\"}}\n"
-#define V                 FLOWTALLY_VERSION
+#define ERROR(code, text) \
+	"{\"version\":1,\"error\":{\"code\":\"" code "\",\"text\":\"" text "\"}}\n"
+#define V FLOWTALLY_VERSION
 
 static const struct {
 	const char *request, *answer;
@@ -204,7 +205,8 @@ static const struct {
 	{"", ERROR("request", "not JSON: '[' or '{' expected near end of file at octet 0")},
 	{"{", ERROR("request", "not JSON: string or '}' expected near end of file at octet 1")},
 	{"[]", ERROR("request", "an object of JSON is needed")},
-	{"{}", ERROR("version", "version: lacks, write {\\\"version\\\":1,\\\"ask\\\":\\\"status\\\"}")},
+	{"{}",
+	 ERROR("version", "version: lacks, write {\\\"version\\\":1,\\\"ask\\\":\\\"status\\\"}")},
 	{"{\"version\":\"1\"}",
 	 ERROR("version", "version: lacks, write {\\\"version\\\":1,\\\"ask\\\":\\\"status\\\"}")},
 	{"{\"version\":2,\"ask\":\"status\"}",
@@ -228,8 +230,9 @@ static const struct {
 	{"{\"version\":1,\"ask\":\"records\",\"filter\":1}",
 	 ERROR("request", "filter: a string is needed")},
 	{"{\"version\":1,\"ask\":\"status\"}",
-	 ERROR("early", "the exporter has begun, and its banks have not been read yet; try again in "
-			"some seconds")},
+	 ERROR("early",
+	       "the exporter has begun, and its banks have not been read yet; try again in "
+	       "some seconds")},
 	{"{\"version\":1,\"ask\":\"records\"}",
 	 "{\"version\":1,\"answer\":\"records\",\"held\":0,\"oldest_ms\":0,\"newest_ms\":0,"
 	 "\"complete\":true}\n"},
@@ -416,10 +419,10 @@ static void test_hanging(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_place),	    cmocka_unit_test(test_left_behind),
-		cmocka_unit_test(test_of_another),  cmocka_unit_test(test_folders),
-		cmocka_unit_test(test_requests),    cmocka_unit_test(test_endless),
-		cmocka_unit_test(test_follow),	    cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_place),	   cmocka_unit_test(test_left_behind),
+		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
+		cmocka_unit_test(test_requests),   cmocka_unit_test(test_endless),
+		cmocka_unit_test(test_follow),	   cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_hanging),
 	};
 

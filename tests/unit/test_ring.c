@@ -166,7 +166,7 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes), cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_sizes),	  cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_overtaken), cmocka_unit_test(test_find),
 		cmocka_unit_test(test_threads),
 	};
