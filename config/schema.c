@@ -226,7 +226,7 @@ const struct setting settings[] = {
 	  FIELD(export.dscp), 0, URL_DSCP_MAX, NULL },
 	{ "control-socket", NULL, "PATH",
 	  "where status, observe and other verbs ask the exporter; or off",
-	  CONTROL_SOCKET, "off", SETTING_SOCKET, RUN, RELOAD_NEVER,
+	  CONTROL_SOCKET, "/run/metering/other.sock", SETTING_SOCKET, RUN, RELOAD_NEVER,
 	  FIELD(control_socket), 0, 0, NULL },
 	{ "control-group", NULL, "GROUP",
 	  "a group whose members may ask it too (root and the exporter's own user alone)",

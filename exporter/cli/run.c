@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <termios.h>
@@ -26,15 +27,24 @@ struct run {
 	struct live *live;		/* NULL without --live */
 	struct control *control;	/* NULL: no socket */
 	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
+	int reader_fd;			/* watched for that: the collector may watch the other; 0: none */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
+
+static void forget_reader(struct run *r)
+{
+	loop_source_freep(&r->reader);
+	if (r->reader_fd > 0)
+		close(r->reader_fd);
+	r->reader_fd = 0;
+}
 
 static void run_clear(struct run *r)
 {
 	reload_freep(&r->reload);
 	live_freep(&r->live);
 	control_freep(&r->control);
-	loop_source_freep(&r->reader);
+	forget_reader(r);
 	exporter_freep(&r->exporter);
 	config_request_freep(&r->request);
 }
@@ -185,6 +195,7 @@ static int on_reader_gone(void *userdata, _unused_ uint32_t events)
 {
 	struct run *r = userdata;
 
+	forget_reader(r); /* the loop runs on for the end, and would be told of it again and again */
 	exporter_end(r->exporter);
 	return 0;
 }
@@ -193,10 +204,14 @@ static void watch_reader(struct run *r)
 {
 	const bool wanted = writes_to_stdout_alone(exporter_config(r->exporter));
 
+	if (wanted && r->reader)
+		return;
+	forget_reader(r);
 	if (!wanted)
-		loop_source_freep(&r->reader);
-	else if (!r->reader) /* EPERM of a file, which nobody reads */
-		(void)loop_add_fd(exporter_loop(r->exporter), STDOUT_FILENO, 0, on_reader_gone, r,
+		return;
+	r->reader_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (r->reader_fd > 0) /* EPERM of a file, which nobody reads */
+		(void)loop_add_fd(exporter_loop(r->exporter), r->reader_fd, 0, on_reader_gone, r,
 				  &r->reader);
 }
 
