@@ -156,9 +156,7 @@ static const struct {
 };
 
 static const char *const loss_fixes[_EXPORT_LOSS_MAX] = {
-	[EXPORT_LOSS_QUEUE_FULL] =
-		"raise its `rate`, share the flows among several (`balance`), or "
-		"mend what keeps it from taking them",
+	[EXPORT_LOSS_QUEUE_FULL] = "raise its `rate`, or share the flows among several (`balance`)",
 	[EXPORT_LOSS_SEND_ERROR] =
 		"the log says why; df for a file, the connection for a collector",
 	[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
