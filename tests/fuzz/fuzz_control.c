@@ -30,17 +30,14 @@ static int serve(_unused_ void *userdata)
 
 static void set_up(void)
 {
-	static struct meter *const meters[_RECORD_KIND_MAX];
-	const struct ledger ledger = {0};
-	const struct snapshot_sources sources = {
-		.ledger = &ledger, .meters = meters, .interval_ns = NSEC_PER_SEC};
 	struct ring_record record = {.record = {.packets = 1, .octets = 28}};
-	struct snapshot *snapshot = NULL;
+	struct snapshot *snapshot = snapshot_new();
 
-	if (loop_new(&loop) < 0 || ring_new(&ring, RING_RECORDS_MIN) < 0 ||
-	    snapshots_new(&snapshots) < 0 || snapshot_new(&snapshot, &sources) < 0)
+	if (!snapshot || loop_new(&loop) < 0 || ring_new(&ring, RING_RECORDS_MIN) < 0 ||
+	    snapshots_new(&snapshots) < 0)
 		fuzz_require("no memory");
 	snapshots_publish(snapshots, snapshot);
+	snapshot_release(snapshot);
 	for (uint16_t i = 0; i < RECORDS; i++) {
 		record.told_ns = record.record.last_ns = (uint64_t)(i + 1) * NSEC_PER_SEC;
 		record.key = (struct flow_key){.protocol = i % 2 ? 6 : 17, .src_port = i};
