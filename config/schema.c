@@ -4,12 +4,9 @@
 #include <string.h>
 #include "config/schema.h"
 #include "exporter/meter/cache.h"
-<<<<<<< HEAD
+#include "exporter/meter/kind.h"
 #include "exporter/observe/control.h"
 #include "exporter/observe/ring.h"
-=======
-#include "exporter/meter/kind.h"
->>>>>>> step7
 
 #define DAY_NS (86400 * NSEC_PER_SEC)
 

@@ -84,17 +84,15 @@ uint64_t setting_min(const struct setting *s);
 /* By the key in a file; NULL: there is none. */
 const struct setting *setting_find(const char *key);
 
-<<<<<<< HEAD
 /*
  * In a file settings whose names begin alike can be a mapping: `control: {socket: PATH}` is `control-socket: PATH`, and
  * what is no mapping is the value of the first of them: `control: off`.  NULL: there are none that begin so.
  */
 const struct setting *setting_group(const char *key);
 extern const char *const setting_groups[]; /* NULL at the end */
-=======
+
 /* What a setting of that name says, which is a number of 32 bits. */
 uint32_t setting_count(const char *key, const struct config *config);
->>>>>>> step7
 
 /* "FLOWTALLY_IDLE_TIMEOUT" */
 #define SETTING_ENVIRONMENT_MAX 48

@@ -30,8 +30,8 @@ struct arguments {
 	const struct argument_option *options;
 	size_t option_count;
 	/*
-	 * `id` of an option, or -1: `text` is a word that is no option.  -errno: `error` says what is wrong with the value, "'x':
-	 * not a time"; the option's name is put in front.
+	 * `id` of an option, or -1: `text` is a word that is no option.  -errno: `error` says what is wrong with the value,
+	 * "'x': not a time"; the option's name is put in front.
 	 */
 	int (*take)(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 	void *userdata;

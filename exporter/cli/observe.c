@@ -42,15 +42,16 @@ static const struct argument_option own_options[] = {
 	{"follow", 'f', ARGUMENT_NONE, NULL, "go on with what comes", OPTION_FOLLOW},
 	{"last", 'n', ARGUMENT_NEEDED, "N", "so many of the newest (20)", OPTION_LAST},
 	{"all", 0, ARGUMENT_NONE, NULL, "all that the ring holds", OPTION_ALL},
-	{"since", 0, ARGUMENT_NEEDED, "WHEN", "5m (ago), 14:05, 2026-11-29T14:05:30Z", OPTION_SINCE},
+	{"since", 0, ARGUMENT_NEEDED, "WHEN", "5m (ago), 14:05, 2026-11-29T14:05:30Z",
+	 OPTION_SINCE},
 	{"until", 0, ARGUMENT_NEEDED, "WHEN", "likewise", OPTION_UNTIL},
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
 	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT},
 	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC, not local", OPTION_UTC},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
 	 OPTION_COLOR},
-	{"socket", 0, ARGUMENT_NEEDED, "PATH",
-	 "the exporter's control socket (" CONTROL_SOCKET ")", OPTION_SOCKET},
+	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
+	 OPTION_SOCKET},
 };
 
 struct observe {
@@ -101,15 +102,16 @@ static int take_when(const struct observe *o, const char *text, uint64_t *ret,
 {
 	if (when_parse(text, o->now_ms, ret) == 0)
 		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX,
-		 "'%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
-		 text);
+	snprintf(
+		error, ARGUMENTS_ERROR_MAX,
+		"'%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
+		text);
 	return -EINVAL;
 }
 
 static int take_output(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
-	static const char *const forms[] = {"compact", "table", "wide", "json",
+	static const char *const forms[] = {"compact", "table", "wide",	      "json",
 					    "jsonl",   "csv",	"hubble-json"};
 	char hint[VALUE_HINT_MAX];
 	struct value_guess guess = {0};
@@ -203,17 +205,17 @@ static int parse(struct observe *o, int argc, char **argv)
 	struct argument_option options[ARGUMENTS_OPTIONS_MAX];
 	struct arguments arguments = {
 		.verb = "observe",
-		.usage = "observe [OPTION]... [EXPRESSION]\n\n"
-			 "Shows what flows, now and just past: each line is what a flow or a drop has had\n"
-			 "since the banks were last read. EXPRESSION is as tcpdump has it (flowtally(8)).",
-		.examples =
-			"examples:\n"
-			"  flowtally observe                                # the last 20\n"
-			"  flowtally observe -f tcp and port 443\n"
-			"  flowtally observe --since 5m --verdict DROPPED\n"
-			"  flowtally observe -f --from-ip 10.0.0.0/8 --not --port 22\n"
-			"  flowtally observe --all -o csv >flows.csv\n"
-			"  flowtally observe -f -o hubble-json | jq -r .flow.IP.source\n",
+		.usage =
+			"observe [OPTION]... [EXPRESSION]\n\n"
+			"Shows what flows, now and just past: each line is what a flow or a drop has had\n"
+			"since the banks were last read. EXPRESSION is as tcpdump has it (flowtally(8)).",
+		.examples = "examples:\n"
+			    "  flowtally observe                                # the last 20\n"
+			    "  flowtally observe -f tcp and port 443\n"
+			    "  flowtally observe --since 5m --verdict DROPPED\n"
+			    "  flowtally observe -f --from-ip 10.0.0.0/8 --not --port 22\n"
+			    "  flowtally observe --all -o csv >flows.csv\n"
+			    "  flowtally observe -f -o hubble-json | jq -r .flow.IP.source\n",
 		.options = options,
 		.take = take,
 		.userdata = o,
@@ -222,8 +224,8 @@ static int parse(struct observe *o, int argc, char **argv)
 	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
 	for (size_t i = 0; i < ARRAY_SIZE(own_options); i++)
 		options[arguments.option_count++] = own_options[i];
-	for (size_t i = 0;
-	     i < record_flag_count && arguments.option_count < ARGUMENTS_OPTIONS_MAX; i++)
+	for (size_t i = 0; i < record_flag_count && arguments.option_count < ARGUMENTS_OPTIONS_MAX;
+	     i++)
 		options[arguments.option_count++] = (struct argument_option){
 			.name = record_flags[i].name,
 			.letter = record_flags[i].letter,
@@ -391,7 +393,8 @@ static int run(struct observe *o, const char *filter)
 	r = show_all(o, client);
 	(void)fflush(stdout);
 	if (o->missed)
-		log_warning("%" PRIu64 " records are not shown: they came faster than they were read",
+		log_warning("%" PRIu64
+			    " records are not shown: they came faster than they were read",
 			    o->missed);
 	return r;
 }

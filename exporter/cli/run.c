@@ -27,7 +27,7 @@ struct run {
 	struct live *live;		/* NULL without --live */
 	struct control *control;	/* NULL: no socket */
 	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
-	int reader_fd;			/* watched for that: the collector may watch the other; 0: none */
+	int reader_fd;		/* watched for that: the collector may watch the other; 0: none */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
@@ -195,7 +195,8 @@ static int on_reader_gone(void *userdata, _unused_ uint32_t events)
 {
 	struct run *r = userdata;
 
-	forget_reader(r); /* the loop runs on for the end, and would be told of it again and again */
+	forget_reader(
+		r); /* the loop runs on for the end, and would be told of it again and again */
 	exporter_end(r->exporter);
 	return 0;
 }

@@ -482,14 +482,9 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 {
 	const struct collector_stats *c;
 
-<<<<<<< HEAD
-	fprintf(file, "%s, lost %" PRIu64 " packets\n",
-		ledger_balanced(l) ? "balances" : "THE LEDGER DOES NOT BALANCE", ledger_lost(l));
+	fprintf(file, "%slost %" PRIu64 " packets\n",
+		*ledger_verdict(l) ? ledger_verdict(l) : "balances, ", ledger_lost(l));
 	print_side(l, RECORD_FLOW, "", file);
-=======
-	fprintf(file, "ledger: %s", ledger_verdict(l));
-	print_side(l, RECORD_FLOW, file);
->>>>>>> step7
 	if (l->drops_traced)
 		print_drops(l, file);
 	for (unsigned int i = 0; (c = collector_get(l, i)); i++)

@@ -165,7 +165,7 @@ static const char *const loss_fixes[_EXPORT_LOSS_MAX] = {
 
 static const struct collector_stats *find_collector(const struct snapshot *s, const char *url)
 {
-	const struct ledger_collectors *all = s ? s->ledger.collectors : NULL;
+	const struct export_copy *all = s ? s->ledger.collectors : NULL;
 
 	for (unsigned int i = 0; all && i < all->count; i++)
 		if (!strcmp(all->stats[i].url, url))
@@ -192,7 +192,7 @@ static void judge_collector(json_t *list, const struct collector_stats *c,
 
 json_t *status_problems(const struct snapshot *now, const struct snapshot *since, uint64_t age_ns)
 {
-	const struct ledger_collectors *collectors = now->ledger.collectors;
+	const struct export_copy *collectors = now->ledger.collectors;
 	json_t *list = json_array();
 
 	judge_age(list, now, age_ns);

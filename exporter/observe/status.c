@@ -204,7 +204,7 @@ static json_t *kind_json(const struct snapshot *s, const struct rates *r, int ki
 
 static const struct collector_stats *find_before(const struct rates *r, const char *url)
 {
-	const struct ledger_collectors *all = r->before ? r->before->ledger.collectors : NULL;
+	const struct export_copy *all = r->before ? r->before->ledger.collectors : NULL;
 
 	for (unsigned int i = 0; all && i < all->count; i++)
 		if (!strcmp(all->stats[i].url, url))
@@ -231,7 +231,7 @@ static json_t *collector_json(const struct collector_stats *c, const struct rate
 
 static json_t *collectors(const struct snapshot *s, const struct rates *r)
 {
-	const struct ledger_collectors *all = s->ledger.collectors;
+	const struct export_copy *all = s->ledger.collectors;
 	json_t *array = json_array();
 
 	for (unsigned int i = 0; all && i < all->count; i++)

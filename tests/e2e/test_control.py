@@ -188,8 +188,8 @@ def test_kill_and_start_again():
 
 
 def as_nobody(bench, *words, groups=()):
-    switch = ['setpriv', '--reuid', NOBODY, '--regid', NOBODY, *(['--groups', ','.join(groups)] if groups else ['--clear-groups'])]
-    return bench.ask(*words, prefix=switch)
+    members = ['--groups', ','.join(groups)] if groups else ['--clear-groups']
+    return bench.ask(*words, prefix=['setpriv', '--reuid', NOBODY, '--regid', NOBODY, *members])
 
 
 def test_permissions():

@@ -117,7 +117,7 @@ static void test_log(void **state)
 static void test_verdict(void **state)
 {
 	static const char verdict[] =
-		"flowtally: ledger: THE LEDGER DOES NOT BALANCE, lost 0 packets\n"
+		"flowtally: ledger: THE LEDGER DOES NOT BALANCE; lost 0 packets\n"
 		"flowtally: ledger: seen 7 packets = accounted 0 + ignored 0 + refused 0\n";
 	struct ledger ledger = {.sides[RECORD_FLOW].seen[0] = 7};
 	int saved;
