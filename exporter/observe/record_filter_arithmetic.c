@@ -118,7 +118,7 @@ static int parse_value(struct filter_parser *p, uint64_t *ret)
 /* 32 bits, as in pcap-filter. */
 static int parse_sum(struct filter_parser *p, uint64_t *ret)
 {
-	uint64_t more;
+	uint64_t more = 0;
 	int r = parse_value(p, ret);
 
 	while (r == 0 && p->token.type == TOKEN_PLUS) {
@@ -132,7 +132,7 @@ static int parse_sum(struct filter_parser *p, uint64_t *ret)
 
 static int parse_product(struct filter_parser *p, uint64_t *ret)
 {
-	uint64_t more;
+	uint64_t more = 0;
 	int r = parse_sum(p, ret);
 
 	while (r == 0 && p->token.type == TOKEN_BITS_AND) {
@@ -146,7 +146,7 @@ static int parse_product(struct filter_parser *p, uint64_t *ret)
 
 static int parse_bits(struct filter_parser *p, uint64_t *ret)
 {
-	uint64_t more;
+	uint64_t more = 0;
 	int r = parse_product(p, ret);
 
 	while (r == 0 && p->token.type == TOKEN_BITS_OR) {
@@ -161,7 +161,7 @@ static int parse_bits(struct filter_parser *p, uint64_t *ret)
 /* What is compared: an accessor, in parentheses or not, with `& bits` behind it or not. */
 static int parse_left(struct filter_parser *p, struct filter_step *step)
 {
-	uint64_t mask;
+	uint64_t mask = 0;
 	int r;
 
 	if (p->token.type == TOKEN_OPEN) {

@@ -186,27 +186,40 @@ static int id_address(struct filter_parser *p, const struct qualifier *q, const 
 
 /* --- Ports and protocols. */
 
-static int read_service(const char *name, uint8_t protocol, uint16_t *ret)
+static bool read_service(const char *name, const char *protocol, uint16_t *ret)
 {
-	const char *of = protocol == IPPROTO_TCP    ? "tcp"
-			 : protocol == IPPROTO_UDP  ? "udp"
-			 : protocol == IPPROTO_SCTP ? "sctp"
-						    : NULL;
 	struct servent entry, *found = NULL;
 	char buffer[LOOKUP_MAX];
 
-	if (getservbyname_r(name, of, &entry, buffer, sizeof(buffer), &found) != 0 || !found)
-		return -EINVAL;
+	if (getservbyname_r(name, protocol, &entry, buffer, sizeof(buffer), &found) != 0 || !found)
+		return false;
 	*ret = ntohs((uint16_t)found->s_port);
+	return true;
+}
+
+/* A name without a protocol in front of it is of the protocols that have it; *protocol becomes 0 where TCP and UDP do. */
+static int read_named_port(const char *name, uint8_t *protocol, uint16_t *ret)
+{
+	uint16_t of_tcp = 0, of_udp = 0;
+	bool tcp = read_service(name, "tcp", &of_tcp), udp = read_service(name, "udp", &of_udp);
+
+	if (*protocol == IPPROTO_SCTP && read_service(name, "sctp", ret))
+		return 0;
+	if ((*protocol == IPPROTO_TCP && !tcp) || (*protocol == IPPROTO_UDP && !udp) ||
+	    (!tcp && !udp))
+		return -EINVAL;
+	*ret = *protocol == IPPROTO_UDP || !tcp ? of_udp : of_tcp;
+	if (!*protocol && !(tcp && udp && of_tcp == of_udp))
+		*protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP;
 	return 0;
 }
 
-static int read_port(const char *text, uint8_t protocol, uint16_t *ret)
+static int read_port(const char *text, uint16_t *ret)
 {
 	uint64_t number;
 
 	if (filter_number(text, UINT16_MAX, &number) < 0)
-		return isdigit((unsigned char)*text) ? -EINVAL : read_service(text, protocol, ret);
+		return -EINVAL;
 	*ret = (uint16_t)number;
 	return 0;
 }
@@ -220,7 +233,7 @@ static int read_range(const char *text, struct filter_step *step)
 	if (!text[length] || length >= sizeof(low))
 		return -EINVAL;
 	snprintf(low, sizeof(low), "%.*s", (int)length, text);
-	if (read_port(low, 0, &first) < 0 || read_port(text + length + 1, 0, &last) < 0)
+	if (read_port(low, &first) < 0 || read_port(text + length + 1, &last) < 0)
 		return -EINVAL;
 	step->low = MIN(first, last);
 	step->high = MAX(first, last);
@@ -230,6 +243,7 @@ static int read_range(const char *text, struct filter_step *step)
 static int id_port(struct filter_parser *p, const struct qualifier *q, const struct token *at,
 		   struct filter_step *step)
 {
+	step->protocol = q->protocol;
 	if (q->version)
 		return filter_fail(p, at,
 				   "tcp, udp or sctp may stand in front of ports; write "
@@ -238,14 +252,15 @@ static int id_port(struct filter_parser *p, const struct qualifier *q, const str
 	if (q->type == QUALIFIER_PORTRANGE && read_range(at->text, step) < 0)
 		return filter_fail(p, at, "two ports are allowed here, as in `portrange 80-90`");
 	if (q->type == QUALIFIER_PORT) {
-		if (read_port(at->text, q->protocol, &step->low) < 0)
+		if (read_port(at->text, &step->low) < 0 &&
+		    (isdigit((unsigned char)at->text[0]) ||
+		     read_named_port(at->text, &step->protocol, &step->low) < 0))
 			return filter_fail(p, at,
 					   "a port is allowed here: 0 to 65535, or a name "
 					   "from /etc/services");
 		step->high = step->low;
 	}
 	step->test = TEST_PORT;
-	step->protocol = q->protocol;
 	return 0;
 }
 

@@ -75,7 +75,7 @@ static int close_parenthesis(struct filter_parser *p)
 static int parse_id(struct filter_parser *p, const struct qualifier *q)
 {
 	bool negated = take_nots(p);
-	unsigned int skip;
+	unsigned int skip = 0;
 	int r;
 
 	if (p->token.type == TOKEN_OPEN) {
@@ -153,7 +153,7 @@ static bool is_id_next(const struct filter_parser *p, const struct qualifier *q)
 
 static int parse_expression(struct filter_parser *p, struct qualifier *ret)
 {
-	unsigned int skip;
+	unsigned int skip = 0;
 	int r = parse_term(p, ret);
 
 	while (r == 0 && is_joint(&p->token)) {

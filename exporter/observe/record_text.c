@@ -41,8 +41,8 @@ struct cells {
 	const char *protocol, *verdict, *direction, *end;
 };
 
-/* What is not of this time is told with its date: "Nov 29 02:06:25.123". */
-static void fill_time(char text[TIME_MAX], uint64_t ms, bool utc, const char *format)
+/* "Nov 29 02:06:25.123", or "2026-11-29T02:06:25.123". */
+static void fill_time(char text[TIME_MAX], uint64_t ms, bool utc, bool iso)
 {
 	time_t seconds = (time_t)MIN(ms / 1000, 253402300799u); /* the year 9999 */
 	struct tm tm = {0};
@@ -52,7 +52,8 @@ static void fill_time(char text[TIME_MAX], uint64_t ms, bool utc, const char *fo
 		gmtime_r(&seconds, &tm);
 	else
 		localtime_r(&seconds, &tm);
-	used = strftime(text, TIME_MAX, format, &tm);
+	used = iso ? strftime(text, TIME_MAX, "%Y-%m-%dT%H:%M:%S", &tm)
+		   : strftime(text, TIME_MAX, "%b %d %H:%M:%S", &tm);
 	snprintf(text + used, TIME_MAX - used, ".%03u", (unsigned int)(ms % 1000));
 }
 
@@ -144,7 +145,7 @@ static void fill_cells(struct cells *c, const struct record_text *text, const st
 {
 	strcpy(c->time, "-");
 	if (v->parts & VIEW_TIMES)
-		fill_time(c->time, v->start_ms, text->utc, "%b %d %H:%M:%S");
+		fill_time(c->time, v->start_ms, text->utc, false);
 	fill_endpoints(c, v);
 	fill_names(c, v);
 	fill_numbers(c, v);
@@ -233,7 +234,7 @@ static void csv_time(FILE *file, const struct record_text *text, bool known, uin
 	char time[TIME_MAX], zone[8] = "Z";
 
 	if (known) {
-		fill_time(time, ms, text->utc, "%Y-%m-%dT%H:%M:%S");
+		fill_time(time, ms, text->utc, true);
 		if (!text->utc) {
 			localtime_r(&seconds, &tm);
 			strftime(zone, sizeof(zone), "%z", &tm);
