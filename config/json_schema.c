@@ -119,6 +119,8 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_LIMIT:
 		return json_pack("{s:[o,o,o]}", "anyOf", integer(0, s->max), pattern(RATE_PATTERN),
 				 words(off));
+	case SETTING_SOCKET:
+		return json_pack("{s:[{s:s},o]}", "anyOf", "type", "string", words(off));
 	case SETTING_WORD:
 		return words(s->words);
 	case SETTING_INTERFACES:
@@ -130,7 +132,6 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
-	case SETTING_SOCKET:
 	case SETTING_GROUP:
 	case SETTING_ADDRESS:
 	case SETTING_PREFIX:
