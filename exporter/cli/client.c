@@ -167,7 +167,7 @@ static int make_room(struct client *c)
 	size_t size = MAX(2 * c->size, (size_t)2 * READ_OCTETS);
 	char *octets;
 
-	if (c->begin) {
+	if (c->octets && c->begin) {
 		memmove(c->octets, c->octets + c->begin, c->end - c->begin);
 		c->end -= c->begin;
 		c->begin = 0;

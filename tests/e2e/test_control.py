@@ -15,7 +15,7 @@ import program
 import tap
 import traffic
 from capture import Capture
-from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
+from sandbox import DIES_WITH_TEST, Sandbox, bpf_object, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'
@@ -24,6 +24,7 @@ QUICK = '--drain-interval', '200ms'
 HEALTHY, DEGRADED, NOT_RUNNING, USAGE = 0, 1, 2, 2
 WAIT_SECONDS = 20
 NOBODY = 65534
+ACCEPT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 SENT = {1001: 7, 1002: 19, 1003: 1}  # datagrams by source port
 
 
@@ -59,6 +60,9 @@ class Bench:
         status, stdout, stderr = self.ask('observe', '-o', 'jsonl', *words)
         check_equal('exit status of observe', status, 0)
         return [json.loads(line) for line in stdout.splitlines()], stderr
+
+    def filter(self, *words):
+        self.box.ip_tc('meter', 'filter', 'add', 'dev', 'm0', *words)
 
     def send(self):
         for port, count in SENT.items():
@@ -254,6 +258,34 @@ def test_degraded():
             status, _, _ = bench.ask('status', '--wait=1s')
             check_equal('waited in vain', status, DEGRADED)
             daemon.kill()
+
+
+def test_neighbours():
+    """Programs of others on our hooks are named, in the order in which packets meet them, wherever root asks from."""
+    source = 'int foreign(void *skb) { return -1; }\nchar _license[] __attribute__((section("license"))) = "GPL";\n'
+    source = source.replace('int foreign', '__attribute__((section("tc"))) int foreign')
+    with Bench() as bench, bpf_object(source) as program_file, bench.daemon('--mask', 'tcx'):
+        bench.filter('ingress', 'prio', '1', 'bpf', 'da', 'obj', program_file, 'sec', 'tc')
+        bench.ask('status', '--wait')
+        interface = bench.status()['interfaces'][0]
+        names = [one['name'] for one in interface['neighbours']['ingress']]
+        check(len(names) == 2 and 'foreign' in names, 'both programs:', interface)
+        lines = bench.ask('status')[1].splitlines()
+        check(any('on the ingress hook: ' in line and 'foreign' in line for line in lines), 'a line about m0:', *lines)
+        check_equal('egress', len(interface['neighbours']['egress']), 1)
+
+
+def test_hidden_hook():
+    """A hook that never fires although the interface's own counters move is a warning with a name."""
+    with Bench() as bench, bench.daemon('--mask', 'tcx'):
+        bench.ask('status', '--wait')
+        bench.filter('egress', 'protocol', 'ip', 'prio', '1', 'bpf', 'da', 'bytecode', ACCEPT)
+
+        def hidden():
+            traffic.udp(bench.box, 'meter', (METER, 1001), (PEER, 9), 5)
+            return bench.status()['problems']
+        problem = wait_until(hidden, 60, 'a problem')[0]
+        check("interface 'm0': its counters say" in problem['what'] and 'the egress hook saw' in problem['what'], problem)
 
 
 def test_not_running():

@@ -127,7 +127,7 @@ static void test_of_another(void **state)
 /* Whoever can write to a folder on the way could put another socket there. */
 static void test_folders(void **state)
 {
-	char open[sizeof(folder) + 16], deep[sizeof(folder) + 32];
+	char open[sizeof(folder) + 16], deep[sizeof(folder) + 64];
 	struct listener *listener = NULL;
 	char why[LISTENER_WHY_MAX];
 
@@ -141,7 +141,7 @@ static void test_folders(void **state)
 	assert_int_equal(chmod(open, 0755), 0);
 	assert_int_equal(listen_at(&listener, deep, NULL, why), 0);
 	listener_free(listener);
-	strcat(deep, ".lock");
+	snprintf(deep, sizeof(deep), "%s/deep/socket.lock", open);
 	unlink(deep);
 	*strrchr(deep, '/') = '\0';
 	assert_int_equal(rmdir(deep), 0);
@@ -250,6 +250,7 @@ static void test_requests(void **state)
 	(void)state;
 	assert_int_equal(snapshots_new(&snapshots), 0);
 	control = start(snapshots, RING_RECORDS_MIN);
+	assert_non_null(control);
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		int fd = connect_to();
 
@@ -272,6 +273,7 @@ static void test_endless(void **state)
 	(void)state;
 	assert_int_equal(snapshots_new(&snapshots), 0);
 	control = start(snapshots, RING_RECORDS_MIN);
+	assert_non_null(control);
 	fd = connect_to();
 	memset(blank, ' ', sizeof(blank));
 	blank[CONTROL_REQUEST_MAX] = '\0';
