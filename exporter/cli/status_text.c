@@ -7,11 +7,12 @@
 #include "exporter/observe/text.h"
 #include "exporter/util.h"
 
-#define LINES_MAX 8 /* of interfaces, and of collectors; more are counted */
-#define AGE_MAX	  32
-#define RED	  "\x1b[1;31m"
-#define GREEN	  "\x1b[1;32m"
-#define PLAIN	  "\x1b[0m"
+#define LINES_MAX   8 /* of interfaces, and of collectors; more are counted */
+#define AGE_MAX	    32
+#define LABEL_WIDTH 13 /* of what stands in front of a line, with a blank */
+#define RED	    "\x1b[1;31m"
+#define GREEN	    "\x1b[1;32m"
+#define PLAIN	    "\x1b[0m"
 
 /* --- Members. */
 
@@ -64,7 +65,7 @@ static uint64_t since(uint64_t ms)
 
 static void label(const char *name, FILE *file)
 {
-	fprintf(file, "%-13s", name);
+	fprintf(file, "%-*s", LABEL_WIDTH, name);
 }
 
 /* "98.1 M", for a unit behind it. */
@@ -164,9 +165,11 @@ static void print_neighbours(const json_t *interface, const char *key, FILE *fil
 static void print_interface(const json_t *interface, FILE *file)
 {
 	const json_t *rates = json_object_get(interface, "rates");
-	char a[TEXT_NUMBER_MAX], b[TEXT_NUMBER_MAX];
+	char a[TEXT_NUMBER_MAX], b[TEXT_NUMBER_MAX], name[LABEL_WIDTH];
 
-	fprintf(file, "%-12.12s ", text(interface, "name"));
+	snprintf(name, sizeof(name), "%s", text(interface, "name"));
+	text_make_printable(name);
+	label(name, file);
 	fprintf(file, "in %s/s by %s, out %s/s by %s (",
 		rate(a, json_object_get(rates, "ingress"), 1), text(interface, "ingress"),
 		rate(b, json_object_get(rates, "egress"), 1), text(interface, "egress"));

@@ -216,6 +216,8 @@ int control_new(struct control **ret, const struct control_options *o)
 	r = make(c, o);
 	if (r < 0)
 		return log_errno(LOG_WARNING, r, "there is no control socket");
+	log_info("control socket '%s': %u recent records for `flowtally observe` take %.1f MB",
+		 o->path, o->records, (double)ring_memory(o->records) / 1e6);
 	*ret = TAKE_PTR(c);
 	return 0;
 }

@@ -347,6 +347,28 @@ static void test_follow(void **state)
 	close(fd);
 }
 
+/* A client that follows up to a time that is over gets an end, and one line about what there is. */
+static void test_until(void **state)
+{
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	_cleanup_(control_freep) struct control *control = NULL;
+	char line[32768];
+	int fd;
+
+	(void)state;
+	assert_int_equal(snapshots_new(&snapshots), 0);
+	control = start(snapshots, RING_RECORDS_MIN);
+	give(control, 0, 10);
+	fd = connect_to();
+	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
+	assert_true(read_line(fd, line, sizeof(line)));
+	assert_non_null(strstr(line, "\"held\":10,"));
+	for (int i = 0; i < 10 && strncmp(line, "{\"end\"", 6) != 0; i++)
+		assert_true(read_line(fd, line, sizeof(line)));
+	assert_string_equal(line, "{\"end\":\"\"}\n");
+	close(fd);
+}
+
 /* Who does not read misses what the ring cannot hold, and is told how much: nothing is forgotten, nothing told twice. */
 static void test_slow_reader(void **state)
 {
@@ -425,7 +447,7 @@ int main(void)
 		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
 		cmocka_unit_test(test_requests),   cmocka_unit_test(test_endless),
 		cmocka_unit_test(test_follow),	   cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_hanging),
+		cmocka_unit_test(test_until),	   cmocka_unit_test(test_hanging),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

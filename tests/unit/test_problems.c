@@ -22,11 +22,10 @@ static int set_up(void **state)
 					     .ingress = HOOK_TCX,
 					     .egress = HOOK_TCX,
 					     .attached = true};
-	now = (struct snapshot){.interval_ns = 5 * NSEC_PER_SEC,
-				.interfaces = &interface,
-				.interface_count = 1};
-	now.kinds[RECORD_FLOW] = (struct snapshot_kind){
-		.metered = true, .bank_limit = 1000, .cache_entries = 4000};
+	now = (struct snapshot){
+		.interval_ns = 5 * NSEC_PER_SEC, .interfaces = &interface, .interface_count = 1};
+	now.kinds[RECORD_FLOW] =
+		(struct snapshot_kind){.metered = true, .bank_limit = 1000, .cache_entries = 4000};
 	since = now;
 	return 0;
 }
@@ -162,8 +161,9 @@ static void test_collectors(void **state)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-	const struct CMUnitTest tests[] = {TEST(test_healthy), TEST(test_age),	  TEST(test_books),
-					   TEST(test_hooks),   TEST(test_losses), TEST(test_collectors)};
+	const struct CMUnitTest tests[] = {TEST(test_healthy), TEST(test_age),
+					   TEST(test_books),   TEST(test_hooks),
+					   TEST(test_losses),  TEST(test_collectors)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
