@@ -17,6 +17,8 @@ static const struct {
 } verbs[] = {
 	{"run", run_main, "meter interfaces and export their flows"},
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
+	{"status", status_main, "say whether the running exporter works, what it sees and loses"},
+	{"observe", observe_main, "show what flows, now and just past"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 	{"config", config_main, "check, show and compare configurations"},
 };

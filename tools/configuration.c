@@ -46,6 +46,12 @@ static void print_range(const struct setting *s)
 	case SETTING_TEMPLATE:
 		printf("names, with commas");
 		break;
+	case SETTING_SOCKET:
+		printf("absolute path, or off");
+		break;
+	case SETTING_GROUP:
+		printf("name or number of a group");
+		break;
 	case SETTING_ADDRESS:
 		printf("address");
 		break;

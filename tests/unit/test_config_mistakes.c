@@ -120,9 +120,14 @@ static const struct {
 	{"collectors:\n  - protocol: file\n    path: /dev/shm/nosuch\n  - protocol: json\n    path: /dev/shm/nosuch\n",
 	 "f:5:11: collectors 'json:///dev/shm/nosuch': the same file as f:3:11: collectors"
 	 " 'file:///dev/shm/nosuch'\n"},
-	{"metrics: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: /x}\n",
-	 "f:1:1: 'metrics': no such key; `flowtally config example` shows all\n"
-	 "f:2:1: 'control': no such key; `flowtally config example` shows all\n"},
+	{"nothing: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: x, recoords: 5000, keep: [1]}\n",
+	 "f:1:1: 'nothing': no such key; `flowtally config example` shows all\n"
+	 "f:2:19: control-socket 'x': the path must be absolute; or off\n"
+	 "f:2:22: 'control-recoords': no such key; did you mean control-records?\n"
+	 "f:2:44: control-keep: a list where there can be one value; write control-keep: 10m\n"},
+	{"control: {socket: /x}\ncontrol-socket: /y\n",
+	 "f:2:17: control-socket '/y': given twice; line 1 has it already\n"},
+	{"control: maybe\n", "f:1:10: control-socket 'maybe': the path must be absolute; or off\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
 	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template,"
 	 " rate, source, dscp, message-size, drops and retry; did you mean rate?\n"},
