@@ -7,6 +7,7 @@
 
 #define TIME_PATTERN "^[0-9]+(ms|s|m|h)$"
 #define RATE_PATTERN "^[0-9]+[kM]?(/s)?$"
+#define LISTEN_PATTERN "^(\\[[0-9a-fA-F:.]+(%.+)?\\]|[0-9.]+|localhost):[0-9]+$"
 #define SIZE_PATTERN "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
 
 static json_t *integer(uint64_t min, uint64_t max)
@@ -127,6 +128,8 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_COLLECTORS:
 		return json_pack("{s:s,s:i,s:o}", "type", "array", "maxItems",
 				 EXPORT_COLLECTORS_MAX, "items", collector());
+	case SETTING_LISTEN:
+		return json_pack("{s:[o,o]}", "anyOf", pattern(LISTEN_PATTERN), words(off));
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
@@ -162,6 +165,21 @@ static json_t *property(const struct setting *s)
 	return type;
 }
 
+/* The settings that can stand in a mapping of this name. */
+static json_t *section(const char *name)
+{
+	json_t *keys = json_object();
+
+	for (size_t i = 0; i < settings_count; i++) {
+		const char *key = setting_key_in(&settings[i], name);
+
+		if (key)
+			json_object_set_new(keys, key, property(&settings[i]));
+	}
+	return json_pack("{s:s,s:o,s:b}", "type", "object", "properties", keys,
+			 "additionalProperties", false);
+}
+
 int config_print_schema(FILE *file)
 {
 	json_t *keys = json_object(), *all;
@@ -171,6 +189,8 @@ int config_print_schema(FILE *file)
 		if (setting_in_file(&settings[i]))
 			json_object_set_new(keys, setting_key(&settings[i]),
 					    property(&settings[i]));
+	for (size_t i = 0; setting_section(i); i++)
+		json_object_set_new(keys, setting_section(i), section(setting_section(i)));
 	all = json_pack("{s:s,s:s,s:s,s:o,s:b}", "$schema",
 			"http://json-schema.org/draft-07/schema#", "title",
 			"configuration of flowtally run", "type", "object", "properties", keys,

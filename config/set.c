@@ -5,6 +5,7 @@
 #include "exporter/export/transport/address.h"
 #include "exporter/export/export.h"
 #include "exporter/meter/drop_reason.h"
+#include "exporter/observe/http.h"
 
 /* What is being set, for the functions that read it. */
 struct task {
@@ -192,6 +193,17 @@ static int set_address(const struct task *t, const char *text)
 	return store_text(t, text);
 }
 
+static int set_listen(const struct task *t, const char *text)
+{
+	char why[HTTP_WHY_MAX];
+	struct ip_address address;
+	uint16_t port;
+
+	if (strcmp(text, "off") != 0 && http_listen_parse(text, &address, &port, why) < 0)
+		return refuse(t, "'%s': %s", text, why);
+	return store_text(t, text);
+}
+
 static int set_prefix(const struct task *t, const char *text)
 {
 	if (value_prefix(text, field(t)) < 0)
@@ -224,6 +236,8 @@ static int set_value(struct task *t, const char *text)
 		return set_list(t, text, check_feature);
 	case SETTING_TEMPLATE:
 		return set_template(t, text);
+	case SETTING_LISTEN:
+		return set_listen(t, text);
 	case SETTING_ADDRESS:
 		return set_address(t, text);
 	case SETTING_PREFIX:
@@ -443,6 +457,7 @@ void config_clear(struct config *config)
 	free((char *)config->export.source);
 	free(config->drops_include);
 	free(config->drops_exclude);
+	free(config->metrics_listen);
 	free(config->mask);
 	*config = (struct config){0};
 }

@@ -160,6 +160,14 @@ static void on_delta(void *userdata, enum record_kind kind, const struct flow_ke
 		e->events.delta(e->events.userdata, kind, key, record);
 }
 
+static void on_record(void *userdata, const struct flow *flow)
+{
+	struct exporter *e = userdata;
+
+	if (e->traffic)
+		traffic_end(e->traffic, flow);
+}
+
 /* After each swap every packet up to it must be in one place: trouble shows long before the end. */
 static void on_swap(void *userdata)
 {
@@ -389,6 +397,7 @@ static int make_pipeline(struct exporter *e)
 		.drop_names = e->source->drop_names,
 		.stop = e->stop,
 		.settled = on_swap,
+		.record = on_record,
 		.passed = on_passed,
 		.userdata = e,
 	};

@@ -52,6 +52,7 @@ static void on_flow(void *userdata, const struct flow *flow)
 	struct pipeline *p = userdata;
 	const struct flow told = tell_times(p, flow);
 
+	p->options.record(p->options.userdata, flow);
 	exports_flow(p->exports, &told);
 	p->waiting++;
 }
@@ -61,6 +62,7 @@ static void on_drop(void *userdata, const struct flow *flow)
 	struct pipeline *p = userdata;
 	struct flow drop = tell_times(p, flow);
 
+	p->options.record(p->options.userdata, flow);
 	drop.drop =
 		drop_reasons_get(p->options.drop_names, drop_reason_unpack(flow->key.drop_reason));
 	exports_flow(p->exports, &drop);

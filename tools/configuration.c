@@ -46,6 +46,9 @@ static void print_range(const struct setting *s)
 	case SETTING_TEMPLATE:
 		printf("names, with commas");
 		break;
+	case SETTING_LISTEN:
+		printf("address and port, or off");
+		break;
 	case SETTING_ADDRESS:
 		printf("address");
 		break;
