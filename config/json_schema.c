@@ -5,10 +5,10 @@
 #include "config/print.h"
 #include "config/set.h"
 
-#define TIME_PATTERN "^[0-9]+(ms|s|m|h)$"
-#define RATE_PATTERN "^[0-9]+[kM]?(/s)?$"
+#define TIME_PATTERN   "^[0-9]+(ms|s|m|h)$"
+#define RATE_PATTERN   "^[0-9]+[kM]?(/s)?$"
 #define LISTEN_PATTERN "^(\\[[0-9a-fA-F:.]+(%.+)?\\]|[0-9.]+|localhost):[0-9]+$"
-#define SIZE_PATTERN "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
+#define SIZE_PATTERN   "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
 
 static json_t *integer(uint64_t min, uint64_t max)
 {

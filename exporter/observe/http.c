@@ -14,13 +14,13 @@
 #include "exporter/thread.h"
 #include "exporter/value.h"
 
-#define BLOCK_OCTETS	(64u * 1024)	      /* of an answer, given to the library at once */
-#define CONNECTION_OCTETS (16u * 1024)	      /* for the request and its headers */
-#define FRESH_NS	NSEC_PER_SEC	      /* who asks meanwhile gets the same text */
-#define FORMATS		(METRICS_OPENMETRICS + 1)
-#define STALE_INTERVALS 3 /* without a snapshot the exporter is not ready */
-#define DEAD_INTERVALS	12 /* nor is it alive */
-#define DEAD_NS		(60 * NSEC_PER_SEC)
+#define BLOCK_OCTETS	  (64u * 1024) /* of an answer, given to the library at once */
+#define CONNECTION_OCTETS (16u * 1024) /* for the request and its headers */
+#define FRESH_NS	  NSEC_PER_SEC /* who asks meanwhile gets the same text */
+#define FORMATS		  (METRICS_OPENMETRICS + 1)
+#define STALE_INTERVALS	  3  /* without a snapshot the exporter is not ready */
+#define DEAD_INTERVALS	  12 /* nor is it alive */
+#define DEAD_NS		  (60 * NSEC_PER_SEC)
 
 struct settings {
 	char *listen; /* NULL: off */
@@ -59,9 +59,9 @@ struct http {
 
 	/* The thread's. */
 	struct settings settings;
-	struct MHD_Daemon *daemon; /* NULL: nobody listens */
-	uint64_t retry_ns;	   /* when to try to listen again; UINT64_MAX: never */
-	int failure;		   /* -errno of the last try, which was logged */
+	struct MHD_Daemon *daemon;    /* NULL: nobody listens */
+	uint64_t retry_ns;	      /* when to try to listen again; UINT64_MAX: never */
+	int failure;		      /* -errno of the last try, which was logged */
 	struct body *bodies[FORMATS]; /* the newest; NULL: none */
 	size_t octets;		      /* of all bodies that are held by somebody */
 };
@@ -173,8 +173,8 @@ static struct body *make_body(struct http *h, const struct snapshot *snapshot,
 /* For the caller to release; NULL: there is no memory for it. */
 static struct body *get_body(struct http *h, enum metrics_format format)
 {
-	_cleanup_(snapshot_releasep) const struct snapshot *snapshot =
-		snapshots_newest(h->snapshots, NULL);
+	_cleanup_(snapshot_releasep)
+		const struct snapshot *snapshot = snapshots_newest(h->snapshots, NULL);
 	struct body **newest = &h->bodies[format];
 	const uint64_t number = snapshot ? snapshot->number : 0;
 
@@ -243,8 +243,8 @@ static void free_answer(void *userdata)
 
 static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *connection)
 {
-	const enum metrics_format format = metrics_negotiate(MHD_lookup_connection_value(
-		connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT));
+	const enum metrics_format format = metrics_negotiate(
+		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT));
 	struct answer *a = calloc(1, sizeof(*a));
 	struct MHD_Response *response;
 
@@ -285,8 +285,8 @@ static const char *why_not_ready(const struct snapshot *s)
 
 static enum MHD_Result answer_ready(struct http *h, struct MHD_Connection *connection)
 {
-	_cleanup_(snapshot_releasep) const struct snapshot *s =
-		snapshots_newest(h->snapshots, NULL);
+	_cleanup_(snapshot_releasep)
+		const struct snapshot *s = snapshots_newest(h->snapshots, NULL);
 	const char *why = why_not_ready(s);
 	char text[100];
 
@@ -297,22 +297,22 @@ static enum MHD_Result answer_ready(struct http *h, struct MHD_Connection *conne
 /* Whether another start may help: the loop has not settled a swap for long. */
 static enum MHD_Result answer_health(struct http *h, struct MHD_Connection *connection)
 {
-	_cleanup_(snapshot_releasep) const struct snapshot *s =
-		snapshots_newest(h->snapshots, NULL);
+	_cleanup_(snapshot_releasep)
+		const struct snapshot *s = snapshots_newest(h->snapshots, NULL);
 	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	const uint64_t silent_ns = s ? age_ns(s) : now_ns - h->started_ns;
 	const uint64_t most_ns = MAX(s ? DEAD_INTERVALS * s->interval_ns : 0, DEAD_NS);
 
-	return silent_ns > most_ns
-		       ? send_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
-				   "no swap has settled for long\n")
-		       : send_text(connection, MHD_HTTP_OK, "ok\n");
+	return silent_ns > most_ns ? send_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+					       "no swap has settled for long\n")
+				   : send_text(connection, MHD_HTTP_OK, "ok\n");
 }
 
 static enum MHD_Result answer_index(_unused_ struct http *h, struct MHD_Connection *connection)
 {
 	static const char page[] =
-		"<!doctype html><title>flowtally</title><h1>flowtally " FLOWTALLY_VERSION "</h1><ul>\n"
+		"<!doctype html><title>flowtally</title><h1>flowtally " FLOWTALLY_VERSION
+		"</h1><ul>\n"
 		"<li><a href=\"/metrics\">/metrics</a>: counters for Prometheus\n"
 		"<li><a href=\"/healthz\">/healthz</a>: whether it is alive\n"
 		"<li><a href=\"/readyz\">/readyz</a>: whether it meters\n</ul>\n";
@@ -334,8 +334,9 @@ static const struct {
 
 /* Called once when the headers are there, once with each part of a body, and once at the end. */
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
-				  const char *path, const char *method, _unused_ const char *version,
-				  _unused_ const char *upload, size_t *upload_size, void **state)
+				  const char *path, const char *method,
+				  _unused_ const char *version, _unused_ const char *upload,
+				  size_t *upload_size, void **state)
 {
 	struct http *h = userdata;
 

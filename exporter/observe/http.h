@@ -16,14 +16,15 @@ struct http;
 struct snapshots;
 
 #define HTTP_CONNECTIONS_MAX 256
-#define HTTP_TIMEOUT_S	     10			  /* a connection on which nothing moves */
-#define HTTP_ANSWER_S	     30			  /* a whole answer */
-#define HTTP_MEMORY_MAX	     (64u * 1024 * 1024) /* octets of answers that are on their way; beyond it is 503 */
-#define HTTP_RETRY_S	     5
+#define HTTP_TIMEOUT_S	     10 /* a connection on which nothing moves */
+#define HTTP_ANSWER_S	     30 /* a whole answer */
+#define HTTP_MEMORY_MAX \
+	(64u * 1024 * 1024) /* octets of answers that are on their way; beyond it is 503 */
+#define HTTP_RETRY_S 5
 
 struct http_settings {
-	const char *listen; /* http_listen_parse(); "off": nothing is answered.  Copied */
-	bool hubble;	    /* metrics by Hubble's names too */
+	const char *listen;   /* http_listen_parse(); "off": nothing is answered.  Copied */
+	bool hubble;	      /* metrics by Hubble's names too */
 	uint64_t config_hash; /* metrics_source */
 };
 

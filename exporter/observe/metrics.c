@@ -12,7 +12,7 @@
 #include "exporter/observe/metrics_context.h"
 #include "exporter/observe/metrics_writer.h"
 
-#define FIRST_CAPACITY 65536
+#define FIRST_CAPACITY	65536
 #define NAME_MAX_OCTETS 1024 /* of a label's value; no name of ours is longer */
 
 /* --- Text. */

@@ -56,7 +56,7 @@ struct metrics_family {
 	const char *unit; /* with which the name ends: "bytes", "seconds"; NULL: none */
 	const char *labels[METRICS_LABELS_MAX + 1]; /* ends with NULL */
 	const char *help;			    /* one line */
-	const char *when; /* when it exists, for the page; NULL: always */
+	const char *when; /* when it exists, a clause for the page; NULL: always */
 	bool hubble;	  /* one of Hubble's */
 	bool always;	  /* without a snapshot too */
 	void (*print)(struct metrics_writer *writer, const struct metrics_context *context);

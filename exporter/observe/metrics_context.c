@@ -49,9 +49,9 @@ static size_t gather(const struct snapshot *s, struct named *all)
 		const struct hooks_interface *from = &s->interfaces[i];
 
 		if (from->ifindex)
-			all[count] = (struct named){
-				{from->ifindex, from->device[0] ? from->device : from->name},
-				count};
+			all[count] = (struct named){{from->ifindex,
+						     from->device[0] ? from->device : from->name},
+						    count};
 		count += from->ifindex != 0;
 	}
 	for (size_t i = gone; i-- > 0;) { /* the newest first */
@@ -101,9 +101,9 @@ const char *metrics_interface_name(const struct metrics_context *c, uint32_t ifi
 {
 	const struct metrics_interface key = {.ifindex = ifindex}, *found;
 
-	found = c->interface_count ? bsearch(&key, c->interfaces, c->interface_count,
-					     sizeof(key), by_ifindex)
-				   : NULL;
+	found = c->interface_count
+			? bsearch(&key, c->interfaces, c->interface_count, sizeof(key), by_ifindex)
+			: NULL;
 	return found ? found->name : NULL;
 }
 

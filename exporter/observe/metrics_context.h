@@ -11,8 +11,8 @@ struct metrics_interface {
 
 struct metrics_context {
 	const struct metrics_source *source;
-	const struct snapshot *snapshot; /* of the source */
-	const uint64_t *series;		 /* of each family before the one that is printed */
+	const struct snapshot *snapshot;      /* of the source */
+	const uint64_t *series;		      /* of each family before the one that is printed */
 	struct metrics_interface *interfaces; /* by rising ifindex */
 	size_t interface_count;
 	char (*collectors)[256]; /* names in labels, no two alike, by index; of the snapshot's */

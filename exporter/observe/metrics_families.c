@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/metrics_print.h"
 
-#define NONE {NULL}
-#define L(...) {__VA_ARGS__, NULL}
+#define NONE \
+	{ \
+		NULL \
+	}
+#define L(...) \
+	{ \
+		__VA_ARGS__, NULL \
+	}
 
 #define COUNTER METRICS_COUNTER
 #define GAUGE	METRICS_GAUGE
 #define INFO	METRICS_INFO
 
-#define ALWAYS false, true
+#define ALWAYS	false, true
 #define SETTLED false, false /* when there is a snapshot */
-#define HUBBLE true, false
+#define HUBBLE	true, false
 
 #define P(name) metrics_print_##name
 
-#define FEW "interfaces that have no series of their own are in __other__"
-#define DROPS "drops are traced"
-#define NETWORK "there are collectors"
+#define DROPS	 "drops are traced."
+#define EXPORTED "there are collectors."
 
 /* clang-format off */
 const struct metrics_family metrics_families[] = {
@@ -28,11 +33,14 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_hook_silent", GAUGE, NULL, L("interface", "direction"),
 	  "Whether the kernel counts packets on the interface that the hook does not see.", NULL, SETTLED, P(silent) },
 	{ "flowtally_hook_packets", COUNTER, NULL, L("interface", "direction", "outcome"),
-	  "Packets that the hook saw: accounted in flows, or unrecorded (ignored and refused).", NULL, SETTLED, P(hook_packets) },
+	  "Packets that the hook saw: accounted in flows, or unrecorded (ignored and refused).",
+	  NULL, SETTLED, P(hook_packets) },
 	{ "flowtally_kernel_interface_packets", COUNTER, NULL, L("interface", "direction"),
-	  "Packets by the kernel's own counters of the interface, which are in no sum of the ledger.", NULL, SETTLED, P(kernel_packets) },
+	  "Packets by the kernel's own counters of the interface, which are in no sum of the ledger.",
+	  NULL, SETTLED, P(kernel_packets) },
 	{ "flowtally_kernel_interface_losses", COUNTER, NULL, L("interface", "counter"),
-	  "Errors and drops by the kernel's own counters of the interface and its queueing disciplines.", NULL, SETTLED, P(kernel_losses) },
+	  "Errors and drops by the kernel's own counters of the interface and its queueing disciplines.",
+	  NULL, SETTLED, P(kernel_losses) },
 
 	/* Packets. */
 	{ "flowtally_interface_packets", COUNTER, NULL, L("interface", "direction", "family", "protocol"),
@@ -40,13 +48,17 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_interface_bytes", COUNTER, "bytes", L("interface", "direction", "family", "protocol"),
 	  "Octets of IP packets in flows.", NULL, SETTLED, P(interface_octets) },
 	{ "flowtally_gone_interface_packets", COUNTER, NULL, L("direction", "family", "protocol"),
-	  "Packets in flows of interfaces whose series have ended.", "there were such interfaces", SETTLED, P(gone_packets) },
+	  "Packets in flows of interfaces whose series have ended.",
+	  "there were such interfaces.", SETTLED, P(gone_packets) },
 	{ "flowtally_gone_interface_bytes", COUNTER, "bytes", L("direction", "family", "protocol"),
-	  "Octets of IP packets in flows of interfaces whose series have ended.", "there were such interfaces", SETTLED, P(gone_octets) },
+	  "Octets of IP packets in flows of interfaces whose series have ended.",
+	  "there were such interfaces.", SETTLED, P(gone_octets) },
 	{ "flowtally_port_packets", COUNTER, NULL, L("protocol", "port", "direction"),
-	  "Packets in flows by the lower of their two ports; ports from 1024 on are __other__.", NULL, SETTLED, P(port_packets) },
+	  "Packets in flows by the lower of their two ports; ports from 1024 on are __other__.",
+	  NULL, SETTLED, P(port_packets) },
 	{ "flowtally_port_bytes", COUNTER, "bytes", L("protocol", "port", "direction"),
-	  "Octets of IP packets in flows by the lower of their two ports; ports from 1024 on are __other__.", NULL, SETTLED, P(port_octets) },
+	  "Octets of IP packets in flows by the lower of their two ports; ports from 1024 on are __other__.",
+	  NULL, SETTLED, P(port_octets) },
 	{ "flowtally_icmp_messages", COUNTER, NULL, L("family", "type", "code", "direction"),
 	  "Messages of ICMP and ICMPv6, by the numbers of type and code.", NULL, SETTLED, P(icmp) },
 
@@ -66,7 +78,8 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_recorded_drops", COUNTER, NULL, L("reason", "class", "family", "protocol"),
 	  "Packets that the kernel dropped and that are in records.", DROPS, SETTLED, P(recorded_drops) },
 	{ "flowtally_recorded_drop_bytes", COUNTER, "bytes", L("reason", "class", "family", "protocol"),
-	  "Octets of IP packets that the kernel dropped and that are in records.", DROPS, SETTLED, P(recorded_drop_octets) },
+	  "Octets of IP packets that the kernel dropped and that are in records.",
+	  DROPS, SETTLED, P(recorded_drop_octets) },
 	{ "flowtally_drops_missed", COUNTER, NULL, NONE,
 	  "Drops for which the kernel did not call the tracer: in no other counter.", DROPS, SETTLED, P(drops_missed) },
 
@@ -111,31 +124,33 @@ const struct metrics_family metrics_families[] = {
 
 	/* Collectors. */
 	{ "flowtally_collector_up", GAUGE, NULL, L("collector"),
-	  "Whether the collector takes what it is sent, as far as that can be known.", NETWORK, SETTLED, P(collector_up) },
+	  "Whether the collector takes what it is sent, as far as that can be known.",
+	  EXPORTED, SETTLED, P(collector_up) },
 	{ "flowtally_collector_state", GAUGE, NULL, L("collector", "state"),
-	  "1 for the state that the collector is in.", NETWORK, SETTLED, P(collector_state) },
+	  "1 for the state that the collector is in.", EXPORTED, SETTLED, P(collector_state) },
 	{ "flowtally_export_given_records", COUNTER, NULL, L("collector"),
-	  "Records that were given to the collector: exported, queued or lost.", NETWORK, SETTLED, P(given) },
+	  "Records that were given to the collector: exported, queued or lost.", EXPORTED, SETTLED, P(given) },
 	{ "flowtally_export_records", COUNTER, NULL, L("collector"),
-	  "Records that were sent or written, and are not known to be lost.", NETWORK, SETTLED, P(exported) },
+	  "Records that were sent or written, and are not known to be lost.", EXPORTED, SETTLED, P(exported) },
 	{ "flowtally_export_packets", COUNTER, NULL, L("collector"),
-	  "Packets in the records that were exported.", NETWORK, SETTLED, P(exported_packets) },
+	  "Packets in the records that were exported.", EXPORTED, SETTLED, P(exported_packets) },
 	{ "flowtally_export_packet_bytes", COUNTER, "bytes", L("collector"),
-	  "Octets of IP packets in the records that were exported.", NETWORK, SETTLED, P(exported_octets) },
+	  "Octets of IP packets in the records that were exported.", EXPORTED, SETTLED, P(exported_octets) },
 	{ "flowtally_export_queue_records", GAUGE, NULL, L("collector"),
-	  "Records that wait to be sent, or over TCP to be acknowledged.", NETWORK, SETTLED, P(queued) },
+	  "Records that wait to be sent, or over TCP to be acknowledged.", EXPORTED, SETTLED, P(queued) },
 	{ "flowtally_export_queue_packets", GAUGE, NULL, L("collector"),
-	  "Packets in the records that wait.", NETWORK, SETTLED, P(queued_packets) },
+	  "Packets in the records that wait.", EXPORTED, SETTLED, P(queued_packets) },
 	{ "flowtally_export_lost_records", COUNTER, NULL, L("collector", "stage"),
-	  "Records that did not reach the collector.", NETWORK, SETTLED, P(lost_records) },
+	  "Records that did not reach the collector.", EXPORTED, SETTLED, P(lost_records) },
 	{ "flowtally_export_messages", COUNTER, NULL, L("collector"),
-	  "Messages that were sent or written, templates included; of JSON lines.", NETWORK, SETTLED, P(messages) },
+	  "Messages that were sent or written, templates included; of JSON lines.", EXPORTED, SETTLED, P(messages) },
 	{ "flowtally_export_bytes", COUNTER, "bytes", L("collector"),
-	  "Octets of the messages that were sent or written.", NETWORK, SETTLED, P(message_octets) },
+	  "Octets of the messages that were sent or written.", EXPORTED, SETTLED, P(message_octets) },
 	{ "flowtally_export_cut_strings", COUNTER, NULL, L("collector"),
-	  "Strings that were cut, for their record would have been longer than a message.", NETWORK, SETTLED, P(cut) },
+	  "Strings that were cut, for their record would have been longer than a message.", EXPORTED, SETTLED, P(cut) },
 	{ "flowtally_export_errors", COUNTER, NULL, L("collector"),
-	  "System calls that failed, and datagrams that were answered by an ICMP error.", NETWORK, SETTLED, P(errors) },
+	  "System calls that failed, and datagrams that were answered by an ICMP error.",
+	  EXPORTED, SETTLED, P(errors) },
 
 	/* Hubble's names. */
 	{ "hubble_flows_processed", COUNTER, NULL, L("protocol", "type", "subtype", "verdict"),
@@ -143,7 +158,8 @@ const struct metrics_family metrics_families[] = {
 	{ "hubble_drop", COUNTER, NULL, L("reason", "protocol"),
 	  "Packets that the kernel dropped and that are in records, by its reason.", DROPS, HUBBLE, P(hubble_drops) },
 	{ "hubble_tcp_flags", COUNTER, NULL, L("flag", "family"),
-	  "Flows of TCP that showed the flag, each counted once in each interval of swaps.", NULL, HUBBLE, P(hubble_flags) },
+	  "Flows of TCP that showed the flag, each counted once in each interval of swaps.",
+	  NULL, HUBBLE, P(hubble_flags) },
 	{ "hubble_icmp", COUNTER, NULL, L("family", "type"),
 	  "Messages of ICMP and ICMPv6.", NULL, HUBBLE, P(hubble_icmp) },
 	{ "hubble_port_distribution", COUNTER, NULL, L("protocol", "port"),
@@ -156,11 +172,12 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_config", INFO, NULL, L("hash"),
 	  "A hash of the settings in force.", NULL, ALWAYS, P(config) },
 	{ "flowtally_config_reloads", COUNTER, NULL, L("result"),
-	  "Times at which the configuration was read again: good, or failed and nothing was changed.", NULL, SETTLED, P(reloads) },
+	  "Times at which the configuration was read again: good, or failed and nothing was changed.",
+	  NULL, SETTLED, P(reloads) },
 	{ "flowtally_config_last_reload_successful", GAUGE, NULL, NONE,
 	  "Whether the last reload was good; 1 before the first.", NULL, SETTLED, P(reload_good) },
 	{ "flowtally_config_last_reload_timestamp_seconds", GAUGE, "seconds", NONE,
-	  "When the last reload ended.", "there was a reload", SETTLED, P(reload_time) },
+	  "When the last reload ended.", "there was a reload.", SETTLED, P(reload_time) },
 	{ "flowtally_snapshots", COUNTER, NULL, NONE,
 	  "Swaps that have settled: all of these numbers are those of the last one.", NULL, SETTLED, P(snapshots) },
 	{ "flowtally_snapshot_timestamp_seconds", GAUGE, "seconds", NONE,
@@ -168,11 +185,12 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_swap_interval_seconds", GAUGE, "seconds", NONE,
 	  "Time between two swaps.", NULL, SETTLED, P(interval) },
 	{ "flowtally_bpf_runs", COUNTER, NULL, L("program"),
-	  "Times that the BPF program ran.", "kernel.bpf_stats_enabled is 1", SETTLED, P(program_runs) },
+	  "Times that the BPF program ran.", "kernel.bpf_stats_enabled is 1.", SETTLED, P(program_runs) },
 	{ "flowtally_bpf_run_seconds", COUNTER, "seconds", L("program"),
-	  "Time that the BPF program took.", "kernel.bpf_stats_enabled is 1", SETTLED, P(program_time) },
+	  "Time that the BPF program took.", "kernel.bpf_stats_enabled is 1.", SETTLED, P(program_time) },
 	{ "flowtally_metric_series_overflow", COUNTER, NULL, L("table"),
-	  "Entries of banks that found no room in a table of series, and are in __other__.", NULL, SETTLED, P(overflow) },
+	  "Entries of banks that found no room in a table of series, and are in __other__.",
+	  NULL, SETTLED, P(overflow) },
 	{ "process_cpu_seconds", COUNTER, "seconds", NONE,
 	  "Time of processors that the exporter has used.", NULL, ALWAYS, P(process_cpu) },
 	{ "process_resident_memory_bytes", GAUGE, "bytes", NONE,

@@ -134,47 +134,55 @@ static const struct icmp_name {
 	const char *name;
 	const char *codes[16]; /* of which there are names, from 0; NULL: none */
 } icmp_names[_TRAFFIC_FAMILY_MAX][16] = {
-	[TRAFFIC_IPV4] = {
-		{0, "EchoReply", {NULL}},
-		{3, "DestinationUnreachable",
-		 {"Net", "Host", "Protocol", "Port", "FragmentationNeeded", "SourceRoutingFailed",
-		  "NetUnknown", "HostUnknown", "SourceIsolated", "NetAdminProhibited",
-		  "HostAdminProhibited", "NetTOS", "HostTOS", "CommAdminProhibited",
-		  "HostPrecedence", "PrecedenceCutoff"}},
-		{4, "SourceQuench", {NULL}},
-		{5, "Redirect", {"Net", "Host", "TOS+Net", "TOS+Host"}},
-		{8, "EchoRequest", {NULL}},
-		{9, "RouterAdvertisement", {NULL}},
-		{10, "RouterSolicitation", {NULL}},
-		{11, "TimeExceeded", {"TTLExceeded", "FragmentReassemblyTimeExceeded"}},
-		{12, "ParameterProblem", {"PointerIndicatesError", "MissingOption", "BadLength"}},
-		{13, "TimestampRequest", {NULL}},
-		{14, "TimestampReply", {NULL}},
-		{15, "InfoRequest", {NULL}},
-		{16, "InfoReply", {NULL}},
-		{17, "AddressMaskRequest", {NULL}},
-		{18, "AddressMaskReply", {NULL}},
-	},
-	[TRAFFIC_IPV6] = {
-		{1, "DestinationUnreachable",
-		 {"NoRouteToDst", "AdminProhibited", "BeyondScopeOfSrc", "AddressUnreachable",
-		  "PortUnreachable", "SrcAddressFailedPolicy", "RejectRouteToDst"}},
-		{2, "PacketTooBig", {NULL}},
-		{3, "TimeExceeded", {"HopLimitExceeded", "FragmentReassemblyTimeExceeded"}},
-		{4, "ParameterProblem", {"ErroneousHeader", "UnrecognizedNextHeader",
-					 "UnrecognizedIPv6Option"}},
-		{128, "EchoRequest", {NULL}},
-		{129, "EchoReply", {NULL}},
-		{130, "MLDv1MulticastListenerQueryMessage", {NULL}},
-		{131, "MLDv1MulticastListenerReportMessage", {NULL}},
-		{132, "MLDv1MulticastListenerDoneMessage", {NULL}},
-		{133, "RouterSolicitation", {NULL}},
-		{134, "RouterAdvertisement", {NULL}},
-		{135, "NeighborSolicitation", {NULL}},
-		{136, "NeighborAdvertisement", {NULL}},
-		{137, "Redirect", {NULL}},
-		{143, "MLDv2MulticastListenerReportMessageV2", {NULL}},
-	},
+	[TRAFFIC_IPV4] =
+		{
+			{0, "EchoReply", {NULL}},
+			{3,
+			 "DestinationUnreachable",
+			 {"Net", "Host", "Protocol", "Port", "FragmentationNeeded",
+			  "SourceRoutingFailed", "NetUnknown", "HostUnknown", "SourceIsolated",
+			  "NetAdminProhibited", "HostAdminProhibited", "NetTOS", "HostTOS",
+			  "CommAdminProhibited", "HostPrecedence", "PrecedenceCutoff"}},
+			{4, "SourceQuench", {NULL}},
+			{5, "Redirect", {"Net", "Host", "TOS+Net", "TOS+Host"}},
+			{8, "EchoRequest", {NULL}},
+			{9, "RouterAdvertisement", {NULL}},
+			{10, "RouterSolicitation", {NULL}},
+			{11, "TimeExceeded", {"TTLExceeded", "FragmentReassemblyTimeExceeded"}},
+			{12,
+			 "ParameterProblem",
+			 {"PointerIndicatesError", "MissingOption", "BadLength"}},
+			{13, "TimestampRequest", {NULL}},
+			{14, "TimestampReply", {NULL}},
+			{15, "InfoRequest", {NULL}},
+			{16, "InfoReply", {NULL}},
+			{17, "AddressMaskRequest", {NULL}},
+			{18, "AddressMaskReply", {NULL}},
+		},
+	[TRAFFIC_IPV6] =
+		{
+			{1,
+			 "DestinationUnreachable",
+			 {"NoRouteToDst", "AdminProhibited", "BeyondScopeOfSrc",
+			  "AddressUnreachable", "PortUnreachable", "SrcAddressFailedPolicy",
+			  "RejectRouteToDst"}},
+			{2, "PacketTooBig", {NULL}},
+			{3, "TimeExceeded", {"HopLimitExceeded", "FragmentReassemblyTimeExceeded"}},
+			{4,
+			 "ParameterProblem",
+			 {"ErroneousHeader", "UnrecognizedNextHeader", "UnrecognizedIPv6Option"}},
+			{128, "EchoRequest", {NULL}},
+			{129, "EchoReply", {NULL}},
+			{130, "MLDv1MulticastListenerQueryMessage", {NULL}},
+			{131, "MLDv1MulticastListenerReportMessage", {NULL}},
+			{132, "MLDv1MulticastListenerDoneMessage", {NULL}},
+			{133, "RouterSolicitation", {NULL}},
+			{134, "RouterAdvertisement", {NULL}},
+			{135, "NeighborSolicitation", {NULL}},
+			{136, "NeighborAdvertisement", {NULL}},
+			{137, "Redirect", {NULL}},
+			{143, "MLDv2MulticastListenerReportMessageV2", {NULL}},
+		},
 };
 
 /* gopacket tells a type that it does not know as "TYPE(CODE)", and so a code. */
@@ -222,7 +230,8 @@ void metrics_print_hubble_icmp(writer *w, context *c)
 		count += at == count;
 		memcpy(rows[at].type, type, sizeof(type));
 		rows[at].family = family;
-		rows[at].packets += row->packets[DIRECTION_INGRESS] + row->packets[DIRECTION_EGRESS];
+		rows[at].packets +=
+			row->packets[DIRECTION_INGRESS] + row->packets[DIRECTION_EGRESS];
 	}
 	for (at = 0; at < count; at++)
 		metrics_add(w, rows[at].packets, family_name(rows[at].family), rows[at].type);

@@ -28,7 +28,8 @@ static const struct ledger_side *side(context *c, int kind)
 static void each_point(writer *w, context *c,
 		       uint64_t (*value)(const struct ledger_side *s, unsigned int point))
 {
-	FOR_KINDS (kind, c) {
+	FOR_KINDS(kind, c)
+	{
 		const struct kind *k = kind_get((enum record_kind)kind);
 
 		for (unsigned int i = 0; i < k->point_count; i++)
@@ -68,7 +69,8 @@ void metrics_print_accounted_octets(writer *w, context *c)
 
 void metrics_print_ignored(writer *w, context *c)
 {
-	FOR_KINDS (kind, c) {
+	FOR_KINDS(kind, c)
+	{
 		const struct kind *k = kind_get((enum record_kind)kind);
 
 		for (unsigned int i = 0; i < k->point_count; i++)
@@ -111,7 +113,8 @@ void metrics_print_lost(writer *w, context *c)
 {
 	const struct collector_stats *stats;
 
-	FOR_KINDS (kind, c) {
+	FOR_KINDS(kind, c)
+	{
 		print_refused(w, c, kind);
 		metrics_add(w, side(c, kind)->evicted.packets, kind_name(kind), "evicted", "");
 		metrics_add(w, side(c, kind)->drain_error.packets, kind_name(kind), "drain_error",
@@ -125,24 +128,22 @@ void metrics_print_lost(writer *w, context *c)
 
 void metrics_print_bank_packets(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, ledger_bank(&c->snapshot->ledger, (enum record_kind)kind).packets,
-			    kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, ledger_bank(&c->snapshot->ledger, (enum record_kind)kind).packets,
+		    kind_name(kind));
 }
 
 void metrics_print_cache_packets(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, side(c, kind)->cache.packets, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, side(c, kind)->cache.packets, kind_name(kind));
 }
 
 void metrics_print_handed_over(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(
-			w,
-			ledger_handed_over(&c->snapshot->ledger, (enum record_kind)kind).packets,
-			kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, ledger_handed_over(&c->snapshot->ledger, (enum record_kind)kind).packets,
+		    kind_name(kind));
 }
 
 void metrics_print_balanced(writer *w, context *c)
@@ -154,25 +155,26 @@ void metrics_print_balanced(writer *w, context *c)
 
 void metrics_print_bank_limit(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, c->snapshot->kinds[kind].bank_limit, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, c->snapshot->kinds[kind].bank_limit, kind_name(kind));
 }
 
 void metrics_print_bank_entries(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, c->snapshot->kinds[kind].drain.entries, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, c->snapshot->kinds[kind].drain.entries, kind_name(kind));
 }
 
 void metrics_print_evicted(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, c->snapshot->kinds[kind].drain.evicted_entries, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, c->snapshot->kinds[kind].drain.evicted_entries, kind_name(kind));
 }
 
 void metrics_print_swaps(writer *w, context *c)
 {
-	FOR_KINDS (kind, c) {
+	FOR_KINDS(kind, c)
+	{
 		const struct drain_stats *drain = &c->snapshot->kinds[kind].drain;
 
 		metrics_add(w, drain->swaps - drain->early, kind_name(kind), "interval");
@@ -182,34 +184,34 @@ void metrics_print_swaps(writer *w, context *c)
 
 void metrics_print_drain_errors(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, c->snapshot->kinds[kind].drain.errors, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, c->snapshot->kinds[kind].drain.errors, kind_name(kind));
 }
 
 void metrics_print_cache_limit(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, c->snapshot->kinds[kind].cache_entries, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, c->snapshot->kinds[kind].cache_entries, kind_name(kind));
 }
 
 void metrics_print_cache_updates(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, side(c, kind)->cache.merged, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, side(c, kind)->cache.merged, kind_name(kind));
 }
 
 void metrics_print_records(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		for (int end = 1; end < _FLOW_END_MAX; end++)
-			metrics_add(w, side(c, kind)->cache.exported[end], kind_name(kind),
-				    flow_end_name((enum flow_end)end));
+	FOR_KINDS(kind, c)
+	for (int end = 1; end < _FLOW_END_MAX; end++)
+		metrics_add(w, side(c, kind)->cache.exported[end], kind_name(kind),
+			    flow_end_name((enum flow_end)end));
 }
 
 void metrics_print_active(writer *w, context *c)
 {
-	FOR_KINDS (kind, c)
-		metrics_add(w, side(c, kind)->cache.entries, kind_name(kind));
+	FOR_KINDS(kind, c)
+	metrics_add(w, side(c, kind)->cache.entries, kind_name(kind));
 }
 
 /* --- Collectors. */
@@ -220,8 +222,7 @@ static void each_collector(writer *w, context *c, size_t offset)
 	const struct collector_stats *stats;
 
 	for (unsigned int i = 0; (stats = collector(c, i)); i++)
-		metrics_add(w, *(const uint64_t *)((const char *)stats + offset),
-			    c->collectors[i]);
+		metrics_add(w, *(const uint64_t *)((const char *)stats + offset), c->collectors[i]);
 }
 
 #define COLLECTOR(name, field) \

@@ -66,8 +66,8 @@ void metrics_print_hooks(writer *w, context *c)
 
 		if (!name)
 			continue;
-		metrics_add(w, from->ingress != HOOK_NONE, name,
-			    direction_name(DIRECTION_INGRESS), hook_kind_name(from->ingress));
+		metrics_add(w, from->ingress != HOOK_NONE, name, direction_name(DIRECTION_INGRESS),
+			    hook_kind_name(from->ingress));
 		metrics_add(w, from->egress != HOOK_NONE, name, direction_name(DIRECTION_EGRESS),
 			    hook_kind_name(from->egress));
 	}
@@ -83,12 +83,10 @@ static void each_counted(writer *w, context *c, print_counted *print)
 
 	for (size_t i = 0; l->ifstats && i < l->ifstats->count; i++) {
 		const struct ifstats_interface *from = &l->ifstats->interfaces[i];
-		const char *name =
-			from->ifindex ? metrics_interface_name(c, from->ifindex) : NULL;
+		const char *name = from->ifindex ? metrics_interface_name(c, from->ifindex) : NULL;
 
 		if (name)
-			print(w, name, from,
-			      l->sight ? sight_get(l->sight, from->ifindex) : NULL);
+			print(w, name, from, l->sight ? sight_get(l->sight, from->ifindex) : NULL);
 	}
 }
 
@@ -124,8 +122,7 @@ static void print_kernel_packets(writer *w, const char *name,
 		metrics_add(w, kernel->counters[arrived[d]], name, direction_name(d));
 }
 
-static void print_kernel_losses(writer *w, const char *name,
-				const struct ifstats_interface *kernel,
+static void print_kernel_losses(writer *w, const char *name, const struct ifstats_interface *kernel,
 				_unused_ const struct sight_interface *seen)
 {
 	for (int i = 0; i < _IFSTAT_MAX; i++)

@@ -12,7 +12,7 @@
 
 #define IDLE_NS	  (15 * 60 * NSEC_PER_SEC) /* an interface without packets may lose its row */
 #define LOOKS	  4			   /* rows that are looked at for one */
-#define PORTS_LOW 1024			   /* those below are servers' by convention: RFC 6335, section 6 */
+#define PORTS_LOW 1024 /* those below are servers' by convention: RFC 6335, section 6 */
 
 _Static_assert(TRAFFIC_END_MAX == _FLOW_END_MAX, "all reasons have a counter");
 
@@ -112,8 +112,8 @@ static enum traffic_protocol protocol_of(const struct flow_key *key)
 	case IPPROTO_ESP:
 		return TRAFFIC_ESP;
 	default:
-		return key->protocol ==
-				       (family_of(key) == TRAFFIC_IPV6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)
+		return key->protocol == (family_of(key) == TRAFFIC_IPV6 ? IPPROTO_ICMPV6
+									: IPPROTO_ICMP)
 			       ? TRAFFIC_ICMP
 			       : TRAFFIC_OTHER;
 	}
@@ -160,22 +160,24 @@ static void add_interface(struct traffic *t, const struct flow_key *key,
 	const size_t size = sizeof(struct traffic_interface);
 	struct traffic_interface *row;
 
-	if (t->interfaces.count == t->interfaces.max && !find_row(&t->interfaces, key->ifindex, size))
+	if (t->interfaces.count == t->interfaces.max &&
+	    !find_row(&t->interfaces, key->ifindex, size))
 		make_room(t, key->ifindex);
 	row = need_row(&t->interfaces, key->ifindex, size, &t->other_interfaces);
 	row->last_ns = MAX(row->last_ns, delta->last_ns);
 	add(&row->cells[direction_of(key)][family_of(key)][protocol_of(key)], delta);
 }
 
-static void add_flags(struct traffic *t, const struct flow_key *key, const struct flow_record *delta)
+static void add_flags(struct traffic *t, const struct flow_key *key,
+		      const struct flow_record *delta)
 {
 	const enum traffic_family family = family_of(key);
 	const enum flow_direction direction = direction_of(key);
 	const unsigned int both = TCP_SYN | TCP_ACK;
 
 	if (delta->tcp_flags & TCP_SYN)
-		t->flags[(delta->first_flags & both) == both ? TRAFFIC_SYN_ACK : TRAFFIC_SYN][family]
-			[direction]++;
+		t->flags[(delta->first_flags & both) == both ? TRAFFIC_SYN_ACK : TRAFFIC_SYN]
+			[family][direction]++;
 	if (delta->tcp_flags & TCP_FIN)
 		t->flags[TRAFFIC_FIN][family][direction]++;
 	if (delta->tcp_flags & TCP_RST)
@@ -185,10 +187,10 @@ static void add_flags(struct traffic *t, const struct flow_key *key, const struc
 static void add_icmp(struct traffic *t, const struct flow_key *key, const struct flow_record *delta)
 {
 	const uint16_t message = ntohs(key->dst_port);
-	struct traffic_icmp *row =
-		need_row(&t->icmp,
-			 traffic_icmp_key(family_of(key), (uint8_t)(message >> 8), (uint8_t)message),
-			 sizeof(*row), &t->other_icmp);
+	struct traffic_icmp *row = need_row(
+		&t->icmp,
+		traffic_icmp_key(family_of(key), (uint8_t)(message >> 8), (uint8_t)message),
+		sizeof(*row), &t->other_icmp);
 
 	row->packets[direction_of(key)] += delta->packets;
 }
@@ -262,7 +264,8 @@ int traffic_new(struct traffic **ret)
 	_cleanup_(traffic_freep) struct traffic *t = calloc(1, sizeof(*t));
 
 	if (!t ||
-	    make_table(&t->interfaces, TRAFFIC_INTERFACES_MAX, sizeof(struct traffic_interface)) < 0 ||
+	    make_table(&t->interfaces, TRAFFIC_INTERFACES_MAX, sizeof(struct traffic_interface)) <
+		    0 ||
 	    make_table(&t->reasons, TRAFFIC_REASONS_MAX, sizeof(struct traffic_reason)) < 0 ||
 	    make_table(&t->icmp, TRAFFIC_ICMP_MAX, sizeof(struct traffic_icmp)) < 0 ||
 	    make_table(&t->ports, TRAFFIC_PORTS_MAX, sizeof(struct traffic_port)) < 0)

@@ -111,7 +111,7 @@ struct traffic {
 	uint64_t seen[_RECORD_KIND_MAX][_DIRECTION_MAX][_TRAFFIC_FAMILY_MAX][_TRAFFIC_PROTOCOL_MAX];
 	/* Records of flows. */
 	uint64_t ended[TRAFFIC_END_MAX][_DIRECTION_MAX][_TRAFFIC_FAMILY_MAX][_TRAFFIC_PROTOCOL_MAX];
-	uint32_t hand; /* where a row of `interfaces` that can go is looked for */
+	uint32_t hand;	 /* where a row of `interfaces` that can go is looked for */
 	uint64_t now_ns; /* of the newest packet */
 };
 
