@@ -93,6 +93,9 @@ const struct setting *setting_find_in(const char *section, const char *key);
 /* Its key in there; NULL: it is not in that section. */
 const char *setting_key_in(const struct setting *s, const char *section);
 
+/* What a setting of that name says, which is a number of 32 bits. */
+uint32_t setting_count(const char *key, const struct config *config);
+
 /* "FLOWTALLY_IDLE_TIMEOUT" */
 #define SETTING_ENVIRONMENT_MAX 48
 const char *setting_environment(const struct setting *s, char name[SETTING_ENVIRONMENT_MAX]);

@@ -135,7 +135,7 @@ static bool is_taken(const struct metrics_context *c, unsigned int count, const 
 
 static int name_collectors(struct metrics_context *c)
 {
-	const struct ledger_collectors *all = c->snapshot->ledger.collectors;
+	const struct export_copy *all = c->snapshot->ledger.collectors;
 	char text[240];
 
 	c->collectors = calloc(all->count + 1, sizeof(*c->collectors));

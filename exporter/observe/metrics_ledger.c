@@ -87,7 +87,7 @@ void metrics_print_ignored(writer *w, context *c)
 
 static const struct collector_stats *collector(context *c, unsigned int i)
 {
-	const struct ledger_collectors *all = c->snapshot->ledger.collectors;
+	const struct export_copy *all = c->snapshot->ledger.collectors;
 
 	return all && i < all->count ? &all->stats[i] : NULL;
 }
@@ -149,6 +149,11 @@ void metrics_print_handed_over(writer *w, context *c)
 void metrics_print_balanced(writer *w, context *c)
 {
 	metrics_add(w, ledger_balanced(&c->snapshot->ledger));
+}
+
+void metrics_print_settled(writer *w, context *c)
+{
+	metrics_add(w, !c->snapshot->ledger.unsettled);
 }
 
 /* --- Banks and caches. */

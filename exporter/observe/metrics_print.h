@@ -21,7 +21,7 @@ struct drop_reason;
 	X(swaps) X(drain_errors) X(collector_up) X(collector_state) X(given) X(exported) \
 	X(exported_packets) X(exported_octets) X(queued) X(queued_packets) X(lost_records) \
 	X(messages) X(message_octets) X(cut) X(errors) X(hubble_flows) X(hubble_drops) \
-	X(hubble_flags) X(hubble_icmp) X(hubble_ports)
+	X(hubble_flags) X(hubble_icmp) X(hubble_ports) X(settled)
 /* clang-format on */
 
 #define X(name) \
