@@ -102,7 +102,8 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_handed_over_packets", COUNTER, NULL, L("record"),
 	  "Packets in the records that the collectors were given.", NULL, SETTLED, P(handed_over) },
 	{ "flowtally_ledger_balanced", GAUGE, NULL, NONE,
-	  "Whether every packet is in one place of the ledger; while it is not settled that says nothing.", NULL, SETTLED, P(balanced) },
+	  "Whether every packet is in one place of the ledger; while it is not settled that says nothing.",
+	  NULL, SETTLED, P(balanced) },
 	{ "flowtally_ledger_settled", GAUGE, NULL, NONE,
 	  "Whether all counters of the ledger are of the same moment.", NULL, SETTLED, P(settled) },
 
