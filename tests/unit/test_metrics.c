@@ -165,7 +165,6 @@ static void test_families(_unused_ void **state)
 	       "direction=\"egress\"} 2\n");
 	assert_non_null(strstr(
 		got.text,
-		"\n# TYPE flowtally_build_info gauge\nflowtally_build_info{version=\""
 		"\n# TYPE flowtally_build_info gauge\nflowtally_build_info{version=\"" FLOWTALLY_VERSION
 		"\",libbpf=\""));
 	assert_non_null(strstr(got.text, "\",kernel=\"6.1.0\"} 1\n"));
@@ -272,11 +271,9 @@ static void test_collectors(_unused_ void **state)
 	assert_null(strstr(got.text, "?template"));
 	assert_non_null(
 		strstr(got.text,
-		       "flowtally_lost_packets_total{record=\"flow\",stage=\"bank_full\"} 40\n"
 		       "flowtally_lost_packets_total{record=\"flow\",stage=\"bank_full\"} 40\n"));
 	assert_non_null(strstr(
-		got.text, "flowtally_lost_packets_total{stage=\"unsent\",collector=\"mine\"} 5\n"
-			  "flowtally_lost_packets_total{stage=\"unsent\",collector=\"mine\"} 5\n"));
+		got.text, "flowtally_lost_packets_total{stage=\"unsent\",collector=\"mine\"} 5\n"));
 	/* all losses are in that family, and nothing twice */
 	assert_int_equal(ledger_lost(&got.snapshot->ledger), 40 + 300 + 4 * 5);
 }
@@ -315,11 +312,9 @@ static void test_hubble(_unused_ void **state)
 	assert_non_null(
 		strstr(got.text, "\nhubble_tcp_flags_total{flag=\"SYN\",family=\"IPv4\"} 1\n"));
 	assert_non_null(strstr(
-		got.text, "\nhubble_port_distribution_total{protocol=\"TCP\",port=\"443\"} 1\n"
-			  "\nhubble_port_distribution_total{protocol=\"TCP\",port=\"443\"} 1\n"));
+		got.text, "\nhubble_port_distribution_total{protocol=\"TCP\",port=\"443\"} 1\n"));
 	assert_non_null(strstr(
-		got.text, "\nhubble_port_distribution_total{protocol=\"ICMPv4\",port=\"0\"} 1\n"
-			  "\nhubble_port_distribution_total{protocol=\"ICMPv4\",port=\"0\"} 1\n"));
+		got.text, "\nhubble_port_distribution_total{protocol=\"ICMPv4\",port=\"0\"} 1\n"));
 	drop_reasons_free(names);
 	got.snapshot->ledger.drop_names = NULL;
 }
@@ -343,16 +338,18 @@ static void test_negotiation(_unused_ void **state)
 		enum metrics_format format;
 	} rows[] = {
 		{"application/openmetrics-text;version=1.0.0,"
+		 ""
 		 "application/openmetrics-text;version=0.0.1;q=0.75,"
 		 "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
 		 METRICS_OPENMETRICS},
 		{"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+		 ""
 		 "application/openmetrics-text;version=0.0.1;q=0.4,"
 		 "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
 		 "text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
 		 METRICS_OPENMETRICS},
-		{"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,text/plain;version=0.0.4;q=0.5"
-		 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,text/plain;version=0.0.4;q=0.5",
+		{"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
+		 "encoding=delimited,text/plain;version=0.0.4;q=0.5",
 		 METRICS_PROMETHEUS},
 		{NULL, METRICS_PROMETHEUS},
 		{"", METRICS_PROMETHEUS},
