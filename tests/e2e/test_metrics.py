@@ -162,11 +162,13 @@ def test_prometheus():
     """Under traffic: in each scrape packets by interface are those accounted; at the end they are those at the collector."""
     with network() as box, scratch() as directory:
         nfcapd = collect.Nfcapd(box, 'meter', directory)
-        with traffic.bound(box, 'peer', socket.SOCK_DGRAM, PEER, 9), traffic.bound(box, 'meter', socket.SOCK_DGRAM, METER, 53), \
+        with traffic.bound(box, 'peer', socket.SOCK_DGRAM, PEER, 9), \
+                traffic.bound(box, 'meter', socket.SOCK_DGRAM, METER, 53), \
                 daemon(box, '--collector', nfcapd.url, '--collector', f'file://{directory}/f.ipfix') as process:
             served(box)
             prometheus, since = Prometheus(box, directory), time.time()
-            send_for(box, 9)
+            wait_until(lambda: prometheus.query('up'), 30, 'the first scrape')
+            send_for(box, 8)
             traffic.tcp(box, 'meter', (METER, 4001), 'peer', (PEER, 80), 3000000)
             done = snapshot_with(box, lambda found: total(found, 'flowtally_flows_active') == 0)
             time.sleep(1.5)  # for two scrapes more
@@ -178,7 +180,8 @@ def test_prometheus():
                 check_equal(name, [sums[at] for at in common], [accounted[at] for at in common])
             check(len(set(accounted.values())) > 8, 'there was no traffic while it was scraped', sorted(accounted.items()))
             check_equal('up', [value for _, value in prometheus.query('min_over_time(up[1h])')], [1.0])
-            check_equal('balanced', [value for _, value in prometheus.query('min_over_time(flowtally_ledger_balanced[1h])')], [1.0])
+            balanced = prometheus.query('min_over_time(flowtally_ledger_balanced[1h])')
+            check_equal('balanced', [value for _, value in balanced], [1.0])
             check_equal('lost', prometheus.query('sum(flowtally_lost_packets_total)')[0][1], 0)
             ledger = process.stop()
         records = nfcapd.stop()
@@ -210,7 +213,8 @@ def test_drops():
             names = {'reason': 'NO_SOCKET', 'protocol': 'udp'}
             check_equal('recorded', total(found, 'flowtally_recorded_drops_total', **names), 30)
             check_equal('Hubble', total(found, 'hubble_drop_total', reason='NO_SOCKET', protocol='UDP'), 30)
-            check_equal('seen', total(found, 'flowtally_drops_total'), total(found, 'flowtally_seen_packets_total', record='drop'))
+            check_equal('seen', total(found, 'flowtally_drops_total'),
+                        total(found, 'flowtally_seen_packets_total', record='drop'))
             check_equal('ICMP', total(found, 'hubble_icmp_total', type='DestinationUnreachable(Port)'),
                         total(found, 'flowtally_icmp_messages_total', type='3', code='3'))
             check_equal('ready', get(box, '/readyz')[0], 200)
