@@ -224,6 +224,8 @@ int main(void)
 	       "  - netflow9://192.0.2.21:2055\n"
 	       "idle-timeout: 20s\n"
 	       "```\n\n"
+	       "What begins with `metrics-` may also be written in a mapping: `metrics: {listen: off}` is\n"
+	       "`metrics-listen: off`.\n\n"
 	       "The variable FLOWTALLY_CONFIG can name the file instead of `--config`.\n\n"
 	       "## Who counts more\n\n"
 	       "1. options, `--idle-timeout 20s`\n"
