@@ -370,10 +370,12 @@ static void listening_failed(struct http *h, int error)
 {
 	h->retry_ns = clock_ns(CLOCK_MONOTONIC) + HTTP_RETRY_S * NSEC_PER_SEC;
 	if (error != h->failure)
-		log_errno(LOG_WARNING, error,
-			  "metrics: cannot listen at %s, trying again every %d s; choose another "
-			  "address by --metrics-listen, or off",
-			  h->settings.listen, HTTP_RETRY_S);
+		log_warning(
+			"metrics: cannot listen at %s (%s), trying again every %d s; choose another "
+			"address by --metrics-listen, or off",
+			h->settings.listen,
+			error == -EADDRINUSE ? "another program has that port" : strerror(-error),
+			HTTP_RETRY_S);
 	h->failure = error;
 }
 

@@ -26,14 +26,14 @@ static void fill(struct snapshot *s, uint32_t interfaces)
 	for (uint32_t i = 0; i < interfaces; i++) {
 		struct hooks_interface *to = &s->interfaces[s->interface_count++];
 
-		*to = (struct hooks_interface){.ifindex = i + 1, .ingress = HOOK_TCX, .egress = HOOK_TCX};
+		*to = (struct hooks_interface){
+			.ifindex = i + 1, .ingress = HOOK_TCX, .egress = HOOK_TCX};
 		snprintf(to->device, sizeof(to->device), "veth%08x", i);
 		s->ledger.ifstats->interfaces[s->ledger.ifstats->count++].ifindex = i + 1;
 		for (uint8_t kind = 0; kind < 4; kind++)
 			for (size_t p = 0; p < ARRAY_SIZE(protocols); p++) {
-				const struct flow_key key = {.ifindex = i + 1,
-							     .kind = kind,
-							     .protocol = protocols[p]};
+				const struct flow_key key = {
+					.ifindex = i + 1, .kind = kind, .protocol = protocols[p]};
 
 				traffic_add(s->traffic, RECORD_FLOW, &key, &record);
 			}
@@ -72,7 +72,8 @@ int main(int argc, char **argv)
 	}
 	fill(s, interfaces);
 	for (int i = 0; i < rounds; i++) {
-		const struct metrics_source source = {.snapshot = s, .process = &process, .hubble = true};
+		const struct metrics_source source = {
+			.snapshot = s, .process = &process, .hubble = true};
 		uint64_t start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 		struct traffic *copy;
 		char *text;

@@ -131,6 +131,8 @@ static void expect(const char *name, const char *expected)
 	for (const char *line = got.text; *line; line += strcspn(line, "\n") + 1) {
 		const char *word = line;
 
+		if (!strcmp(line, "# EOF\n"))
+			break;
 		if (*line == '#') /* "# HELP name" */
 			word = line + 2 + strcspn(line + 2, " ") + 1;
 		if (!strncmp(word, name, length) && strchr(" {", word[length]) && *line != '#')
