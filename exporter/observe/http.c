@@ -436,7 +436,7 @@ static bool look(struct http *h)
 		h->failure = 0;
 		h->retry_ns = h->settings.listen ? 0 : UINT64_MAX;
 	}
-	if (clock_ns(CLOCK_MONOTONIC) >= h->retry_ns)
+	if (h->settings.listen && clock_ns(CLOCK_MONOTONIC) >= h->retry_ns)
 		start_listening(h);
 	return true;
 }
