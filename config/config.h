@@ -99,6 +99,8 @@ struct config {
 	char *control_group;
 	uint32_t control_records;
 	uint64_t control_keep_ns;
+	char *metrics_listen; /* http_listen_parse() takes it, or "off" */
+	bool metrics_hubble;
 	uint64_t stop_timeout_ns;
 	enum summary_form summary;
 	char *mask; /* features of the kernel, with commas */

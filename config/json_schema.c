@@ -5,9 +5,10 @@
 #include "config/print.h"
 #include "config/set.h"
 
-#define TIME_PATTERN "^[0-9]+(ms|s|m|h)$"
-#define RATE_PATTERN "^[0-9]+[kM]?(/s)?$"
-#define SIZE_PATTERN "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
+#define TIME_PATTERN   "^[0-9]+(ms|s|m|h)$"
+#define RATE_PATTERN   "^[0-9]+[kM]?(/s)?$"
+#define LISTEN_PATTERN "^(\\[[0-9a-fA-F:.]+(%.+)?\\]|[0-9.]+|localhost):[0-9]+$"
+#define SIZE_PATTERN   "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
 
 static json_t *integer(uint64_t min, uint64_t max)
 {
@@ -129,6 +130,8 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_COLLECTORS:
 		return json_pack("{s:s,s:i,s:o}", "type", "array", "maxItems",
 				 EXPORT_COLLECTORS_MAX, "items", collector());
+	case SETTING_LISTEN:
+		return json_pack("{s:[o,o]}", "anyOf", pattern(LISTEN_PATTERN), words(off));
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
@@ -165,18 +168,18 @@ static json_t *property(const struct setting *s)
 	return type;
 }
 
-/* A mapping of those that begin so, or the value of the first. */
-static json_t *group_property(const char *group)
+/* The settings that can stand in a mapping of this name, or the value of the first of them. */
+static json_t *section(const char *name)
 {
-	const size_t length = strlen(group);
 	json_t *keys = json_object();
 
-	for (size_t i = 0; i < settings_count; i++)
-		if (setting_in_file(&settings[i]) && !strncmp(settings[i].name, group, length) &&
-		    settings[i].name[length] == '-')
-			json_object_set_new(keys, settings[i].name + length + 1,
-					    property(&settings[i]));
-	return json_pack("{s:[o,{s:s,s:o,s:b}]}", "anyOf", type_of(setting_group(group)), "type",
+	for (size_t i = 0; i < settings_count; i++) {
+		const char *key = setting_key_in(&settings[i], name);
+
+		if (key)
+			json_object_set_new(keys, key, property(&settings[i]));
+	}
+	return json_pack("{s:[o,{s:s,s:o,s:b}]}", "anyOf", type_of(setting_first_in(name)), "type",
 			 "object", "properties", keys, "additionalProperties", false);
 }
 
@@ -189,8 +192,8 @@ int config_print_schema(FILE *file)
 		if (setting_in_file(&settings[i]))
 			json_object_set_new(keys, setting_key(&settings[i]),
 					    property(&settings[i]));
-	for (const char *const *group = setting_groups; *group; group++)
-		json_object_set_new(keys, *group, group_property(*group));
+	for (size_t i = 0; setting_section(i); i++)
+		json_object_set_new(keys, setting_section(i), section(setting_section(i)));
 	all = json_pack("{s:s,s:s,s:s,s:o,s:b}", "$schema",
 			"http://json-schema.org/draft-07/schema#", "title",
 			"configuration of flowtally run", "type", "object", "properties", keys,

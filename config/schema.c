@@ -241,6 +241,14 @@ const struct setting settings[] = {
 	  "how long they are shown",
 	  "10m", "1h", SETTING_DURATION, RUN, RELOAD_NEVER,
 	  FIELD(control_keep_ns), NSEC_PER_SEC, DAY_NS, NULL },
+	{ "metrics-listen", NULL, "ADDRESS:PORT",
+	  "where /metrics, /healthz and /readyz are served over HTTP, or off",
+	  "127.0.0.1:9717", "[::1]:9718", SETTING_LISTEN, RUN, RELOAD_APPLIES,
+	  FIELD(metrics_listen), 0, 0, NULL },
+	{ "metrics-hubble", NULL, NULL,
+	  "serve metrics by Hubble's names too: flow, drop, tcp, icmp, port-distribution",
+	  NULL, "true", SETTING_FLAG, RUN, RELOAD_APPLIES,
+	  FIELD(metrics_hubble), 0, 0, NULL },
 	{ "stop-timeout", NULL, "TIME",
 	  "time for the end, from the signal on; what is not sent by then is counted as unsent",
 	  "30s", "20s", SETTING_DURATION, ALL, RELOAD_APPLIES,
@@ -297,20 +305,37 @@ const struct setting *setting_find(const char *key)
 	return NULL;
 }
 
-const char *const setting_groups[] = {"control", NULL};
+static const char *const sections[] = {"control", "metrics"};
 
-const struct setting *setting_group(const char *key)
+const char *setting_section(size_t i)
 {
-	const size_t length = strlen(key);
+	return i < ARRAY_SIZE(sections) ? sections[i] : NULL;
+}
 
-	for (const char *const *group = setting_groups; *group; group++) {
-		if (strcmp(*group, key) != 0)
-			continue;
-		for (size_t i = 0; i < settings_count; i++)
-			if (setting_in_file(&settings[i]) &&
-			    !strncmp(settings[i].name, key, length) &&
-			    settings[i].name[length] == '-')
-				return &settings[i];
+const char *setting_key_in(const struct setting *s, const char *section)
+{
+	size_t length = strlen(section);
+
+	return setting_in_file(s) && !strncmp(s->name, section, length) && s->name[length] == '-'
+		       ? s->name + length + 1
+		       : NULL;
+}
+
+const struct setting *setting_first_in(const char *section)
+{
+	for (size_t i = 0; i < settings_count; i++)
+		if (setting_key_in(&settings[i], section))
+			return &settings[i];
+	return NULL;
+}
+
+const struct setting *setting_find_in(const char *section, const char *key)
+{
+	for (size_t i = 0; i < settings_count; i++) {
+		const char *name = setting_key_in(&settings[i], section);
+
+		if (name && !strcmp(name, key))
+			return &settings[i];
 	}
 	return NULL;
 }
@@ -400,6 +425,7 @@ int setting_print(const struct setting *s, const struct config *config, char **r
 	case SETTING_TEMPLATE:
 	case SETTING_SOCKET:
 	case SETTING_GROUP:
+	case SETTING_LISTEN:
 	case SETTING_ADDRESS:
 		from = *(char *const *)field;
 		break;

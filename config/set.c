@@ -6,6 +6,7 @@
 #include "exporter/export/transport/address.h"
 #include "exporter/export/export.h"
 #include "exporter/meter/drop_reason.h"
+#include "exporter/observe/http.h"
 
 /* What is being set, for the functions that read it. */
 struct task {
@@ -206,6 +207,17 @@ static int set_socket(const struct task *t, const char *text)
 	return store_text(t, text);
 }
 
+static int set_listen(const struct task *t, const char *text)
+{
+	char why[HTTP_WHY_MAX];
+	struct ip_address address;
+	uint16_t port;
+
+	if (strcmp(text, "off") != 0 && http_listen_parse(text, &address, &port, why) < 0)
+		return refuse(t, "'%s': %s", text, why);
+	return store_text(t, text);
+}
+
 static int set_prefix(const struct task *t, const char *text)
 {
 	if (value_prefix(text, field(t)) < 0)
@@ -242,6 +254,8 @@ static int set_value(struct task *t, const char *text)
 		return set_socket(t, text);
 	case SETTING_GROUP:
 		return *text ? store_text(t, text) : refuse(t, ": empty; a group is needed");
+	case SETTING_LISTEN:
+		return set_listen(t, text);
 	case SETTING_ADDRESS:
 		return set_address(t, text);
 	case SETTING_PREFIX:
@@ -463,6 +477,7 @@ void config_clear(struct config *config)
 	free(config->control_group);
 	free(config->drops_include);
 	free(config->drops_exclude);
+	free(config->metrics_listen);
 	free(config->mask);
 	*config = (struct config){0};
 }

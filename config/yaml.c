@@ -6,11 +6,10 @@
 #include "config/set.h"
 #include "config/yaml.h"
 
-#define DEPTH_MAX     8			/* of the document, of which four are in use */
-#define VALUE_MAX     4096		/* octets of a value */
-#define KEY_MAX	      63		/* of a key */
-#define GROUP_KEY_MAX (2 * KEY_MAX + 2) /* octets of one that a mapping is a part of */
-#define PAIRS_MAX     16		/* of a collector's mapping */
+#define DEPTH_MAX 8    /* of the document, of which four are in use */
+#define VALUE_MAX 4096 /* octets of a value */
+#define KEY_MAX	  63   /* of a key */
+#define PAIRS_MAX 16   /* of a collector's mapping */
 
 struct reader {
 	yaml_parser_t parser;
@@ -438,6 +437,31 @@ static const struct setting *find_setting(struct reader *r, const char *key)
 	return NULL;
 }
 
+/* NULL: it is the key of no section. */
+static const char *find_section(const char *key)
+{
+	for (size_t i = 0; setting_section(i); i++)
+		if (!strcmp(setting_section(i), key))
+			return setting_section(i);
+	return NULL;
+}
+
+static const struct setting *find_in_section(struct reader *r, const char *section, const char *key)
+{
+	const struct setting *s = setting_find_in(section, key);
+	struct value_guess guess = {0};
+	char hint[VALUE_HINT_MAX];
+
+	for (size_t i = 0; !s && i < settings_count; i++)
+		if (setting_key_in(&settings[i], section))
+			value_guess_offer(&guess, key, setting_key_in(&settings[i], section));
+	if (!s)
+		wrong_at(r, r->event.start_mark, "'%s': no such key of %s%s%s", key, section,
+			 guess.word ? "" : "; `flowtally config example` shows all",
+			 value_guess_hint(&guess, hint));
+	return s;
+}
+
 static void read_value(struct reader *r, uint32_t key_line)
 {
 	const struct setting *s = r->source.setting;
@@ -462,27 +486,19 @@ static void read_value(struct reader *r, uint32_t key_line)
 		r->error = -ENOMEM;
 }
 
-/* Settings that begin alike, as a mapping: `control: {socket: PATH}`; else the first of them: `control: off`. */
-static void read_group(struct reader *r, const struct setting *first, const char *group,
-		       uint32_t key_line)
+/* A mapping of settings that begin alike, or what is of the first of them alone: `control: off`. */
+static void read_section(struct reader *r, const char *section, uint32_t key_line)
 {
-	char name[GROUP_KEY_MAX];
-
-	r->source.setting = first;
 	if (r->event.type != YAML_MAPPING_START_EVENT) {
+		r->source.setting = setting_first_in(section);
 		read_value(r, key_line);
 		return;
 	}
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
 		uint32_t line = r->source.line;
-		const char *key;
+		const char *key = read_key(r);
 
-		r->source.setting = NULL;
-		key = read_key(r);
-		if (key && snprintf(name, sizeof(name), "%s-%s", group, key) < (int)sizeof(name))
-			r->source.setting = find_setting(r, name);
-		else if (key)
-			wrong_at(r, r->event.start_mark, "'%s': no such key in %s", key, group);
+		r->source.setting = key ? find_in_section(r, section, key) : NULL;
 		if (!next(r))
 			return;
 		if (r->source.setting)
@@ -496,22 +512,17 @@ static void read_mapping(struct reader *r)
 {
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
 		uint32_t line = r->source.line;
-		const struct setting *group = NULL;
-		char name[GROUP_KEY_MAX];
-		const char *key;
+		const char *key, *section;
 
 		r->source.setting = NULL;
 		key = read_key(r);
-		if (key)
-			group = setting_group(key);
-		if (group)
-			snprintf(name, sizeof(name), "%s", key);
-		else if (key)
+		section = key ? find_section(key) : NULL;
+		if (key && !section)
 			r->source.setting = find_setting(r, key);
 		if (!next(r))
 			return;
-		if (group)
-			read_group(r, group, name, line);
+		if (section)
+			read_section(r, section, line);
 		else if (r->source.setting)
 			read_value(r, line);
 		else

@@ -35,15 +35,15 @@ struct exporter {
 	struct source *source;
 	struct pipeline *pipeline;
 	bool applying;
-	int refused;	      /* -errno of what is being applied; 0: it is in force */
-	struct config next;   /* that is being applied */
+	int refused;		     /* -errno of what is being applied; 0: it is in force */
+	struct config next;	     /* that is being applied */
 	struct snapshot *snapshot;   /* of the last settled swap; held */
 	struct snapshot *spare;	     /* for the last one of all, which memory may not fail */
 	struct snapshots *snapshots; /* for other threads; NULL: nobody is shown any */
 	struct traffic *traffic;     /* likewise */
 	const struct reload *reload; /* whose counters are shown; NULL: none */
 	uint64_t started_ns;	     /* CLOCK_REALTIME */
-	bool unbalanced; /* the last one that was settled did not balance */
+	bool unbalanced;	     /* the last one that was settled did not balance */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
 	bool readable;		/* under it: they are there */
@@ -165,6 +165,14 @@ static void on_delta(void *userdata, enum record_kind kind, const struct flow_ke
 		traffic_add(e->traffic, kind, key, record);
 	if (e->events.delta)
 		e->events.delta(e->events.userdata, kind, key, record);
+}
+
+static void on_record(void *userdata, const struct flow *flow)
+{
+	struct exporter *e = userdata;
+
+	if (e->traffic)
+		traffic_end(e->traffic, flow);
 }
 
 /* After each swap every packet up to it must be in one place: trouble shows long before the end. */
@@ -407,6 +415,7 @@ static int make_pipeline(struct exporter *e)
 		.drop_names = e->source->drop_names,
 		.stop = e->stop,
 		.settled = on_swap,
+		.record = on_record,
 		.passed = on_passed,
 		.userdata = e,
 	};

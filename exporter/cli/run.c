@@ -6,6 +6,8 @@
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
+#include <xxhash.h>
+#include "config/print.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -17,6 +19,7 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/kernel_clock.h"
 #include "exporter/observe/control.h"
+#include "exporter/observe/http.h"
 #include "exporter/observe/live.h"
 #include "exporter/reload.h"
 
@@ -24,6 +27,7 @@ struct run {
 	struct exporter *exporter;
 	struct config_request *request; /* of the start */
 	struct reload *reload;		/* NULL without a file */
+	struct http *http;		/* NULL: its thread could not be had */
 	struct live *live;		/* NULL without --live */
 	struct control *control;	/* NULL: no socket */
 	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
@@ -45,6 +49,7 @@ static void run_clear(struct run *r)
 	live_freep(&r->live);
 	control_freep(&r->control);
 	forget_reader(r);
+	http_freep(&r->http);
 	exporter_freep(&r->exporter);
 	config_request_freep(&r->request);
 }
@@ -231,8 +236,55 @@ static void warn_of_no_collector(const struct config *config)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
 }
 
+/* --- Metrics. */
+
+/* Of the settings that are in force, whoever gave them, which `config show` tells in comments; 0 without memory. */
+static uint64_t hash_config(const struct config *config)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&text, &size);
+	int error = file ? config_print(file, config, true) : -ENOMEM;
+	uint64_t hash = 0;
+
+	if (!file || fclose(file) != 0 || error < 0)
+		return 0;
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+		const char *comment = strstr(line, "  # ");
+
+		size = comment ? (size_t)(comment - line) : strlen(line);
+		hash = XXH3_64bits_withSeed(line, size, hash);
+	}
+	return hash;
+}
+
+static struct http_settings http_settings(const struct run *r)
+{
+	const struct config *config = exporter_config(r->exporter);
+
+	return (struct http_settings){
+		.listen = config->metrics_listen,
+		.hubble = config->metrics_hubble,
+		.config_hash = hash_config(config),
+	};
+}
+
+static void serve_metrics(struct run *r)
+{
+	const struct http_settings wanted = http_settings(r);
+	int error = http_new(&r->http, exporter_snapshots(r->exporter), &wanted);
+
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "metrics cannot be served");
+}
+
 static void take_over(struct run *r)
 {
+	const struct http_settings wanted = http_settings(r);
+	int error = r->http ? http_apply(r->http, &wanted) : 0;
+
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "metrics are served as before");
 	set_log_level(r);
 	watch_reader(r);
 	warn_of_no_collector(exporter_config(r->exporter));
@@ -366,6 +418,7 @@ int run_main(int argc, char **argv)
 		return error < 0 ? 2 : 0; /* --help */
 	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0)
 		return 1;
+	serve_metrics(&r);
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);
 		watch_file(&r);

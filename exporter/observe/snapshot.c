@@ -81,7 +81,8 @@ void snapshot_describe(struct snapshot *s, const struct snapshot_sources *source
 	if (sources->hooks)
 		copy_interfaces(s, sources->hooks);
 	if (sources->traffic)
-		(void)traffic_copy(&s->traffic, sources->traffic); /* failing that, it is not known */
+		(void)traffic_copy(&s->traffic,
+				   sources->traffic); /* failing that, it is not known */
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (sources->meters[kind])
 			read_kind(s, sources->meters[kind], (enum record_kind)kind);

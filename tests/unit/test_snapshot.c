@@ -122,8 +122,8 @@ static void *read_newest(void *userdata)
 
 	while (number < ROUNDS) {
 		_cleanup_(snapshot_releasep) const struct snapshot *old = NULL;
-		_cleanup_(snapshot_releasep) const struct snapshot *s =
-			snapshots_newest(snapshots, &old);
+		_cleanup_(snapshot_releasep)
+			const struct snapshot *s = snapshots_newest(snapshots, &old);
 		const struct snapshot *again = snapshot_hold(s);
 
 		if (s && (s->number < number || (old && old->number >= s->number)))
