@@ -17,6 +17,7 @@ static const struct {
 	{"run", run_main, "meter interfaces and export their flows"},
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
+	{"doctor", doctor_main, "find what is wrong here, and what mends it"},
 	{"config", config_main, "check, show and compare configurations"},
 };
 

@@ -4,5 +4,6 @@
 
 int run_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
+int doctor_main(int argc, char **argv);
 int drops_main(int argc, char **argv);
 int config_main(int argc, char **argv);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a support case needs, in one file.  It holds no secrets: no file of the system is copied as it is. */
+#include <archive.h>
+#include <archive_entry.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include "config/print.h"
+#include "exporter/cli/doctor.h"
+#include "exporter/cli/mask.h"
+
+#define PROGRAMS_MAX 4096
+
+struct writer {
+	const struct bundle *bundle;
+	struct archive *archive;
+	time_t now;
+};
+
+/* --- Without secrets. */
+
+/* A key that may name one, at present or later: its value is left out. */
+static bool is_secret(const char *line)
+{
+	static const char *const words[] = {"password", "passphrase", "secret", "token", "psk",
+					    "private", "credential"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strcasestr(line, words[i]))
+			return true;
+	return false;
+}
+
+/* The lines, each without its value if it may be a secret; NULL: no memory. */
+static char *without_secrets(const char *text)
+{
+	char *copy = NULL;
+	size_t size, length;
+	FILE *file = open_memstream(&copy, &size);
+
+	if (!file)
+		return NULL;
+	for (; *text; text += length + (text[length] == '\n')) {
+		_cleanup_(freep) char *line = NULL;
+
+		length = strcspn(text, "\n");
+		line = strndup(text, length);
+		if (line && is_secret(line))
+			fprintf(file, "%.*s: (left out)\n", (int)strcspn(line, ":="), line);
+		else
+			fprintf(file, "%s\n", line ?: "");
+	}
+	if (fclose(file) != 0) {
+		free(copy);
+		return NULL;
+	}
+	return copy;
+}
+
+/* --- The archive. */
+
+static int put(struct writer *w, const char *name, const char *text)
+{
+	_cleanup_(freep) char *plain = without_secrets(text), *masked = NULL;
+	struct archive_entry *entry = archive_entry_new();
+	char path[64];
+	int r = 0;
+
+	if (plain && w->bundle->mask)
+		masked = mask_text(w->bundle->mask, plain);
+	text = w->bundle->mask ? masked : plain;
+	snprintf(path, sizeof(path), "flowtally-doctor/%s", name);
+	if (!entry || !text) {
+		archive_entry_free(entry);
+		return -ENOMEM;
+	}
+	archive_entry_set_pathname(entry, path);
+	archive_entry_set_size(entry, (la_int64_t)strlen(text));
+	archive_entry_set_filetype(entry, AE_IFREG);
+	archive_entry_set_perm(entry, 0600);
+	archive_entry_set_mtime(entry, w->now, 0);
+	if (archive_write_header(w->archive, entry) != ARCHIVE_OK ||
+	    archive_write_data(w->archive, text, strlen(text)) != (la_ssize_t)strlen(text))
+		r = archive_errno(w->archive) > 0 ? -archive_errno(w->archive) : -EIO;
+	archive_entry_free(entry);
+	return r;
+}
+
+/* Takes the object. */
+static int put_json(struct writer *w, const char *name, json_t *object)
+{
+	_cleanup_(freep) char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
+
+	json_decref(object);
+	return text ? put(w, name, text) : -ENOMEM;
+}
+
+typedef void (*printer)(FILE *file, const struct bundle *bundle);
+
+static int put_printed(struct writer *w, const char *name, printer print)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	if (!file)
+		return -ENOMEM;
+	print(file, w->bundle);
+	return fclose(file) == 0 ? put(w, name, text) : -ENOMEM;
+}
+
+/* --- What is in it. */
+
+static void print_findings(FILE *file, const struct bundle *bundle)
+{
+	doctor_report_print(file, bundle->report);
+}
+
+static void print_versions(FILE *file, _unused_ const struct bundle *bundle)
+{
+	struct utsname system;
+	char text[4096];
+
+	fprintf(file, "flowtally %s\nlibbpf %s\n", FLOWTALLY_VERSION, libbpf_version_string());
+	if (uname(&system) == 0) /* without the name of the host */
+		fprintf(file, "%s %s %s %s\n", system.sysname, system.release, system.version,
+			system.machine);
+	if (doctor_read("", "/etc/os-release", text, sizeof(text)) == 0)
+		fprintf(file, "\n%s\n", text);
+}
+
+static void print_configuration(FILE *file, const struct bundle *bundle)
+{
+	if (!bundle->config)
+		fputs("# not known: it has mistakes, which the findings name\n", file);
+	else if (config_print(file, bundle->config, true) < 0)
+		fputs("# no memory\n", file);
+}
+
+static json_t *features_json(const struct doctor_kernel *kernel)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < kernel->feature_count; i++) {
+		const struct feature *f = &kernel->features[i];
+
+		json_array_append_new(array,
+				      json_pack("{s:s, s:s, s:s, s:b, s:b, s:s}", "name", f->name,
+						"what", f->what, "since", f->since, "needed", f->needed,
+						"masked", f->masked, "found",
+						f->error ? strerror(-f->error) : "yes"));
+	}
+	return array;
+}
+
+static json_t *programs_json(const struct doctor_device *device)
+{
+	static const char *const places[] = {"XDP", "TC ingress", "TC egress"};
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < device->program_count; i++)
+		json_array_append_new(
+			array, json_pack("{s:s, s:i, s:s}", "at", places[device->programs[i].place],
+					 "id", (int)device->programs[i].id, "name",
+					 device->programs[i].name));
+	return array;
+}
+
+static json_t *interfaces_json(const struct doctor_devices *devices)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct doctor_device *device = &devices->list[i];
+		const struct netdev *dev = &device->dev;
+
+		json_array_append_new(
+			array,
+			json_pack("{s:o?, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:s, s:i, s:o}", "name",
+				  json_string(dev->name), "ifindex", (int)dev->ifindex, "master",
+				  (int)dev->master, "link", (int)dev->link, "mtu", (int)dev->mtu, "type",
+				  dev->type, "up", dev->up, "kind", dev->kind, "metered", device->wanted,
+				  "driver", device->driver, "offloads", (int)device->offloads, "programs",
+				  programs_json(device)));
+	}
+	return array;
+}
+
+/* All of the system; only CAP_SYS_ADMIN may ask. */
+static json_t *all_programs_json(void)
+{
+	json_t *array = json_array();
+	__u32 id = 0;
+	int r = 0;
+
+	for (unsigned int i = 0; i < PROGRAMS_MAX && (r = bpf_prog_get_next_id(id, &id)) == 0; i++) {
+		_cleanup_(closep) int fd = bpf_prog_get_fd_by_id(id);
+		struct bpf_prog_info info = {0};
+		__u32 size = sizeof(info);
+
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+			continue;
+		json_array_append_new(array,
+				      json_pack("{s:i, s:s, s:s, s:i, s:i}", "id", (int)id, "name",
+						info.name, "type",
+						libbpf_bpf_prog_type_str((enum bpf_prog_type)info.type) ?:
+							"unknown",
+						"jited_octets", (int)info.jited_prog_len, "loaded_by",
+						(int)info.created_by_uid));
+	}
+	if (r == -EPERM) {
+		json_decref(array);
+		return json_pack("{s:s}", "left_out", "listing programs needs CAP_SYS_ADMIN");
+	}
+	return array;
+}
+
+static json_t *status_json(const struct doctor_exporter *exporter)
+{
+	if (exporter->status)
+		return json_incref(exporter->status);
+	return json_pack("{s:s}", "left_out", strerror(-exporter->error));
+}
+
+static int put_all(struct writer *w)
+{
+	const struct bundle *b = w->bundle;
+	int r = put_printed(w, "findings.txt", print_findings);
+
+	r = r ?: put_json(w, "findings.json", doctor_report_json(b->report));
+	r = r ?: put_printed(w, "versions.txt", print_versions);
+	r = r ?: put_printed(w, "configuration.yaml", print_configuration);
+	r = r ?: put_json(w, "features.json", features_json(&b->facts->kernel));
+	r = r ?: put_json(w, "interfaces.json", interfaces_json(&b->facts->devices));
+	r = r ?: put_json(w, "bpf-programs.json", all_programs_json());
+	return r ?: put_json(w, "status.json", status_json(&b->facts->exporter));
+}
+
+int bundle_write(const struct bundle *bundle)
+{
+	struct writer w = {.bundle = bundle, .now = time(NULL)};
+	_cleanup_(closep) int fd =
+		open(bundle->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	w.archive = archive_write_new();
+	if (!w.archive)
+		return -ENOMEM;
+	archive_write_set_format_ustar(w.archive);
+	r = archive_write_open_fd(w.archive, fd) == ARCHIVE_OK ? put_all(&w) : -EIO;
+	if (archive_write_close(w.archive) != ARCHIVE_OK && r == 0)
+		r = -EIO;
+	archive_write_free(w.archive);
+	if (r < 0)
+		unlink(bundle->path); /* half of it is of no use */
+	return r;
+}
