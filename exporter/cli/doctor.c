@@ -27,13 +27,15 @@ struct command {
 	bool mask;
 };
 
-enum { OPTION_CONFIG = 1000,
-       OPTION_INTERFACE,
-       OPTION_COLLECTOR,
-       OPTION_SOCKET,
-       OPTION_JSON,
-       OPTION_BUNDLE,
-       OPTION_MASK };
+enum {
+	OPTION_CONFIG = 1000,
+	OPTION_INTERFACE,
+	OPTION_COLLECTOR,
+	OPTION_SOCKET,
+	OPTION_JSON,
+	OPTION_BUNDLE,
+	OPTION_MASK
+};
 
 static const struct option options[] = {
 	{"config", required_argument, NULL, OPTION_CONFIG},
@@ -64,7 +66,7 @@ static void print_help(void)
 	      "Exit status: 0 when all is OK or WARN, 1 when something is FAIL, 2 for a wrong command line.\n\n"
 	      "Examples:\n"
 	      "  flowtally doctor --interface eth0 --collector ipfix://192.0.2.20\n"
-	      "  flowtally doctor --json | jq -r '.findings[] | select(.level != \"OK\") | .fix'\n"
+	      "  flowtally doctor --json | jq -r '.findings[] | select(.level != \"OK\") | .fix[]'\n"
 	      "  flowtally doctor --bundle case.tar --mask\n",
 	      stdout);
 }
@@ -74,7 +76,8 @@ static void print_help(void)
 static void take_once(struct command *c, const char **field, const char *name, const char *text)
 {
 	if (*field)
-		problems_error(&c->problems, "--%s '%s': given twice; it takes one value", name, text);
+		problems_error(&c->problems, "--%s '%s': given twice; it takes one value", name,
+			       text);
 	else
 		*field = text;
 }
@@ -94,7 +97,8 @@ static void take(struct command *c, int answer, const char *text)
 	case OPTION_INTERFACE:
 	case OPTION_COLLECTOR:
 		c->assignments[c->assignment_count++] = (struct config_assignment){
-			.setting = setting_find(answer == OPTION_INTERFACE ? "interfaces" : "collectors"),
+			.setting = setting_find(answer == OPTION_INTERFACE ? "interfaces"
+									   : "collectors"),
 			.text = text,
 		};
 		break;
@@ -224,8 +228,8 @@ static void describe(struct visit *v, const struct command *c, const struct conf
 	const bool drops = config->drops != DROPS_OFF;
 
 	for (size_t i = 0; i < problems->count; i++)
-		v->problems[i] = (struct doctor_problem){problems->list[i].warning,
-							 problems->list[i].text};
+		v->problems[i] =
+			(struct doctor_problem){problems->list[i].warning, problems->list[i].text};
 	for (size_t i = 0; i < config->collector_count; i++)
 		v->places[i] = (struct doctor_place){config->collectors[i].url,
 						     &config->collectors[i].options};
@@ -256,7 +260,8 @@ static int make_mask(struct visit *v)
 	int r = mask_new(&v->mask);
 
 	for (size_t i = 0; r == 0 && i < v->facts.collector_count; i++)
-		if (url_in_network(&v->facts.collectors[i].url) && !v->facts.collectors[i].url.numeric)
+		if (url_in_network(&v->facts.collectors[i].url) &&
+		    !v->facts.collectors[i].url.numeric)
 			r = mask_add(v->mask, v->facts.collectors[i].url.host);
 	return r;
 }

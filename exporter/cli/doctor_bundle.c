@@ -25,8 +25,8 @@ struct writer {
 /* A key that may name one, at present or later: its value is left out. */
 static bool is_secret(const char *line)
 {
-	static const char *const words[] = {"password", "passphrase", "secret", "token", "psk",
-					    "private", "credential"};
+	static const char *const words[] = {"password", "passphrase", "secret",	   "token",
+					    "psk",	"private",    "credential"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (strcasestr(line, words[i]))
@@ -149,8 +149,8 @@ static json_t *features_json(const struct doctor_kernel *kernel)
 
 		json_array_append_new(array,
 				      json_pack("{s:s, s:s, s:s, s:b, s:b, s:s}", "name", f->name,
-						"what", f->what, "since", f->since, "needed", f->needed,
-						"masked", f->masked, "found",
+						"what", f->what, "since", f->since, "needed",
+						f->needed, "masked", f->masked, "found",
 						f->error ? strerror(-f->error) : "yes"));
 	}
 	return array;
@@ -162,10 +162,10 @@ static json_t *programs_json(const struct doctor_device *device)
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < device->program_count; i++)
-		json_array_append_new(
-			array, json_pack("{s:s, s:i, s:s}", "at", places[device->programs[i].place],
-					 "id", (int)device->programs[i].id, "name",
-					 device->programs[i].name));
+		json_array_append_new(array, json_pack("{s:s, s:i, s:s}", "at",
+						       places[device->programs[i].place], "id",
+						       (int)device->programs[i].id, "name",
+						       device->programs[i].name));
 	return array;
 }
 
@@ -179,11 +179,12 @@ static json_t *interfaces_json(const struct doctor_devices *devices)
 
 		json_array_append_new(
 			array,
-			json_pack("{s:o?, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:s, s:i, s:o}", "name",
-				  json_string(dev->name), "ifindex", (int)dev->ifindex, "master",
-				  (int)dev->master, "link", (int)dev->link, "mtu", (int)dev->mtu, "type",
-				  dev->type, "up", dev->up, "kind", dev->kind, "metered", device->wanted,
-				  "driver", device->driver, "offloads", (int)device->offloads, "programs",
+			json_pack("{s:o?, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:s, s:i, s:o}",
+				  "name", json_string(dev->name), "ifindex", (int)dev->ifindex,
+				  "master", (int)dev->master, "link", (int)dev->link, "mtu",
+				  (int)dev->mtu, "type", dev->type, "up", dev->up, "kind",
+				  dev->kind, "metered", device->wanted, "driver", device->driver,
+				  "offloads", (int)device->offloads, "programs",
 				  programs_json(device)));
 	}
 	return array;
@@ -196,20 +197,21 @@ static json_t *all_programs_json(void)
 	__u32 id = 0;
 	int r = 0;
 
-	for (unsigned int i = 0; i < PROGRAMS_MAX && (r = bpf_prog_get_next_id(id, &id)) == 0; i++) {
+	for (unsigned int i = 0; i < PROGRAMS_MAX && (r = bpf_prog_get_next_id(id, &id)) == 0;
+	     i++) {
 		_cleanup_(closep) int fd = bpf_prog_get_fd_by_id(id);
 		struct bpf_prog_info info = {0};
 		__u32 size = sizeof(info);
 
 		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 			continue;
-		json_array_append_new(array,
-				      json_pack("{s:i, s:s, s:s, s:i, s:i}", "id", (int)id, "name",
-						info.name, "type",
-						libbpf_bpf_prog_type_str((enum bpf_prog_type)info.type) ?:
-							"unknown",
-						"jited_octets", (int)info.jited_prog_len, "loaded_by",
-						(int)info.created_by_uid));
+		json_array_append_new(
+			array, json_pack("{s:i, s:s, s:s, s:i, s:i}", "id", (int)id, "name",
+					 info.name, "type",
+					 libbpf_bpf_prog_type_str((enum bpf_prog_type)info.type)
+						 ?: "unknown",
+					 "jited_octets", (int)info.jited_prog_len, "loaded_by",
+					 (int)info.created_by_uid));
 	}
 	if (r == -EPERM) {
 		json_decref(array);

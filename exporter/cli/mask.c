@@ -8,7 +8,13 @@
 
 #define ADDRESS_OCTETS 16
 
-enum kind { MASK_IPV4, MASK_IPV6, MASK_MAC, MASK_HOST, _MASK_MAX };
+enum kind {
+	MASK_IPV4,
+	MASK_IPV6,
+	MASK_MAC,
+	MASK_HOST,
+	_MASK_MAX
+};
 
 static const char *const kind_names[] = {"ipv4", "ipv6", "mac", "host"};
 
@@ -89,8 +95,8 @@ static bool parse_mac(const char *word, uint8_t address[ADDRESS_OCTETS])
 	unsigned int octets[6];
 	int end = 0;
 
-	if (sscanf(word, "%2x:%2x:%2x:%2x:%2x:%2x%n", &octets[0], &octets[1], &octets[2], &octets[3],
-		   &octets[4], &octets[5], &end) != 6 ||
+	if (sscanf(word, "%2x:%2x:%2x:%2x:%2x:%2x%n", &octets[0], &octets[1], &octets[2],
+		   &octets[3], &octets[4], &octets[5], &end) != 6 ||
 	    word[end] || end != 17)
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(octets); i++)
@@ -102,7 +108,8 @@ static bool tells_nothing(enum kind kind, const uint8_t address[ADDRESS_OCTETS])
 {
 	static const uint8_t zeros[ADDRESS_OCTETS], one[ADDRESS_OCTETS] = {[15] = 1};
 
-	return !memcmp(address, zeros, ADDRESS_OCTETS) || (kind == MASK_IPV4 && address[0] == 127) ||
+	return !memcmp(address, zeros, ADDRESS_OCTETS) ||
+	       (kind == MASK_IPV4 && address[0] == 127) ||
 	       (kind == MASK_IPV6 && !memcmp(address, one, ADDRESS_OCTETS));
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/doctor.h"
+#include <ctype.h>
 #include <stdarg.h>
 #include <string.h>
 #include "exporter/meter/datapath.h"
@@ -95,6 +96,26 @@ const char *doctor_fix(char fix[DOCTOR_FIX_MAX], const char *format, ...)
 	return fix;
 }
 
+const char *doctor_quote(char quoted[DOCTOR_QUOTE_MAX], const char *word)
+{
+	size_t used = 0;
+	bool plain = *word;
+
+	for (const char *c = word; *c; c++)
+		plain &= isalnum((unsigned char)*c) || strchr("._-/", *c);
+	if (plain) {
+		snprintf(quoted, DOCTOR_QUOTE_MAX, "%s", word);
+		return quoted;
+	}
+	/* a quote itself is a blank then: shells and YAML write it in different ways */
+	quoted[used++] = '\'';
+	for (const char *c = word; *c && used < DOCTOR_QUOTE_MAX - 2; c++)
+		quoted[used++] = *c == '\'' || (unsigned char)*c < 0x20 ? ' ' : *c;
+	quoted[used++] = '\'';
+	quoted[used] = '\0';
+	return quoted;
+}
+
 uint64_t doctor_bank_memory(const struct doctor_wanted *wanted)
 {
 	return datapath_memory(wanted->bank_entries) +
@@ -134,6 +155,22 @@ static void print_plain(FILE *file, const char *text)
 			fputc(*text, file);
 }
 
+/* Each way in a line of its own. */
+static void print_fixes(FILE *file, const char *fixes)
+{
+	const char *word = "fix";
+
+	for (; *fixes; fixes += strcspn(fixes, "\n"), fixes += *fixes == '\n') {
+		char line[DOCTOR_FIX_MAX];
+
+		snprintf(line, sizeof(line), "%.*s", (int)strcspn(fixes, "\n"), fixes);
+		fprintf(file, "%25s%3s: ", "", word);
+		print_plain(file, line);
+		fputc('\n', file);
+		word = "or";
+	}
+}
+
 static void print_finding(FILE *file, const struct doctor_finding *finding)
 {
 	fprintf(file, "%-5s %-18s ", doctor_level_name(finding->level), finding->id);
@@ -143,11 +180,8 @@ static void print_finding(FILE *file, const struct doctor_finding *finding)
 	}
 	print_plain(file, finding->text);
 	fputc('\n', file);
-	if (finding->fix) {
-		fprintf(file, "      %-18s fix: ", "");
-		print_plain(file, finding->fix);
-		fputc('\n', file);
-	}
+	if (finding->fix)
+		print_fixes(file, finding->fix);
 }
 
 void doctor_report_print(FILE *file, const struct doctor_report *report)
@@ -181,16 +215,29 @@ static json_t *plain_string(const char *text)
 	return string;
 }
 
+static json_t *fixes_json(const char *fixes)
+{
+	json_t *array = json_array();
+
+	for (; *fixes; fixes += strcspn(fixes, "\n"), fixes += *fixes == '\n') {
+		char line[DOCTOR_FIX_MAX];
+
+		snprintf(line, sizeof(line), "%.*s", (int)strcspn(fixes, "\n"), fixes);
+		json_array_append_new(array, plain_string(line));
+	}
+	return array;
+}
+
 static json_t *finding_json(const struct doctor_finding *finding)
 {
-	json_t *object = json_pack("{s:s, s:s, s:s, s:o}", "id", finding->id, "title", finding->title,
-				   "level", doctor_level_name(finding->level), "text",
-				   plain_string(finding->text));
+	json_t *object = json_pack("{s:s, s:s, s:s, s:o}", "id", finding->id, "title",
+				   finding->title, "level", doctor_level_name(finding->level),
+				   "text", plain_string(finding->text));
 
 	if (object && finding->subject)
 		json_object_set_new(object, "subject", plain_string(finding->subject));
 	if (object && finding->fix)
-		json_object_set_new(object, "fix", plain_string(finding->fix));
+		json_object_set_new(object, "fix", fixes_json(finding->fix));
 	return object;
 }
 
@@ -203,6 +250,7 @@ json_t *doctor_report_json(const struct doctor_report *report)
 		verdict = MAX(verdict, report->list[i].level);
 		json_array_append_new(findings, finding_json(&report->list[i]));
 	}
-	return json_pack("{s:i, s:s, s:b, s:o}", "version", 1, "verdict", doctor_level_name(verdict),
-			 "incomplete", report->incomplete, "findings", findings);
+	return json_pack("{s:i, s:s, s:b, s:o}", "version", 1, "verdict",
+			 doctor_level_name(verdict), "incomplete", report->incomplete, "findings",
+			 findings);
 }

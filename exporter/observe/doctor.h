@@ -25,12 +25,16 @@ enum doctor_level {
 };
 
 struct doctor_finding {
-	const char *id;	    /* of the check; a heading of docs/troubleshooting.md */
-	const char *title;  /* of the check */
+	const char *id;	   /* of the check; a heading of docs/troubleshooting.md */
+	const char *title; /* of the check */
 	enum doctor_level level;
 	char *subject; /* an interface, a collector, a file; NULL: the system */
 	char *text;    /* what is, in a sentence */
-	char *fix;     /* a command or a line of YAML that mends it; NULL with DOCTOR_OK alone */
+	/*
+	 * What mends it, or shows more: a command or a line of YAML, as it can be typed; what is to be said of it stands
+	 * behind a #.  With several lines each is another way.  NULL with DOCTOR_OK alone.
+	 */
+	char *fix;
 };
 
 /* Findings in the order of the checks; {0} is an empty one. */
@@ -68,8 +72,8 @@ struct doctor_wanted {
 	size_t collector_count; /* EXPORT_COLLECTORS_MAX at most */
 	uint16_t message_max;	/* octets, where a collector's options do not say */
 	const char *source;	/* address to send from; NULL: the system's choice */
-	const char *listen; /* HOST:PORT at which the exporter will serve; NULL: none */
-	const char *socket; /* of the running exporter */
+	const char *listen;	/* HOST:PORT at which the exporter will serve; NULL: none */
+	const char *socket;	/* of the running exporter */
 };
 
 struct doctor_facts;
@@ -89,5 +93,5 @@ const char *doctor_level_name(enum doctor_level level);
 /* The worst first, then how many there are of each level. */
 void doctor_report_print(FILE *file, const struct doctor_report *report);
 
-/* {"version": 1, "verdict": "FAIL", "findings": [{"id", "level", "subject", "text", "fix"}, ...]}; NULL: no memory. */
+/* {"version": 1, "verdict": "FAIL", "findings": [{"id", "level", "subject", "text", "fix": [...]}, ...]}; NULL: no memory. */
 json_t *doctor_report_json(const struct doctor_report *report);

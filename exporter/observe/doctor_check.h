@@ -16,10 +16,14 @@ void doctor_find(struct doctor *d, enum doctor_level level, const char *subject,
 
 #define doctor_ok(d, subject, ...) doctor_find(d, DOCTOR_OK, subject, NULL, __VA_ARGS__)
 
-#define DOCTOR_FIX_MAX 512
+#define DOCTOR_FIX_MAX (3 * DOCTOR_PATH_MAX)
 
 /* The fix, made as by printf(3), in the caller's array. */
 const char *doctor_fix(char fix[DOCTOR_FIX_MAX], const char *format, ...) _printf_(2, 3);
+
+/* A word as shells and YAML take it: as it is, or in single quotes; what is too long is cut. */
+#define DOCTOR_QUOTE_MAX (2 * DOCTOR_PATH_MAX)
+const char *doctor_quote(char quoted[DOCTOR_QUOTE_MAX], const char *word);
 
 /* Octets of the kernel that both kinds of banks take. */
 uint64_t doctor_bank_memory(const struct doctor_wanted *wanted);

@@ -21,7 +21,8 @@ struct lister {
 };
 
 /* The name by which it is wanted, or NULL. */
-static const char *wanted_as(const struct doctor_wanted *wanted, const struct netdev_message *message)
+static const char *wanted_as(const struct doctor_wanted *wanted,
+			     const struct netdev_message *message)
 {
 	if (!wanted->interface_count)
 		return message->dev.up && !(message->dev.ifindex == 1) ? message->dev.name : NULL;
@@ -99,8 +100,8 @@ static struct doctor_program *next_program(struct doctor_device *device,
 
 static void list_side(struct doctor_device *device, enum flow_direction direction)
 {
-	enum doctor_foreign_place place =
-		direction == DIRECTION_INGRESS ? DOCTOR_AT_TC_INGRESS : DOCTOR_AT_TC_EGRESS;
+	enum doctor_foreign_place place = direction == DIRECTION_INGRESS ? DOCTOR_AT_TC_INGRESS
+									 : DOCTOR_AT_TC_EGRESS;
 	_cleanup_(tc_filters_clear) struct tc_filters filters = {0};
 	uint32_t ids[DOCTOR_FOREIGN_MAX];
 	int count = obstacle_tcx_programs(device->dev.ifindex, direction, ids, ARRAY_SIZE(ids));

@@ -154,7 +154,7 @@ void doctor_facts_clear(struct doctor_facts *facts)
 void doctor_configuration(struct doctor *d)
 {
 	const struct doctor_wanted *wanted = d->wanted;
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 	size_t errors = 0;
 
 	for (size_t i = 0; i < wanted->problem_count; i++) {
@@ -162,11 +162,12 @@ void doctor_configuration(struct doctor *d)
 
 		errors += !problem->warning;
 		if (wanted->configuration)
-			doctor_fix(fix, "flowtally config check %s", wanted->configuration);
+			doctor_fix(fix, "flowtally config check %s",
+				   doctor_quote(quoted, wanted->configuration));
 		else
 			doctor_fix(fix, "flowtally config example");
-		doctor_find(d, problem->warning ? DOCTOR_WARN : DOCTOR_FAIL, wanted->configuration, fix,
-			    "%s", problem->text);
+		doctor_find(d, problem->warning ? DOCTOR_WARN : DOCTOR_FAIL, wanted->configuration,
+			    fix, "%s", problem->text);
 	}
 	if (!errors && wanted->configuration)
 		doctor_ok(d, wanted->configuration, "it has no mistakes");
@@ -187,11 +188,13 @@ void doctor_listen(struct doctor *d)
 		doctor_ok(d, address, "it is taken, as it should be while the exporter runs");
 	else if (d->facts->listen_error == -EADDRINUSE)
 		doctor_find(d, DOCTOR_FAIL, address,
-			    doctor_fix(fix, "ss -ltnp 'sport = %s' (shows who); or another port in the file",
+			    doctor_fix(fix,
+				       "ss -ltnp 'sport = %s'  # shows who; or name another port",
 				       strrchr(address, ':') ?: address),
 			    "another program listens there");
 	else
-		doctor_find(d, DOCTOR_FAIL, address, "ip -br address (lists the addresses of this host)",
+		doctor_find(d, DOCTOR_FAIL, address,
+			    "ip -br address  # lists the addresses of this host",
 			    "cannot listen there: %s", strerror(-d->facts->listen_error));
 }
 
@@ -207,11 +210,13 @@ void doctor_exporter(struct doctor *d)
 {
 	const struct doctor_exporter *exporter = &d->facts->exporter;
 	const char *socket = d->wanted->socket;
-	const char *version = word_of(exporter->status, "flowtally") ?: word_of(exporter->status, "version");
+	const char *version = word_of(exporter->status, "flowtally")
+				      ?: word_of(exporter->status, "version");
 	const char *error = word_of(exporter->status, "error");
 
 	if (exporter->status && error)
-		doctor_find(d, DOCTOR_WARN, socket, "systemctl restart flowtally (after an upgrade)",
+		doctor_find(d, DOCTOR_WARN, socket,
+			    "systemctl restart flowtally  # after an upgrade",
 			    "the exporter does not tell its state: %s", error);
 	else if (exporter->status)
 		doctor_ok(d, socket, "running%s%s; `flowtally status` shows how it does",
@@ -221,7 +226,8 @@ void doctor_exporter(struct doctor *d)
 			    "this user may not ask the exporter");
 	else if (exporter->error == -ETIMEDOUT || exporter->error == -EPROTO ||
 		 exporter->error == -EAGAIN)
-		doctor_find(d, DOCTOR_WARN, socket, "journalctl -u flowtally; systemctl restart flowtally",
+		doctor_find(d, DOCTOR_WARN, socket,
+			    "journalctl -u flowtally\nsystemctl restart flowtally",
 			    "the exporter does not answer: %s", strerror(-exporter->error));
 	else if (exporter->error == -ECONNREFUSED)
 		doctor_find(d, DOCTOR_WARN, socket, "systemctl restart flowtally",

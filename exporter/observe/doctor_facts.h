@@ -23,7 +23,7 @@ struct doctor_kernel {
 	bool btf;
 	int jit;			/* bpf_jit_enable, or DOCTOR_UNKNOWN */
 	char lockdown[DOCTOR_WORD_MAX]; /* "none", "integrity", "confidentiality"; empty: there is no such thing */
-	int unprivileged_bpf;		/* kernel.unprivileged_bpf_disabled, or DOCTOR_UNKNOWN */
+	int unprivileged_bpf; /* kernel.unprivileged_bpf_disabled, or DOCTOR_UNKNOWN */
 	char clock_source[DOCTOR_WORD_MAX];
 	char clock_sources[DOCTOR_WORD_MAX]; /* those that there are, with blanks */
 	int synchronised;		     /* the wall clock: 0, 1, or DOCTOR_UNKNOWN */
@@ -56,8 +56,8 @@ enum doctor_foreign_place {
 /* A program or filter on a hook, in the order in which packets meet it. */
 struct doctor_program {
 	enum doctor_foreign_place place;
-	uint32_t id;		 /* 0: of a filter without one */
-	char name[64];		 /* empty: it may not be read */
+	uint32_t id;   /* 0: of a filter without one */
+	char name[64]; /* empty: it may not be read */
 	bool ours;
 };
 
@@ -90,10 +90,10 @@ enum doctor_stage {
 /* How far one got on the way to a collector. */
 struct doctor_collector {
 	struct collector_url url;
-	uint16_t message_max; /* octets */
-	const char *source;   /* NULL: the system's choice */
-	enum doctor_stage stage;    /* that it has reached */
-	char why[DOCTOR_WHY_MAX];   /* the name has no address; else empty */
+	uint16_t message_max;	  /* octets */
+	const char *source;	  /* NULL: the system's choice */
+	enum doctor_stage stage;  /* that it has reached */
+	char why[DOCTOR_WHY_MAX]; /* the name has no address; else empty */
 	char address[ADDRESS_TEXT_MAX];
 	int route_error;  /* -errno of what needs no answer: source address, route */
 	int payload_max;  /* octets that the path is known to take, or DOCTOR_UNKNOWN */

@@ -9,8 +9,8 @@
 #include "exporter/meter/selection.h"
 #include "exporter/observe/doctor_check.h"
 
-#define MTU_MIN	      1280 /* of IPv6, RFC 8200 section 5 */
-#define MTU_ONE_PAGE  3498 /* a frame with the room that XDP asks for, in one page of 4096 octets */
+#define MTU_MIN	     1280 /* of IPv6, RFC 8200 section 5 */
+#define MTU_ONE_PAGE 3498 /* a frame with the room that XDP asks for, in one page of 4096 octets */
 
 const struct doctor_device *doctor_next_wanted(const struct doctor *d,
 					       const struct doctor_device *previous)
@@ -44,13 +44,14 @@ static void fix_name(const struct doctor *d, const char *written, char fix[DOCTO
 {
 	const struct doctor_devices *devices = &d->facts->devices;
 	struct value_guess guess = {0};
+	char quoted[DOCTOR_QUOTE_MAX];
 
 	for (size_t i = 0; i < devices->count; i++)
 		value_guess_offer(&guess, written, devices->list[i].dev.name);
 	if (guess.word)
-		doctor_fix(fix, "interfaces: [\"%s\"]", guess.word);
+		doctor_fix(fix, "interfaces: [%s]", doctor_quote(quoted, guess.word));
 	else
-		doctor_fix(fix, "ip -br link (lists those of this network namespace); interfaces: [NAME]");
+		doctor_fix(fix, "ip -br link  # lists the interfaces of this network namespace");
 }
 
 static void judge_pattern(struct doctor *d, const char *pattern)
@@ -77,16 +78,18 @@ static bool is_understood(const struct doctor_device *device)
 static void judge_device(struct doctor *d, const struct doctor_device *device)
 {
 	const struct netdev *dev = &device->dev;
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	if (!is_understood(device))
-		doctor_find(d, DOCTOR_FAIL, dev->name,
-			    "interfaces: (without it; meter the one above or below it)",
-			    "its link layer (ARPHRD %u) is not one that flowtally understands",
-			    dev->type);
+		doctor_find(
+			d, DOCTOR_FAIL, dev->name,
+			"ip -d link  # shows the one above or below it, to be metered in its place",
+			"its link layer (ARPHRD %u) is not one that flowtally understands",
+			dev->type);
 	else if (!dev->up)
 		doctor_find(d, DOCTOR_WARN, dev->name,
-			    doctor_fix(fix, "ip link set dev %s up", dev->name),
+			    doctor_fix(fix, "ip link set dev %s up",
+				       doctor_quote(quoted, dev->name)),
 			    "it is down: no packet passes");
 	else
 		doctor_ok(d, dev->name, "%s%s%s, driver %s, offloads%s%s%s%s%s",
@@ -99,13 +102,28 @@ static void judge_device(struct doctor *d, const struct doctor_device *device)
 			  device->offloads & ~(unsigned int)NETDEV_LRO ? "" : " none");
 }
 
+/* A configuration that is to be run names one. */
+static void say_none(struct doctor *d)
+{
+	const struct doctor_device *first = doctor_next_wanted(d, NULL);
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
+
+	doctor_find(d, DOCTOR_FAIL, NULL,
+		    doctor_fix(fix, "interfaces: [%s]",
+			       doctor_quote(quoted, first ? first->dev.name : "eth0")),
+		    "none is configured, and `flowtally run` needs one; those that are up are "
+		    "looked at");
+}
+
 void doctor_interface(struct doctor *d)
 {
 	if (d->facts->devices.error < 0) {
-		doctor_find(d, DOCTOR_FAIL, NULL, "ip link (shows whether rtnetlink answers)",
+		doctor_find(d, DOCTOR_FAIL, NULL, "ip -br link  # shows whether rtnetlink answers",
 			    "interfaces cannot be listed: %s", strerror(-d->facts->devices.error));
 		return;
 	}
+	if (!d->wanted->interface_count && d->wanted->configuration)
+		say_none(d);
 	for (size_t i = 0; i < d->wanted->interface_count; i++)
 		judge_pattern(d, d->wanted->interfaces[i]);
 	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
@@ -148,8 +166,8 @@ static void judge_xdp(struct doctor *d, const struct doctor_device *device)
 	if (device->dev.type != ARPHRD_ETHER)
 		doctor_find(d, DOCTOR_FAIL, name, "ingress: auto", "ingress: xdp, but %s", against);
 	else if (against)
-		doctor_find(d, DOCTOR_WARN, name, "ingress: auto",
-			    "ingress: xdp, though %s", against);
+		doctor_find(d, DOCTOR_WARN, name, "ingress: auto", "ingress: xdp, though %s",
+			    against);
 	else
 		doctor_ok(d, name, "ingress by XDP, as asked, if the driver has it");
 }
@@ -157,18 +175,22 @@ static void judge_xdp(struct doctor *d, const struct doctor_device *device)
 void doctor_interface_hook(struct doctor *d)
 {
 	const char *tc = has_tcx(d) ? "tcx" : "a clsact filter";
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
 	     i = doctor_next_wanted(d, i)) {
 		const char *name = i->dev.name;
 
+		doctor_quote(quoted, name);
 		if (i->ingress_qdisc && !has_tcx(d) && d->wanted->egress != HOOK_MODE_OFF)
-			doctor_find(d, DOCTOR_FAIL, name,
-				    doctor_fix(fix, "tc qdisc replace dev %s clsact (after: tc qdisc del "
-						    "dev %s ingress); or egress: off", name, name),
-				    "its `ingress` qdisc leaves no place for clsact, so that egress "
-				    "cannot be metered");
+			doctor_find(
+				d, DOCTOR_FAIL, name,
+				doctor_fix(
+					fix,
+					"tc qdisc del dev %s ingress && tc qdisc add dev %s clsact\negress: off",
+					quoted, quoted),
+				"its `ingress` qdisc leaves no place for clsact, so that egress "
+				"cannot be metered");
 		else if (d->wanted->ingress == HOOK_MODE_XDP)
 			judge_xdp(d, i);
 		else if (d->wanted->ingress == HOOK_MODE_AUTO && !against_xdp(i))
@@ -176,7 +198,8 @@ void doctor_interface_hook(struct doctor *d)
 		else if (d->wanted->ingress == HOOK_MODE_AUTO)
 			doctor_ok(d, name, "ingress by %s: %s", tc, against_xdp(i));
 		else
-			doctor_ok(d, name, "ingress %s", d->wanted->ingress == HOOK_MODE_OFF ? "off" : tc);
+			doctor_ok(d, name, "ingress %s",
+				  d->wanted->ingress == HOOK_MODE_OFF ? "off" : tc);
 	}
 }
 
@@ -196,23 +219,30 @@ static void judge_program(struct doctor *d, const struct doctor_device *device,
 	const char *name = device->dev.name, *place = place_name(program->place);
 	const char *who = program->name[0] ? program->name : "whose name only root may read";
 	bool may_be_ours = !program->name[0] && d->facts->exporter.status;
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
+
+	doctor_quote(quoted, name);
 
 	if (program->place == DOCTOR_AT_XDP && !may_be_ours && d->wanted->ingress == HOOK_MODE_XDP)
 		doctor_find(d, DOCTOR_FAIL, name,
-			    doctor_fix(fix, "ingress: tc; or ip link set dev %s xdp off", name),
+			    doctor_fix(fix, "ingress: tc\nip link set dev %s xdp off", quoted),
 			    "XDP is held by program id %u (%s)", program->id, who);
 	else if (program->place == DOCTOR_AT_XDP && !may_be_ours &&
 		 d->wanted->ingress != HOOK_MODE_OFF)
-		doctor_find(d, DOCTOR_WARN, name,
-			    doctor_fix(fix, "ip link set dev %s xdp off, if nobody needs it "
-					    "(bpftool net show dev %s)", name, name),
-			    "XDP program id %u (%s) comes before TC: what it drops or redirects is "
-			    "not seen", program->id, who);
+		doctor_find(
+			d, DOCTOR_WARN, name,
+			doctor_fix(
+				fix,
+				"bpftool net show dev %s\nip link set dev %s xdp off  # if nobody needs it",
+				quoted, quoted),
+			"XDP program id %u (%s) comes before TC: what it drops or redirects is "
+			"not seen",
+			program->id, who);
 	else if (in_front)
-		doctor_find(d, DOCTOR_WARN, name, "systemctl restart flowtally (it goes first again)",
-			    "%s: '%s' (program id %u) is in front of flowtally and may keep packets from it",
-			    place, who, program->id);
+		doctor_find(
+			d, DOCTOR_WARN, name, "systemctl restart flowtally  # it goes first again",
+			"%s: '%s' (program id %u) is in front of flowtally and may keep packets from it",
+			place, who, program->id);
 	else
 		doctor_ok(d, name, "%s: '%s' (program id %u)", place, who, program->id);
 }
@@ -241,9 +271,11 @@ void doctor_interface_foreign(struct doctor *d)
 				      i->programs[k].place != DOCTOR_AT_XDP && ours_follows(i, k));
 		}
 		if (!foreign)
-			doctor_ok(d, i->dev.name, "%s", i->programs_hidden
-				? "none that can be seen; tcx programs are shown to CAP_NET_ADMIN"
-				: "none");
+			doctor_ok(
+				d, i->dev.name, "%s",
+				i->programs_hidden
+					? "none that can be seen; tcx programs are shown to CAP_NET_ADMIN"
+					: "none");
 	}
 }
 
@@ -251,21 +283,24 @@ void doctor_interface_foreign(struct doctor *d)
 
 void doctor_interface_mtu(struct doctor *d)
 {
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
 	     i = doctor_next_wanted(d, i)) {
 		const struct netdev *dev = &i->dev;
 
 		if (dev->mtu && dev->mtu < MTU_MIN)
-			doctor_find(d, DOCTOR_WARN, dev->name,
-				    doctor_fix(fix, "ip link set dev %s mtu 1500", dev->name),
-				    "%u octets: IPv6 needs %d, and the kernel switches it off below",
-				    dev->mtu, MTU_MIN);
+			doctor_find(
+				d, DOCTOR_WARN, dev->name,
+				doctor_fix(fix, "ip link set dev %s mtu 1500",
+					   doctor_quote(quoted, dev->name)),
+				"%u octets: IPv6 needs %d, and the kernel switches it off below",
+				dev->mtu, MTU_MIN);
 		else if (dev->mtu > MTU_ONE_PAGE && d->wanted->ingress == HOOK_MODE_XDP)
 			doctor_find(d, DOCTOR_WARN, dev->name, "ingress: auto",
 				    "%u octets do not fit into one page: drivers without XDP for "
-				    "frames in fragments refuse XDP", dev->mtu);
+				    "frames in fragments refuse XDP",
+				    dev->mtu);
 		else
 			doctor_ok(d, dev->name, "%u octets", dev->mtu);
 	}
@@ -273,15 +308,17 @@ void doctor_interface_mtu(struct doctor *d)
 
 void doctor_interface_lro(struct doctor *d)
 {
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
 	     i = doctor_next_wanted(d, i))
 		if (i->offloads & NETDEV_LRO)
-			doctor_find(d, DOCTOR_WARN, i->dev.name,
-				    doctor_fix(fix, "ethtool -K %s lro off", i->dev.name),
-				    "on: the device merges packets beyond recovery; XDP is refused, "
-				    "and a forwarding host must not use it");
+			doctor_find(
+				d, DOCTOR_WARN, i->dev.name,
+				doctor_fix(fix, "ethtool -K %s lro off",
+					   doctor_quote(quoted, i->dev.name)),
+				"on: the device merges packets beyond recovery; XDP is refused, "
+				"and a forwarding host must not use it");
 		else
 			doctor_ok(d, i->dev.name, "off");
 }
@@ -292,39 +329,47 @@ static void judge_member(struct doctor *d, const struct doctor_device *device,
 			 const struct doctor_device *master)
 {
 	const char *name = device->dev.name, *kind = master->dev.kind, *above = master->dev.name;
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX], quoted_above[DOCTOR_QUOTE_MAX];
+
+	doctor_quote(quoted, name);
+	doctor_quote(quoted_above, above);
 
 	if (!strcmp(kind, "vrf"))
 		doctor_ok(d, name, "in the VRF '%s'; packets pass its hooks", above);
 	else if (!strcmp(kind, "bond") && d->wanted->ingress == HOOK_MODE_XDP)
-		doctor_find(d, DOCTOR_FAIL, name, doctor_fix(fix, "interfaces: [\"%s\"]", above),
+		doctor_find(d, DOCTOR_FAIL, name, doctor_fix(fix, "interfaces: [%s]", quoted_above),
 			    "it belongs to the bond '%s': XDP is attached to the bond, and runs in "
-			    "its members", above);
+			    "its members",
+			    above);
 	else if (master->wanted)
-		doctor_find(d, DOCTOR_WARN, name,
-			    doctor_fix(fix, "interfaces: (either \"%s\" or \"%s\")", name, above),
-			    "both it and its %s '%s' are metered: their packets are in flows of both",
-			    kind[0] ? kind : "master", above);
+		doctor_find(
+			d, DOCTOR_WARN, name,
+			doctor_fix(fix, "interfaces: [%s]\ninterfaces: [%s]", quoted, quoted_above),
+			"both it and its %s '%s' are metered: their packets are in flows of both",
+			kind[0] ? kind : "master", above);
 	else
-		doctor_ok(d, name, "in the %s '%s', which is not metered", kind[0] ? kind : "master",
-			  above);
+		doctor_ok(d, name, "in the %s '%s', which is not metered",
+			  kind[0] ? kind : "master", above);
 }
 
 void doctor_interface_stack(struct doctor *d)
 {
-	char fix[DOCTOR_FIX_MAX];
+	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
 	     i = doctor_next_wanted(d, i)) {
 		const struct doctor_device *master = doctor_device_by_index(d, i->dev.master);
 		const char *blind = obstacle_of_kind(&i->dev);
+		const bool vrf = !strcmp(i->dev.kind, "vrf");
 
 		if (blind)
-			doctor_find(d, DOCTOR_WARN, i->dev.name,
-				    doctor_fix(fix, "interfaces: (ip link show %s %s lists them)",
-					       strcmp(i->dev.kind, "vrf") ? "type" : "master",
-					       strcmp(i->dev.kind, "vrf") ? i->dev.kind : i->dev.name),
-				    "%s", blind);
+			doctor_find(
+				d, DOCTOR_WARN, i->dev.name,
+				doctor_fix(fix,
+					   "ip link show %s %s  # lists what to meter in its place",
+					   vrf ? "master" : "type",
+					   vrf ? doctor_quote(quoted, i->dev.name) : i->dev.kind),
+				"%s", blind);
 		if (master)
 			judge_member(d, i, master);
 		else if (!blind)

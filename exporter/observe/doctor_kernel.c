@@ -90,7 +90,8 @@ void doctor_read_kernel(const char *root, struct doctor_kernel *ret)
 
 /* --- Checks. */
 
-#define NEWER_KERNEL "apt-get install linux-image-amd64 (or your distribution's newest kernel), then reboot"
+#define NEWER_KERNEL \
+	"apt-get install linux-image-$(dpkg --print-architecture)  # or your distribution's newest kernel; then reboot"
 
 void doctor_kernel_version(struct doctor *d)
 {
@@ -104,16 +105,17 @@ void doctor_kernel_version(struct doctor *d)
 			    "Linux %s should do, but flowtally is tested on 6.1 and newer",
 			    release);
 	else
-		doctor_find(d, DOCTOR_FAIL, NULL, NEWER_KERNEL,
-			    "Linux %s is too old: flowtally needs 5.15, and is tested on 6.1 and newer",
-			    release[0] ? release : "of an unknown version");
+		doctor_find(
+			d, DOCTOR_FAIL, NULL, NEWER_KERNEL,
+			"Linux %s is too old: flowtally needs 5.15, and is tested on 6.1 and newer",
+			release[0] ? release : "of an unknown version");
 }
 
 /* What there is no doing without; what has a fallback is named in one sentence. */
 void doctor_kernel_features(struct doctor *d)
 {
 	const struct doctor_kernel *kernel = &d->facts->kernel;
-	char fallbacks[256] = "", fix[DOCTOR_FIX_MAX];
+	char fallbacks[256] = "";
 	size_t used = 0, untried = 0, missing = 0;
 
 	for (size_t i = 0; i < kernel->feature_count; i++) {
@@ -123,11 +125,8 @@ void doctor_kernel_features(struct doctor *d)
 			untried++;
 		} else if (f->error && f->needed) {
 			missing++;
-			doctor_find(d, DOCTOR_FAIL, f->name,
-				    f->masked ? doctor_fix(fix, "mask: (without %s)", f->name)
-					      : NEWER_KERNEL,
-				    "%s: %s (Linux %s has it)", f->what,
-				    f->masked ? "switched off by `mask`" : strerror(-f->error),
+			doctor_find(d, DOCTOR_FAIL, f->name, NEWER_KERNEL,
+				    "%s: %s (Linux %s has it)", f->what, strerror(-f->error),
 				    f->since);
 		} else if (f->error && used < sizeof(fallbacks)) {
 			used += (size_t)snprintf(fallbacks + used, sizeof(fallbacks) - used,
@@ -152,7 +151,7 @@ void doctor_btf(struct doctor *d)
 		doctor_ok(d, NULL, "/sys/kernel/btf/vmlinux can be read");
 	else if (d->wanted->drop_entries)
 		doctor_find(d, DOCTOR_WARN, NULL,
-			    "drops: off (or a kernel built with CONFIG_DEBUG_INFO_BTF=y)",
+			    "drops: off  # or a kernel that is built with CONFIG_DEBUG_INFO_BTF=y",
 			    "the kernel gives no types at /sys/kernel/btf/vmlinux: flows are "
 			    "metered without them, drops are not traced");
 	else
@@ -175,8 +174,7 @@ void doctor_jit(struct doctor *d)
 			    "(2 is for debugging the compiler)");
 		return;
 	default:
-		doctor_ok(d, NULL,
-			  "not told in this network namespace (net.core.bpf_jit_enable)");
+		doctor_ok(d, NULL, "not told in this network namespace (net.core.bpf_jit_enable)");
 	}
 }
 
@@ -186,11 +184,12 @@ void doctor_lockdown(struct doctor *d)
 
 	if (!strcmp(mode, "confidentiality"))
 		doctor_find(d, DOCTOR_WARN, NULL,
-			    "lockdown=integrity on the kernel's command line, then reboot",
+			    "drops: off  # or lockdown=integrity on the kernel's command line",
 			    "confidentiality: programs may not read the kernel's memory, so that "
 			    "drops cannot be traced; flows are metered");
 	else
-		doctor_ok(d, NULL, "%s", mode[0] ? mode : "the kernel has none, or does not show it");
+		doctor_ok(d, NULL, "%s",
+			  mode[0] ? mode : "the kernel has none, or does not show it");
 }
 
 void doctor_unprivileged_bpf(struct doctor *d)
@@ -221,8 +220,8 @@ static bool has_word(const char *text, const char *word)
 /* The one to choose, of those that there are; NULL: none is better. */
 static const char *better_clock(const char *there)
 {
-	static const char *const good[] = {
-		"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "xen"};
+	static const char *const good[] = {"tsc", "kvm-clock", "hyperv_clocksource_tsc_page",
+					   "arch_sys_counter", "xen"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		if (has_word(there, good[i]))
@@ -241,29 +240,34 @@ void doctor_clock_source(struct doctor *d)
 	for (size_t i = 0; i < ARRAY_SIZE(slow); i++)
 		bad |= !strcmp(kernel->clock_source, slow[i]);
 	if (!bad) {
-		doctor_ok(d, NULL, "%s", kernel->clock_source[0] ? kernel->clock_source : "not told");
+		doctor_ok(d, NULL, "%s",
+			  kernel->clock_source[0] ? kernel->clock_source : "not told");
 		return;
 	}
 	if (better)
-		doctor_fix(fix, "echo %s >/sys/devices/system/clocksource/clocksource0/current_clocksource",
-			   better);
+		doctor_fix(
+			fix,
+			"echo %s >/sys/devices/system/clocksource/clocksource0/current_clocksource",
+			better);
 	else
-		doctor_fix(fix, "dmesg | grep -i -e tsc -e clocksource (says why the kernel has given "
-				"up the better one); clocksource=tsc tsc=reliable on its command line");
+		doctor_fix(
+			fix,
+			"dmesg | grep -i -e tsc -e clocksource  # says why the kernel has given up a better one");
 	doctor_find(d, DOCTOR_WARN, NULL, fix,
 		    "%s: reading the time costs a microsecond or more, or is coarse; records "
-		    "have times by it", kernel->clock_source);
+		    "have times by it",
+		    kernel->clock_source);
 }
 
 void doctor_clock_sync(struct doctor *d)
 {
 	if (d->facts->kernel.synchronised == 0)
-		doctor_find(d, DOCTOR_WARN, NULL,
-			    "timedatectl set-ntp true (or start chronyd); in a virtual machine or "
-			    "container, on its host",
-			    "the kernel is not told that the wall clock is synchronised: times at the "
-			    "collectors are as wrong as it is");
+		doctor_find(
+			d, DOCTOR_WARN, NULL,
+			"timedatectl set-ntp true  # or start chronyd; in a container, on its host",
+			"the kernel is not told that the wall clock is synchronised: times at the "
+			"collectors are as wrong as it is");
 	else
-		doctor_ok(d, NULL, "%s", d->facts->kernel.synchronised == 1 ? "synchronised"
-									    : "not told");
+		doctor_ok(d, NULL, "%s",
+			  d->facts->kernel.synchronised == 1 ? "synchronised" : "not told");
 }

@@ -20,8 +20,10 @@
 #include "exporter/export/transport/udp_socket.h"
 #include "exporter/observe/doctor_check.h"
 
-#define PATH_PORT     44444
-#define QUIET_NS      (200 * NSEC_PER_MSEC) /* its host has answered for one port: the other's answer is due too */
+#define PATH_PORT 44444
+#define QUIET_NS \
+	(200 * \
+	 NSEC_PER_MSEC) /* its host has answered for one port: the other's answer is due too */
 #define POLL_MSEC_MAX 100
 
 struct knock {
@@ -107,8 +109,9 @@ static int open_to(struct knock *k, const struct sockaddr_storage *to, socklen_t
 		return -EINVAL;
 	if (has_source && source.family != to->ss_family)
 		return -EAFNOSUPPORT;
-	return is_tcp(k) ? open_tcp((const struct sockaddr *)to, length, has_source ? &source : NULL)
-			 : open_udp(k, to, length, has_source ? &source : NULL);
+	return is_tcp(k)
+		       ? open_tcp((const struct sockaddr *)to, length, has_source ? &source : NULL)
+		       : open_udp(k, to, length, has_source ? &source : NULL);
 }
 
 static void name_address(struct doctor_collector *c, const struct sockaddr_storage *to)

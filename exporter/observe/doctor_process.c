@@ -9,9 +9,10 @@
 #include "exporter/observe/doctor_check.h"
 
 #define RELEASE_CAP_BPF 508 /* before it CAP_SYS_ADMIN stood for CAP_BPF and CAP_PERFMON */
-#define RELEASE_CHARGES 511 /* BPF maps are charged to a control group, no longer to RLIMIT_MEMLOCK */
-#define SERVICE_GROUP	"/system.slice/flowtally.service"
-#define MEGA		1e6
+#define RELEASE_CHARGES \
+	511 /* BPF maps are charged to a control group, no longer to RLIMIT_MEMLOCK */
+#define SERVICE_GROUP "/system.slice/flowtally.service"
+#define MEGA	      1e6
 
 /* --- Facts. */
 
@@ -154,8 +155,9 @@ void doctor_capabilities(struct doctor *d)
 	static const struct {
 		unsigned int capability;
 		const char *name;
-	} needed[] = {
-		{CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}};
+	} needed[] = {{CAP_BPF, "CAP_BPF"},
+		      {CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+		      {CAP_PERFMON, "CAP_PERFMON"}};
 	const struct doctor_process *process = &d->facts->process;
 	bool admin = doctor_release(d->facts->kernel.release) < RELEASE_CAP_BPF &&
 		     has(process, CAP_SYS_ADMIN);
@@ -173,15 +175,17 @@ void doctor_capabilities(struct doctor *d)
 	if (!lacking)
 		doctor_ok(d, NULL, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
 	else if (process->user != 0 && lacking == ARRAY_SIZE(needed))
-		doctor_find(d, DOCTOR_WARN, NULL, "sudo flowtally doctor",
-			    "this user has none, so that not all can be looked at; the exporter needs %s",
-			    missing);
+		doctor_find(
+			d, DOCTOR_WARN, NULL, "sudo flowtally doctor",
+			"this user has none, so that not all can be looked at; the exporter needs %s",
+			missing);
 	else
-		doctor_find(d, DOCTOR_FAIL, NULL,
-			    "AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_PERFMON in the service; "
-			    "docker run --cap-add BPF --cap-add NET_ADMIN --cap-add PERFMON; or run it "
-			    "as root",
-			    "missing: %s", missing);
+		doctor_find(
+			d, DOCTOR_FAIL, NULL,
+			"systemctl edit flowtally  # [Service] AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_PERFMON\n"
+			"docker run --cap-add BPF --cap-add NET_ADMIN --cap-add PERFMON IMAGE\n"
+			"securityContext: {capabilities: {add: [BPF, NET_ADMIN, PERFMON]}}",
+			"missing: %s", missing);
 }
 
 /* The kernel says EPERM to who has CAP_BPF only if something else forbids it. */
@@ -196,8 +200,8 @@ void doctor_seccomp(struct doctor *d)
 			   kernel->features[i].error == -ENOSYS;
 	if (refused && has(process, CAP_BPF) && has(process, CAP_NET_ADMIN))
 		doctor_find(d, DOCTOR_FAIL, NULL,
-			    "SystemCallFilter=bpf in the service; seccompProfile: {type: "
-			    "RuntimeDefault} in the pod; docker run --security-opt seccomp=unconfined",
+			    "systemctl edit flowtally  # [Service] SystemCallFilter=bpf\n"
+			    "securityContext: {seccompProfile: {type: RuntimeDefault}}",
 			    "%s refuses bpf(2) although the capabilities are there",
 			    process->seccomp > 0 ? "a filter of system calls (seccomp)"
 						 : "a security module or the user namespace");
@@ -219,12 +223,14 @@ void doctor_memlock(struct doctor *d)
 	else if (has(process, CAP_SYS_RESOURCE) || process->memlock >= needed)
 		doctor_ok(d, NULL, "enough can be locked");
 	else
-		doctor_find(d, DOCTOR_FAIL, NULL, "LimitMEMLOCK=infinity in the service; ulimit -l unlimited",
-			    "%.1f MB may be locked (RLIMIT_MEMLOCK), the banks need %.1f MB",
-			    (double)process->memlock / MEGA, (double)needed / MEGA);
+		doctor_find(
+			d, DOCTOR_FAIL, NULL,
+			"systemctl edit flowtally  # [Service] LimitMEMLOCK=infinity\nulimit -l unlimited",
+			"%.1f MB may be locked (RLIMIT_MEMLOCK), the banks need %.1f MB",
+			(double)process->memlock / MEGA, (double)needed / MEGA);
 }
 
-/* Banks that fit into so much: a power of two of flows, less than now. */
+/* Banks that fit well: a power of two of flows, less than now. */
 static uint32_t entries_that_fit(const struct doctor_wanted *wanted, uint64_t room)
 {
 	struct doctor_wanted less = *wanted;
@@ -232,7 +238,7 @@ static uint32_t entries_that_fit(const struct doctor_wanted *wanted, uint64_t ro
 	for (less.bank_entries = 1u << 24; less.bank_entries >= datapath_entries_min();
 	     less.bank_entries /= 2)
 		if (less.bank_entries < wanted->bank_entries &&
-		    doctor_bank_memory(&less) + less.cache_octets <= room)
+		    doctor_bank_memory(&less) + less.cache_octets <= room / 5 * 4)
 			return less.bank_entries;
 	return 0;
 }
@@ -250,10 +256,10 @@ static void judge_room(struct doctor *d, const char *subject, uint64_t room, con
 		return;
 	}
 	if (fit)
-		doctor_fix(fix, "bank-entries: %u%s%s", fit, other ? ", or " : "", other ? other : "");
+		doctor_fix(fix, "bank-entries: %u%s%s", fit, other ? "\n" : "", other ? other : "");
 	else
-		doctor_fix(fix, "bank-entries: %u and cache-entries: 16384%s%s", datapath_entries_min(),
-			   other ? ", or " : "", other ? other : "");
+		doctor_fix(fix, "{bank-entries: %u, cache-entries: 16384, drops: off}%s%s",
+			   datapath_entries_min(), other ? "\n" : "", other ? other : "");
 	doctor_find(d, needed > room ? DOCTOR_FAIL : DOCTOR_WARN, subject, fix,
 		    "%.1f MB are free, banks need %.1f MB and caches %.1f MB", (double)room / MEGA,
 		    (double)banks / MEGA, (double)d->wanted->cache_octets / MEGA);
@@ -282,10 +288,15 @@ void doctor_cgroup_memory(struct doctor *d)
 	else if (d->facts->exporter.status)
 		doctor_ok(d, group->path, "the running exporter has what it needs");
 	else
-		judge_room(d, group->path, room_of(group),
-			   doctor_fix(other, "MemoryMax=%.0fM in the service (limits.memory in the pod)",
-				      (double)(group->used + doctor_bank_memory(d->wanted) +
-					       d->wanted->cache_octets) * 5 / 4 / MEGA + 1));
+		judge_room(
+			d, group->path, room_of(group),
+			doctor_fix(
+				other,
+				"systemctl set-property flowtally.service MemoryMax=%.0fM  # in a pod: limits.memory",
+				(double)(group->used + doctor_bank_memory(d->wanted) +
+					 d->wanted->cache_octets) *
+						5 / 4 / MEGA +
+					1));
 }
 
 void doctor_descriptors(struct doctor *d)
@@ -303,10 +314,13 @@ void doctor_descriptors(struct doctor *d)
 		doctor_ok(d, NULL, "%llu interfaces need about %llu of them",
 			  (unsigned long long)interfaces, (unsigned long long)needed);
 	else
-		doctor_find(d, DOCTOR_FAIL, NULL,
-			    doctor_fix(fix, "LimitNOFILE=%llu in the service; ulimit -n %llu",
-				       (unsigned long long)needed * 2, (unsigned long long)needed * 2),
-			    "a process may have %llu, the hooks of %llu interfaces need about %llu",
-			    (unsigned long long)limit, (unsigned long long)interfaces,
-			    (unsigned long long)needed);
+		doctor_find(
+			d, DOCTOR_FAIL, NULL,
+			doctor_fix(
+				fix,
+				"systemctl edit flowtally  # [Service] LimitNOFILE=%llu\nulimit -n %llu",
+				(unsigned long long)needed * 2, (unsigned long long)needed * 2),
+			"a process may have %llu, the hooks of %llu interfaces need about %llu",
+			(unsigned long long)limit, (unsigned long long)interfaces,
+			(unsigned long long)needed);
 }
