@@ -46,7 +46,7 @@ static void fix_name(const struct doctor *d, const char *written, char fix[DOCTO
 	struct value_guess guess = {0};
 	char quoted[DOCTOR_QUOTE_MAX];
 
-	for (size_t i = 0; i < devices->count; i++)
+	for (size_t i = 0; i < devices->count && !selection_is_glob(written); i++)
 		value_guess_offer(&guess, written, devices->list[i].dev.name);
 	if (guess.word)
 		doctor_fix(fix, "interfaces: [%s]", doctor_quote(quoted, guess.word));
