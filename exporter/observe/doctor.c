@@ -174,7 +174,9 @@ static void print_fixes(FILE *file, const char *fixes)
 static void print_finding(FILE *file, const struct doctor_finding *finding)
 {
 	fprintf(file, "%-5s %-18s ", doctor_level_name(finding->level), finding->id);
-	if (finding->subject) {
+	/* mistakes of a file name it themselves */
+	if (finding->subject &&
+	    strncmp(finding->text, finding->subject, strlen(finding->subject)) != 0) {
 		print_plain(file, finding->subject);
 		fputs(": ", file);
 	}

@@ -28,6 +28,9 @@ const char *doctor_quote(char quoted[DOCTOR_QUOTE_MAX], const char *word);
 /* Octets of the kernel that both kinds of banks take. */
 uint64_t doctor_bank_memory(const struct doctor_wanted *wanted);
 
+/* By its capabilities this process may load programs for packets. */
+bool doctor_may_load(const struct doctor *d);
+
 /* Those that are wanted, in turn: begins with NULL, NULL past the last. */
 const struct doctor_device *doctor_next_wanted(const struct doctor *d,
 					       const struct doctor_device *previous);

@@ -93,6 +93,15 @@ void doctor_read_kernel(const char *root, struct doctor_kernel *ret)
 #define NEWER_KERNEL \
 	"apt-get install linux-image-$(dpkg --print-architecture)  # or your distribution's newest kernel; then reboot"
 
+/* Distributions carry features to older kernels: what has been tried counts more than the version. */
+static bool has_all_needed(const struct doctor_kernel *kernel)
+{
+	for (size_t i = 0; i < kernel->feature_count; i++)
+		if (kernel->features[i].needed && kernel->features[i].error)
+			return false;
+	return kernel->feature_count;
+}
+
 void doctor_kernel_version(struct doctor *d)
 {
 	const char *release = d->facts->kernel.release;
@@ -135,7 +144,9 @@ void doctor_kernel_features(struct doctor *d)
 						 f->since);
 		}
 	}
-	if (untried)
+	if (untried && doctor_may_load(d))
+		doctor_ok(d, NULL, "%zu features cannot be tried: see seccomp", untried);
+	else if (untried)
 		doctor_find(d, DOCTOR_WARN, NULL, "sudo flowtally doctor",
 			    "%zu features cannot be tried without CAP_BPF and CAP_NET_ADMIN",
 			    untried);

@@ -188,6 +188,11 @@ void doctor_capabilities(struct doctor *d)
 			"missing: %s", missing);
 }
 
+bool doctor_may_load(const struct doctor *d)
+{
+	return has(&d->facts->process, CAP_BPF) && has(&d->facts->process, CAP_NET_ADMIN);
+}
+
 /* The kernel says EPERM to who has CAP_BPF only if something else forbids it. */
 void doctor_seccomp(struct doctor *d)
 {
@@ -198,7 +203,7 @@ void doctor_seccomp(struct doctor *d)
 	for (size_t i = 0; i < kernel->feature_count; i++)
 		refused |= kernel->features[i].error == -EPERM ||
 			   kernel->features[i].error == -ENOSYS;
-	if (refused && has(process, CAP_BPF) && has(process, CAP_NET_ADMIN))
+	if (refused && doctor_may_load(d))
 		doctor_find(d, DOCTOR_FAIL, NULL,
 			    "systemctl edit flowtally  # [Service] SystemCallFilter=bpf\n"
 			    "securityContext: {seccompProfile: {type: RuntimeDefault}}",
