@@ -113,6 +113,12 @@ void doctor_kernel_version(struct doctor *d)
 		doctor_find(d, DOCTOR_WARN, NULL, NEWER_KERNEL,
 			    "Linux %s should do, but flowtally is tested on 6.1 and newer",
 			    release);
+	else if (has_all_needed(&d->facts->kernel))
+		doctor_find(
+			d, DOCTOR_WARN, NULL, NEWER_KERNEL,
+			"Linux %s has what is needed, by its distribution, but flowtally is tested "
+			"on 6.1 and newer",
+			release);
 	else
 		doctor_find(
 			d, DOCTOR_FAIL, NULL, NEWER_KERNEL,
