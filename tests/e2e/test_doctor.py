@@ -140,13 +140,15 @@ PROCESSES = {
     'a missing capability': (['setpriv', '--bounding-set', '-perfmon', '--inh-caps', '-all'],
                              ('capabilities', 'FAIL', '', 'missing: CAP_PERFMON$', 'securityContext:')),
     'two missing capabilities': (['setpriv', '--bounding-set', '-perfmon,-net_admin', '--inh-caps', '-all'],
-                                 ('capabilities', 'FAIL', '', 'missing: CAP_NET_ADMIN, CAP_PERFMON$', 'docker run --cap-add BPF')),
+                                 ('capabilities', 'FAIL', '', 'missing: CAP_NET_ADMIN, CAP_PERFMON$',
+                                  'docker run --cap-add BPF')),
     'seccomp': (NO_BPF, ('seccomp', 'FAIL', '', 'seccomp', 'securityContext:')),
     'few descriptors': (['prlimit', '--nofile=32:32'], ('descriptors', 'FAIL', '', 'may have 32', 'systemctl edit flowtally')),
     'memlock': ([*replaced('/proc/sys/kernel/osrelease', '5.10.0'), 'setpriv', '--bounding-set', '-sys_resource', '--inh-caps',
                  '-all', 'prlimit', '--memlock=65536:65536'],
                 ('memlock', 'FAIL', '', '0.1 MB', 'systemctl edit flowtally')),
-    'a limit of memory': (mounted(UNLIKELY_GROUP), ('cgroup-memory', 'FAIL', None, '29.0 MB are free', 'systemctl set-property')),
+    'a limit of memory': (mounted(UNLIKELY_GROUP),
+                          ('cgroup-memory', 'FAIL', None, '29.0 MB are free', 'systemctl set-property')),
 }
 
 
@@ -361,7 +363,8 @@ def test_narrow_path():
 
 def test_files():
     report = doctor('--collector', 'file:///nonexistent/a.ipfix')
-    check_found(report, 'collector-file', 'FAIL', 'file:///nonexistent/a.ipfix', 'No such file', 'install -d -o root /nonexistent')
+    check_found(report, 'collector-file', 'FAIL', 'file:///nonexistent/a.ipfix', 'No such file',
+                'install -d -o root /nonexistent')
     with scratch() as directory:
         url = f'json://{directory}/a.json'
         check_fine(doctor('--collector', url), 'collector-file')
@@ -504,7 +507,8 @@ def test_usage():
                                    '--collector', 'gopher://x', 'more')
     check_equal('exit status', status, 2)
     check(not out, out)
-    for pattern in '--nonsense: no such', 'did you mean --interface', "--config 'b': given twice", '--json takes no value', 'more':
+    for pattern in ('--nonsense: no such', 'did you mean --interface', "--config 'b': given twice", '--json takes no value',
+                    "'more': unexpected"):
         check_equal(f'lines with {pattern}', len([line for line in err.splitlines() if pattern in line]), 1)
     status, _, err = program.run('doctor', '--collector', 'gopher://x')
     check(status == 2 and 'gopher' in err, err)
