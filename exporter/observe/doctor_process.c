@@ -36,7 +36,7 @@ static void read_capabilities(struct doctor_process *ret)
 {
 	if (capng_get_caps_process() < 0)
 		return;
-	for (unsigned int i = 0; i < 64 && i <= (unsigned int)CAP_LAST_CAP; i++)
+	for (unsigned int i = 0; i <= CAP_LAST_CAP; i++)
 		if (capng_have_capability(CAPNG_EFFECTIVE, i))
 			ret->capabilities |= 1ull << i;
 }

@@ -208,10 +208,16 @@ def test_foreign_filter():
 
 def test_own_hooks():
     """Those of a running exporter are nobody else's."""
-    with network() as box, program.Daemon(box, 'meter', '--interface', 'm0', '--collector', 'file:///dev/null') as daemon:
-        report = doctor('--interface', 'm0', prefix=box.inside('meter'))
-        check_equal('foreign', [one['text'] for one in found(report, 'interface-foreign')], ['none'])
-        daemon.stop()
+    with network() as box, scratch() as directory:
+        tar = f'{directory}/case.tar'
+        with program.Daemon(box, 'meter', '--interface', 'm0', '--collector', 'file:///dev/null') as daemon:
+            report = doctor('--interface', 'm0', '--bundle', tar, prefix=box.inside('meter'))
+            check_equal('foreign', [one['text'] for one in found(report, 'interface-foreign')], ['none'])
+            daemon.stop()
+        programs = [one['programs'] for one in json.loads(bundled(tar)['interfaces.json']) if one['name'] == 'm0'][0]
+        check_equal('programs', [(one['at'], one['name']) for one in programs],
+                    [('TC ingress', 'flowtally_tc_in'), ('TC egress', 'flowtally_tc')])
+        check('flowtally_tc' in bundled(tar)['bpf-programs.json'], bundled(tar)['bpf-programs.json'])
 
 
 def test_ingress_qdisc():
@@ -326,7 +332,7 @@ def test_no_name():
         prefix = box.inside('meter', *mounted(f'mount --bind {directory}/resolv.conf /etc/resolv.conf'))
         report = doctor(*(word for url in urls for word in ('--collector', url)), prefix=prefix)
         for i, url in enumerate(urls):
-            check_found(report, 'collector-name', 'FAIL', url, f"'collector{i}.example' has no address",
+            check_found(report, 'collector-name', 'FAIL', url, f"'collector{i}.example' has no address: no name server has answered within 2 s",
                         f'getent ahosts collector{i}.example')
 
 

@@ -85,6 +85,11 @@ static int remove_root(void **state)
 	return system(command); /* NOLINT(cert-env33-c) */
 }
 
+static void put(char *field, size_t size, const char *text)
+{
+	snprintf(field, size, "%s", text);
+}
+
 /* --- A healthy system. */
 
 static void make_collector(const char *url)
@@ -110,8 +115,8 @@ static struct doctor_device *add_device(const char *name, const char *kind)
 					 .wanted = true,
 					 .driver = "ixgbe",
 					 .offloads = NETDEV_TSO | NETDEV_GRO};
-	snprintf(device->dev.name, sizeof(device->dev.name), "%s", name);
-	snprintf(device->dev.kind, sizeof(device->dev.kind), "%s", kind);
+	put(device->dev.name, sizeof(device->dev.name), name);
+	put(device->dev.kind, sizeof(device->dev.kind), kind);
 	return device;
 }
 
@@ -222,7 +227,7 @@ static void wrong_glob(void)
 static void hostile_name(void)
 {
 	sys.devices[0].offloads |= NETDEV_LRO;
-	strcpy(sys.devices[0].dev.name, "a;reboot");
+	put(sys.devices[0].dev.name, sizeof(sys.devices[0].dev.name), "a;reboot");
 	sys.interfaces[0] = "a;*";
 }
 
@@ -251,7 +256,7 @@ static void ingress_qdisc(void)
 static void xdp_on_veth(void)
 {
 	sys.wanted.ingress = HOOK_MODE_XDP;
-	strcpy(sys.devices[0].driver, "veth");
+	put(sys.devices[0].driver, sizeof(sys.devices[0].driver), "veth");
 }
 
 static void add_program(enum doctor_foreign_place place, uint32_t id, const char *name, bool ours)
@@ -260,7 +265,7 @@ static void add_program(enum doctor_foreign_place place, uint32_t id, const char
 	struct doctor_program *program = &device->programs[device->program_count++];
 
 	*program = (struct doctor_program){.place = place, .id = id, .ours = ours};
-	strcpy(program->name, name);
+	put(program->name, sizeof(program->name), name);
 }
 
 static void foreign_xdp(void)
@@ -298,7 +303,7 @@ static void lro(void)
 
 static void vrf(void)
 {
-	strcpy(sys.devices[0].dev.kind, "vrf");
+	put(sys.devices[0].dev.kind, sizeof(sys.devices[0].dev.kind), "vrf");
 }
 
 static void bond_and_member(void)
@@ -320,7 +325,7 @@ static void bond_member_xdp(void)
 static void bridge_and_port(void)
 {
 	bond_and_member();
-	strcpy(sys.devices[1].dev.kind, "bridge");
+	put(sys.devices[1].dev.kind, sizeof(sys.devices[1].dev.kind), "bridge");
 }
 
 static void no_collector(void)
@@ -333,7 +338,7 @@ static void no_name(void)
 {
 	make_collector("ipfix://collector.example");
 	sys.collector.stage = DOCTOR_AT_NAME;
-	strcpy(sys.collector.why, "Domain name not found");
+	put(sys.collector.why, sizeof(sys.collector.why), "Domain name not found");
 }
 
 static void no_route(void)
@@ -483,7 +488,8 @@ static const struct sick {
 	{"a limit of the control group", {{GROUP "memory.max", "30000000\n"}}, NULL, "cgroup-memory",
 	 DOCTOR_FAIL, "/sys/fs/cgroup/system.slice/ssh.service", "29.0 MB are free",
 	 "systemctl set-property flowtally.service MemoryMax=123M", NULL},
-	{"a limit above it", {{"/sys/fs/cgroup/system.slice/memory.max", "45000000\n"},
+	{"a limit above it", {{GROUP "memory.max", "900000000\n"},
+			      {"/sys/fs/cgroup/system.slice/memory.max", "45000000\n"},
 	 {"/sys/fs/cgroup/system.slice/memory.current", "5000000\n"}}, NULL, "cgroup-memory", DOCTOR_FAIL,
 	 "/sys/fs/cgroup/system.slice", "40.0 MB are free",
 	 "systemctl set-property flowtally.service MemoryMax=128M", NULL},
@@ -708,7 +714,7 @@ static void test_json(void **state)
 	make_healthy();
 	read_files();
 	foreign_xdp_held();
-	strcpy(sys.devices[0].dev.name, "eth\xff");
+	put(sys.devices[0].dev.name, sizeof(sys.devices[0].dev.name), "eth\xff");
 	sys.interfaces[0] = "eth*";
 	judge();
 	object = doctor_report_json(&sys.report);
