@@ -4,10 +4,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signal.h>
+#include "config/schema.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/hooks.h"
+#include "exporter/meter/kind.h"
 #include "exporter/notify.h"
 #include "exporter/observe/snapshot.h"
 #include "exporter/observe/traffic.h"
@@ -35,13 +37,13 @@ struct exporter {
 	bool applying;
 	int refused;	      /* -errno of what is being applied; 0: it is in force */
 	struct config next;   /* that is being applied */
-	struct ledger ledger; /* of the last settled swap */
-	struct ledger_reasons reasons;
-	struct snapshots *snapshots; /* NULL: nobody is shown any */
+	struct snapshot *snapshot;   /* of the last settled swap; held */
+	struct snapshot *spare;	     /* for the last one of all, which memory may not fail */
+	struct snapshots *snapshots; /* for other threads; NULL: nobody is shown any */
 	struct traffic *traffic;     /* likewise */
 	const struct reload *reload; /* whose counters are shown; NULL: none */
 	uint64_t started_ns;	     /* CLOCK_REALTIME */
-	bool unbalanced;	     /* it did not balance at some swap */
+	bool unbalanced; /* the last one that was settled did not balance */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
 	bool readable;		/* under it: they are there */
@@ -69,8 +71,9 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
 	snapshots_freep(&e->snapshots);
+	snapshot_release(e->spare);
+	snapshot_release(e->snapshot);
 	traffic_freep(&e->traffic);
-	ledger_clear(&e->ledger);
 	config_clear(&e->next);
 	config_clear(&e->config);
 	pthread_mutex_destroy(&e->ending);
@@ -80,16 +83,50 @@ struct exporter *exporter_free(struct exporter *e)
 
 /* --- Snapshots. */
 
+static void describe(const struct exporter *e, struct snapshot *snapshot)
+{
+	const struct config *c = &e->config;
+	const struct reload_stats *stats = e->reload ? reload_stats(e->reload) : NULL;
+	const struct snapshot_sources sources = {
+		.hooks = e->source->hooks,
+		.meters = e->source->meters,
+		.traffic = e->traffic,
+	};
+
+	snapshot->started_ns = e->started_ns;
+	snapshot->interval_ns = c->drain_ns;
+	snapshot->idle_ns = c->idle_ns;
+	snapshot->active_ns = c->active_ns;
+	snapshot->domain = c->export.domain;
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		snapshot->kinds[kind].cache_entries =
+			setting_count(kind_get((enum record_kind)kind)->cache_setting, c);
+	if (stats)
+		snapshot->reloads = (struct snapshot_reloads){stats->good, stats->failed,
+							      stats->last_ns, stats->last_failed};
+	snapshot_describe(snapshot, &sources);
+}
+
+/* Without memory the one before stays. */
 static void take_snapshot(struct exporter *e, bool final)
 {
-	ledger_clear(&e->ledger);
-	pipeline_read(e->pipeline, &e->ledger);
-	e->source->ops->read(e->source, &e->ledger, &e->reasons, final);
+	struct snapshot *s = final ? TAKE_PTR(e->spare) : snapshot_new();
+
+	if (!s)
+		return;
+	pipeline_read(e->pipeline, &s->ledger);
+	e->source->ops->read(e->source, &s->ledger, &s->reasons, final);
+	snapshot_release(e->snapshot);
+	e->snapshot = s;
+	if (!e->snapshots)
+		return;
+	describe(e, s);
+	snapshots_publish(e->snapshots, s);
 }
 
 const struct ledger *exporter_snapshot(const struct exporter *e)
 {
-	return &e->ledger;
+	return &e->snapshot->ledger;
 }
 
 int exporter_snapshot_now(struct exporter *e, struct ledger *ret,
@@ -97,10 +134,10 @@ int exporter_snapshot_now(struct exporter *e, struct ledger *ret,
 {
 	if (!e->readable)
 		return -ENODATA;
-	if (pipeline_exports(e->pipeline))
-		exports_abandon(pipeline_exports(e->pipeline));
 	*ret = (struct ledger){0};
 	pipeline_read(e->pipeline, ret);
+	if (ret->collectors)
+		export_copy_abandon(ret->collectors);
 	return e->source->ops->read_now(e->source, ret, ret_reasons);
 }
 
@@ -117,36 +154,6 @@ void exporter_spoken(struct exporter *e)
 {
 	e->spoken = true;
 	pthread_mutex_unlock(&e->ending);
-}
-
-/* For readers in other threads; without memory they keep the one before. */
-static void publish(struct exporter *e)
-{
-	const struct config *c = &e->config;
-	const struct reload_stats *stats = e->reload ? reload_stats(e->reload) : NULL;
-	const struct snapshot_reloads reloads = {
-		.good = stats ? stats->good : 0,
-		.failed = stats ? stats->failed : 0,
-		.last_ns = stats ? stats->last_ns : 0,
-		.last_failed = stats && stats->last_failed,
-	};
-	const struct snapshot_sources sources = {
-		.ledger = &e->ledger,
-		.hooks = e->source->hooks,
-		.meters = e->source->meters,
-		.traffic = e->traffic,
-		.reloads = &reloads,
-		.started_ns = e->started_ns,
-		.interval_ns = c->drain_ns,
-		.idle_ns = c->idle_ns,
-		.active_ns = c->active_ns,
-		.domain = c->export.domain,
-		.cache_entries = {[RECORD_FLOW] = c->cache_entries, [RECORD_DROP] = c->drop_entries},
-	};
-	struct snapshot *snapshot;
-
-	if (e->snapshots && snapshot_new(&snapshot, &sources) == 0)
-		snapshots_publish(e->snapshots, snapshot);
 }
 
 static void on_delta(void *userdata, enum record_kind kind, const struct flow_key *key,
@@ -168,12 +175,7 @@ static void on_swap(void *userdata)
 	log_flush(0);
 	notifier_tell_again(&e->notifier);
 	take_snapshot(e, false);
-	publish(e);
-	if (e->unbalanced || e->ledger.unsettled || ledger_balanced(&e->ledger))
-		return;
-	e->unbalanced = true;
-	log_error(
-		"the ledger does not balance: packets are neither in a record nor in a counter of losses");
+	ledger_watch(&e->snapshot->ledger, &e->unbalanced);
 }
 
 /* --- After each pass. */
@@ -195,7 +197,7 @@ static int tell_collectors(struct exporter *e)
 	const struct hooks *hooks = e->source->hooks;
 	const struct hooks_interface *interface;
 	unsigned int count = 0, all = 0;
-	const struct ledger_amount unmetered = ledger_unmetered(&e->ledger);
+	const struct ledger_amount unmetered = ledger_unmetered(exporter_snapshot(e));
 
 	exports_set_metering(exports, unmetered.packets, unmetered.octets);
 	while (hooks && hooks_get(hooks, all))
@@ -248,7 +250,9 @@ static int commit(struct exporter *e)
 	const struct config old = e->config;
 
 	stop_set_timeout(e->stop, e->next.stop_timeout_ns);
+	pthread_mutex_lock(&e->ending); /* the last words look at it */
 	e->config = e->next;
+	pthread_mutex_unlock(&e->ending);
 	e->next = old; /* freed at the end */
 	return unsettled;
 }
@@ -364,15 +368,19 @@ static int make_source(struct exporter *e)
 					 : kernel_source_new(&e->source, &options);
 }
 
+/* Of the kernel's packets other threads are shown what becomes. */
 static int make_snapshots(struct exporter *e)
 {
-	int error;
+	int error = 0;
 
-	if (e->kind != SOURCE_KERNEL)
-		return 0;
 	e->started_ns = clock_ns(CLOCK_REALTIME);
-	error = snapshots_new(&e->snapshots);
-	if (error == 0)
+	e->snapshot = snapshot_new();
+	e->spare = snapshot_new();
+	if (!e->snapshot || !e->spare)
+		error = -ENOMEM;
+	if (error == 0 && e->kind == SOURCE_KERNEL)
+		error = snapshots_new(&e->snapshots);
+	if (error == 0 && e->kind == SOURCE_KERNEL)
 		error = traffic_new(&e->traffic);
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the counters that are shown") : 0;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include "config/schema.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
@@ -15,6 +16,7 @@
 #include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/kind.h"
 #include "exporter/meter/meter.h"
 #include "exporter/meter/sight.h"
 #include "exporter/pipeline.h"
@@ -137,8 +139,7 @@ static void read_ledger(const struct source *source, struct ledger *ret,
 {
 	const struct kernel_source *s = to_kernel(source);
 
-	ret->ifstats = s->source.hooks ? hooks_ifstats(s->source.hooks) : NULL;
-	ret->sight = s->sight;
+	ledger_read_interfaces(ret, hooks_ifstats(s->source.hooks), s->sight);
 	ledger_read(ret, s->meters, final);
 	if (!ret->drops_traced)
 		return;
@@ -307,7 +308,7 @@ static void make_filter(const struct kernel_source *s, const struct config *conf
 
 static uint32_t bank_size(const struct config *config, enum record_kind kind)
 {
-	return kind == RECORD_DROP ? config->drop_entries : config->bank_entries;
+	return setting_count(kind_get(kind)->bank_setting, config);
 }
 
 static void on_prepared(void *userdata, int error)
@@ -333,7 +334,11 @@ static int prepare(struct source *source, const struct config *next)
 		if (!s->meters[kind] || size == bank_size(s->options.config, kind))
 			continue;
 		error = meter_prepare(s->meters[kind], size);
-		if (error < 0)
+		if (error == -EBUSY) /* see meter_retire_old() */
+			s->prepare_error = log_errno(
+				LOG_ERR, error,
+				"the banks before these are still in use, try again later");
+		else if (error < 0)
 			s->prepare_error = log_errno(LOG_ERR, error, "cannot load other programs");
 		else
 			s->preparing++;

@@ -70,7 +70,10 @@ int datapath_program_fd(const struct datapath *datapath, enum datapath_program p
  */
 int datapath_stub_fd(const struct datapath *datapath, enum datapath_program program);
 
-/* From now on the stubs call this datapath's programs, each from one packet to the next.  -errno of the kernel. */
+/*
+ * From now on the stubs call this datapath's programs, each from one packet to the next.  Those that nothing can hold, for
+ * clsact where the kernel has tcx, are left alone.  -errno of the kernel.
+ */
 int datapath_take_stubs(const struct datapath *datapath);
 
 /* Takes over what the programs of flows have learned: bonds, and what makes them look closer at packets. */

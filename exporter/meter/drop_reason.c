@@ -2,7 +2,7 @@
 #include <bpf/btf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include "exporter/meter/drop_reason.h"
 
@@ -41,8 +41,7 @@ struct unnamed {
 struct drop_reasons {
 	struct drop_reason *reasons; /* by code; they own their names */
 	unsigned int count;
-	pthread_mutex_t lock; /* of those below, which readers add */
-	struct unnamed *unnamed;
+	_Atomic(struct unnamed *) unnamed; /* those that were asked for, in any thread */
 };
 
 static void btf_freep(struct btf **btf)
@@ -257,7 +256,6 @@ int drop_reasons_new(struct drop_reasons **ret, const char *btf_dir)
 
 	if (!r)
 		return -ENOMEM;
-	pthread_mutex_init(&r->lock, NULL);
 	err = read_btf(r, btf_dir ?: "/sys/kernel/btf");
 	if (err)
 		return err;
@@ -274,13 +272,10 @@ struct drop_reasons *drop_reasons_free(struct drop_reasons *r)
 	for (unsigned int i = 0; i < r->count; i++)
 		free((char *)r->reasons[i].name);
 	free(r->reasons);
-	while (r->unnamed) {
-		struct unnamed *next = r->unnamed->next;
-
-		free(r->unnamed);
-		r->unnamed = next;
+	for (struct unnamed *u = atomic_load(&r->unnamed), *next; u; u = next) {
+		next = u->next;
+		free(u);
 	}
-	pthread_mutex_destroy(&r->lock);
 	free(r);
 	return NULL;
 }
@@ -290,7 +285,7 @@ bool drop_reasons_named(const struct drop_reasons *r)
 	return r->count > 0;
 }
 
-static const struct drop_reason *find_unnamed(struct drop_reasons *r, uint32_t code)
+static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t code)
 {
 	static const struct drop_reason any = {
 		.code = UINT32_MAX,
@@ -301,7 +296,7 @@ static const struct drop_reason *find_unnamed(struct drop_reasons *r, uint32_t c
 	};
 	struct unnamed *u;
 
-	for (u = r->unnamed; u; u = u->next)
+	for (u = atomic_load(&r->unnamed); u; u = u->next)
 		if (u->reason.code == code)
 			return &u->reason;
 	u = calloc(1, sizeof(*u));
@@ -313,19 +308,11 @@ static const struct drop_reason *find_unnamed(struct drop_reasons *r, uint32_t c
 	u->reason.name = u->name;
 	u->reason.explanation = "The kernel's BTF has no name for this code; was its module loaded "
 				"after the start?";
-	u->next = r->unnamed;
-	r->unnamed = u;
+	/* two threads at once may add the same, which does no harm */
+	u->next = atomic_load(&r->unnamed);
+	while (!atomic_compare_exchange_weak(&r->unnamed, &u->next, u))
+		;
 	return &u->reason;
-}
-
-static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t code)
-{
-	const struct drop_reason *reason;
-
-	pthread_mutex_lock(&r->lock);
-	reason = find_unnamed(r, code);
-	pthread_mutex_unlock(&r->lock);
-	return reason;
 }
 
 const struct drop_reason *drop_reasons_get(struct drop_reasons *r, uint32_t code)

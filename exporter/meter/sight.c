@@ -55,18 +55,24 @@ enum sight_verdict sight_compare(struct sight_watch *w, const struct sight_sampl
 	return window.seen <= window.kernel / 10 ? SIGHT_FEW : SIGHT_SEES;
 }
 
-int sight_new(struct sight **ret)
+/* `size`: slots, a power of two. */
+static int new_sized(struct sight **ret, size_t size)
 {
 	_cleanup_(sight_freep) struct sight *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
-	s->slots = calloc(SLOTS_MIN, sizeof(*s->slots));
+	s->slots = calloc(size, sizeof(*s->slots));
 	if (!s->slots)
 		return -ENOMEM;
-	s->size = SLOTS_MIN;
+	s->size = size;
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+int sight_new(struct sight **ret)
+{
+	return new_sized(ret, SLOTS_MIN);
 }
 
 struct sight *sight_free(struct sight *s)
@@ -116,6 +122,27 @@ const struct sight_interface *sight_get(const struct sight *s, uint32_t ifindex)
 	return i && i->ifindex ? i : NULL;
 }
 
+int sight_copy(struct sight **ret, const struct sight *from, const struct ifstats *stats)
+{
+	_cleanup_(sight_freep) struct sight *s = NULL;
+	const struct sight_interface *i;
+	size_t size = 2;
+	int r;
+
+	while (size < 2 * stats->count)
+		size *= 2;
+	r = new_sized(&s, size);
+	if (r < 0)
+		return r;
+	for (size_t n = 0; n < stats->count; n++) {
+		i = sight_get(from, stats->interfaces[n].ifindex);
+		if (i)
+			*find_slot(s, i->ifindex) = *i;
+	}
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
 void sight_account(struct sight *s, const struct flow_key *keys, const struct flow_record *records,
 		   uint32_t count)
 {
@@ -138,25 +165,6 @@ static bool is_known(const struct ifstats *stats, uint32_t ifindex)
 		if (stats->interfaces[n].ifindex == ifindex)
 			return true;
 	return false;
-}
-
-int sight_copy(struct sight **ret, const struct sight *from)
-{
-	_cleanup_(sight_freep) struct sight *s = malloc(sizeof(*s));
-
-	if (!s)
-		return -ENOMEM;
-	*s = *from;
-	while (s->size > SLOTS_MIN && s->count <= s->size / 4) /* it was made with room for more */
-		s->size /= 2;
-	s->slots = calloc(s->size, sizeof(*s->slots));
-	if (!s->slots)
-		return -ENOMEM;
-	for (size_t n = 0; n < from->size; n++)
-		if (from->slots[n].ifindex)
-			*find_slot(s, from->slots[n].ifindex) = from->slots[n];
-	*ret = TAKE_PTR(s);
-	return 0;
 }
 
 void sight_make_room(struct sight *s, const struct ifstats *stats)

@@ -19,55 +19,20 @@ struct snapshots {
 static void snapshot_free(struct snapshot *s)
 {
 	ledger_clear(&s->ledger);
-	ifstats_clear(&s->ifstats);
-	sight_freep(&s->sight);
 	traffic_freep(&s->traffic);
 	free(s->interfaces);
 	free(s);
 }
 
-static void snapshot_freep(struct snapshot **s)
-{
-	if (*s)
-		snapshot_free(*s);
-}
-
-static int copy_ledger(struct snapshot *s, const struct ledger *from)
-{
-	int error;
-
-	s->ledger = *from;
-	s->ledger.collectors = NULL; /* still theirs */
-	s->ledger.ifstats = NULL;
-	s->ledger.sight = NULL;
-	error = ledger_copy_collectors(&s->ledger, from);
-	if (error == 0 && from->ifstats) {
-		error = ifstats_copy(&s->ifstats, from->ifstats);
-		s->ledger.ifstats = &s->ifstats;
-	}
-	if (error == 0 && from->sight) {
-		error = sight_copy(&s->sight, from->sight);
-		s->ledger.sight = s->sight;
-	}
-	if (from->drop_reasons) {
-		s->reasons = *from->drop_reasons;
-		s->ledger.drop_reasons = &s->reasons;
-	}
-	return error;
-}
-
-static int copy_interfaces(struct snapshot *s, const struct hooks *hooks)
+static void copy_interfaces(struct snapshot *s, const struct hooks *hooks)
 {
 	size_t count = 0;
 
-	while (hooks && hooks_get(hooks, count))
+	while (hooks_get(hooks, count))
 		count++;
 	s->interfaces = calloc(MAX(count, (size_t)1), sizeof(*s->interfaces));
-	if (!s->interfaces)
-		return -ENOMEM;
-	for (; s->interface_count < count; s->interface_count++)
-		s->interfaces[s->interface_count] = *hooks_get(hooks, s->interface_count);
-	return 0;
+	for (size_t i = 0; s->interfaces && i < count; i++)
+		s->interfaces[s->interface_count++] = *hooks_get(hooks, i);
 }
 
 /* Without BPF statistics the kernel says 0; what it does not tell is left out. */
@@ -83,9 +48,8 @@ static void read_program(struct snapshot_program *ret, int fd)
 	ret->run_ns = info.run_time_ns;
 }
 
-static void read_kind(struct snapshot *s, const struct snapshot_sources *sources, unsigned int kind)
+static void read_kind(struct snapshot *s, const struct meter *meter, enum record_kind kind)
 {
-	const struct meter *meter = sources->meters[kind];
 	const struct datapath *datapath = meter_datapath(meter);
 	struct snapshot_kind *k = &s->kinds[kind];
 	struct meter_count count;
@@ -93,7 +57,6 @@ static void read_kind(struct snapshot *s, const struct snapshot_sources *sources
 	meter_count(meter, &count);
 	k->metered = true;
 	k->bank_limit = datapath_limit(datapath);
-	k->cache_entries = sources->cache_entries[kind];
 	k->drain = count.drain;
 	for (int i = 0; i < _PROGRAM_MAX; i++)
 		if (!s->programs[i].name[0])
@@ -101,35 +64,27 @@ static void read_kind(struct snapshot *s, const struct snapshot_sources *sources
 				     datapath_program_fd(datapath, (enum datapath_program)i));
 }
 
-int snapshot_new(struct snapshot **ret, const struct snapshot_sources *sources)
+struct snapshot *snapshot_new(void)
 {
-	_cleanup_(snapshot_freep) struct snapshot *s = calloc(1, sizeof(*s));
-	int error;
+	struct snapshot *s = calloc(1, sizeof(*s));
 
 	if (!s)
-		return -ENOMEM;
+		return NULL;
 	s->references = 1;
 	s->time_ns = clock_ns(CLOCK_REALTIME);
 	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	s->started_ns = sources->started_ns;
-	s->interval_ns = sources->interval_ns;
-	s->idle_ns = sources->idle_ns;
-	s->active_ns = sources->active_ns;
-	s->domain = sources->domain;
-	if (sources->reloads)
-		s->reloads = *sources->reloads;
-	error = copy_ledger(s, sources->ledger);
-	if (error == 0)
-		error = copy_interfaces(s, sources->hooks);
-	if (error == 0 && sources->traffic)
-		error = traffic_copy(&s->traffic, sources->traffic);
-	if (error < 0)
-		return error;
-	for (unsigned int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+	return s;
+}
+
+void snapshot_describe(struct snapshot *s, const struct snapshot_sources *sources)
+{
+	if (sources->hooks)
+		copy_interfaces(s, sources->hooks);
+	if (sources->traffic)
+		(void)traffic_copy(&s->traffic, sources->traffic); /* failing that, it is not known */
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (sources->meters[kind])
-			read_kind(s, sources, kind);
-	*ret = TAKE_PTR(s);
-	return 0;
+			read_kind(s, sources->meters[kind], (enum record_kind)kind);
 }
 
 const struct snapshot *snapshot_hold(const struct snapshot *s)
@@ -176,6 +131,7 @@ void snapshots_publish(struct snapshots *s, struct snapshot *snapshot)
 {
 	const struct snapshot *oldest;
 
+	snapshot_hold(snapshot);
 	pthread_mutex_lock(&s->lock);
 	snapshot->number = ++s->number;
 	oldest = s->kept[KEPT - 1];

@@ -40,7 +40,7 @@ struct snapshot {
 	uint64_t interval_ns;	     /* between swaps */
 	uint64_t idle_ns, active_ns; /* timeouts of flows */
 	uint32_t domain;	     /* observation domain */
-	struct ledger ledger;	     /* all that it points to is the snapshot's */
+	struct ledger ledger;
 	struct snapshot_kind kinds[_RECORD_KIND_MAX];
 	struct hooks_interface *interfaces; /* what the hooks saw of each is in ledger.sight */
 	size_t interface_count;
@@ -53,29 +53,23 @@ struct snapshot {
 	struct snapshot_program
 		programs[_PROGRAM_MAX]; /* by enum datapath_program; without a name: not loaded */
 
-	/* What the ledger points to. */
-	struct ifstats ifstats;
-	struct sight *sight;
-	struct ledger_reasons reasons;
+	struct ledger_reasons reasons; /* to which the ledger points */
 
 	unsigned int references; /* atomic */
 };
 
 /* What is copied into a snapshot. */
 struct snapshot_sources {
-	const struct ledger *ledger;
-	const struct hooks *hooks;		/* NULL: none */
-	struct meter *const *meters;		/* by kind; NULL of what is not metered */
-	const struct traffic *traffic;		/* NULL: not counted */
-	const struct snapshot_reloads *reloads; /* NULL: none */
-	uint64_t started_ns;
-	uint64_t interval_ns, idle_ns, active_ns;
-	uint32_t domain;
-	uint32_t cache_entries[_RECORD_KIND_MAX];
+	const struct hooks *hooks;     /* NULL: none */
+	struct meter *const *meters;   /* by kind; NULL of what is not metered */
+	const struct traffic *traffic; /* NULL: not counted */
 };
 
-/* Takes about 0.1 ms with a hundred interfaces.  -ENOMEM. */
-int snapshot_new(struct snapshot **ret, const struct snapshot_sources *sources);
+/* An empty one of this moment, held by the caller, who fills it and then lets others hold it.  NULL: no memory. */
+struct snapshot *snapshot_new(void);
+
+/* Interfaces, kinds, programs and traffic as they are; what there is no memory for is left out. */
+void snapshot_describe(struct snapshot *snapshot, const struct snapshot_sources *sources);
 
 /* Another holder, in any thread. */
 const struct snapshot *snapshot_hold(const struct snapshot *snapshot);
@@ -89,7 +83,7 @@ int snapshots_new(struct snapshots **ret);
 struct snapshots *snapshots_free(struct snapshots *snapshots);
 DEFINE_CLEANUP(struct snapshots *, snapshots_free)
 
-/* Takes the snapshot over and gives it its number. */
+/* It becomes the newest, and nobody changes it any more.  Gives it its number; the caller keeps his hold. */
 void snapshots_publish(struct snapshots *snapshots, struct snapshot *snapshot);
 
 /*
