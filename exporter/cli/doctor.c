@@ -213,6 +213,8 @@ struct visit {
 	struct doctor_facts facts;
 	struct doctor_report report;
 	struct mask *mask;
+	char *listen; /* as configured; NULL: it does not listen */
+	char *socket; /* likewise; NULL: no such setting */
 };
 
 static void visit_clear(struct visit *v)
@@ -220,12 +222,34 @@ static void visit_clear(struct visit *v)
 	doctor_facts_clear(&v->facts);
 	doctor_report_clear(&v->report);
 	mask_freep(&v->mask);
+	free(v->listen);
+	free(v->socket);
+}
+
+/* The value of a setting by its option, on the heap; NULL: there is no such setting, or no value. */
+static char *configured(const struct config *config, const char *name)
+{
+	char *text = NULL;
+
+	for (size_t i = 0; i < settings_count; i++)
+		if (!strcmp(settings[i].name, name) &&
+		    setting_print(&settings[i], config, &text) < 0)
+			return NULL;
+	return text;
+}
+
+static const char *unless_off(const char *text)
+{
+	return text && strcmp(text, "off") != 0 ? text : NULL;
 }
 
 static void describe(struct visit *v, const struct command *c, const struct config *config,
 		     const struct problems *problems)
 {
 	const bool drops = config->drops != DROPS_OFF;
+
+	v->listen = configured(config, "metrics-listen");
+	v->socket = configured(config, "control-socket");
 
 	for (size_t i = 0; i < problems->count; i++)
 		v->problems[i] =
@@ -250,7 +274,10 @@ static void describe(struct visit *v, const struct command *c, const struct conf
 		.collector_count = config->collector_count,
 		.message_max = config->export.message_max ?: MESSAGE_MAX,
 		.source = config->export.source,
-		.socket = c->socket ?: STANDARD_SOCKET,
+		.listen = unless_off(v->listen),
+		.socket = c->socket   ? c->socket
+			  : v->socket ? unless_off(v->socket)
+				      : STANDARD_SOCKET,
 	};
 }
 

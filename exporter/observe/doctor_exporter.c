@@ -198,40 +198,81 @@ void doctor_listen(struct doctor *d)
 			    "cannot listen there: %s", strerror(-d->facts->listen_error));
 }
 
-/* Keys that this version does not know, or that are missing, are no trouble. */
+/* Members that this version does not know, or that are missing, are no trouble. */
 static const char *word_of(const json_t *object, const char *key)
 {
-	const json_t *value = json_object_get(object, key);
+	return json_string_value(json_object_get(object, key));
+}
 
-	return json_is_string(value) ? json_string_value(value) : NULL;
+/* What it says is wrong, with its own fixes: docs/control.md has the members. */
+static void judge_status(struct doctor *d, const json_t *status)
+{
+	const json_t *problem, *problems = json_object_get(status, "problems");
+	const char *version = word_of(status, "exporter");
+	size_t i;
+
+	json_array_foreach (problems, i, problem) {
+		const char *fix = word_of(problem, "fix");
+
+		doctor_find(d, DOCTOR_WARN, d->wanted->socket,
+			    fix && *fix ? fix : "flowtally status", "the exporter says: %s",
+			    word_of(problem, "what") ?: "something is wrong");
+	}
+	if (!json_array_size(problems))
+		doctor_ok(d, d->wanted->socket, "running%s%s, %s; `flowtally status` shows more",
+			  version ? ", version " : "", version ?: "",
+			  word_of(status, "health") ?: "of unknown health");
+}
+
+static void judge_refusal(struct doctor *d, const json_t *error)
+{
+	const char *code = word_of(error, "code") ?: "";
+
+	if (!strcmp(code, "early"))
+		doctor_ok(d, d->wanted->socket, "it has just begun");
+	else
+		doctor_find(d, DOCTOR_WARN, d->wanted->socket,
+			    strcmp(code, "version")
+				    ? "flowtally status"
+				    : "systemctl restart flowtally  # after an upgrade",
+			    "the exporter does not tell its state: %s",
+			    word_of(error, "text") ?: "it does not say why");
+}
+
+static void judge_silence(struct doctor *d, int error)
+{
+	const char *socket = d->wanted->socket;
+
+	switch (error) {
+	case -EACCES:
+	case -EPERM:
+		doctor_find(d, DOCTOR_WARN, socket, "sudo flowtally doctor",
+			    "this user may not ask the exporter");
+		return;
+	case -ENOENT:
+		doctor_ok(d, socket, "no exporter runs there");
+		return;
+	case -ECONNREFUSED:
+		doctor_find(d, DOCTOR_WARN, socket, "systemctl restart flowtally",
+			    "the socket is there, but nobody listens: the exporter has died");
+		return;
+	default:
+		doctor_find(d, DOCTOR_WARN, socket,
+			    "journalctl -u flowtally\nsystemctl restart flowtally",
+			    "the exporter does not answer: %s", strerror(-error));
+	}
 }
 
 void doctor_exporter(struct doctor *d)
 {
 	const struct doctor_exporter *exporter = &d->facts->exporter;
-	const char *socket = d->wanted->socket;
-	const char *version = word_of(exporter->status, "flowtally")
-				      ?: word_of(exporter->status, "version");
-	const char *error = word_of(exporter->status, "error");
 
-	if (exporter->status && error)
-		doctor_find(d, DOCTOR_WARN, socket,
-			    "systemctl restart flowtally  # after an upgrade",
-			    "the exporter does not tell its state: %s", error);
+	if (!d->wanted->socket)
+		doctor_ok(d, NULL, "it is not asked: control-socket is off");
+	else if (json_object_get(exporter->status, "error"))
+		judge_refusal(d, json_object_get(exporter->status, "error"));
 	else if (exporter->status)
-		doctor_ok(d, socket, "running%s%s; `flowtally status` shows how it does",
-			  version ? ", version " : "", version ?: "");
-	else if (exporter->error == -EACCES || exporter->error == -EPERM)
-		doctor_find(d, DOCTOR_WARN, socket, "sudo flowtally doctor",
-			    "this user may not ask the exporter");
-	else if (exporter->error == -ETIMEDOUT || exporter->error == -EPROTO ||
-		 exporter->error == -EAGAIN)
-		doctor_find(d, DOCTOR_WARN, socket,
-			    "journalctl -u flowtally\nsystemctl restart flowtally",
-			    "the exporter does not answer: %s", strerror(-exporter->error));
-	else if (exporter->error == -ECONNREFUSED)
-		doctor_find(d, DOCTOR_WARN, socket, "systemctl restart flowtally",
-			    "the socket is there, but nobody listens: the exporter has died");
+		judge_status(d, exporter->status);
 	else
-		doctor_ok(d, socket, "no exporter runs there");
+		judge_silence(d, exporter->error);
 }

@@ -438,13 +438,17 @@ def exporter(answer):
 
 
 def test_exporter():
-    status = {'version': 1, 'flowtally': '9.9.9', 'collectors': [{'x' * 10: 'y' * 100000}]}
+    status = {'version': 1, 'answer': 'status', 'health': 'healthy', 'exporter': '9.9.9', 'problems': [],
+              'collectors': [{'x' * 10: 'y' * 100000}]}
     with exporter(json.dumps(status).encode() + b'\n') as (path, questions):
         report = doctor('--socket', path)
         check_fine(report, 'exporter')
         check('9.9.9' in found(report, 'exporter')[0]['text'], found(report, 'exporter'))
         check_equal('state', report['exporter'], status)
         check_equal('question', json.loads(questions[0]), {'version': 1, 'ask': 'status'})
+    status.update(health='degraded', problems=[{'what': 'm0 is gone', 'fix': 'ip -br link'}])
+    with exporter(json.dumps(status).encode() + b'\n') as (path, _):
+        check_found(doctor('--socket', path), 'exporter', 'WARN', path, 'm0 is gone', 'ip -br link')
     for name, answer in ('nothing', None), ('no JSON', b'hello\n'), ('half a line', b'{"version":'):
         with exporter(answer) as (path, _):
             report = doctor('--socket', path)
