@@ -159,7 +159,7 @@ static void step_name(struct knock *k, uint64_t now_ns)
 	} else if (r < 0) {
 		snprintf(k->c->why, sizeof(k->c->why), "%s", resolver_why(k->resolver));
 	} else if (now_ns >= k->deadline_ns) {
-		snprintf(k->c->why, sizeof(k->c->why), "no name server has answered within %llu s",
+		snprintf(k->c->why, sizeof(k->c->why), "no name server has answered in %llu s",
 			 DOCTOR_TIMEOUT_NS / NSEC_PER_SEC);
 	}
 }

@@ -332,7 +332,8 @@ def test_no_name():
         prefix = box.inside('meter', *mounted(f'mount --bind {directory}/resolv.conf /etc/resolv.conf'))
         report = doctor(*(word for url in urls for word in ('--collector', url)), prefix=prefix)
         for i, url in enumerate(urls):
-            check_found(report, 'collector-name', 'FAIL', url, f"'collector{i}.example' has no address: no name server has answered within 2 s",
+            check_found(report, 'collector-name', 'FAIL', url,
+                        f"'collector{i}.example' has no address: no name server has answered in 2 s",
                         f'getent ahosts collector{i}.example')
 
 
