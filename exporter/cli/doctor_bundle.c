@@ -60,11 +60,32 @@ static char *without_secrets(const char *text)
 	return copy;
 }
 
+/* All values whose keys may name one, also those inside of others. */
+static void hide_secrets(json_t *value)
+{
+	json_t *inner;
+	const char *key;
+	size_t i;
+
+	if (json_is_array(value)) {
+		json_array_foreach (value, i, inner)
+			hide_secrets(inner);
+		return;
+	}
+	json_object_foreach (value, key, inner) {
+		if (is_secret(key))
+			json_object_set_new(value, key, json_string("(left out)"));
+		else
+			hide_secrets(inner);
+	}
+}
+
 /* --- The archive. */
 
-static int put(struct writer *w, const char *name, const char *text)
+/* `lines`: it is text, of which lines may hold secrets. */
+static int put(struct writer *w, const char *name, const char *text, bool lines)
 {
-	_cleanup_(freep) char *plain = without_secrets(text), *masked = NULL;
+	_cleanup_(freep) char *plain = lines ? without_secrets(text) : strdup(text), *masked = NULL;
 	struct archive_entry *entry = archive_entry_new();
 	char path[64];
 	int r = 0;
@@ -92,10 +113,15 @@ static int put(struct writer *w, const char *name, const char *text)
 /* Takes the object. */
 static int put_json(struct writer *w, const char *name, json_t *object)
 {
-	_cleanup_(freep) char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
+	json_t *copy = json_deep_copy(object);
+	_cleanup_(freep) char *text = NULL;
 
+	hide_secrets(copy);
+	text = copy ? json_dumps(copy, JSON_INDENT(2)) : NULL;
+
+	json_decref(copy);
 	json_decref(object);
-	return text ? put(w, name, text) : -ENOMEM;
+	return text ? put(w, name, text, false) : -ENOMEM;
 }
 
 typedef void (*printer)(FILE *file, const struct bundle *bundle);
@@ -109,7 +135,7 @@ static int put_printed(struct writer *w, const char *name, printer print)
 	if (!file)
 		return -ENOMEM;
 	print(file, w->bundle);
-	return fclose(file) == 0 ? put(w, name, text) : -ENOMEM;
+	return fclose(file) == 0 ? put(w, name, text, true) : -ENOMEM;
 }
 
 /* --- What is in it. */

@@ -31,8 +31,8 @@ uint64_t doctor_bank_memory(const struct doctor_wanted *wanted);
 /* By its capabilities this process may load programs for packets. */
 bool doctor_may_load(const struct doctor *d);
 
-/* Those that are wanted, in turn: begins with NULL, NULL past the last. */
-const struct doctor_device *doctor_next_wanted(const struct doctor *d,
+/* Those that are looked at, in turn: begins with NULL, NULL past the last. */
+const struct doctor_device *doctor_next_device(const struct doctor *d,
 					       const struct doctor_device *previous);
 const struct doctor_device *doctor_device_by_index(const struct doctor *d, uint32_t ifindex);
 

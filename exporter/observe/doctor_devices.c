@@ -4,9 +4,11 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <linux/if_arp.h>
 #include <string.h>
 #include "exporter/meter/hook.h"
 #include "exporter/meter/obstacle.h"
+#include "exporter/meter/selection.h"
 #include "exporter/meter/tc_filters.h"
 #include "exporter/observe/doctor_check.h"
 
@@ -16,24 +18,41 @@ struct lister {
 	const struct doctor_wanted *wanted;
 	struct doctor_devices *devices;
 	size_t room;
-	size_t close; /* wanted ones */
+	size_t by_glob; /* that are looked at */
 	bool no_memory;
 };
 
-/* The name by which it is wanted, or NULL. */
-static const char *wanted_as(const struct doctor_wanted *wanted,
-			     const struct netdev_message *message)
+/* Notes that a pattern means the interface; false: it does not. */
+static bool match(struct lister *lister, size_t pattern, const char *name,
+		  struct doctor_device *device)
 {
-	if (!wanted->interface_count)
-		return message->dev.up && !(message->dev.ifindex == 1) ? message->dev.name : NULL;
-	for (size_t i = 0; i < wanted->interface_count; i++) {
-		if (!fnmatch(wanted->interfaces[i], message->dev.name, 0))
-			return message->dev.name;
-		for (size_t k = 0; k < message->altname_count; k++)
-			if (!fnmatch(wanted->interfaces[i], message->altnames[k], 0))
-				return message->altnames[k];
+	const char *text = lister->wanted->interfaces[pattern];
+
+	if (fnmatch(text, name, 0) != 0)
+		return false;
+	lister->devices->met[pattern] = true;
+	device->wanted = true;
+	device->looked_at |= !selection_is_glob(text);
+	if (strcmp(name, device->dev.name) != 0)
+		snprintf(device->altname, sizeof(device->altname), "%s", name);
+	return true;
+}
+
+static void match_all(struct lister *lister, const struct netdev_message *message,
+		      struct doctor_device *device)
+{
+	for (size_t i = 0; i < lister->wanted->interface_count; i++) {
+		bool found = match(lister, i, message->dev.name, device);
+
+		for (size_t k = 0; !found && k < message->altname_count; k++)
+			found = match(lister, i, message->altnames[k], device);
 	}
-	return NULL;
+	if (!lister->wanted->interface_count)
+		device->wanted = message->dev.up && message->dev.type != ARPHRD_LOOPBACK;
+	if (device->wanted && !device->looked_at && lister->by_glob < DOCTOR_DEVICES_MAX) {
+		device->looked_at = true;
+		lister->by_glob++;
+	}
 }
 
 static void add_device(void *userdata, const struct netdev_message *message)
@@ -41,7 +60,6 @@ static void add_device(void *userdata, const struct netdev_message *message)
 	struct lister *lister = userdata;
 	struct doctor_devices *devices = lister->devices;
 	struct doctor_device *list = devices->list;
-	const char *name = wanted_as(lister->wanted, message);
 
 	if (devices->count == lister->room) {
 		lister->room = lister->room ? 2 * lister->room : 16;
@@ -53,14 +71,8 @@ static void add_device(void *userdata, const struct netdev_message *message)
 		}
 		devices->list = list;
 	}
-	list[devices->count] = (struct doctor_device){
-		.dev = message->dev,
-		.wanted = name && lister->close < DOCTOR_DEVICES_MAX,
-	};
-	lister->close += list[devices->count].wanted;
-	if (name && strcmp(name, message->dev.name) != 0)
-		snprintf(list[devices->count].altname, sizeof(list->altname), "%s", name);
-	devices->count++;
+	list[devices->count] = (struct doctor_device){.dev = message->dev};
+	match_all(lister, message, &list[devices->count++]);
 }
 
 static void begin_again(void *userdata)
@@ -68,7 +80,8 @@ static void begin_again(void *userdata)
 	struct lister *lister = userdata;
 
 	lister->devices->count = 0;
-	lister->close = 0;
+	lister->by_glob = 0;
+	memset(lister->devices->met, 0, lister->wanted->interface_count);
 }
 
 /* --- Who is on the hooks. */
@@ -145,6 +158,9 @@ int doctor_read_devices(const struct doctor_wanted *wanted, struct doctor_device
 {
 	struct lister lister = {.wanted = wanted, .devices = ret};
 
+	ret->met = calloc(wanted->interface_count + 1, sizeof(*ret->met));
+	if (!ret->met)
+		return -ENOMEM;
 	ret->error = netdev_list(add_device, begin_again, &lister);
 	if (ret->error == -EINTR)
 		ret->error = 0; /* something changes all the time: what was seen last will do */
@@ -156,7 +172,7 @@ int doctor_read_devices(const struct doctor_wanted *wanted, struct doctor_device
 		for (size_t k = 0; k < ret->count; k++)
 			device->vlan_on_top |= ret->list[k].dev.link == device->dev.ifindex &&
 					       !strcmp(ret->list[k].dev.kind, "vlan");
-		if (!device->wanted)
+		if (!device->looked_at)
 			continue;
 		netdev_driver(device->dev.name, device->driver, sizeof(device->driver));
 		device->offloads = netdev_offloads(device->dev.name);

@@ -144,6 +144,7 @@ int doctor_gather(const struct doctor_wanted *wanted, struct doctor_facts *ret)
 void doctor_facts_clear(struct doctor_facts *facts)
 {
 	free(facts->devices.list);
+	free(facts->devices.met);
 	free(facts->collectors);
 	json_decref(facts->exporter.status);
 	*facts = (struct doctor_facts){0};

@@ -16,7 +16,7 @@
 #define DOCTOR_WHY_MAX	   256
 #define DOCTOR_PATH_MAX	   512
 #define DOCTOR_FOREIGN_MAX 16
-#define DOCTOR_DEVICES_MAX 64 /* that are looked at closely */
+#define DOCTOR_DEVICES_MAX 64 /* of those that globs match, that are looked at */
 
 struct doctor_kernel {
 	char release[DOCTOR_WORD_MAX]; /* "6.1.0-18-amd64" */
@@ -64,6 +64,7 @@ struct doctor_program {
 struct doctor_device {
 	struct netdev dev;
 	bool wanted;
+	bool looked_at; /* likewise, and more is known of it than `dev`: of all that are named, and of some that globs match */
 	char altname[128]; /* by which it is wanted; empty: by its name */
 	char driver[32];
 	unsigned int offloads; /* enum netdev_offload */
@@ -77,6 +78,7 @@ struct doctor_device {
 struct doctor_devices {
 	struct doctor_device *list;
 	size_t count;
+	bool *met; /* by the number of a wanted pattern: it means one of them */
 	int error; /* -errno of listing them */
 };
 

@@ -2,7 +2,6 @@
 /* Checks of the interfaces that are to be metered. */
 #include <net/if.h> /* before the kernel's own version of it */
 #include <errno.h>
-#include <fnmatch.h>
 #include <linux/if_arp.h>
 #include <string.h>
 #include "exporter/meter/obstacle.h"
@@ -12,13 +11,13 @@
 #define MTU_MIN	     1280 /* of IPv6, RFC 8200 section 5 */
 #define MTU_ONE_PAGE 3498 /* a frame with the room that XDP asks for, in one page of 4096 octets */
 
-const struct doctor_device *doctor_next_wanted(const struct doctor *d,
+const struct doctor_device *doctor_next_device(const struct doctor *d,
 					       const struct doctor_device *previous)
 {
 	const struct doctor_devices *devices = &d->facts->devices;
 	size_t i = previous ? (size_t)(previous - devices->list) + 1 : 0;
 
-	while (i < devices->count && !devices->list[i].wanted)
+	while (i < devices->count && !devices->list[i].looked_at)
 		i++;
 	return i < devices->count ? &devices->list[i] : NULL;
 }
@@ -31,12 +30,6 @@ const struct doctor_device *doctor_device_by_index(const struct doctor *d, uint3
 		if (devices->list[i].dev.ifindex == ifindex)
 			return &devices->list[i];
 	return NULL;
-}
-
-static bool means(const char *pattern, const struct doctor_device *device)
-{
-	return !fnmatch(pattern, device->dev.name, 0) ||
-	       (device->altname[0] && !fnmatch(pattern, device->altname, 0));
 }
 
 /* The interface whose name is nearest to what was written. */
@@ -54,14 +47,10 @@ static void fix_name(const struct doctor *d, const char *written, char fix[DOCTO
 		doctor_fix(fix, "ip -br link  # lists the interfaces of this network namespace");
 }
 
-static void judge_pattern(struct doctor *d, const char *pattern)
+static void say_unmet(struct doctor *d, const char *pattern)
 {
 	char fix[DOCTOR_FIX_MAX];
 
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i))
-		if (means(pattern, i))
-			return;
 	fix_name(d, pattern, fix);
 	if (selection_is_glob(pattern))
 		doctor_find(d, DOCTOR_WARN, pattern, fix,
@@ -105,7 +94,7 @@ static void judge_device(struct doctor *d, const struct doctor_device *device)
 /* A configuration that is to be run names one. */
 static void say_none(struct doctor *d)
 {
-	const struct doctor_device *first = doctor_next_wanted(d, NULL);
+	const struct doctor_device *first = doctor_next_device(d, NULL);
 	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	doctor_find(d, DOCTOR_FAIL, NULL,
@@ -125,9 +114,10 @@ void doctor_interface(struct doctor *d)
 	if (!d->wanted->interface_count && d->wanted->configuration)
 		say_none(d);
 	for (size_t i = 0; i < d->wanted->interface_count; i++)
-		judge_pattern(d, d->wanted->interfaces[i]);
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i))
+		if (!d->facts->devices.met[i])
+			say_unmet(d, d->wanted->interfaces[i]);
+	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
+	     i = doctor_next_device(d, i))
 		judge_device(d, i);
 }
 
@@ -177,8 +167,8 @@ void doctor_interface_hook(struct doctor *d)
 	const char *tc = has_tcx(d) ? "tcx" : "a clsact filter";
 	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i)) {
+	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
+	     i = doctor_next_device(d, i)) {
 		const char *name = i->dev.name;
 
 		doctor_quote(quoted, name);
@@ -259,8 +249,8 @@ static bool ours_follows(const struct doctor_device *device, size_t index)
 
 void doctor_interface_foreign(struct doctor *d)
 {
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i)) {
+	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
+	     i = doctor_next_device(d, i)) {
 		size_t foreign = 0;
 
 		for (size_t k = 0; k < i->program_count; k++) {
@@ -285,8 +275,8 @@ void doctor_interface_mtu(struct doctor *d)
 {
 	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i)) {
+	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
+	     i = doctor_next_device(d, i)) {
 		const struct netdev *dev = &i->dev;
 
 		if (dev->mtu && dev->mtu < MTU_MIN)
@@ -310,8 +300,8 @@ void doctor_interface_lro(struct doctor *d)
 {
 	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i))
+	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
+	     i = doctor_next_device(d, i))
 		if (i->offloads & NETDEV_LRO)
 			doctor_find(
 				d, DOCTOR_WARN, i->dev.name,
@@ -356,8 +346,8 @@ void doctor_interface_stack(struct doctor *d)
 {
 	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
-	for (const struct doctor_device *i = doctor_next_wanted(d, NULL); i;
-	     i = doctor_next_wanted(d, i)) {
+	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
+	     i = doctor_next_device(d, i)) {
 		const struct doctor_device *master = doctor_device_by_index(d, i->dev.master);
 		const char *blind = obstacle_of_kind(&i->dev);
 		const bool vrf = !strcmp(i->dev.kind, "vrf");

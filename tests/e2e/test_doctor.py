@@ -174,6 +174,19 @@ def test_unknown_interface():
         check_found(report, 'interface', 'WARN', 'eth*', 'no interface matches', 'ip -br link')
 
 
+def test_many_interfaces():
+    """Of those that globs match some are looked at, of those that are named all, by whatever name."""
+    with network() as box:
+        lines = ''.join(f'link add x{i} type bridge\n' for i in range(80)) + 'link property add dev m0 altname uplink\n'
+        subprocess.run(['ip', '-n', box.names['meter'], '-batch', '-'], input=lines, text=True, check=True)
+        arguments = ['--interface', 'x*', '--interface', 'x79', '--interface', 'm*', '--interface', 'uplink']
+        report = doctor(*arguments, prefix=box.inside('meter'))
+        subjects = [one['subject'] for one in found(report, 'interface')]
+        check('x79' in subjects and 'm0' in subjects and 64 <= len(subjects) < 82, subjects)
+        check_equal('names that mean none', [one for one in found(report, 'interface') if one['level'] == 'FAIL'], [])
+        check(found(report, 'descriptors')[0]['text'].startswith('81 interfaces '), found(report, 'descriptors'))
+
+
 def test_interface_down():
     with network() as box:
         box.ip('meter', 'link', 'set', 'm0', 'down')
@@ -539,7 +552,8 @@ BUNDLED = {'findings.txt', 'findings.json', 'versions.txt', 'configuration.yaml'
 
 
 def test_bundle():
-    answer = json.dumps({'version': 1, 'interfaces': [{'address': '192.0.2.77'}], 'api-token': 'hush'}, indent=None)
+    answer = json.dumps({'version': 1, 'interfaces': [{'address': '192.0.2.77'}], 'api-token': 'hush',
+                         'tls': {'key-passphrase': ['hush', 'hush']}})
     with network() as box, scratch() as directory, exporter(answer.encode() + b'\n') as (path, _):
         tar = f'{directory}/case.tar'
         arguments = ['doctor', '--interface', 'm0', '--collector', f'ipfix://{COLLECTOR}', '--collector', 'ipfix://far.invalid',
@@ -552,6 +566,9 @@ def test_bundle():
         check(COLLECTOR in files['findings.txt'] and COLLECTOR in files['configuration.yaml'], files['configuration.yaml'])
         check_equal('host name', [name for name, text in files.items() if os.uname().nodename in text.split()], [])
         check('hush' not in ''.join(files.values()), files['status.json'])
+        for each in files:
+            check(not each.endswith('.json') or json.loads(files[each]) is not None, files[each])
+        check_equal('secret', json.loads(files['status.json'])['api-token'], '(left out)')
         check(any(one['name'] == 'm0' and one['metered'] for one in json.loads(files['interfaces.json'])), files)
         status, _, err = program.run(*arguments, '--bundle', tar, prefix=box.inside('meter'))
         check(status == 1 and 'is there already' in err, err)

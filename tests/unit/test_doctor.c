@@ -24,6 +24,7 @@ static struct {
 	const char *interfaces[2];
 	struct doctor_problem problem;
 	struct doctor_device devices[3];
+	bool met[2];
 	struct doctor_collector collector;
 } sys;
 
@@ -55,6 +56,7 @@ static struct doctor_device *add_device(const char *name, const char *kind)
 						 .type = ARPHRD_ETHER,
 						 .up = true},
 					 .wanted = true,
+					 .looked_at = true,
 					 .driver = "ixgbe",
 					 .offloads = NETDEV_TSO | NETDEV_GRO};
 	put(device->dev.name, sizeof(device->dev.name), name);
@@ -82,6 +84,8 @@ static void make_healthy(void)
 	sys.facts.process.files = 1024;
 	memcpy(sys.facts.kernel.features, features, sizeof(features));
 	sys.facts.devices.list = sys.devices;
+	sys.facts.devices.met = sys.met;
+	sys.met[0] = true;
 	add_device("eth0", "");
 	make_collector("ipfix://192.0.2.20");
 	sys.facts.collectors = &sys.collector;
@@ -157,7 +161,8 @@ static void not_synchronised(void)
 static void wrong_name(void)
 {
 	sys.interfaces[0] = "eht0";
-	sys.devices[0].wanted = false;
+	sys.devices[0].wanted = sys.devices[0].looked_at = false;
+	sys.met[0] = false;
 }
 
 static void wrong_glob(void)
@@ -253,13 +258,14 @@ static void bond_and_member(void)
 	add_device("bond0", "bond");
 	sys.devices[0].dev.master = 2;
 	sys.interfaces[1] = "bond0";
+	sys.met[1] = true;
 	sys.wanted.interface_count = 2;
 }
 
 static void bond_member_xdp(void)
 {
 	bond_and_member();
-	sys.devices[1].wanted = false;
+	sys.devices[1].wanted = sys.devices[1].looked_at = false;
 	sys.wanted.interface_count = 1;
 	sys.wanted.ingress = HOOK_MODE_XDP;
 }
