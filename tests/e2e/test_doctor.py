@@ -493,14 +493,32 @@ def test_nobody():
         check_equal('checks', {one['id'] for one in report['findings']}, {one['id'] for one in root['findings']})
         check_equal('verdict', report['verdict'], 'WARN')
         check_fine(report, 'collector-answer')
-    with network() as box, scratch() as directory:
+
+
+def test_nobody_finds():
+    """What is sick is found by anybody, but for what only privileges show."""
+    privileged = {'capabilities', 'kernel-features', 'seccomp', 'interface-foreign'}
+    with network() as box, bpf_object(XDP_SOURCE) as code, scratch() as directory:
         os.chmod(directory, 0o755)
         copy = shutil.copy(program.binary(), directory)
         os.chmod(copy, 0o755)
-        report = doctor('--interface', 'nosuch0', '--collector', f'ipfix://{COLLECTOR}',
-                        prefix=[*box.inside('meter'), *NOBODY], path=copy)
-        check_found(report, 'interface', 'FAIL', 'nosuch0', 'no such interface', '')
-        check_found(report, 'collector-answer', 'FAIL', f'ipfix://{COLLECTOR}', 'closed', 'ssh')
+        box.ip('meter', 'link', 'set', 'dev', 'm0', 'xdpdrv', 'obj', code, 'sec', 'xdp')
+        number = box.link('meter', 'm0')['xdp']['prog']['id']
+        box.ip('meter', 'link', 'set', 'm0', 'mtu', '1000')
+        arguments = ['--interface', 'm0', '--interface', 'nosuch0', '--interface', 'x*']
+        for url in (f'ipfix://{COLLECTOR}', f'ipfix+tcp://{COLLECTOR}', 'ipfix://192.0.2.1', 'ipfix://far.invalid',
+                    'file:///nonexistent/a.ipfix'):
+            arguments += ['--collector', url]
+
+        def sick(report):
+            return sorted((one['id'], one['level'], one.get('subject', ''), one['text']) for one in report['findings']
+                          if one['level'] != 'OK' and one['id'] not in privileged)
+        root = doctor(*arguments, prefix=box.inside('meter'))
+        nobody = doctor(*arguments, prefix=[*box.inside('meter'), *NOBODY], path=copy)
+        check(len(sick(root)) >= 9, *sick(root))
+        check_equal('found by nobody', sick(nobody), sick(root))
+        check_found(nobody, 'interface-foreign', 'WARN', 'm0', rf'XDP program id {number} \(whose name only root may read\)',
+                    'bpftool net show dev m0')
 
 
 def test_changes_nothing():

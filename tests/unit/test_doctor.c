@@ -70,6 +70,7 @@ static void make_healthy(void)
 		{"ringbuf", "BPF ring buffers", "5.8", true, false, 0},
 		{"tcx", "BPF links for TC (tcx)", "6.6", false, false, 0}};
 
+	doctor_report_clear(&sys.report);
 	memset(&sys, 0, sizeof(sys));
 	sys.interfaces[0] = "eth0";
 	sys.wanted = (struct doctor_wanted){.interfaces = sys.interfaces,
