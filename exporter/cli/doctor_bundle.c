@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a support case needs, in one file.  It holds no secrets: no file of the system is copied as it is. */
-#include <archive.h>
-#include <archive_entry.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -13,10 +11,11 @@
 #include "exporter/cli/mask.h"
 
 #define PROGRAMS_MAX 4096
+#define BLOCK	     512 /* octets of what a tar file consists of */
 
 struct writer {
 	const struct bundle *bundle;
-	struct archive *archive;
+	FILE *file;
 	time_t now;
 };
 
@@ -82,32 +81,74 @@ static void hide_secrets(json_t *value)
 
 /* --- The archive. */
 
+/*
+ * A header of POSIX.1 (ustar), all of it text.  libarchive would bring libxml2, ICU and libstdc++ into a process that runs on
+ * each node, 40 MB of libraries, for this one structure.
+ */
+struct header {
+	char name[100];
+	char mode[8], user[8], group[8]; /* octal */
+	char size[12], time[12];	 /* likewise */
+	char sum[8];			 /* of all octets of the header, with blanks here */
+	char type;
+	char link[100];
+	char magic[6], version[2];
+	char user_name[32], group_name[32];
+	char device[16];
+	char prefix[155];
+	char unused[12];
+};
+_Static_assert(sizeof(struct header) == BLOCK, "a header is a block");
+
+/* Digits that fill the field but for the 0 at its end. */
+static void put_octal(char *field, size_t size, uint64_t value)
+{
+	for (size_t i = size - 1; i-- > 0; value >>= 3)
+		field[i] = (char)('0' + (value & 7));
+}
+
+static void fill_sum(struct header *header)
+{
+	const unsigned char *octets = (const unsigned char *)header;
+	unsigned int sum = 0;
+
+	memset(header->sum, ' ', sizeof(header->sum));
+	for (size_t i = 0; i < sizeof(*header); i++)
+		sum += octets[i];
+	snprintf(header->sum, sizeof(header->sum), "%06o", sum); /* six digits, 0, and the blank */
+}
+
+/* A file, filled up to whole blocks; what cannot be written shows at the end (ferror()). */
+static void put_file(struct writer *w, const char *name, const char *text)
+{
+	static const char zeros[BLOCK];
+	struct header header = {.type = '0', .magic = "ustar", .version = {'0', '0'}};
+	const size_t size = strlen(text);
+
+	snprintf(header.name, sizeof(header.name), "flowtally-doctor/%s", name);
+	put_octal(header.mode, sizeof(header.mode), 0600);
+	put_octal(header.user, sizeof(header.user), 0);
+	put_octal(header.group, sizeof(header.group), 0);
+	put_octal(header.size, sizeof(header.size), size);
+	put_octal(header.time, sizeof(header.time), (uint64_t)w->now);
+	fill_sum(&header);
+	fwrite(&header, 1, sizeof(header), w->file);
+	fwrite(text, 1, size, w->file);
+	fwrite(zeros, 1, (BLOCK - size % BLOCK) % BLOCK, w->file);
+}
+
 /* `lines`: it is text, of which lines may hold secrets. */
 static int put(struct writer *w, const char *name, const char *text, bool lines)
 {
 	_cleanup_(freep) char *plain = lines ? without_secrets(text) : strdup(text), *masked = NULL;
-	struct archive_entry *entry = archive_entry_new();
-	char path[64];
-	int r = 0;
 
 	if (plain && w->bundle->mask)
 		masked = mask_text(w->bundle->mask, plain);
 	text = w->bundle->mask ? masked : plain;
-	snprintf(path, sizeof(path), "flowtally-doctor/%s", name);
-	if (!entry || !text) {
-		archive_entry_free(entry);
+	if (!text)
 		return -ENOMEM;
-	}
-	archive_entry_set_pathname(entry, path);
-	archive_entry_set_size(entry, (la_int64_t)strlen(text));
-	archive_entry_set_filetype(entry, AE_IFREG);
-	archive_entry_set_perm(entry, 0600);
-	archive_entry_set_mtime(entry, w->now, 0);
-	if (archive_write_header(w->archive, entry) != ARCHIVE_OK ||
-	    archive_write_data(w->archive, text, strlen(text)) != (la_ssize_t)strlen(text))
-		r = archive_errno(w->archive) > 0 ? -archive_errno(w->archive) : -EIO;
-	archive_entry_free(entry);
-	return r;
+	put_file(w, name, text);
+	return 0;
 }
 
 /* Takes the object. */
@@ -267,23 +308,35 @@ static int put_all(struct writer *w)
 	return r ?: put_json(w, "status.json", status_json(&b->facts->exporter));
 }
 
+/* Two blocks of zeros are the end. */
+static int finish(struct writer *w)
+{
+	static const char zeros[2 * BLOCK];
+
+	errno = 0;
+	fwrite(zeros, 1, sizeof(zeros), w->file);
+	if (fflush(w->file) != 0 || ferror(w->file))
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
 int bundle_write(const struct bundle *bundle)
 {
-	struct writer w = {.bundle = bundle, .now = time(NULL)};
 	_cleanup_(closep) int fd =
 		open(bundle->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_(fclosep) FILE *file = NULL;
+	struct writer w = {.bundle = bundle, .now = time(NULL)};
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	w.archive = archive_write_new();
-	if (!w.archive)
-		return -ENOMEM;
-	archive_write_set_format_ustar(w.archive);
-	r = archive_write_open_fd(w.archive, fd) == ARCHIVE_OK ? put_all(&w) : -EIO;
-	if (archive_write_close(w.archive) != ARCHIVE_OK && r == 0)
-		r = -EIO;
-	archive_write_free(w.archive);
+	file = fdopen(fd, "w");
+	if (!file)
+		return -errno;
+	(void)TAKE_FD(fd); /* the stream's now */
+	w.file = file;
+	r = put_all(&w);
+	r = r ?: finish(&w);
 	if (r < 0)
 		unlink(bundle->path); /* half of it is of no use */
 	return r;

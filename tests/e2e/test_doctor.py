@@ -23,7 +23,7 @@ import yaml
 
 import program
 import tap
-from sandbox import Sandbox, bpf_object, scratch
+from sandbox import Sandbox, bpf_object, command, scratch
 from tap import Skip, check, check_equal
 
 NOBODY = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--no-new-privs', '--inh-caps=-all']
@@ -581,6 +581,8 @@ def test_bundle():
         check_equal('mode', os.stat(tar).st_mode & 0o777, 0o600)
         files = bundled(tar)
         check_equal('files', set(files), BUNDLED)
+        check_equal('files, by tar', {Path(name).name for name in command('tar', '-tf', tar).split()}, BUNDLED)
+        check_equal('whole blocks', os.stat(tar).st_size % 512, 0)
         check(COLLECTOR in files['findings.txt'] and COLLECTOR in files['configuration.yaml'], files['configuration.yaml'])
         check_equal('host name', [name for name, text in files.items() if os.uname().nodename in text.split()], [])
         check('hush' not in ''.join(files.values()), files['status.json'])
