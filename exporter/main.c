@@ -20,6 +20,7 @@ static const struct {
 	{"status", status_main, "say whether the running exporter works, what it sees and loses"},
 	{"observe", observe_main, "show what flows, now and just past"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
+	{"doctor", doctor_main, "find what is wrong here, and what mends it"},
 	{"config", config_main, "check, show and compare configurations"},
 };
 
