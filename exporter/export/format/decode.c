@@ -285,8 +285,8 @@ static const uint8_t *read_template(struct decoder *d, struct message *m, const 
 static void read_templates(struct decoder *d, struct message *m, const uint8_t *at,
 			   const uint8_t *end, bool options)
 {
-	/* What is shorter than any template is padding; that of four octets and more is of zeros. */
-	while (at && end - at >= 4 && (wire_load32(at) != 0 || end - at >= 16))
+	/* What is shorter than any template is padding, and so are zeros. */
+	while (at && end - at >= 4 && wire_load32(at) != 0)
 		at = read_template(d, m, at, end, options);
 }
 
