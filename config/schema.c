@@ -4,6 +4,7 @@
 #include <string.h>
 #include "config/schema.h"
 #include "exporter/meter/cache.h"
+#include "exporter/meter/kind.h"
 
 #define DAY_NS (86400 * NSEC_PER_SEC)
 
@@ -256,13 +257,18 @@ const struct setting settings[] = {
 const size_t settings_count = ARRAY_SIZE(settings);
 _Static_assert(ARRAY_SIZE(settings) <= CONFIG_SETTINGS_MAX, "room for where each comes from");
 
+static bool sizes_banks(const struct setting *s)
+{
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (!strcmp(kind_get((enum record_kind)kind)->bank_setting, s->name))
+			return true;
+	return false;
+}
+
 uint64_t setting_min(const struct setting *s)
 {
 	/* More than the table's on a machine with many CPUs. */
-	return s->offset == offsetof(struct config, bank_entries) ||
-			       s->offset == offsetof(struct config, drop_entries)
-		       ? datapath_entries_min()
-		       : s->min;
+	return sizes_banks(s) ? datapath_entries_min() : s->min;
 }
 
 const struct setting *setting_find(const char *key)
@@ -305,6 +311,13 @@ static uint64_t load(const struct setting *s, const void *field)
 	       : s->size == 2 ? *(const uint16_t *)field
 	       : s->size == 4 ? *(const uint32_t *)field
 			      : *(const uint64_t *)field;
+}
+
+uint32_t setting_count(const char *key, const struct config *config)
+{
+	const struct setting *s = setting_find(key);
+
+	return (uint32_t)load(s, (const char *)config + s->offset);
 }
 
 static const char *find_word(const struct setting *s, uint64_t value)

@@ -82,6 +82,9 @@ uint64_t setting_min(const struct setting *s);
 /* By the key in a file; NULL: there is none. */
 const struct setting *setting_find(const char *key);
 
+/* What a setting of that name says, which is a number of 32 bits. */
+uint32_t setting_count(const char *key, const struct config *config);
+
 /* "FLOWTALLY_IDLE_TIMEOUT" */
 #define SETTING_ENVIRONMENT_MAX 48
 const char *setting_environment(const struct setting *s, char name[SETTING_ENVIRONMENT_MAX]);

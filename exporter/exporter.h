@@ -17,6 +17,8 @@ struct hooks;
 struct kernel_clock;
 struct loop;
 struct notifier;
+struct reload;
+struct snapshots;
 
 enum exporter_source {
 	SOURCE_KERNEL,	/* hooks on interfaces, and the tracer of drops */
@@ -117,6 +119,15 @@ void exporter_spoken(struct exporter *exporter);
 /* stop_deadline_ns() and stop_why() of its end. */
 uint64_t exporter_deadline_ns(const struct exporter *exporter);
 const char *exporter_why(const struct exporter *exporter);
+
+/*
+ * What other threads may show of it: one after each settled swap.  They are gone before exporter_free() is called.  NULL:
+ * there are none, of a capture.
+ */
+struct snapshots *exporter_snapshots(const struct exporter *exporter);
+
+/* Whose counters snapshots show; NULL: nobody's any more. */
+void exporter_show_reloads(struct exporter *exporter, const struct reload *reload);
 
 /* Its parts, for who shows them. */
 const struct config *exporter_config(const struct exporter *exporter);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include "config/schema.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
+#include "exporter/meter/kind.h"
 #include "exporter/pipeline.h"
 #include "exporter/stop.h"
 
@@ -47,23 +49,19 @@ static struct flow tell_times(const struct pipeline *p, const struct flow *flow)
 	return told;
 }
 
-static void on_flow(void *userdata, const struct flow *flow)
+/* Of any kind. */
+static void on_record(void *userdata, const struct flow *flow)
 {
+	const uint8_t kind = flow->key.kind;
 	struct pipeline *p = userdata;
-	const struct flow told = tell_times(p, flow);
+	struct flow told = tell_times(p, flow);
 
+	told.drop = NULL;
+	if (kind & FLOW_DROP)
+		told.drop = drop_reasons_get(p->options.drop_names,
+					     drop_reason_unpack(flow->key.drop_reason));
 	exports_flow(p->exports, &told);
 	p->waiting++;
-}
-
-static void on_drop(void *userdata, const struct flow *flow)
-{
-	struct pipeline *p = userdata;
-	struct flow drop = tell_times(p, flow);
-
-	drop.drop =
-		drop_reasons_get(p->options.drop_names, drop_reason_unpack(flow->key.drop_reason));
-	exports_flow(p->exports, &drop);
 }
 
 /* --- Passes. */
@@ -242,19 +240,18 @@ static int make_exports(struct pipeline *p)
 
 static uint32_t cache_size(const struct config *config, enum record_kind kind)
 {
-	return kind == RECORD_DROP ? config->drop_entries : config->cache_entries;
+	return setting_count(kind_get(kind)->cache_setting, config);
 }
 
-/* That a FIN was dropped is not the end. */
 static uint64_t linger_ns(const struct config *config, enum record_kind kind)
 {
-	return kind == RECORD_DROP ? config->idle_ns : config->linger_ns;
+	return kind_get(kind)->lingers ? config->linger_ns : config->idle_ns;
 }
 
 static int log_size(int error, uint32_t entries, enum record_kind kind)
 {
 	return log_errno(LOG_ERR, error, "cannot make a cache of %u flows, choose a smaller --%s",
-			 entries, kind == RECORD_DROP ? "drop-entries" : "cache-entries");
+			 entries, kind_get(kind)->cache_setting);
 }
 
 static int make_cache(struct pipeline *p, enum record_kind kind)
@@ -266,7 +263,7 @@ static int make_cache(struct pipeline *p, enum record_kind kind)
 		.active_ns = config->active_ns,
 		.linger_ns = linger_ns(config, kind),
 		.seed = p->options.seed,
-		.sink = kind == RECORD_DROP ? on_drop : on_flow,
+		.sink = on_record,
 		.userdata = p,
 	};
 	int error = cache_new(&p->caches[kind], &options);

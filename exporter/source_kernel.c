@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include "config/schema.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
@@ -15,6 +16,7 @@
 #include "exporter/meter/drop_tracer.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
+#include "exporter/meter/kind.h"
 #include "exporter/meter/meter.h"
 #include "exporter/meter/sight.h"
 #include "exporter/pipeline.h"
@@ -114,7 +116,6 @@ static void account(struct kernel_source *s, const struct drain_batch *batch)
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct kernel_source *s = userdata;
-	const struct exporter_events *events = s->options.events;
 
 	if (!s->pipeline) /* the start has failed, and what was drained meanwhile has no place to go */
 		return;
@@ -122,9 +123,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	account(s, batch);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		pipeline_add(s->pipeline, batch->kind, &batch->keys[i], &batch->records[i]);
-		if (events->delta)
-			events->delta(events->userdata, batch->kind, &batch->keys[i],
-				      &batch->records[i]);
+		s->options.delta(s->options.userdata, batch->kind, &batch->keys[i],
+				 &batch->records[i]);
 	}
 	if (!batch->end)
 		return;
@@ -139,8 +139,7 @@ static void read_ledger(const struct source *source, struct ledger *ret,
 {
 	const struct kernel_source *s = to_kernel(source);
 
-	ret->ifstats = s->source.hooks ? hooks_ifstats(s->source.hooks) : NULL;
-	ret->sight = s->sight;
+	ledger_read_interfaces(ret, hooks_ifstats(s->source.hooks), s->sight);
 	ledger_read(ret, s->meters, final);
 	if (!ret->drops_traced)
 		return;
@@ -309,7 +308,7 @@ static void make_filter(const struct kernel_source *s, const struct config *conf
 
 static uint32_t bank_size(const struct config *config, enum record_kind kind)
 {
-	return kind == RECORD_DROP ? config->drop_entries : config->bank_entries;
+	return setting_count(kind_get(kind)->bank_setting, config);
 }
 
 static void on_prepared(void *userdata, int error)
@@ -335,7 +334,11 @@ static int prepare(struct source *source, const struct config *next)
 		if (!s->meters[kind] || size == bank_size(s->options.config, kind))
 			continue;
 		error = meter_prepare(s->meters[kind], size);
-		if (error < 0)
+		if (error == -EBUSY) /* see meter_retire_old() */
+			s->prepare_error = log_errno(
+				LOG_ERR, error,
+				"the banks before these are still in use, try again later");
+		else if (error < 0)
 			s->prepare_error = log_errno(LOG_ERR, error, "cannot load other programs");
 		else
 			s->preparing++;
@@ -506,6 +509,7 @@ int kernel_source_new(struct source **ret, const struct source_options *options)
 		.options = *options,
 		.clock_fd = -1,
 	};
+	s->source.meters = s->meters;
 	watch_clock(s);
 	error = make_meters(s);
 	if (error < 0)

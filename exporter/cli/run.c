@@ -180,6 +180,7 @@ static void watch_file(struct run *r)
 		log_errno(LOG_WARNING, error, "the configuration cannot be read again");
 	else if (r->reload)
 		reload_ready(r->reload);
+	exporter_show_reloads(r->exporter, r->reload);
 }
 
 static void tell_reloads(const struct run *r)
@@ -273,6 +274,7 @@ int run_main(int argc, char **argv)
 	}
 	error = exporter_run(r.exporter);
 	tell_reloads(&r);
+	exporter_show_reloads(r.exporter, NULL);
 	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);

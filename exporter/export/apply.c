@@ -429,11 +429,13 @@ static void end(struct exports *exports, unsigned int index)
 	struct collector *c = exports->leaving[index];
 
 	exports_give_up(c);
+	pthread_mutex_lock(&exports->lock);
 	*keep(exports) = c->account.stats; /* with its strings */
 	exports->leaving_count--;
 	memmove(&exports->leaving[index], &exports->leaving[index + 1],
 		(exports->leaving_count - index) * sizeof(c));
 	c->account.stats.url = c->account.stats.name = NULL;
+	pthread_mutex_unlock(&exports->lock);
 	exports_free_collector(c);
 }
 
@@ -453,7 +455,7 @@ int exports_see_off(void *userdata, _unused_ uint32_t events)
 	return loop_set_timer(exports->leave_timer, LEAVE_STEP_NS, 0);
 }
 
-/* What its stream had under way is in its queue. */
+/* What its stream had under way is in its queue.  With the lock held; there is a place. */
 static void leave(struct exports *exports, struct collector *c)
 {
 	c->stream = NULL;
@@ -461,8 +463,6 @@ static void leave(struct exports *exports, struct collector *c)
 	c->leave_ns = clock_ns(CLOCK_MONOTONIC) + LEAVE_NS;
 	c->due = c->account.stats.due;
 	c->account.stats.state = COLLECTOR_REMOVED;
-	if (exports->leaving_count == EXPORT_COLLECTORS_MAX)
-		end(exports, 0);
 	exports->leaving[exports->leaving_count++] = c;
 }
 
@@ -544,15 +544,16 @@ static void carry_on(struct exports *exports, struct wanted *w)
 	struct collector *c = w->c;
 	struct collector_stats *stats = &c->account.stats;
 
-	take_strings(w);
 	session_retime(&c->session, clock_ns(CLOCK_MONOTONIC));
 	if (!w->changed)
 		return;
 	if (stats->drops != w->settings.drops) {
+		pthread_mutex_lock(&exports->lock);
 		exports_count_due(exports, c);
 		c->due = stats->due;
 		c->marks = exports->totals;
 		stats->drops = w->settings.drops;
+		pthread_mutex_unlock(&exports->lock);
 	}
 	if (!c->queue) {
 		encoding_unref(c->announced);
@@ -562,18 +563,42 @@ static void carry_on(struct exports *exports, struct wanted *w)
 	c->settings = w->settings;
 }
 
-static void begin(struct exports *exports, struct wanted *w)
+/* It is one of those that run.  With the lock held. */
+static void enter(struct exports *exports, const struct wanted *w)
 {
 	struct collector *c = w->c;
 
-	take_strings(w);
-	w->made = false;
 	c->number = ++exports->numbers;
 	c->settings = w->settings;
 	c->account.stats.shares = url_in_network(&c->url) && exports->context.options.balance;
 	c->account.stats.drops = c->settings.drops;
 	c->marks = exports->totals;
-	c->ops->begin(c);
+}
+
+static void begin(struct wanted *w)
+{
+	w->made = false;
+	w->c->ops->begin(w->c);
+}
+
+/* All that another thread may look at, at once; nothing here takes time. */
+static void change_lists(struct plan *p, struct collector *const *gone, unsigned int gone_count)
+{
+	struct exports *exports = p->exports;
+
+	while (exports->leaving_count + gone_count > EXPORT_COLLECTORS_MAX)
+		end(exports, 0);
+	pthread_mutex_lock(&exports->lock);
+	exports->count = p->count;
+	for (unsigned int i = 0; i < p->count; i++) {
+		exports->collectors[i] = p->order[i]->c;
+		take_strings(p->order[i]);
+		if (p->order[i]->made)
+			enter(exports, p->order[i]);
+	}
+	for (unsigned int i = 0; i < gone_count; i++)
+		leave(exports, gone[i]);
+	pthread_mutex_unlock(&exports->lock);
 }
 
 static void commit(struct plan *p, struct export_changes *changes)
@@ -587,11 +612,7 @@ static void commit(struct plan *p, struct export_changes *changes)
 			gone[changes->removed++] = exports->collectors[i];
 	take_options(p);
 	take_streams(p);
-	exports->count = p->count;
-	for (unsigned int i = 0; i < p->count; i++)
-		exports->collectors[i] = p->order[i]->c;
-	for (unsigned int i = 0; i < changes->removed; i++)
-		leave(exports, gone[i]);
+	change_lists(p, gone, changes->removed);
 	for (unsigned int i = 0; i < changes->removed; i++)
 		send_last(exports, gone[i]);
 	exports_see_off(exports, 0); /* closes files that others begin */
@@ -602,7 +623,7 @@ static void commit(struct plan *p, struct export_changes *changes)
 		changes->changed += w->changed;
 		changes->kept += !w->made && !w->changed;
 		if (w->made)
-			begin(exports, w);
+			begin(w);
 		else
 			carry_on(exports, w);
 	}

@@ -105,6 +105,7 @@ int exports_new(struct exports **ret, const struct export_options *options, stru
 		ares_library_cleanup();
 		return -ENOMEM;
 	}
+	pthread_mutex_init(&exports->lock, NULL);
 	r = fill(exports, &o, loop);
 	if (r < 0) {
 		exports_free(exports);
@@ -141,6 +142,7 @@ struct exports *exports_free(struct exports *exports)
 		free((char *)exports->removed[i].name);
 	}
 	ares_library_cleanup();
+	pthread_mutex_destroy(&exports->lock);
 	free((char *)exports->context.options.template);
 	free((char *)exports->context.options.source);
 	free(exports->context.interfaces);
@@ -447,20 +449,26 @@ static void add_to_share(struct exports *exports, const struct flow *flow,
 	}
 }
 
+/* Of collectors that choose by no template. */
+static bool is_given(const struct collector_stats *stats, enum record_kind kind)
+{
+	return kind != RECORD_DROP || stats->drops;
+}
+
 void exports_flow(void *userdata, const struct flow *flow)
 {
 	const struct export_count n = count_flow(flow);
 	struct exports *exports = userdata;
-	bool drop = flow_is_drop(flow);
+	enum record_kind kind = flow_record_kind(flow);
 
-	count_add(drop ? &exports->totals.drops : &exports->totals.flows, &n);
+	count_add(&exports->totals.kinds[kind], &n);
 	for (unsigned int i = 0; i < exports->stream_count; i++)
 		add_to(exports, exports->streams[i], flow);
 	add_to_share(exports, flow, &n);
 	for (unsigned int i = 0; i < exports->count; i++) {
 		struct collector *c = exports->collectors[i];
 
-		if (c->ops->flow && (!drop || c->account.stats.drops))
+		if (c->ops->flow && is_given(&c->account.stats, kind))
 			c->ops->flow(c, flow);
 	}
 }
@@ -520,44 +528,36 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 		exports_give_up(all[i]);
 }
 
-void exports_abandon(struct exports *exports)
+static struct export_count due_of(const struct exports *exports, const struct collector *c)
 {
-	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
-	unsigned int count = list_all(exports, all);
+	const struct collector_stats *stats = &c->account.stats;
+	struct export_count due = c->due;
 
-	for (unsigned int i = 0; i < count; i++) {
-		struct collector_stats *stats = &all[i]->account.stats;
-		struct export_count rest = stats->queued;
-
-		count_remove(&stats->queued, &rest);
-		count_add(&stats->lost[EXPORT_LOSS_UNSENT], &rest);
-	}
+	if (stats->shares || c->leave_ns)
+		return due;
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (is_given(stats, (enum record_kind)kind)) {
+			count_add(&due, &exports->totals.kinds[kind]);
+			count_remove(&due, &c->marks.kinds[kind]);
+		}
+	return due;
 }
 
 void exports_count_due(const struct exports *exports, struct collector *c)
 {
-	struct collector_stats *stats = &c->account.stats;
-
-	stats->due = c->due;
-	if (stats->shares || c->leave_ns)
-		return;
-	count_add(&stats->due, &exports->totals.flows);
-	count_remove(&stats->due, &c->marks.flows);
-	if (!stats->drops)
-		return;
-	count_add(&stats->due, &exports->totals.drops);
-	count_remove(&stats->due, &c->marks.drops);
+	c->account.stats.due = due_of(exports, c);
 }
 
-const struct collector_stats *exports_stats(struct exports *exports, unsigned int index)
+/* NULL past the last.  *ret: the collector that is still there, or NULL. */
+static const struct collector_stats *find_stats(const struct exports *exports, unsigned int index,
+						struct collector **ret)
 {
 	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
 	unsigned int count = list_all(exports, all);
 
-	if (index < count) {
-		exports_count_due(exports, all[index]);
-		return &all[index]->account.stats;
-	}
+	*ret = index < count ? all[index] : NULL;
+	if (*ret)
+		return &(*ret)->account.stats;
 	index -= count;
 	if (index < exports->removed_count)
 		return &exports->removed[index];
@@ -566,6 +566,80 @@ const struct collector_stats *exports_stats(struct exports *exports, unsigned in
 		if (exports->merged[i].url && index-- == 0)
 			return &exports->merged[i];
 	return NULL;
+}
+
+const struct collector_stats *exports_stats(struct exports *exports, unsigned int index)
+{
+	struct collector *c;
+	const struct collector_stats *stats = find_stats(exports, index, &c);
+
+	if (c)
+		exports_count_due(exports, c);
+	return stats;
+}
+
+/* --- Copies. */
+
+/* Puts the words of a collector to `at`; returns where they end. */
+static char *copy_words(struct collector_stats *c, char *at)
+{
+	const char **const words[] = {&c->url, &c->name};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (*words[i]) {
+			size_t size = strlen(*words[i]) + 1;
+
+			*words[i] = memcpy(at, *words[i], size);
+			at += size;
+		}
+	return at;
+}
+
+/* With the lock held. */
+static struct export_copy *make_copy(const struct exports *exports)
+{
+	const struct collector_stats *stats;
+	struct export_copy *copy;
+	struct collector *c;
+	unsigned int count = 0;
+	size_t words = 0;
+	char *at;
+
+	for (; (stats = find_stats(exports, count, &c)); count++)
+		words += strlen(stats->url) + 1 + (stats->name ? strlen(stats->name) + 1 : 0);
+	copy = malloc(sizeof(*copy) + count * sizeof(*stats) + words);
+	if (!copy)
+		return NULL;
+	copy->totals = exports->totals;
+	copy->count = count;
+	at = (char *)&copy->stats[count];
+	for (unsigned int i = 0; i < count; i++) {
+		copy->stats[i] = *find_stats(exports, i, &c);
+		if (c)
+			copy->stats[i].due = due_of(exports, c);
+		at = copy_words(&copy->stats[i], at);
+	}
+	return copy;
+}
+
+struct export_copy *exports_copy(struct exports *exports)
+{
+	struct export_copy *copy;
+
+	pthread_mutex_lock(&exports->lock);
+	copy = make_copy(exports);
+	pthread_mutex_unlock(&exports->lock);
+	return copy;
+}
+
+void export_copy_abandon(struct export_copy *copy)
+{
+	for (unsigned int i = 0; i < copy->count; i++) {
+		struct collector_stats *stats = &copy->stats[i];
+
+		count_add(&stats->lost[EXPORT_LOSS_UNSENT], &stats->queued);
+		stats->queued = (struct export_count){0};
+	}
 }
 
 const struct export_totals *exports_totals(const struct exports *exports)

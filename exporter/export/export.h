@@ -68,8 +68,8 @@ enum collector_state {
 
 /* What all collectors together have been given since the start. */
 struct export_totals {
-	struct export_count flows, drops; /* by exports_flow(), whoever took them */
-	struct export_count shared;	  /* of them, what went to one of those that share */
+	struct export_count kinds[_RECORD_KIND_MAX]; /* by exports_flow(), whoever took them */
+	struct export_count shared; /* of them, what went to one of those that share */
 };
 
 struct collector_stats {
@@ -216,18 +216,28 @@ void exports_flush(struct exports *exports);
 void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final);
 
 /*
- * Counts what is queued as unsent and touches nothing else: for the last words of a process whose main thread hangs
- * in here, or elsewhere.
- */
-void exports_abandon(struct exports *exports);
-
-/*
  * Collectors in the order they were added, then those that were removed: the last 32 of them, and the sums of all before;
  * NULL past the last.  Valid until the next exports_apply(), or the next turn of the loop.
  */
 const struct collector_stats *exports_stats(struct exports *exports, unsigned int index);
 
 const struct export_totals *exports_totals(const struct exports *exports);
+
+/* All of exports_stats(), with its words, and exports_totals(); of one allocation. */
+struct export_copy {
+	struct export_totals totals;
+	unsigned int count;
+	struct collector_stats stats[];
+};
+
+/*
+ * In any thread, to be freed by free(): who is there is of one moment.  So are the counters in the loop's thread; in
+ * another one that may go on meanwhile, each is what it was at some moment.  NULL: no memory.
+ */
+struct export_copy *exports_copy(struct exports *exports);
+
+/* What is queued there is counted as unsent: for the last words of a process whose main thread hangs. */
+void export_copy_abandon(struct export_copy *copy);
 
 const char *export_loss_name(enum export_loss loss);
 const char *collector_state_name(enum collector_state state);

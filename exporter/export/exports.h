@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* What export.c (records in, messages out) and apply.c (collectors come and go) have in common. */
+#include <pthread.h>
 #include "exporter/export/collector.h"
 #include "exporter/export/stream.h"
 
@@ -8,6 +9,12 @@
 
 struct exports {
 	struct export_context context; /* strings of its options are owned */
+
+	/*
+	 * Held while the lists of collectors change, or the words of one: exports_copy() reads them in another thread.  Never
+	 * while something may take long.
+	 */
+	pthread_mutex_t lock;
 	struct collector *collectors[EXPORT_COLLECTORS_MAX];
 	unsigned int count;
 	struct stream *streams[EXPORT_COLLECTORS_MAX]; /* mirrored: each gets all flows */

@@ -28,6 +28,11 @@ struct datapath {
 	uint32_t owner;
 };
 
+uint32_t datapath_limit(const struct datapath *d)
+{
+	return d->config.limit;
+}
+
 uint32_t datapath_entries_min(void)
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -190,7 +195,13 @@ static int keep_stubs(struct datapath *d, const struct datapath *from)
 	return 0;
 }
 
-int datapath_take_stubs(const struct datapath *d)
+/* Tracepoints always have the stub; of hooks clsact alone, and no filter of it is made where there is tcx. */
+static bool stub_may_hang(const struct datapath *d, const struct kind_program *p)
+{
+	return p->program >= _PROGRAM_HOOK_MAX || !d->features.tcx;
+}
+
+static int take_stubs(const struct datapath *d, bool all)
 {
 	int map = datapath_map_fd(d, "jump"), r = 0;
 
@@ -199,10 +210,15 @@ int datapath_take_stubs(const struct datapath *d)
 		uint32_t slot = p->program;
 		int fd = datapath_program_fd(d, p->program);
 
-		if (p->stub && strcmp(p->stub, p->name) != 0)
+		if (p->stub && strcmp(p->stub, p->name) != 0 && (all || stub_may_hang(d, p)))
 			r = bpf_map_update_elem(map, &slot, &fd, BPF_ANY);
 	}
 	return r;
+}
+
+int datapath_take_stubs(const struct datapath *d)
+{
+	return take_stubs(d, false);
 }
 
 /* The catch-all counters of ifindex 0 exist from the start, so that a full map costs detail but no packet. */
@@ -259,7 +275,7 @@ static int load(struct datapath *d, const struct datapath_options *options, cons
 	r = bpf_object__load_skeleton(d->object.skeleton) ?: make_catch_all(d);
 	r = r ?: keep_stubs(d, from);
 	if (r == 0 && !from)
-		r = datapath_take_stubs(d);
+		r = take_stubs(d, true);
 	if (r < 0)
 		return r;
 	d->wakeups = ring_buffer__new(datapath_map_fd(d, "wakeups"), on_wakeup, d, NULL);

@@ -20,6 +20,10 @@
 /* How often banks that are given up are drained while the kernel does not give all back. */
 #define FINAL_TRIES 3
 
+/* The heir gets the stubs within this time, or the owner waits for it no longer: then it is tried at each interval. */
+#define HAND_OVER_TRIES 10
+#define HAND_OVER_MS	50 /* between two of them */
+
 /* What a bank has been given and what was read from it, since load. */
 struct bank_sum {
 	uint64_t entries;
@@ -37,6 +41,7 @@ struct slot {
 	struct bank_sum sum; /* of the entries of the batch */
 	bool settles;	     /* the counters of a bank stand still, and are in `settled` */
 	bool unsettled;	     /* they should be, and could not be read */
+	bool late;	     /* the owner need not wait for the end of this drain any more */
 	unsigned int bank;
 	struct drain_settled settled;
 };
@@ -45,12 +50,14 @@ struct drain {
 	struct datapath *datapath;
 	const struct kernel_clock *clock;
 	drain_callback callback;
+	void (*late)(void *userdata);
 	void (*retired)(void *userdata);
 	void *userdata;
 
 	/* The loop's. */
 	struct loop_source *source;
-	struct drain_stats published;
+	struct drain_stats published; /* written with the lock held: other threads read it too */
+	pthread_mutex_t lock;
 	struct drain_settled settled[2];
 	uint64_t swapped_ns;
 
@@ -66,7 +73,8 @@ struct drain {
 	struct bank_sum drained[2];
 	struct bank_sum evicted[2];
 	uint64_t last_swap_ns;
-	bool stuck; /* the heir did not get the stubs, and that has been logged */
+	bool unsettled[2];   /* of that bank more has been drained than is known to be accounted */
+	unsigned int failed; /* attempts to give the heir the stubs, HAND_OVER_TRIES at most */
 
 	/* Pipes of slot pointers. */
 	int full[2];
@@ -111,18 +119,25 @@ static void settled_copy(struct drain_settled *to, const struct drain_settled *f
 	to->drop_count = from->drop_count;
 }
 
-static void deliver(struct drain *d, struct slot *slot)
+static void publish(struct drain *d, const struct slot *slot)
 {
+	pthread_mutex_lock(&d->lock);
 	d->published.entries += slot->sum.entries;
 	d->published.packets += slot->sum.packets;
 	d->published.octets += slot->sum.octets;
 	d->published.unsettled |= slot->unsettled;
+	if (slot->batch.end)
+		d->published = slot->stats;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void deliver(struct drain *d, struct slot *slot)
+{
+	publish(d, slot);
 	if (slot->settles)
 		settled_copy(&d->settled[slot->bank], &slot->settled);
-	if (slot->batch.end) {
-		d->published = slot->stats;
+	if (slot->batch.end)
 		d->swapped_ns = slot->batch.swap_ns;
-	}
 	d->callback(d->userdata, &slot->batch);
 }
 
@@ -234,7 +249,7 @@ static void batch_begin(const struct drain *d, struct slot *slot, uint64_t swap_
 	slot->batch.swap_ns = swap_ns;
 	slot->batch.end = end;
 	slot->sum = (struct bank_sum){0};
-	slot->settles = slot->unsettled = false;
+	slot->settles = slot->unsettled = slot->late = false;
 }
 
 /* The counters of a bank that stands still; -errno: those of the swap before are the newest. */
@@ -249,6 +264,7 @@ static int send_settled(struct drain *d, unsigned int bank, uint64_t swap_ns)
 	r = drain_count(d->datapath, bank, &slot->settled);
 	slot->settles = r == 0;
 	slot->unsettled = r < 0;
+	d->unsettled[bank] = r < 0;
 	slot->bank = bank;
 	if (r == 0)
 		d->accounted[bank] = sum_accounted(&slot->settled);
@@ -289,7 +305,7 @@ static void send_end(struct drain *d, unsigned int bank, bool swapped, int count
 	if (swapped && error == 0) /* it is empty, whatever is known of its counters */
 		datapath_reset_fill(d->datapath, bank);
 	d->stats.errors += counted < 0 || error < 0;
-	d->stats.unsettled = swapped && counted < 0;
+	d->stats.unsettled = d->unsettled[0] || d->unsettled[1]; /* until that one is read again */
 	slot->stats = d->stats;
 	batch_put(d, slot);
 }
@@ -316,7 +332,7 @@ static int drain_once(struct drain *d, bool early)
 		r = bank_read(d, bank, swap_ns);
 	}
 	send_end(d, bank, swapped, counted, r);
-	return r;
+	return r ?: counted;
 }
 
 /* Both banks, when nothing is counted in them any more; again where that fails. */
@@ -337,17 +353,41 @@ static bool take_event(int fd)
 	return read(fd, &count, sizeof(count)) == sizeof(count);
 }
 
+/* Tells the loop's thread that the heir does without the stubs for now. */
+static void send_late(struct drain *d)
+{
+	struct slot *slot = batch_get(d);
+
+	if (!slot)
+		return;
+	batch_begin(d, slot, d->last_swap_ns, false);
+	slot->late = true;
+	batch_put(d, slot);
+}
+
 /* Whether nothing is counted by this datapath's programs from now on, but for packets that they have begun with. */
 static bool hand_over(struct drain *d)
 {
 	const struct datapath *heir = atomic_load(&d->heir);
 	int r = heir ? datapath_take_stubs(heir) : -EAGAIN;
 
-	if (heir && r < 0 && !d->stuck)
-		log_errno(LOG_ERR, r,
-			  "cannot take banks out of use, they stay beside the new ones");
-	d->stuck |= heir && r < 0;
-	return r == 0;
+	if (r == 0 && d->failed == HAND_OVER_TRIES)
+		log_notice("banks that could not be taken out of use now are");
+	if (!heir || r == 0 || d->failed == HAND_OVER_TRIES)
+		return r == 0;
+	if (++d->failed < HAND_OVER_TRIES)
+		return false;
+	log_errno(
+		LOG_WARNING, r,
+		"cannot take banks out of use: they are drained beside the new ones, until it can be done");
+	send_late(d);
+	return false;
+}
+
+/* ms until it is tried again, whatever else happens; -1: that has time until something does. */
+static int hand_over_wait(const struct drain *d)
+{
+	return d->failed && d->failed < HAND_OVER_TRIES ? HAND_OVER_MS : -1;
 }
 
 static void *drain_thread(void *userdata)
@@ -359,9 +399,11 @@ static void *drain_thread(void *userdata)
 
 	pthread_setname_np(pthread_self(), "flowtally-drain");
 	while (!retired) {
-		n = epoll_wait(d->epoll, &event, 1, -1);
-		if (n < 1)
+		n = epoll_wait(d->epoll, &event, 1, hand_over_wait(d));
+		if (n < 0)
 			continue; /* EINTR */
+		if (n == 0)
+			event.data.fd = d->wake; /* the stubs once more */
 		if (event.data.fd == d->wake)
 			take_event(d->wake);
 		if (atomic_load(&d->leave))
@@ -385,10 +427,16 @@ static int on_batch(void *userdata, _unused_ uint32_t events)
 {
 	struct drain *d = userdata;
 	struct slot *slot = slot_receive(d->full[0]);
+	bool late;
+	int r;
 
 	if (slot) {
+		late = slot->late;
 		deliver(d, slot);
-		return slot_send(d->empty[1], slot);
+		r = slot_send(d->empty[1], slot);
+		if (late)
+			d->late(d->userdata);
+		return r;
 	}
 	if (!atomic_load(&d->heir))
 		return -EPIPE;
@@ -446,9 +494,11 @@ int drain_new(struct drain **ret, const struct drain_options *options)
 
 	if (!d)
 		return -ENOMEM;
+	pthread_mutex_init(&d->lock, NULL);
 	d->datapath = options->datapath;
 	d->clock = options->clock;
 	d->callback = options->callback;
+	d->late = options->late;
 	d->retired = options->retired;
 	d->userdata = options->userdata;
 	d->full[0] = d->full[1] = d->empty[0] = d->empty[1] = d->timer = d->wake = d->epoll = -1;
@@ -508,6 +558,7 @@ struct drain *drain_free(struct drain *d)
 	closep(&d->timer);
 	closep(&d->wake);
 	closep(&d->epoll);
+	pthread_mutex_destroy(&d->lock);
 	free(d);
 	return NULL;
 }
@@ -519,9 +570,15 @@ void drain_finish(struct drain *d)
 	drain_once(d, false);
 	drain_once(d, false);
 	/* Now both banks stand still, also those that could not be swapped. */
-	for (unsigned int bank = 0; bank < 2; bank++)
-		if (drain_count(d->datapath, bank, &d->slots[0].settled) == 0)
-			settled_copy(&d->settled[bank], &d->slots[0].settled);
+	for (unsigned int bank = 0; bank < 2; bank++) {
+		if (drain_count(d->datapath, bank, &d->slots[0].settled) < 0)
+			continue;
+		settled_copy(&d->settled[bank], &d->slots[0].settled);
+		d->unsettled[bank] = false;
+	}
+	pthread_mutex_lock(&d->lock);
+	d->published.unsettled = d->unsettled[0] || d->unsettled[1];
+	pthread_mutex_unlock(&d->lock);
 }
 
 void drain_retire(struct drain *d, const struct datapath *heir)
@@ -538,6 +595,13 @@ void drain_set_interval(struct drain *d, uint64_t interval_ns)
 const struct drain_stats *drain_stats(const struct drain *d)
 {
 	return &d->published;
+}
+
+void drain_stats_copy(struct drain *d, struct drain_stats *ret)
+{
+	pthread_mutex_lock(&d->lock);
+	*ret = d->published;
+	pthread_mutex_unlock(&d->lock);
 }
 
 const struct drain_settled *drain_settled(const struct drain *d, unsigned int bank)

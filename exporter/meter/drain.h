@@ -38,8 +38,9 @@ struct drain_options {
 	const struct kernel_clock *clock; /* NULL: this process is in no time namespace */
 	uint64_t interval_ns;
 	drain_callback callback;
-	void (*retired)(
-		void *userdata); /* see drain_retire(); in the loop's thread, may free the drain */
+	/* See drain_retire(); in the loop's thread.  The second may free the drain. */
+	void (*late)(void *userdata);
+	void (*retired)(void *userdata);
 	void *userdata;
 };
 
@@ -76,7 +77,8 @@ struct drain_stats {
 	uint64_t evicted_packets;
 	uint64_t evicted_octets;
 	uint64_t errors; /* failed swaps and reads; the entries wait for the next drain of that bank */
-	bool unsettled; /* likewise of the kernel's counters: those of the swap before are the newest */
+	/* The kernel's counters of a bank could not be read when it was last drained: those before are the newest. */
+	bool unsettled;
 };
 
 int drain_new(struct drain **ret, const struct drain_options *options);
@@ -94,8 +96,9 @@ void drain_finish(struct drain *drain);
 /*
  * For a datapath whose place another one takes, `heir`, which must live until then: gives it the stubs, waits until no
  * program of this datapath runs any more, drains both banks to the end, in the thread, and calls retired().  All
- * links must have the heir's programs by now.  Where the kernel does not let the stubs go, it is tried again at each
- * interval, and the banks are drained as ever.
+ * links must have the heir's programs by now.  Where the kernel does not let the stubs go, it is tried again some times
+ * within half a second.  Then late() is called, once, a warning is logged, and it is tried at each interval; until
+ * retired() the banks are drained as ever.
  */
 void drain_retire(struct drain *drain, const struct datapath *heir);
 
@@ -103,6 +106,9 @@ void drain_retire(struct drain *drain, const struct datapath *heir);
 void drain_set_interval(struct drain *drain, uint64_t interval_ns);
 
 const struct drain_stats *drain_stats(const struct drain *drain);
+
+/* The same in any thread. */
+void drain_stats_copy(struct drain *drain, struct drain_stats *ret);
 
 /* `bank` is 0 or 1. */
 const struct drain_settled *drain_settled(const struct drain *drain, unsigned int bank);

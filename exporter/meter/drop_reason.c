@@ -2,6 +2,7 @@
 #include <bpf/btf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include "exporter/meter/drop_reason.h"
 
@@ -40,7 +41,7 @@ struct unnamed {
 struct drop_reasons {
 	struct drop_reason *reasons; /* by code; they own their names */
 	unsigned int count;
-	struct unnamed *unnamed;
+	_Atomic(struct unnamed *) unnamed; /* those that were asked for, in any thread */
 };
 
 static void btf_freep(struct btf **btf)
@@ -271,11 +272,9 @@ struct drop_reasons *drop_reasons_free(struct drop_reasons *r)
 	for (unsigned int i = 0; i < r->count; i++)
 		free((char *)r->reasons[i].name);
 	free(r->reasons);
-	while (r->unnamed) {
-		struct unnamed *next = r->unnamed->next;
-
-		free(r->unnamed);
-		r->unnamed = next;
+	for (struct unnamed *u = atomic_load(&r->unnamed), *next; u; u = next) {
+		next = u->next;
+		free(u);
 	}
 	free(r);
 	return NULL;
@@ -297,7 +296,7 @@ static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t co
 	};
 	struct unnamed *u;
 
-	for (u = r->unnamed; u; u = u->next)
+	for (u = atomic_load(&r->unnamed); u; u = u->next)
 		if (u->reason.code == code)
 			return &u->reason;
 	u = calloc(1, sizeof(*u));
@@ -309,8 +308,10 @@ static const struct drop_reason *get_unnamed(struct drop_reasons *r, uint32_t co
 	u->reason.name = u->name;
 	u->reason.explanation = "The kernel's BTF has no name for this code; was its module loaded "
 				"after the start?";
-	u->next = r->unnamed;
-	r->unnamed = u;
+	/* two threads at once may add the same, which does no harm */
+	u->next = atomic_load(&r->unnamed);
+	while (!atomic_compare_exchange_weak(&r->unnamed, &u->next, u))
+		;
 	return &u->reason;
 }
 

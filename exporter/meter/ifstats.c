@@ -176,6 +176,24 @@ void ifstats_clear(struct ifstats *s)
 	*s = (struct ifstats){0};
 }
 
+int ifstats_clone(struct ifstats **ret, const struct ifstats *s)
+{
+	_cleanup_(ifstats_freep) struct ifstats *clone = calloc(1, sizeof(*clone));
+	int r = clone ? ifstats_copy(clone, s) : -ENOMEM;
+
+	if (r == 0)
+		*ret = TAKE_PTR(clone);
+	return r;
+}
+
+struct ifstats *ifstats_free(struct ifstats *s)
+{
+	if (s)
+		ifstats_clear(s);
+	free(s);
+	return NULL;
+}
+
 static struct ifstats_interface *find(const struct ifstats *s, uint32_t ifindex)
 {
 	for (size_t n = 0; n < s->count; n++)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "exporter/util.h"
 
 struct nlmsghdr;
 
@@ -77,6 +78,11 @@ void ifstats_clear(struct ifstats *stats);
 
 /* -ENOMEM; then *ret is untouched. */
 int ifstats_copy(struct ifstats *ret, const struct ifstats *stats);
+
+/* The same on the heap. */
+int ifstats_clone(struct ifstats **ret, const struct ifstats *stats);
+struct ifstats *ifstats_free(struct ifstats *stats);
+DEFINE_CLEANUP(struct ifstats *, ifstats_free)
 
 /*
  * Counting begins here, or goes on from here: reads the kernel's counters of this interface alone.  -ENOMEM; without an

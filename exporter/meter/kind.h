@@ -2,7 +2,8 @@
 #pragma once
 /*
  * The kinds of records, one descriptor each: the BPF object that meters it, and what differs between them.  datapath.c,
- * drain.c and meter.c are the same for all of them.  A new kind is a file like flow_kind.c and its program.
+ * drain.c and meter.c are the same for all of them, and so are the pipeline and the ledger.  A new kind is a file like
+ * flow_kind.c and its program.
  *
  * An object includes xdp/account.bpf.h and thereby has two banks, counters and a state of its own.
  */
@@ -37,6 +38,10 @@ struct kind {
 	unsigned int point_count;  /* POINTS_MAX at most */
 	const struct kind_program *programs;
 	size_t program_count;
+	/* Settings (config/schema.h) that say how much there is room for, by the option's name. */
+	const char *bank_setting;  /* entries of each bank: "bank-entries" */
+	const char *cache_setting; /* entries of the cache: "cache-entries" */
+	bool lingers; /* FIN or RST ends a flow, after the linger time; else it is the idle timeout alone */
 	const char *const *
 		shared; /* maps that an object has in common with the one whose place it takes; ends with NULL */
 

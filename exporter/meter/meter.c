@@ -33,12 +33,14 @@ struct meter {
 	struct meter_options options;
 	struct drop_filter filter; /* what options.datapath.drops was, or has become */
 	bool retiring;
+	bool late; /* options.retired() has been called, and the old one is still there */
 
 	/* Changed by the loop's thread with the lock held, which others need to read. */
 	pthread_mutex_t lock;
 	struct generation now;
 	struct generation old;
 	struct past past;
+	uint64_t missed; /* drops, when that was last known */
 
 	/* A datapath that is loaded by a thread. */
 	bool preparing;
@@ -127,9 +129,18 @@ static void add_stats(struct drain_stats *to, const struct drain_stats *from)
 	to->evicted_packets += from->evicted_packets;
 	to->evicted_octets += from->evicted_octets;
 	to->errors += from->errors;
+	to->unsettled |= from->unsettled;
 }
 
-/* In its last settled state nothing is in the banks, unless the kernel did not give it back. */
+static uint64_t above(uint64_t sum, uint64_t part)
+{
+	return sum > part ? sum - part : 0;
+}
+
+/*
+ * In its last settled state nothing is in the banks, unless the kernel did not give it back.  Where its counters could not
+ * be read at the end, more may have been drained than is known of.
+ */
 static void add_unread(struct meter_count *to, const struct meter_count *gone)
 {
 	uint64_t packets = 0, octets = 0;
@@ -138,8 +149,8 @@ static void add_unread(struct meter_count *to, const struct meter_count *gone)
 		packets += gone->points[i].packets;
 		octets += gone->points[i].octets;
 	}
-	to->unread_packets += packets - gone->drain.packets - gone->drain.evicted_packets;
-	to->unread_octets += octets - gone->drain.octets - gone->drain.evicted_octets;
+	to->unread_packets += above(packets, gone->drain.packets + gone->drain.evicted_packets);
+	to->unread_octets += above(octets, gone->drain.octets + gone->drain.evicted_octets);
 }
 
 static void count_generation(const struct generation *g, struct meter_count *ret)
@@ -169,19 +180,35 @@ static void add_past(struct past *p, const struct generation *gone)
 	}
 }
 
+/* The owner hears once that the old datapath is no longer to be waited for. */
+static void tell_retired(struct meter *m)
+{
+	if (m->options.retired)
+		m->options.retired(m->options.userdata);
+}
+
+static void on_late(void *userdata)
+{
+	struct meter *m = userdata;
+
+	m->late = true;
+	tell_retired(m);
+}
+
 static void on_retired(void *userdata)
 {
 	struct meter *m = userdata;
 	struct generation gone = m->old;
+	const bool told = m->late;
 
 	pthread_mutex_lock(&m->lock);
 	add_past(&m->past, &gone);
 	m->old = (struct generation){0};
 	pthread_mutex_unlock(&m->lock);
-	m->retiring = false;
+	m->retiring = m->late = false;
 	generation_clear(&gone);
-	if (m->options.retired)
-		m->options.retired(m->options.userdata);
+	if (!told)
+		tell_retired(m);
 }
 
 void meter_retire_old(struct meter *m)
@@ -220,6 +247,7 @@ static int start_drain(struct meter *m, struct generation *g)
 		.clock = m->options.clock,
 		.interval_ns = m->options.interval_ns,
 		.callback = on_batch,
+		.late = on_late,
 		.retired = on_retired,
 		.userdata = m,
 	};
@@ -393,10 +421,8 @@ void meter_count(const struct meter *m, struct meter_count *ret)
 	const struct generation *g;
 
 	*ret = m->past.count;
-	for (unsigned int i = 0; (g = generation_get(m, i)); i++) {
+	for (unsigned int i = 0; (g = generation_get(m, i)); i++)
 		count_generation(g, ret);
-		ret->drain.unsettled |= drain_stats(g->drain)->unsettled;
-	}
 }
 
 static void visit_settled(const struct drain_settled *s, datapath_visit reason,
@@ -445,13 +471,16 @@ static int count_now(const struct meter *m, struct drain_settled *counted, struc
 		     datapath_visit reason, drop_tracer_visit drop, void *userdata)
 {
 	const struct generation *g;
-	int r = 0;
+	struct drain_stats stats;
+	int r;
 
 	*ret = m->past.count;
 	visit_past(&m->past, reason, drop, userdata);
-	for (unsigned int i = 0; r == 0 && (g = generation_get(m, i)); i++) {
-		add_stats(&ret->drain, drain_stats(g->drain));
-		for (unsigned int bank = 0; r == 0 && bank < 2; bank++) {
+	for (unsigned int i = 0; (g = generation_get(m, i)); i++) {
+		drain_stats_copy(g->drain, &stats);
+		stats.unsettled = false; /* the kernel's counters are the newest here */
+		add_stats(&ret->drain, &stats);
+		for (unsigned int bank = 0; bank < 2; bank++) {
 			r = drain_count(g->datapath, bank, counted);
 			if (r < 0)
 				return r;
@@ -474,4 +503,15 @@ int meter_count_now(struct meter *m, struct meter_count *ret, datapath_visit rea
 	r = count_now(m, counted, ret, reason, drop, userdata);
 	pthread_mutex_unlock(&m->lock);
 	return r;
+}
+
+uint64_t meter_missed(struct meter *m)
+{
+	uint64_t missed;
+
+	pthread_mutex_lock(&m->lock);
+	(void)drop_tracer_missed(m->now.datapath, &m->missed);
+	missed = m->missed;
+	pthread_mutex_unlock(&m->lock);
+	return missed;
 }

@@ -35,7 +35,8 @@ struct meter_options {
 	meter_callback callback;
 	/* NULL where nothing is replaced.  0: meter_datapath() is another one; -errno, logged: all is as it was. */
 	void (*prepared)(void *userdata, int error);
-	void (*retired)(void *userdata); /* NULL: does not matter */
+	/* NULL: does not matter.  Called once for each that was prepared, see meter_retire_old(). */
+	void (*retired)(void *userdata);
 	void *userdata;
 };
 
@@ -70,13 +71,18 @@ bool meter_is_replaced(const struct meter *meter);
 /* In place of step 2, while nothing has the new programs: the old datapath stays, and the new one is retired. */
 void meter_keep_old(struct meter *meter);
 
-/* The old datapath's links have the new programs: drains it to the end, without waiting.  Nothing where there is none. */
+/*
+ * The old datapath's links have the new programs: drains it to the end, without waiting.  Nothing where there is none.
+ * Where the kernel does not let go of it, retired() is called after half a second all the same.  It is drained beside the
+ * new one until it can be had, and till then meter_prepare() says -EBUSY.
+ */
 void meter_retire_old(struct meter *meter);
 
 /* Sums over the run, of what is settled: up to the last swap. */
 struct meter_count {
 	struct bank_count points[POINTS_MAX];
-	struct drain_stats drain; /* unsettled: of those that are drained now */
+	/* unsettled for good where it was of a datapath that is gone */
+	struct drain_stats drain;
 	uint64_t unread_packets; /* in banks that were given up, and that the kernel did not give back */
 	uint64_t unread_octets;
 };
@@ -91,7 +97,10 @@ void meter_drops(const struct meter *meter, drop_tracer_visit visit, void *userd
 
 /*
  * In another thread, for when the loop hangs: the same in one, with what the kernel has counted by now, of which more may
- * be on its way.  `drain` is of the last swaps.  -ENOMEM, -errno of the kernel: nothing is known.
+ * be on its way.  `drain` is of the last batches.  -ENOMEM, -errno of the kernel: nothing is known.
  */
 int meter_count_now(struct meter *meter, struct meter_count *ret, datapath_visit reason,
 		    drop_tracer_visit drop, void *userdata);
+
+/* Of drops, in any thread: drop_tracer_missed(), or what it said last. */
+uint64_t meter_missed(struct meter *meter);

@@ -55,18 +55,24 @@ enum sight_verdict sight_compare(struct sight_watch *w, const struct sight_sampl
 	return window.seen <= window.kernel / 10 ? SIGHT_FEW : SIGHT_SEES;
 }
 
-int sight_new(struct sight **ret)
+/* `size`: slots, a power of two. */
+static int new_sized(struct sight **ret, size_t size)
 {
 	_cleanup_(sight_freep) struct sight *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
-	s->slots = calloc(SLOTS_MIN, sizeof(*s->slots));
+	s->slots = calloc(size, sizeof(*s->slots));
 	if (!s->slots)
 		return -ENOMEM;
-	s->size = SLOTS_MIN;
+	s->size = size;
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+int sight_new(struct sight **ret)
+{
+	return new_sized(ret, SLOTS_MIN);
 }
 
 struct sight *sight_free(struct sight *s)
@@ -114,6 +120,27 @@ const struct sight_interface *sight_get(const struct sight *s, uint32_t ifindex)
 	const struct sight_interface *i = ifindex ? find_slot(s, ifindex) : NULL;
 
 	return i && i->ifindex ? i : NULL;
+}
+
+int sight_copy(struct sight **ret, const struct sight *from, const struct ifstats *stats)
+{
+	_cleanup_(sight_freep) struct sight *s = NULL;
+	const struct sight_interface *i;
+	size_t size = 2;
+	int r;
+
+	while (size < 2 * stats->count)
+		size *= 2;
+	r = new_sized(&s, size);
+	if (r < 0)
+		return r;
+	for (size_t n = 0; n < stats->count; n++) {
+		i = sight_get(from, stats->interfaces[n].ifindex);
+		if (i)
+			*find_slot(s, i->ifindex) = *i;
+	}
+	*ret = TAKE_PTR(s);
+	return 0;
 }
 
 void sight_account(struct sight *s, const struct flow_key *keys, const struct flow_record *records,

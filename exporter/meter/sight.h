@@ -76,6 +76,9 @@ struct sight_interface {
 struct sight;
 
 int sight_new(struct sight **ret);
+
+/* For sight_get() alone: what is known of these interfaces.  -ENOMEM. */
+int sight_copy(struct sight **ret, const struct sight *sight, const struct ifstats *stats);
 struct sight *sight_free(struct sight *sight);
 DEFINE_CLEANUP(struct sight *, sight_free)
 

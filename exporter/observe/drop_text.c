@@ -386,8 +386,7 @@ void drop_print_summary(FILE *file, const struct ledger *ledger, const uint64_t 
 		all += shown[i];
 	print_reasons(file, ledger, shown);
 	fprintf(file, "drops: %sseen %" PRIu64 " packets = accounted %" PRIu64,
-		ledger_balanced(ledger) ? "" : "THE LEDGER DOES NOT BALANCE; ", side->seen[0],
-		side->accounted[0].packets);
+		ledger_verdict(ledger), side->seen[0], side->accounted[0].packets);
 	ledger_print_unrecorded(ledger, RECORD_DROP, file);
 	fprintf(file,
 		"; shown %" PRIu64 ", evicted %" PRIu64 ", drain_error %" PRIu64

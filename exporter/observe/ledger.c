@@ -3,8 +3,9 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
-#include "exporter/meter/drop_tracer.h"
+#include "exporter/log.h"
 #include "exporter/meter/kind.h"
+#include "exporter/meter/sight.h"
 #include "exporter/observe/interfaces.h"
 #include "exporter/observe/ledger.h"
 
@@ -27,50 +28,27 @@ static const struct collector_stats *collector_get(const struct ledger *l, unsig
 	return l->collectors && index < l->collectors->count ? &l->collectors->stats[index] : NULL;
 }
 
-/* Puts the words of a collector to `at`; returns where they end. */
-static char *copy_texts(struct collector_stats *c, char *at)
-{
-	const char **const texts[] = {&c->url, &c->name};
-
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		if (*texts[i]) {
-			size_t size = strlen(*texts[i]) + 1;
-
-			*texts[i] = memcpy(at, *texts[i], size);
-			at += size;
-		}
-	return at;
-}
-
 void ledger_read_exports(struct ledger *l, struct exports *exports)
 {
-	const struct collector_stats *c;
-	struct ledger_collectors *copy;
-	unsigned int count = 0;
-	size_t texts = 0;
-	char *at;
-
-	for (; (c = exports_stats(exports, count)); count++)
-		texts += strlen(c->url) + 1 + (c->name ? strlen(c->name) + 1 : 0);
-	copy = malloc(sizeof(*copy) + count * sizeof(*c) + texts);
-	if (!copy) {
-		l->unsettled = true;
-		return;
-	}
-	copy->totals = *exports_totals(exports);
-	copy->count = count;
-	at = (char *)&copy->stats[count];
-	for (unsigned int i = 0; i < count; i++) {
-		copy->stats[i] = *exports_stats(exports, i);
-		at = copy_texts(&copy->stats[i], at);
-	}
 	free(l->collectors);
-	l->collectors = copy;
+	l->collectors = exports_copy(exports);
+	l->unsettled |= !l->collectors;
+}
+
+void ledger_read_interfaces(struct ledger *l, const struct ifstats *stats,
+			    const struct sight *sight)
+{
+	ifstats_freep(&l->ifstats);
+	sight_freep(&l->sight);
+	if (stats && ifstats_clone(&l->ifstats, stats) == 0 && sight)
+		(void)sight_copy(&l->sight, sight, stats); /* failing that, it is not known */
 }
 
 void ledger_clear(struct ledger *l)
 {
 	free(l->collectors);
+	ifstats_freep(&l->ifstats);
+	sight_freep(&l->sight);
 	*l = (struct ledger){0};
 }
 
@@ -133,11 +111,11 @@ static void read_count(struct ledger_side *side, const struct meter_count *count
 	side->drain_error = (struct ledger_amount){count->unread_packets, count->unread_octets};
 }
 
-static void read_missed(struct ledger *l, const struct meter *drops)
+static void read_missed(struct ledger *l, struct meter *drops)
 {
 	l->drops_traced = drops;
-	if (drops) /* failing that, as before */
-		(void)drop_tracer_missed(meter_datapath(drops), &l->drops_missed);
+	if (drops)
+		l->drops_missed = meter_missed(drops);
 }
 
 void ledger_read(struct ledger *l, struct meter *const meters[_RECORD_KIND_MAX], bool final)
@@ -198,15 +176,17 @@ int ledger_read_now(struct ledger *l, struct ledger_reasons *ret_reasons,
 
 	*ret_reasons = (struct ledger_reasons){0};
 	read_missed(l, meters[RECORD_DROP]);
-	for (int kind = 0; kind < _RECORD_KIND_MAX && r == 0; kind++) {
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
 		struct now now = {&l->sides[kind], ret_reasons};
 
 		if (!meters[kind])
 			continue;
 		memset(now.side->reasons, 0, sizeof(now.side->reasons));
 		r = meter_count_now(meters[kind], &count, add_reason_now, add_drop_now, &now);
-		if (r == 0)
-			read_count(now.side, &count);
+		if (r < 0)
+			break;
+		read_count(now.side, &count);
+		l->unsettled |= count.drain.unsettled;
 	}
 	return r;
 }
@@ -239,16 +219,28 @@ static struct ledger_amount unrecorded(const struct ledger *l, enum record_kind 
 	return sum;
 }
 
+/* What has left the banks, one way or the other. */
+static struct ledger_amount left_bank(const struct ledger_side *s)
+{
+	struct ledger_amount sum = s->drained;
+
+	add(&sum, s->evicted.packets, s->evicted.octets);
+	add(&sum, s->drain_error.packets, s->drain_error.octets);
+	return sum;
+}
+
+static uint64_t above(uint64_t sum, uint64_t part)
+{
+	return sum > part ? sum - part : 0;
+}
+
 struct ledger_amount ledger_bank(const struct ledger *l, enum record_kind kind)
 {
-	const struct ledger_amount all = accounted(l, kind);
-	const struct ledger_side *s = &l->sides[kind];
+	const struct ledger_amount all = accounted(l, kind), left = left_bank(&l->sides[kind]);
 
 	return (struct ledger_amount){
-		.packets = all.packets - s->drained.packets - s->evicted.packets -
-			   s->drain_error.packets,
-		.octets =
-			all.octets - s->drained.octets - s->evicted.octets - s->drain_error.octets,
+		.packets = above(all.packets, left.packets),
+		.octets = above(all.octets, left.octets),
 	};
 }
 
@@ -294,8 +286,6 @@ static bool amount_is(const struct ledger_amount *amount, const struct export_co
  */
 static bool given_balanced(const struct ledger *l)
 {
-	const struct ledger_amount flows = ledger_handed_over(l, RECORD_FLOW);
-	const struct ledger_amount drops = ledger_handed_over(l, RECORD_DROP);
 	const struct export_totals *totals;
 	struct ledger_amount shared = {0};
 
@@ -311,8 +301,13 @@ static bool given_balanced(const struct ledger *l)
 		if (c->shares)
 			add(&shared, given.packets, given.octets);
 	}
-	return amount_is(&flows, &totals->flows) && amount_is(&drops, &totals->drops) &&
-	       amount_is(&shared, &totals->shared);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
+		const struct ledger_amount given = ledger_handed_over(l, (enum record_kind)kind);
+
+		if (!amount_is(&given, &totals->kinds[kind]))
+			return false;
+	}
+	return amount_is(&shared, &totals->shared);
 }
 
 /* Every drop has a reason of the kernel's, whatever became of it here. */
@@ -328,13 +323,15 @@ static bool drop_reasons_balanced(const struct ledger *l)
 static bool side_balanced(const struct ledger *l, enum record_kind kind)
 {
 	const struct ledger_side *side = &l->sides[kind];
+	const struct ledger_amount all = accounted(l, kind), left = left_bank(side);
 
 	for (unsigned int i = 0; i < POINTS_MAX; i++)
 		if (side->seen[i] != side->accounted[i].packets + sum_reasons(side, i))
 			return false;
 	/* else more came out than went in */
-	return ledger_bank(l, kind).packets <= accounted(l, kind).packets &&
-	       ledger_handed_over(l, kind).packets <= side->drained.packets;
+	return left.packets <= all.packets && left.octets <= all.octets &&
+	       side->cache.packets <= side->drained.packets &&
+	       side->cache.octets <= side->drained.octets;
 }
 
 bool ledger_balanced(const struct ledger *l)
@@ -343,6 +340,27 @@ bool ledger_balanced(const struct ledger *l)
 		if (!side_balanced(l, (enum record_kind)kind))
 			return false;
 	return drop_reasons_balanced(l) && given_balanced(l);
+}
+
+const char *ledger_verdict(const struct ledger *l)
+{
+	if (l->unsettled)
+		return "not all counters could be read, so that the sums are of several moments; ";
+	return ledger_balanced(l) ? "" : "THE LEDGER DOES NOT BALANCE; ";
+}
+
+void ledger_watch(const struct ledger *l, bool *unbalanced)
+{
+	bool before = *unbalanced;
+
+	if (l->unsettled)
+		return;
+	*unbalanced = !ledger_balanced(l);
+	if (*unbalanced && !before)
+		log_error(
+			"the ledger does not balance: packets are neither in a record nor in a counter of losses");
+	else if (!*unbalanced && before)
+		log_notice("the ledger balances again");
 }
 
 struct ledger_amount ledger_unmetered(const struct ledger *l)
@@ -458,7 +476,7 @@ void ledger_print_text(const struct ledger *l, FILE *file)
 {
 	const struct collector_stats *c;
 
-	fprintf(file, "ledger: %s", ledger_balanced(l) ? "" : "THE LEDGER DOES NOT BALANCE; ");
+	fprintf(file, "ledger: %s", ledger_verdict(l));
 	print_side(l, RECORD_FLOW, file);
 	if (l->drops_traced)
 		print_drops(l, file);
@@ -597,6 +615,7 @@ int ledger_print_json(const struct ledger *l, FILE *file)
 	if (l->ifstats)
 		json_object_set_new(root, "interfaces", interfaces_json(l->ifstats, l->sight));
 	json_object_set_new(root, "collectors", json_collectors(l));
+	json_object_set_new(root, "settled", json_boolean(!l->unsettled));
 	json_object_set_new(root, "balanced", json_boolean(ledger_balanced(l)));
 	json_dumpf(root, file, JSON_COMPACT);
 	json_decref(root);

@@ -44,24 +44,17 @@ struct ledger_reasons {
 	struct drop_count reasons[DROP_REASON_MAX];
 };
 
-/* What was handed over, as it was at that moment; of one allocation. */
-struct ledger_collectors {
-	struct export_totals totals;
-	unsigned int count;
-	struct collector_stats stats[]; /* as exports_stats() has them */
-};
-
-/* Owns nothing but `collectors`: ledger_clear(). */
+/* Owns what is not const: ledger_clear(). */
 struct ledger {
 	struct ledger_side sides[_RECORD_KIND_MAX];
-	bool unsettled; /* the kernel's counters are older than what was drained, see drain.h */
+	bool unsettled; /* counters of a kernel's bank are older than what was drained, see drain.h, or no memory */
 	bool drops_traced;
 	uint64_t drops_missed; /* drops, not packets, that the tracer was not called for: not in seen */
 	const struct ledger_reasons *drop_reasons; /* NULL: not known */
-	struct drop_reasons *drop_names;	   /* for those */
-	struct ledger_collectors *collectors;	   /* NULL: none, or not known */
-	const struct ifstats *ifstats;		   /* beside all that; NULL: no interfaces */
-	const struct sight *sight; /* what the hooks saw of each of them; NULL: not known */
+	struct drop_reasons *drop_names;	   /* for those; of the exporter */
+	struct export_copy *collectors;		   /* NULL: none, or not known */
+	struct ifstats *ifstats; /* beside all that; NULL: no interfaces, or not known */
+	struct sight *sight;	 /* what the hooks saw of each of them; NULL: not known */
 };
 
 /*
@@ -70,8 +63,12 @@ struct ledger {
  */
 void ledger_read(struct ledger *ledger, struct meter *const meters[_RECORD_KIND_MAX], bool final);
 
-/* The collectors at this moment; without memory the ledger is unsettled. */
+/* The collectors at this moment, in any thread; without memory the ledger is unsettled. */
 void ledger_read_exports(struct ledger *ledger, struct exports *exports);
+
+/* Copies these, which may be NULL.  Without memory they are not known; they are in no sum. */
+void ledger_read_interfaces(struct ledger *ledger, const struct ifstats *stats,
+			    const struct sight *sight);
 
 /* Leaves all at 0. */
 void ledger_clear(struct ledger *ledger);
@@ -86,7 +83,7 @@ void ledger_read_reasons(struct ledger_reasons *ret, const struct meter *drops);
 int ledger_read_now(struct ledger *ledger, struct ledger_reasons *ret_reasons,
 		    struct meter *const meters[_RECORD_KIND_MAX]);
 
-/* Accounted, but not read from the banks yet. */
+/* Accounted, but not read from the banks yet; 0 where less is known to be accounted than was read. */
 struct ledger_amount ledger_bank(const struct ledger *ledger, enum record_kind kind);
 
 /* In no flow record: ignored and refused, with the octets that are known. */
@@ -98,8 +95,14 @@ struct ledger_amount ledger_handed_over(const struct ledger *ledger, enum record
 /* Packets, of flows and of drops, refused or lost in the exporter, and those lost on the way to any collector. */
 uint64_t ledger_lost(const struct ledger *ledger);
 
-/* Both identities hold, and the one of each collector. */
+/* Both identities hold, and the one of each collector.  Of an unsettled ledger that says nothing. */
 bool ledger_balanced(const struct ledger *ledger);
+
+/* What is to be said of that in front of the sums: a clause with "; " behind it, empty where all is well. */
+const char *ledger_verdict(const struct ledger *ledger);
+
+/* Logs when a ledger does not balance for the first time since one did, and when it does again: *unbalanced. */
+void ledger_watch(const struct ledger *ledger, bool *unbalanced);
 
 /* " + ignored 12 (arp 10, llc 2) + refused 0", of one kind. */
 void ledger_print_unrecorded(const struct ledger *ledger, enum record_kind kind, FILE *file);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Records as text: one line each.  Nothing that a stranger chose (names in records) gets to a terminal as a control character. */
+/*
+ * Records as text: one line each.  Nothing that a stranger chose (names in records) gets to a terminal as a control
+ * character.
+ */
 #include <stdbool.h>
 #include <stdio.h>
 #include "exporter/observe/record_view.h"

@@ -31,29 +31,29 @@ enum view_part {
 #define VIEW_NAME_MAX 64
 
 struct record_view {
-	unsigned int parts;  /* bit set of enum view_part */
-	uint64_t start_ms;   /* since 1970 */
-	uint64_t end_ms;     /* likewise */
+	unsigned int parts; /* bit set of enum view_part */
+	uint64_t start_ms;  /* since 1970 */
+	uint64_t end_ms;    /* likewise */
 	uint64_t packets;
-	uint64_t octets;     /* IP layer */
-	uint8_t src[16];     /* network order; IPv4 in the first four */
+	uint64_t octets; /* IP layer */
+	uint8_t src[16]; /* network order; IPv4 in the first four */
 	uint8_t dst[16];
-	uint16_t src_port;   /* host order, as all that follows */
+	uint16_t src_port; /* host order, as all that follows */
 	uint16_t dst_port;
-	uint16_t tcp_flags;  /* OR of the packets', 12 bits */
-	uint16_t vlan;	     /* id of the outermost tag; 0: none */
+	uint16_t tcp_flags; /* OR of the packets', 12 bits */
+	uint16_t vlan;	    /* id of the outermost tag; 0: none */
 	uint16_t inner_vlan;
 	uint32_t ifindex;
-	uint8_t ip_version;  /* 4 or 6 */
-	uint8_t protocol;    /* IANA number */
+	uint8_t ip_version; /* 4 or 6 */
+	uint8_t protocol;   /* IANA number */
 	uint8_t icmp_type;
 	uint8_t icmp_code;
-	uint8_t direction;   /* flowDirection: 0 ingress, 1 egress */
+	uint8_t direction; /* flowDirection: 0 ingress, 1 egress */
 	uint8_t tos;
-	uint8_t end_reason;  /* flowEndReason; 0: it goes on */
-	char interface[VIEW_NAME_MAX];	 /* name, cut; empty: not known */
-	char drop_reason[VIEW_NAME_MAX]; /* the kernel's name, cut */
-	char drop_class[VIEW_NAME_MAX];	 /* drop_class_name() */
+	uint8_t end_reason;		   /* flowEndReason; 0: it goes on */
+	char interface[VIEW_NAME_MAX];	   /* name, cut; empty: not known */
+	char drop_reason[VIEW_NAME_MAX];   /* the kernel's name, cut */
+	char drop_class[VIEW_NAME_MAX];	   /* drop_class_name() */
 	char drop_function[VIEW_NAME_MAX]; /* empty: not known */
 };
 

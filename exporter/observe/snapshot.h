@@ -5,79 +5,90 @@
  * The loop's thread publishes one after each swap; threads that serve readers (control socket, metrics) take the newest and
  * keep it as long as they like.  So no reader ever waits for the loop, nor the loop for a reader.
  */
+#include <linux/bpf.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "exporter/meter/hooks.h"
+#include "exporter/meter/meter.h"
+#include "exporter/meter/sight.h"
 #include "exporter/observe/ledger.h"
 #include "exporter/observe/traffic.h"
 #include "exporter/util.h"
 
+struct snapshots;
+
 /* One kind of records in kernel and cache. */
 struct snapshot_kind {
 	bool metered;
-	uint32_t bank_entries;	/* capacity of one bank */
-	uint32_t cache_entries; /* capacity */
-	struct drain_stats drain;
-	uint32_t last_entries; /* read from the bank at the last swap */
+	uint32_t bank_limit;	  /* new flows that a bank takes between two swaps */
+	uint32_t cache_entries;	  /* flows that the cache holds at most */
+	struct drain_stats drain; /* over the run */
 };
 
-/* A BPF program, as the kernel tells; all 0 without BPF statistics (kernel.bpf_stats_enabled). */
+/* A BPF program, as the kernel tells: both 0 without BPF statistics (kernel.bpf_stats_enabled). */
 struct snapshot_program {
-	char name[16];
+	char name[BPF_OBJ_NAME_LEN];
 	uint64_t runs;
 	uint64_t run_ns;
 };
-#define SNAPSHOT_PROGRAMS_MAX 16
-
-struct snapshot_process {
-	uint64_t cpu_ns;
-	uint64_t resident_octets;
-	uint32_t descriptors, descriptors_max;
-	uint32_t threads;
-};
 
 struct snapshot {
-	uint64_t number;      /* from 1 */
-	uint64_t time_ns;     /* CLOCK_REALTIME of the swap */
-	uint64_t settled_ns;  /* CLOCK_MONOTONIC likewise */
-	uint64_t started_ns;  /* CLOCK_REALTIME: of the exporter */
-	uint64_t interval_ns; /* between swaps */
-	uint64_t idle_ns, active_ns;
-	uint32_t domain;      /* observation domain */
-	bool traces_drops;
-	struct ledger ledger; /* owns all it points to */
+	uint64_t number;	     /* from 1 */
+	uint64_t time_ns;	     /* CLOCK_REALTIME, when it was taken */
+	uint64_t monotonic_ns;	     /* CLOCK_MONOTONIC likewise */
+	uint64_t started_ns;	     /* CLOCK_REALTIME of the exporter's start */
+	uint64_t interval_ns;	     /* between swaps */
+	uint64_t idle_ns, active_ns; /* timeouts of flows */
+	uint32_t domain;	     /* observation domain */
+	struct ledger ledger;
 	struct snapshot_kind kinds[_RECORD_KIND_MAX];
-	const struct hooks_interface *interfaces; /* with sight in ledger.sight */
+	struct hooks_interface *interfaces; /* what the hooks saw of each is in ledger.sight */
 	size_t interface_count;
 	struct traffic *traffic; /* since the start; NULL: not known */
-	uint64_t reloads_good, reloads_failed, reloaded_ns; /* reload.h */
-	bool reload_failed;				    /* the last one */
-	struct snapshot_program programs[SNAPSHOT_PROGRAMS_MAX];
-	unsigned int program_count;
-	struct snapshot_process process;
-	/* The one before, for rates: what of it is needed, 0 at the first. */
-	uint64_t seconds_ns; /* between the two */
-	const struct snapshot *before; /* has no `before` of its own; NULL: this is the first */
+	struct snapshot_reloads {
+		uint64_t good, failed;
+		uint64_t last_ns; /* CLOCK_REALTIME; 0: there was none */
+		bool last_failed;
+	} reloads;
+	struct snapshot_program
+		programs[_PROGRAM_MAX]; /* by enum datapath_program; without a name: not loaded */
+
+	struct ledger_reasons reasons; /* to which the ledger points */
+
 	unsigned int references; /* atomic */
 };
 
-/* Another holder; any thread. */
+/* What is copied into a snapshot. */
+struct snapshot_sources {
+	const struct hooks *hooks;     /* NULL: none */
+	struct meter *const *meters;   /* by kind; NULL of what is not metered */
+	const struct traffic *traffic; /* NULL: not counted */
+};
+
+/* An empty one of this moment, held by the caller, who fills it and then lets others hold it.  NULL: no memory. */
+struct snapshot *snapshot_new(void);
+
+/* Interfaces, kinds, programs and traffic as they are; what there is no memory for is left out. */
+void snapshot_describe(struct snapshot *snapshot, const struct snapshot_sources *sources);
+
+/* Another holder, in any thread. */
 const struct snapshot *snapshot_hold(const struct snapshot *snapshot);
-/* Any thread; the last one frees it.  NULL is nothing. */
+
+/* In any thread; the last holder frees it. */
 const struct snapshot *snapshot_release(const struct snapshot *snapshot);
 DEFINE_CLEANUP(const struct snapshot *, snapshot_release)
 
-/* Where the newest is found. */
-struct snapshots;
+/* Where the newest are found.  -ENOMEM. */
 int snapshots_new(struct snapshots **ret);
 struct snapshots *snapshots_free(struct snapshots *snapshots);
 DEFINE_CLEANUP(struct snapshots *, snapshots_free)
 
-/* In the loop's thread: takes over `snapshot`, which becomes the newest. */
+/* It becomes the newest, and nobody changes it any more.  Gives it its number; the caller keeps his hold. */
 void snapshots_publish(struct snapshots *snapshots, struct snapshot *snapshot);
 
-/* Any thread, held for the caller; NULL: there is none yet. */
-const struct snapshot *snapshots_newest(struct snapshots *snapshots);
-
-/* Any thread: waits until there is one with a greater number, `timeout_ms` at most (-1: for ever); held, or NULL. */
-const struct snapshot *snapshots_wait(struct snapshots *snapshots, uint64_t number, int timeout_ms);
+/*
+ * In any thread: the newest, held for the caller.  NULL: there is none yet.  `ret_before` (NULL: not wanted) is an older
+ * one to take rates from, held likewise: of one interval of swaps before where there is one, else the oldest; NULL: none.
+ */
+const struct snapshot *snapshots_newest(struct snapshots *snapshots,
+					const struct snapshot **ret_before);

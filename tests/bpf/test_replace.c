@@ -78,12 +78,15 @@ static uint64_t limit_of(uint32_t entries)
 static void test_size(_unused_ void **state)
 {
 	const uint32_t few = datapath_entries_min(), many = 3 * few, flows = 4 * few;
-	struct datapath *small = run_open(few), *large = NULL;
-	const struct datapath_options options = {
-		.kind = RECORD_FLOW, .entries = many, .replaces = small};
-	int stub = datapath_stub_fd(small, PROGRAM_TC_EGRESS);
+	const struct datapath_options first = {.kind = RECORD_FLOW, .entries = few, .mask = "tcx"};
+	struct datapath_options options = {.kind = RECORD_FLOW, .entries = many};
+	struct datapath *small = NULL, *large = NULL;
 	struct hook_count count;
+	int stub;
 
+	assert_int_equal(datapath_new(&small, &first), 0);
+	options.replaces = small;
+	stub = datapath_stub_fd(small, PROGRAM_TC_EGRESS);
 	assert_int_equal(send_flows(stub, small, flows), flows - limit_of(few));
 	assert_int_equal(datapath_new(&large, &options), 0);
 	/* not yet */
@@ -99,6 +102,24 @@ static void test_size(_unused_ void **state)
 	stub = datapath_stub_fd(large, PROGRAM_TC_EGRESS);
 	assert_int_equal(send_flows(stub, large, flows), 2 * (flows - limit_of(many)));
 	datapath_free(large);
+}
+
+/* With tcx no filter holds a stub, and none is changed: what cannot be done to them holds up nothing. */
+static void test_no_stubs(_unused_ void **state)
+{
+	const uint32_t few = datapath_entries_min();
+	_cleanup_(datapath_freep) struct datapath *small = run_open(few), *large = NULL;
+	const struct datapath_options options = {
+		.kind = RECORD_FLOW, .entries = few, .replaces = small};
+	struct hook_count count;
+
+	if (!datapath_features(small)->tcx)
+		skip();
+	assert_int_equal(datapath_new(&large, &options), 0);
+	assert_int_equal(datapath_take_stubs(large), 0);
+	assert_int_equal(send_flows(datapath_stub_fd(small, PROGRAM_TC_EGRESS), small, 10), 0);
+	assert_int_equal(datapath_counts(large, DIRECTION_EGRESS, &count), 0);
+	assert_int_equal(count.bank[0].seen, 0);
 }
 
 /* --- Where it cannot be had. */
@@ -395,9 +416,8 @@ static int leave_namespace(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_size),
-		cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_drops),
+		cmocka_unit_test(test_size),	  cmocka_unit_test(test_no_stubs),
+		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_drops),
 		cmocka_unit_test(test_filter),
 	};
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 clang-tidy over every program in compile_commands.json of the build folder, the BPF programs included.
-With LINT=changed over those that git says have changed.
+With LINT=changed over those that git says have changed.  The static analyzer, which takes nearly all of the time, ends with
+each function at a tenth of the states that it goes through with FLOWTALLY_TORTURE set, its own default: an eighth of the time.
 """
 import contextlib
 import json
@@ -15,7 +16,10 @@ import tree
 
 # The database may be gcc's, and hold warnings that clang does not know.
 OPTIONS = ['--quiet', '--extra-arg=-Wno-unknown-warning-option', '--extra-arg=-Wno-unused-command-line-argument']
+NODES = ('-Xclang', '-analyzer-config', '-Xclang', 'max-nodes=20000')
 NICENESS = 10
+if 'FLOWTALLY_TORTURE' not in os.environ:
+    OPTIONS += [f'--extra-arg={word}' for word in NODES]
 
 
 def tidy(build, path):

@@ -479,10 +479,10 @@ void assert_ledger(struct exports *exports, const struct export_count *given)
 void assert_ledgers(struct exports *exports, const struct export_count *given)
 {
 	const struct export_totals *totals = exports_totals(exports);
-	struct export_count all = totals->flows, shared = {0};
+	struct export_count all = totals->kinds[RECORD_FLOW], shared = {0};
 	const struct collector_stats *stats;
 
-	add(&all, &totals->drops);
+	add(&all, &totals->kinds[RECORD_DROP]);
 	assert_same(&all, given);
 	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++) {
 		struct export_count sum = whereabouts(stats);

@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include "exporter/export/format/wire.h"
@@ -461,6 +463,71 @@ static void test_balance(void **state)
 	end(s, 4);
 }
 
+/* --- Last words, of another thread. */
+
+static atomic_bool silent;
+
+/* The name of a collector is one letter over and over, so that a word that is gone is noticed. */
+static bool is_whole(const struct collector_stats *c)
+{
+	if (strncmp(c->url, "ipfix://127.0.0.1:", 18) != 0 &&
+	    strcmp(c->url, "removed collectors") != 0)
+		return false;
+	for (const char *n = c->name; n && *n; n++)
+		if (*n != c->name[0] || *n < 'a' || *n > 'z')
+			return false;
+	return true;
+}
+
+/* How many copies were not whole. */
+static void *read_on(_unused_ void *userdata)
+{
+	uintptr_t bad = 0;
+
+	while (!atomic_load(&silent)) {
+		struct export_copy *copy = exports_copy(exports);
+
+		for (unsigned int i = 0; i < copy->count; i++)
+			bad += !is_whole(&copy->stats[i]);
+		free(copy);
+		usleep(10); /* or nobody else gets the lock */
+	}
+	return (void *)bad;
+}
+
+/* Collectors that come, go, and get other names, while another thread looks at all of them. */
+static void test_read_meanwhile(void **state)
+{
+	struct sink s[4];
+	pthread_t thread;
+	void *bad;
+
+	(void)state;
+	begin(&(struct export_options){.queue_messages = 16}, s, 4);
+	atomic_store(&silent, false);
+	assert_int_equal(pthread_create(&thread, NULL, read_on, NULL), 0);
+	for (unsigned int i = 0; i < 1000; i++) {
+		char names[4][40];
+		const char *urls[5];
+		unsigned int count = 0;
+
+		for (unsigned int j = 0; j < 4; j++) {
+			if ((i * 7 + j * 3) % 5 == 0)
+				continue;
+			memset(names[j], 0, sizeof(names[j]));
+			names[j][0] = '#';
+			memset(names[j] + 1, (int)('a' + (i + j) % 26), 1 + (i * 5 + j) % 30);
+			urls[count++] = url_of(&s[j], names[j]);
+		}
+		urls[count] = NULL;
+		assert_int_equal(try_apply(&(struct export_options){0}, urls), 0);
+	}
+	atomic_store(&silent, true);
+	pthread_join(thread, &bad);
+	assert_null(bad);
+	end(s, 4);
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, stderr_release)
 
 int main(void)
@@ -471,7 +538,7 @@ int main(void)
 		TEST(test_many_removed), TEST(test_identity),
 		TEST(test_files),	 TEST(test_file_again),
 		TEST(test_file_full),	 TEST(test_refused),
-		TEST(test_balance),
+		TEST(test_balance),	 TEST(test_read_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

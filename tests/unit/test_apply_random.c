@@ -176,7 +176,8 @@ static void thousand_changes(const char *files)
 		try_apply(&options, (const char *const[]){url_of(&sinks[0], UNTOUCHED), NULL}), 0);
 	pass(20000);
 	assert_int_equal(descriptors(), open_before);
-	assert_int_equal(stats_at(0)->exported.records, exports_totals(exports)->flows.records);
+	assert_int_equal(stats_at(0)->exported.records,
+			 exports_totals(exports)->kinds[RECORD_FLOW].records);
 	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++)
 		exported += stats->exported.records;
 	for (unsigned int i = 0; i < SINKS; i++) {
