@@ -24,7 +24,7 @@ struct record_text {
 	const char *node; /* for hubble-json; NULL: the host's name */
 };
 
-/* NULL: this form has none. */
+/* With its line's end; NULL: this form has none. */
 const char *record_text_header(const struct record_text *text);
 void record_text_print(const struct record_text *text, const struct record_view *view, FILE *file);
 

@@ -15,7 +15,9 @@ struct record_context;
 enum view_part {
 	VIEW_TIMES = 1 << 0,
 	VIEW_ADDRESSES = 1 << 1,
-	VIEW_PORTS = 1 << 2, /* of protocols that have them */
+	VIEW_PORTS =
+		1
+		<< 2, /* of protocols that have them; not of fragments without a transport header */
 	VIEW_ICMP = 1 << 3,
 	VIEW_PROTOCOL = 1 << 4,
 	VIEW_TCP_FLAGS = 1 << 5,
@@ -61,5 +63,12 @@ struct record_view {
 void record_view_of_flow(struct record_view *ret, const struct flow *flow,
 			 const struct record_context *context);
 
-/* Of an object with the names of information elements as keys, as json: collectors get it.  -EINVAL: it is none. */
+/*
+ * Of an object with the names of information elements as keys, as json: collectors get it.  Times may be texts as ISO 8601
+ * has them, numbers may be their digits; keys and values that mean nothing here are passed over.  -EINVAL: it is no
+ * object, or none of its keys is known.
+ */
 int record_view_of_json(struct record_view *ret, const json_t *object);
+
+/* Of TCP, UDP, UDP-Lite, SCTP and DCCP. */
+bool record_view_has_ports(uint8_t protocol);
