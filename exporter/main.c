@@ -17,6 +17,7 @@ static const struct {
 	{"run", run_main, "meter interfaces and export their flows"},
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
+	{"read", read_main, "show the records of files and streams of IPFIX and NetFlow v9"},
 	{"config", config_main, "check, show and compare configurations"},
 };
 

@@ -5,11 +5,11 @@
 #include "exporter/export/format/decode_names.h"
 #include "exporter/export/format/wire.h"
 
-#define BUCKETS	 1024 /* a power of 2 */
-#define VARIABLE 65535
-#define SET_FIRST_DATA 256
+#define BUCKETS		1024 /* a power of 2 */
+#define VARIABLE	65535
+#define SET_FIRST_DATA	256
 #define SET_HEADER_SIZE 4
-#define ENTERPRISE_BIT 0x8000
+#define ENTERPRISE_BIT	0x8000
 
 /* Elements by which RFC 5610 tells types. */
 #define IE_ELEMENT_ID	303
@@ -25,15 +25,16 @@ struct domain {
 	uint32_t expected; /* sequence number of the next message, if that is known */
 };
 
-struct template {
+struct template
+{
 	struct template *next;
 	uint32_t domain;
 	uint16_t id;
 	uint8_t version;
 	bool options;
 	uint16_t count;
-	uint32_t least;	 /* octets of its shortest record */
-	uint64_t named;	 /* decoder.named when its elements were looked up */
+	uint32_t least; /* octets of its shortest record */
+	uint64_t named; /* decoder.named when its elements were looked up */
 	struct decode_element elements[];
 };
 
@@ -91,7 +92,8 @@ static struct template **find_template(struct decoder *d, const struct message *
 	uint32_t hash = (m->number * 2654435761u) ^ (id * 40503u) ^ m->version;
 	struct template **at = &d->templates[hash & (BUCKETS - 1)];
 
-	while (*at && ((*at)->domain != m->number || (*at)->id != id || (*at)->version != m->version))
+	while (*at &&
+	       ((*at)->domain != m->number || (*at)->id != id || (*at)->version != m->version))
 		at = &(*at)->next;
 	return at;
 }
@@ -214,7 +216,8 @@ static bool read_head(struct decoder *d, struct message *m, const uint8_t *at, c
 		if (scope_octets % 4 || octets % 4)
 			return tell_at(d, m, DECODE_TEMPLATE_CUT, at, head->id), false;
 	}
-	if (head->id < SET_FIRST_DATA && (m->version == 9 || head->count || head->id < 2 || head->id > 3))
+	if (head->id < SET_FIRST_DATA &&
+	    (m->version == 9 || head->count || head->id < 2 || head->id > 3))
 		return tell_at(d, m, DECODE_TEMPLATE_ID, at, head->id), false;
 	if (head->count > DECODE_FIELDS_MAX)
 		return tell_at(d, m, DECODE_TEMPLATE_FIELDS, at, head->id), false;

@@ -10,9 +10,9 @@
 #include <stdint.h>
 #include "exporter/util.h"
 
-#define DECODE_FIELDS_MAX    512   /* of a template */
-#define DECODE_TEMPLATES_MAX 4096  /* of all domains together */
-#define DECODE_TYPES_MAX     4096  /* elements told by RFC 5610 */
+#define DECODE_FIELDS_MAX    512  /* of a template */
+#define DECODE_TEMPLATES_MAX 4096 /* of all domains together */
+#define DECODE_TYPES_MAX     4096 /* elements told by RFC 5610 */
 #define DECODE_DOMAINS_MAX   1024
 #define DECODE_MESSAGE_MAX   65535 /* octets */
 #define DECODE_NAME_MAX	     72	   /* with the end of the text */
@@ -99,9 +99,9 @@ struct decode_record {
 	const struct decode_element *elements;
 	const struct decode_value *values;
 	uint32_t domain;
-	uint32_t export_time;  /* s since 1970 */
-	uint32_t uptime_ms;    /* of NetFlow v9 */
-	uint64_t offset;       /* of the record: octets */
+	uint32_t export_time; /* s since 1970 */
+	uint32_t uptime_ms;   /* of NetFlow v9 */
+	uint64_t offset;      /* of the record: octets */
 };
 
 struct decode_events {
@@ -116,11 +116,11 @@ struct decode_events {
 
 struct decode_stats {
 	uint64_t messages, records, options_records;
-	uint64_t templates;  /* told, again or not */
-	uint64_t redefined;  /* changed without being withdrawn */
-	uint64_t gaps;	     /* messages before which something is missing */
-	uint64_t missing;    /* data records; of NetFlow v9 messages */
-	uint64_t reordered;  /* messages whose sequence number goes back */
+	uint64_t templates; /* told, again or not */
+	uint64_t redefined; /* changed without being withdrawn */
+	uint64_t gaps;	    /* messages before which something is missing */
+	uint64_t missing;   /* data records; of NetFlow v9 messages */
+	uint64_t reordered; /* messages whose sequence number goes back */
 	uint64_t errors[_DECODE_ERROR_MAX];
 };
 

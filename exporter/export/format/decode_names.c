@@ -67,8 +67,9 @@ void decode_names_look(const struct decode_names *names, struct decode_element *
 
 void decode_names_scope(struct decode_element *e)
 {
-	static const char *const scopes[] = {NULL,	      "scopeSystem", "scopeInterface",
-					     "scopeLineCard", "scopeCache",  "scopeTemplate"};
+	static const char *const scopes[] = {
+		NULL,	      "scopeSystem",  "scopeInterface", "scopeLineCard",
+		"scopeCache", "scopeTemplate"};
 
 	e->known = e->id && e->id < ARRAY_SIZE(scopes);
 	e->type = e->known ? DECODE_U64 : DECODE_OCTETS;
