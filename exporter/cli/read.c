@@ -374,7 +374,7 @@ int read_main(int argc, char **argv)
 	if (e < 0)
 		return e == -EINVAL || e == -E2BIG ? USAGE : 1;
 	if (!r.json && !r.top && record_text_header(&r.text))
-		printf("%s\n", record_text_header(&r.text));
+		fputs(record_text_header(&r.text), stdout);
 	for (int i = optind; i < argc && !ferror(stdout); i++)
 		good &= read_file(argv[i], r.follow, &events);
 	if (r.top)
