@@ -86,6 +86,18 @@ static void show(struct reader *r, const struct record_view *view)
 		putc('\n', stdout);
 }
 
+/* As JSON, into r->line. */
+static bool render(struct reader *r, const struct decode_record *record, bool quote)
+{
+	rewind(r->memory);
+	decode_json(record, quote, r->memory);
+	putc('\0', r->memory);
+	if (fflush(r->memory) == 0)
+		return true;
+	r->failed = true;
+	return false;
+}
+
 static void on_record(void *userdata, const struct decode_record *record)
 {
 	struct reader *r = userdata;
@@ -94,14 +106,9 @@ static void on_record(void *userdata, const struct decode_record *record)
 
 	if (record->options && !(r->options && r->json && !r->top))
 		return;
-	rewind(r->memory);
-	decode_json(record, r->memory);
-	putc('\0', r->memory);
-	if (fflush(r->memory) != 0) {
-		r->failed = true;
-		return;
-	}
 	if (!r->json || r->top || r->filter) {
+		if (!render(r, record, true))
+			return;
 		object = json_loads(r->line, 0, NULL);
 		if (!object || record_view_of_json(&view, object) < 0)
 			view = (struct record_view){0};
@@ -109,6 +116,8 @@ static void on_record(void *userdata, const struct decode_record *record)
 		if (r->filter && !record_filter_matches(r->filter, &view))
 			return;
 	}
+	if (r->json && !r->top && !render(r, record, false))
+		return;
 	if (r->top)
 		record_top_add(r->top, &view);
 	else

@@ -27,14 +27,12 @@ static void on_record(void *userdata, const struct decode_record *r)
 	if (++count > RECORDS_MAX)
 		return;
 	file = open_memstream(&text, &size);
-	decode_json(r, file);
+	decode_json(r, true, file);
 	fclose(file);
-	object = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
-	/* Numbers beyond 63 bits are no integers to jansson; names repeat beyond 255 of a kind. */
-	if (object)
-		record_view_of_json(&view, object);
+	object = json_loadb(text, size, 0, NULL);
+	fuzz_require(object ? NULL : "what is no JSON");
+	record_view_of_json(&view, object);
 	json_decref(object);
-	fuzz_require(size < 2 || text[0] != '{' || text[size - 1] != '}' ? "no object" : NULL);
 	free(text);
 }
 

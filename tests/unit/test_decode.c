@@ -23,7 +23,7 @@ static void on_record(void *userdata, const struct decode_record *r)
 	FILE *file = fmemopen(seen.text + seen.used, sizeof(seen.text) - seen.used, "w");
 
 	(void)userdata;
-	decode_json(r, file);
+	decode_json(r, false, file);
 	putc('\n', file);
 	seen.used += (size_t)ftell(file);
 	fclose(file);

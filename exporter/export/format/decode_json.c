@@ -115,7 +115,14 @@ static void put_bool(const struct decode_value *v, FILE *file)
 		fprintf(file, "%u", *v->data);
 }
 
-static void put_value(uint8_t type, const struct decode_value *v, FILE *file)
+static void put_number(const struct decode_value *v, bool quote, FILE *file)
+{
+	uint64_t number = wire_load(v->data, v->length);
+
+	fprintf(file, quote && number > INT64_MAX ? "\"%" PRIu64 "\"" : "%" PRIu64, number);
+}
+
+static void put_value(uint8_t type, const struct decode_value *v, bool quote, FILE *file)
 {
 	if (!is_length(type, v->length))
 		return put_hex(v, file);
@@ -135,7 +142,7 @@ static void put_value(uint8_t type, const struct decode_value *v, FILE *file)
 	else if (type == DECODE_USEC || type == DECODE_NSEC)
 		put_ntp(v, type == DECODE_USEC ? 1000000 : NSEC_PER_SEC, file);
 	else
-		fprintf(file, "%" PRIu64, wire_load(v->data, v->length));
+		put_number(v, quote, file);
 }
 
 /* When a system came up is the time of export without its uptime (RFC 3954 section 5.1). */
@@ -174,7 +181,7 @@ static void put_drop(const struct decode_record *r, FILE *file)
 	}
 }
 
-void decode_json(const struct decode_record *r, FILE *file)
+void decode_json(const struct decode_record *r, bool quote, FILE *file)
 {
 	bool first = true;
 
@@ -193,7 +200,7 @@ void decode_json(const struct decode_record *r, FILE *file)
 			fprintf(file, "\"%s.%u\":", e->name, e->repeat + 1u);
 		else
 			fprintf(file, "\"%s\":", e->name);
-		put_value(e->type, &r->values[i], file);
+		put_value(e->type, &r->values[i], quote, file);
 	}
 	put_drop(r, file);
 	putc('}', file);
