@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* Real files are in FLOWTALLY_FUZZ_FILES, one by one; without it messages made by hand. */
+/* Templates with lengths of both kinds, types of RFC 5610, and NetFlow v9. */
 void fuzz_write_seeds(void)
 {
 	static const uint8_t ipfix[] = {0, 10,	0,    59,   0x65, 0,   0,   0,	 0,    0, 0,   0,
