@@ -43,7 +43,8 @@ def test_own():
         with scratch() as folder:
             file, lines = replayed(folder, capture, TEMPLATES[number % 3])
             check_equal(f'{capture.name}: status and words', read(file)[::2], (0, ''))
-            check(sorted(read(file)[1].splitlines()) == sorted(lines.splitlines()), f'{capture.name}: other lines than those of json:')
+            check(sorted(read(file)[1].splitlines()) == sorted(lines.splitlines()),
+                  f'{capture.name}: other lines than those of json:')
             check_equal(f'{capture.name}: from a pipe', read('-', data=file.read_bytes())[1], read(file)[1])
 
 

@@ -108,11 +108,19 @@ static void test_rfc7011_data(void **state)
 	     0x91, 0, 0x51, 0x8c, 0x81, 192, 0, 2, 27, 192, 0, 2, 23, 192, 0, 2, 2, 0, 0, 2, 0xec,
 	     0, 5, 0xef, 0x46, 192, 0, 2, 56, 192, 0, 2, 65, 192, 0, 2, 3, 0, 0, 0, 5, 0, 0, 0x19,
 	     0x86);
-	assert_string_equal(
-		seen.text,
-		"{\"sourceIPv4Address\":\"192.0.2.12\",\"destinationIPv4Address\":\"192.0.2.254\",\"ipNextHopIPv4Address\":\"192.0.2.1\",\"packetDeltaCount\":5009,\"octetDeltaCount\":5344385}\n"
-		"{\"sourceIPv4Address\":\"192.0.2.27\",\"destinationIPv4Address\":\"192.0.2.23\",\"ipNextHopIPv4Address\":\"192.0.2.2\",\"packetDeltaCount\":748,\"octetDeltaCount\":388934}\n"
-		"{\"sourceIPv4Address\":\"192.0.2.56\",\"destinationIPv4Address\":\"192.0.2.65\",\"ipNextHopIPv4Address\":\"192.0.2.3\",\"packetDeltaCount\":5,\"octetDeltaCount\":6534}\n");
+	assert_string_equal(seen.text,
+			    "{\"sourceIPv4Address\":\"192.0.2.12\","
+			    "\"destinationIPv4Address\":\"192.0.2.254\","
+			    "\"ipNextHopIPv4Address\":\"192.0.2.1\",\"packetDeltaCount\":5009,"
+			    "\"octetDeltaCount\":5344385}\n"
+			    "{\"sourceIPv4Address\":\"192.0.2.27\","
+			    "\"destinationIPv4Address\":\"192.0.2.23\","
+			    "\"ipNextHopIPv4Address\":\"192.0.2.2\",\"packetDeltaCount\":748,"
+			    "\"octetDeltaCount\":388934}\n"
+			    "{\"sourceIPv4Address\":\"192.0.2.56\","
+			    "\"destinationIPv4Address\":\"192.0.2.65\","
+			    "\"ipNextHopIPv4Address\":\"192.0.2.3\",\"packetDeltaCount\":5,"
+			    "\"octetDeltaCount\":6534}\n");
 	assert_int_equal(seen.problems, 0);
 }
 
@@ -151,7 +159,8 @@ static void test_types(void **state)
 	assert_string_equal(
 		seen.text,
 		"{\"9039/1\":\"00000009\"}\n"
-		"{\"privateEnterpriseNumber\":9039,\"informationElementId\":1,\"informationElementDataType\":3,\"informationElementName\":\"frogs\"}\n"
+		"{\"privateEnterpriseNumber\":9039,\"informationElementId\":1,"
+		"\"informationElementDataType\":3,\"informationElementName\":\"frogs\"}\n"
 		"{\"frogs\":9}\n");
 }
 
