@@ -160,6 +160,7 @@ static void refuse_capture(const struct input *in)
 static int read_some(struct input *in)
 {
 	ssize_t n = read(in->fd, in->buffer + in->used, BUFFER - in->used);
+	int r;
 
 	if (n < 0)
 		return errno == EINTR ? 1 : -errno;
@@ -185,7 +186,8 @@ static int read_some(struct input *in)
 		return 1;
 	}
 	take_messages(in, true);
-	return open_input(in) < 0 ? -errno : 1;
+	r = open_input(in);
+	return r < 0 && r != -ENOENT ? r : 1; /* moved again: there may be one soon */
 }
 
 static void report(const struct input *in)
