@@ -119,6 +119,8 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_LIMIT:
 		return json_pack("{s:[o,o,o]}", "anyOf", integer(0, s->max), pattern(RATE_PATTERN),
 				 words(off));
+	case SETTING_SOCKET:
+		return json_pack("{s:[{s:s},o]}", "anyOf", "type", "string", words(off));
 	case SETTING_WORD:
 		return words(s->words);
 	case SETTING_INTERFACES:
@@ -130,6 +132,7 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
+	case SETTING_GROUP:
 	case SETTING_ADDRESS:
 	case SETTING_PREFIX:
 	case SETTING_FILE:
@@ -162,6 +165,21 @@ static json_t *property(const struct setting *s)
 	return type;
 }
 
+/* A mapping of those that begin so, or the value of the first. */
+static json_t *group_property(const char *group)
+{
+	const size_t length = strlen(group);
+	json_t *keys = json_object();
+
+	for (size_t i = 0; i < settings_count; i++)
+		if (setting_in_file(&settings[i]) && !strncmp(settings[i].name, group, length) &&
+		    settings[i].name[length] == '-')
+			json_object_set_new(keys, settings[i].name + length + 1,
+					    property(&settings[i]));
+	return json_pack("{s:[o,{s:s,s:o,s:b}]}", "anyOf", type_of(setting_group(group)), "type",
+			 "object", "properties", keys, "additionalProperties", false);
+}
+
 int config_print_schema(FILE *file)
 {
 	json_t *keys = json_object(), *all;
@@ -171,6 +189,8 @@ int config_print_schema(FILE *file)
 		if (setting_in_file(&settings[i]))
 			json_object_set_new(keys, setting_key(&settings[i]),
 					    property(&settings[i]));
+	for (const char *const *group = setting_groups; *group; group++)
+		json_object_set_new(keys, *group, group_property(*group));
 	all = json_pack("{s:s,s:s,s:s,s:o,s:b}", "$schema",
 			"http://json-schema.org/draft-07/schema#", "title",
 			"configuration of flowtally run", "type", "object", "properties", keys,

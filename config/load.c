@@ -6,6 +6,7 @@
 #include "config/set.h"
 #include "config/yaml.h"
 #include "exporter/export/export.h"
+#include "exporter/export/url.h"
 
 #define DRAIN_DEFAULT_NS (5 * NSEC_PER_SEC)
 #define BANK_DEFAULT	 131072u
@@ -117,14 +118,44 @@ static int set_defaults(struct loader *l)
 	return r;
 }
 
+#define BLANKS " \t\n"
+
 /* No URL begins with a bracket, but a glob may: it does not end with one. */
 static bool is_yaml_list(const struct setting *s, const char *text)
 {
 	size_t length = strlen(text);
 
-	while (length && strchr(" \t\n", text[length - 1]))
+	while (length && strchr(BLANKS, text[length - 1]))
 		length--;
 	return *text == '[' && (s->type == SETTING_COLLECTORS || text[length - 1] == ']');
+}
+
+/* A password may have blanks: where a word is none of a URL, an @ may be the end of one that began words before. */
+static bool splits_password(const char *text, char *words)
+{
+	char *word, why[URL_WHY_MAX];
+	struct collector_url url;
+	bool wrong = false;
+
+	while ((word = strsep(&words, BLANKS)))
+		wrong |= *word && url_parse(word, &url, why) < 0;
+	return wrong && strchr(text, '@');
+}
+
+/* Is told whole, so that the password is found and hidden. */
+static int check_passwords(struct loader *l, const struct config_source *source, const char *text)
+{
+	_cleanup_(freep) char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	if (source->setting->type != SETTING_COLLECTORS || !splits_password(text, copy))
+		return 0;
+	problems_at(
+		l->problems, source,
+		"'%s': a word of it is not a URL, or has a user name, which has no meaning here",
+		text);
+	return -EINVAL;
 }
 
 /* A list in one word of the environment or --set: in YAML, or words with blanks between them. */
@@ -136,8 +167,11 @@ static int set_list(struct loader *l, const struct config_source *source, const 
 
 	if (is_yaml_list(source->setting, text))
 		return config_read_list(&l->config, source, text, l->problems);
+	r = r ?: check_passwords(l, source, text);
+	if (r < 0)
+		return r;
 	config_list_begin(&l->config, source);
-	while (r != -ENOMEM && (word = strsep(&rest, " \t\n"))) {
+	while (r != -ENOMEM && (word = strsep(&rest, BLANKS))) {
 		if (!*word)
 			continue;
 		r = (source->setting->type == SETTING_COLLECTORS

@@ -4,29 +4,46 @@
 #include "config/problems.h"
 #include "exporter/log.h"
 
-/* What stands before the @ of a URL may be a password, and logs are read by many: an asterisk takes its place. */
-static void hide_users(char *text)
+/* Where the user of a URL begins, in a value that begins at `value`, before `at`; NULL: there is none. */
+static char *find_user(char *text, char *value, const char *at)
 {
-	while (*text) {
-		char *word = text + strspn(text, " '\""), *end = word + strcspn(word, " ");
-		char *at = memrchr(word, '@', (size_t)(end - word));
-		char *scheme = strstr(word, "://"),
-		     *user = scheme && scheme < end ? scheme + 3 : word;
+	bool has_scheme = false;
+	char *user = text;
 
-		text = end;
-		if (!at || at <= user || *user == '/' ||
-		    (user == word && !memchr(word, ':', (size_t)(at - word))))
-			continue;
-		*user = '*';
-		memmove(user + 1, at, strlen(at) + 1);
-		text = user + 1;
+	while ((user = strstr(user, "://")) && user < at) {
+		has_scheme = true;
+		user += 3;
+		if (*user != '/') /* else a path */
+			return user;
 	}
+	if (has_scheme || value >= at || *value == '/')
+		return NULL;
+	return memchr(value, ':', (size_t)(at - value)) ? value : NULL;
+}
+
+/* A password may hold any character, also quotes, blanks and an @: too much is hidden before too little is. */
+static void hide_user(char *text, char *value)
+{
+	char *at = strrchr(text, '@'), *user = at ? find_user(text, value, at) : NULL;
+
+	if (!user || user == at)
+		return;
+	*user = '*';
+	memmove(user + 1, at, strlen(at) + 1);
+}
+
+void problems_hide_user(char *value)
+{
+	hide_user(value, value);
 }
 
 static void add(struct problems *p, bool warning, char *text)
 {
-	if (text)
-		hide_users(text);
+	if (text) {
+		size_t before = strcspn(text, "'\"="); /* the value is behind the first of them */
+
+		hide_user(text, text[before] ? text + before + 1 : text);
+	}
 	p->errors += !warning;
 	if (!text || problems_full(p)) {
 		p->left_out++;

@@ -43,6 +43,12 @@ void problems_warning(struct problems *p, const char *format, ...) _printf_(2, 3
 void problems_at(struct problems *p, const struct config_source *source, const char *format, ...)
 	_printf_(3, 4);
 
+/*
+ * What stands before the @ of a URL may be a password, and logs are read by many: an asterisk takes its place.  All
+ * problems are told so; this is for a value in another message.
+ */
+void problems_hide_user(char *value);
+
 /* Takes no more; whoever reads untrusted input ends then. */
 static inline bool problems_full(const struct problems *p)
 {

@@ -18,6 +18,8 @@ enum setting_type {
 	SETTING_REASONS,    /* char *, classes and reasons of drops */
 	SETTING_FEATURES,   /* char *, words with commas */
 	SETTING_TEMPLATE,   /* char *, a profile or element names */
+	SETTING_SOCKET,	    /* char *, an absolute path, or "off" */
+	SETTING_GROUP,	    /* char *, a name or number of the system's groups */
 	SETTING_ADDRESS,    /* char *, IPv4 or IPv6 */
 	SETTING_PREFIX,	    /* struct value_prefix */
 	SETTING_INTERFACES, /* names and globs, one at a time */
@@ -81,6 +83,13 @@ uint64_t setting_min(const struct setting *s);
 
 /* By the key in a file; NULL: there is none. */
 const struct setting *setting_find(const char *key);
+
+/*
+ * In a file settings whose names begin alike can be a mapping: `control: {socket: PATH}` is `control-socket: PATH`, and
+ * what is no mapping is the value of the first of them: `control: off`.  NULL: there are none that begin so.
+ */
+const struct setting *setting_group(const char *key);
+extern const char *const setting_groups[]; /* NULL at the end */
 
 /* What a setting of that name says, which is a number of 32 bits. */
 uint32_t setting_count(const char *key, const struct config *config);

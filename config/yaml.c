@@ -6,10 +6,11 @@
 #include "config/set.h"
 #include "config/yaml.h"
 
-#define DEPTH_MAX 8    /* of the document, of which four are in use */
-#define VALUE_MAX 4096 /* octets of a value */
-#define KEY_MAX	  63   /* of a key */
-#define PAIRS_MAX 16   /* of a collector's mapping */
+#define DEPTH_MAX     8			/* of the document, of which four are in use */
+#define VALUE_MAX     4096		/* octets of a value */
+#define KEY_MAX	      63		/* of a key */
+#define GROUP_KEY_MAX (2 * KEY_MAX + 2) /* octets of one that a mapping is a part of */
+#define PAIRS_MAX     16		/* of a collector's mapping */
 
 struct reader {
 	yaml_parser_t parser;
@@ -461,19 +462,57 @@ static void read_value(struct reader *r, uint32_t key_line)
 		r->error = -ENOMEM;
 }
 
-static void read_mapping(struct reader *r)
+/* Settings that begin alike, as a mapping: `control: {socket: PATH}`; else the first of them: `control: off`. */
+static void read_group(struct reader *r, const struct setting *first, const char *group,
+		       uint32_t key_line)
 {
+	char name[GROUP_KEY_MAX];
+
+	r->source.setting = first;
+	if (r->event.type != YAML_MAPPING_START_EVENT) {
+		read_value(r, key_line);
+		return;
+	}
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
 		uint32_t line = r->source.line;
 		const char *key;
 
 		r->source.setting = NULL;
 		key = read_key(r);
-		if (key)
-			r->source.setting = find_setting(r, key);
+		if (key && snprintf(name, sizeof(name), "%s-%s", group, key) < (int)sizeof(name))
+			r->source.setting = find_setting(r, name);
+		else if (key)
+			wrong_at(r, r->event.start_mark, "'%s': no such key in %s", key, group);
 		if (!next(r))
 			return;
 		if (r->source.setting)
+			read_value(r, line);
+		else
+			skip(r);
+	}
+}
+
+static void read_mapping(struct reader *r)
+{
+	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
+		uint32_t line = r->source.line;
+		const struct setting *group = NULL;
+		char name[GROUP_KEY_MAX];
+		const char *key;
+
+		r->source.setting = NULL;
+		key = read_key(r);
+		if (key)
+			group = setting_group(key);
+		if (group)
+			snprintf(name, sizeof(name), "%s", key);
+		else if (key)
+			r->source.setting = find_setting(r, key);
+		if (!next(r))
+			return;
+		if (group)
+			read_group(r, group, name, line);
+		else if (r->source.setting)
 			read_value(r, line);
 		else
 			skip(r);

@@ -313,6 +313,14 @@ static int on_hangup(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+static int on_report(void *userdata, _unused_ uint32_t events)
+{
+	struct exporter *e = userdata;
+
+	e->events.report(e->events.userdata);
+	return 0;
+}
+
 static void on_overdue(void *userdata)
 {
 	struct exporter *e = userdata;
@@ -329,6 +337,8 @@ static int make_loop(struct exporter *e)
 				    &e->stop_source);
 	if (error == 0 && e->events.hangup)
 		error = loop_add_signal(e->loop, SIGHUP, on_hangup, e);
+	if (error == 0 && e->events.report)
+		error = loop_add_signal(e->loop, SIGUSR1, on_report, e);
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the event loop") : 0;
 }
 

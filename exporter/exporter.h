@@ -42,6 +42,7 @@ struct exporter_events {
 	void (*applied)(void *userdata, int error);
 	/* SIGHUP; NULL: it asks for the end, as SIGTERM does. */
 	void (*hangup)(void *userdata);
+	void (*report)(void *userdata); /* SIGUSR1; NULL: it does what it does by default */
 	/*
 	 * In another thread, before the process ends: the end has been asked for, and the thread of exporter_run() has
 	 * not come to exporter_free() in time.
@@ -52,7 +53,7 @@ struct exporter_events {
 
 /*
  * Loads programs, or opens the capture, and makes the collectors; touches no interface.  Takes over the configuration, also
- * on failure, and leaves `config` empty.  Blocks SIGTERM, SIGINT and SIGHUP: call it before there are other threads.
+ * on failure, and leaves `config` empty.  Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1: call it before there are other threads.
  * -errno, logged.
  *
  * *ret is set before `overdue` may be called, and stays NULL on failure.

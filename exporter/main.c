@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
+#include "config/problems.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
@@ -16,6 +17,8 @@ static const struct {
 } verbs[] = {
 	{"run", run_main, "meter interfaces and export their flows"},
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
+	{"status", status_main, "say whether the running exporter works, what it sees and loses"},
+	{"observe", observe_main, "show what flows, now and just past"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 	{"read", read_main, "show the records of files and streams of IPFIX and NetFlow v9"},
 	{"config", config_main, "check, show and compare configurations"},
@@ -93,8 +96,10 @@ int main(int argc, char **argv)
 			return run_verb(verbs[i].main, argc - 1, argv + 1);
 		value_guess_offer(&guess, argv[1], verbs[i].name);
 	}
-	if (argc > 1)
+	if (argc > 1) {
+		problems_hide_user(argv[1]);
 		log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
+	}
 	print_usage(stderr);
 	return 2;
 }

@@ -47,6 +47,7 @@ struct reload {
 	bool again; /* once more after that */
 	bool first; /* it is the look after the start */
 	bool ready;
+	bool told; /* the manager has been told of a reload, and waits for READY=1 */
 };
 
 /* --- The thread */
@@ -281,6 +282,21 @@ static void heed_setting(struct reload *r)
 
 /* --- The whole */
 
+static void tell_reloading(struct reload *r)
+{
+	if (!r->ready)
+		return;
+	notifier_tell_reloading(r->options.notifier);
+	r->told = true;
+}
+
+static void tell_ready(struct reload *r)
+{
+	if (r->told)
+		notifier_tell(r->options.notifier, "READY=1");
+	r->told = false;
+}
+
 static void start(struct reload *r)
 {
 	struct reading *g = r->reading;
@@ -289,30 +305,27 @@ static void start(struct reload *r)
 	r->again = false;
 	g->watched = r->options.running->watch;
 	g->watch_error = 0;
-	if (r->ready)
-		notifier_tell_reloading(r->options.notifier);
+	tell_reloading(r);
 	error = start_thread(g);
 	r->under_way = error == 0;
 	if (error == 0)
 		return;
 	log_errno(LOG_ERR, error, "cannot read '%s' again", path_of(r));
 	count(r, true);
-	if (r->ready)
-		notifier_tell(r->options.notifier, "READY=1");
+	r->first = false;
+	tell_ready(r);
 }
 
 static void finish(struct reload *r, int result)
 {
-	bool told = r->ready && !r->first;
-
 	r->under_way = false;
 	tell_result(r, result);
 	heed_setting(r);
 	r->first = false;
 	if (r->again)
 		start(r);
-	else if (told)
-		notifier_tell(r->options.notifier, "READY=1");
+	else
+		tell_ready(r);
 }
 
 static int on_done(void *userdata, _unused_ uint32_t events)

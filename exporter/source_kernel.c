@@ -321,12 +321,40 @@ static void on_prepared(void *userdata, int error)
 		s->options.prepared(s->options.userdata, s->prepare_error);
 }
 
+static bool same_interfaces(const struct config *a, const struct config *b)
+{
+	if (a->ingress != b->ingress || a->egress != b->egress ||
+	    a->interface_count != b->interface_count)
+		return false;
+	for (size_t i = 0; i < a->interface_count; i++)
+		if (strcmp(a->interfaces[i], b->interfaces[i]) != 0)
+			return false;
+	return true;
+}
+
+/* All that can fail of other interfaces: apply() then only says that it is to be done. */
+static int prepare_hooks(struct kernel_source *s, const struct config *next)
+{
+	const struct hooks_change change = {
+		.interfaces = (const char *const *)next->interfaces,
+		.interface_count = next->interface_count,
+		.ingress = next->ingress,
+		.egress = next->egress,
+	};
+	int error;
+
+	if (!s->source.hooks || same_interfaces(s->options.config, next))
+		return 0;
+	error = hooks_prepare(s->source.hooks, &change);
+	return error < 0 ? log_errno(LOG_ERR, error, "cannot change the interfaces") : 0;
+}
+
 static int prepare(struct source *source, const struct config *next)
 {
 	struct kernel_source *s = to_kernel(source);
 	int error;
 
-	s->prepare_error = 0;
+	s->prepare_error = prepare_hooks(s, next);
 	for (int i = 0; i < _RECORD_KIND_MAX && s->prepare_error == 0; i++) {
 		enum record_kind kind = (enum record_kind)i;
 		uint32_t size = bank_size(next, kind);
@@ -358,35 +386,12 @@ static int cancel(struct source *source)
 	return s->unsettled ? 1 : 0;
 }
 
-static bool same_interfaces(const struct config *a, const struct config *b)
-{
-	if (a->ingress != b->ingress || a->egress != b->egress ||
-	    a->interface_count != b->interface_count)
-		return false;
-	for (size_t i = 0; i < a->interface_count; i++)
-		if (strcmp(a->interfaces[i], b->interfaces[i]) != 0)
-			return false;
-	return true;
-}
-
-/* Without memory the interfaces stay as they are, which is logged. */
 static void change_hooks(struct kernel_source *s, const struct config *next)
 {
-	const struct hooks_change change = {
-		.interfaces = (const char *const *)next->interfaces,
-		.interface_count = next->interface_count,
-		.ingress = next->ingress,
-		.egress = next->egress,
-	};
-	int error;
-
 	if (!s->source.hooks || same_interfaces(s->options.config, next))
 		return;
-	error = hooks_apply(s->source.hooks, &change);
-	if (error < 0)
-		log_errno(LOG_ERR, error, "interfaces stay as they are");
-	else
-		s->unsettled++;
+	s->unsettled++;
+	hooks_apply(s->source.hooks); /* until on_settled() */
 }
 
 static void move(struct kernel_source *s, enum record_kind kind)

@@ -9,6 +9,9 @@
 #define PLACES_MAX 64 /* directories; the kernel follows 40 links */
 #define READS_MAX  64 /* of 4 KiB in one call: more than that is a change, whatever it was */
 
+/* Of a folder higher up nothing matters but that another comes into its place. */
+#define MOVES (IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE)
+
 #define CHANGES \
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | \
 	 IN_DELETE_SELF | IN_MOVE_SELF)
@@ -32,19 +35,28 @@ struct walk {
 	unsigned int links;
 };
 
-static int add_place(struct watch *w, const char *directory, const char *name)
+/* What is watched already is watched for both from then on. */
+static int add_place(struct watch *w, const char *directory, const char *name, uint32_t events)
 {
 	struct place *place = &w->places[w->count];
 
 	if (w->count == PLACES_MAX)
 		return -ELOOP;
 	place->wd = inotify_add_watch(w->fd, *directory ? directory : ".",
-				      CHANGES | IN_MODIFY | IN_ONLYDIR);
+				      events | IN_MASK_ADD | IN_ONLYDIR);
 	if (place->wd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	snprintf(place->name, sizeof(place->name), "%s", name);
 	w->count++;
 	return 0;
+}
+
+/* A folder that may be passed but not read cannot be watched, which is no reason to watch none. */
+static int add_folder(struct watch *w, const char *directory, const char *name)
+{
+	int r = add_place(w, directory, name, MOVES);
+
+	return r == -EACCES ? 0 : r;
 }
 
 /* Puts what the link at `path` says in front of the rest. */
@@ -82,14 +94,17 @@ static int step(struct watch *w, struct walk *walk)
 	memmove(walk->rest, walk->rest + blank + length, strlen(walk->rest + blank + length) + 1);
 	snprintf(path, sizeof(path), "%s%s", walk->reached, name);
 	if (lstat(path, &status) < 0) /* it may come */
-		return add_place(w, walk->reached, name);
+		return add_place(w, walk->reached, name, CHANGES | IN_MODIFY);
 	if (!S_ISDIR(status.st_mode)) {
-		r = add_place(w, walk->reached, name);
+		r = add_place(w, walk->reached, name, CHANGES | IN_MODIFY);
 		if (r < 0 || !S_ISLNK(status.st_mode))
 			return r;
 		r = follow(walk, path);
 		return r < 0 ? r : 1;
 	}
+	r = add_folder(w, walk->reached, name);
+	if (r < 0)
+		return r;
 	if (snprintf(walk->reached, sizeof(walk->reached), "%s/", path) >=
 	    (int)sizeof(walk->reached))
 		return -ENAMETOOLONG;

@@ -2,8 +2,9 @@
 #pragma once
 /*
  * Notices when another file is at a path, or the file has other contents: by inotify(7) on each directory in which the
- * way to it may change: that of each symbolic link on the path, and that of the file.  So it sees a file that is written in
- * place, one that is renamed over it, and a ConfigMap, whose files are links through ..data, a link that is swapped.
+ * way to it may change: that of each symbolic link on the path, that of the file, and those of the folders above, up to
+ * the root or the working directory.  So it sees a file that is written in place, one that is renamed over it, a ConfigMap,
+ * whose files are links through ..data, a link that is swapped, and a folder that comes in the place of another.
  *
  * The watch is of the path as it was when it was made: after a change a new one is made.
  */

@@ -46,6 +46,12 @@ static void print_range(const struct setting *s)
 	case SETTING_TEMPLATE:
 		printf("names, with commas");
 		break;
+	case SETTING_SOCKET:
+		printf("absolute path, or off");
+		break;
+	case SETTING_GROUP:
+		printf("name or number of a group");
+		break;
 	case SETTING_ADDRESS:
 		printf("address");
 		break;
@@ -174,10 +180,11 @@ static void print_reload(void)
 {
 	printf("## Reload\n\n"
 	       "`flowtally run` reads the file again when it changes, and on SIGHUP. It watches the folder of the\n"
-	       "file and that of each link on the way to it. So it also sees an editor that puts a new file in the\n"
-	       "place of the old one, and a Kubernetes ConfigMap whose link `..data` moves on. Where a folder is\n"
-	       "renamed that is not one of these, SIGHUP is needed. It reads when nothing has happened to the file\n"
-	       "for 0.1 s. With `watch: off` it reads on SIGHUP alone.\n\n"
+	       "file, that of each link on the way to it, and the folders above. So it also sees an editor that\n"
+	       "puts a new file in the place of the old one, a Kubernetes ConfigMap whose link `..data` moves on,\n"
+	       "and a folder on the way that is renamed. It reads when nothing has happened to the file for 0.1 s.\n"
+	       "With `watch: off` it reads on SIGHUP alone. Of a folder that flowtally may not read it does not\n"
+	       "hear.\n\n"
 	       "Only the file is read again: the options, `--set` and the environment are those of the start, and\n"
 	       "go on to count more.\n\n"
 	       "A good file is compared with what runs, and the difference is applied. Interfaces that stay remain\n"

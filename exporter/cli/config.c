@@ -5,6 +5,7 @@
 #include <string.h>
 #include "config/load.h"
 #include "config/print.h"
+#include "config/problems.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
@@ -178,6 +179,7 @@ int config_main(int argc, char **argv)
 			return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
 		return status;
 	}
+	problems_hide_user(argv[1]);
 	log_error("no verb 'config %s'%s", argv[1], value_guess_hint(&guess, hint));
 	print_usage(stderr);
 	return USAGE;

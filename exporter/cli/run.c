@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
 #include "exporter/cli/options.h"
@@ -9,10 +11,12 @@
 #include "exporter/cli/verbs.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
+#include "exporter/loop.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/observe/control.h"
 #include "exporter/observe/live.h"
 #include "exporter/reload.h"
 
@@ -21,13 +25,26 @@ struct run {
 	struct config_request *request; /* of the start */
 	struct reload *reload;		/* NULL without a file */
 	struct live *live;		/* NULL without --live */
+	struct control *control;	/* NULL: no socket */
+	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
+	int reader_fd;		/* watched for that: the collector may watch the other; 0: none */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
+
+static void forget_reader(struct run *r)
+{
+	loop_source_freep(&r->reader);
+	if (r->reader_fd > 0)
+		close(r->reader_fd);
+	r->reader_fd = 0;
+}
 
 static void run_clear(struct run *r)
 {
 	reload_freep(&r->reload);
 	live_freep(&r->live);
+	control_freep(&r->control);
+	forget_reader(r);
 	exporter_freep(&r->exporter);
 	config_request_freep(&r->request);
 }
@@ -39,6 +56,8 @@ static void on_delta(void *userdata, enum record_kind kind, const struct flow_ke
 {
 	struct run *r = userdata;
 
+	if (r->control)
+		control_delta(r->control, key, record);
 	if (r->live && kind == RECORD_FLOW)
 		live_delta(r->live, key, record);
 }
@@ -62,6 +81,8 @@ static void on_settled(void *userdata, unsigned int kinds, uint64_t now_ns)
 	struct live_totals totals = {.now_ns = now_ns};
 	char interfaces[256];
 
+	if (r->control)
+		control_settled(r->control);
 	if (!r->live || !(kinds & 1u << RECORD_FLOW))
 		return;
 	name_interfaces(exporter_hooks(r->exporter), interfaces, sizeof(interfaces));
@@ -123,6 +144,78 @@ static void on_hangup(void *userdata)
 	exporter_rescan(r->exporter);
 }
 
+/* SIGUSR1. */
+static void on_report(void *userdata)
+{
+	struct run *r = userdata;
+
+	summary_print(exporter_snapshot(r->exporter), SUMMARY_TEXT);
+}
+
+/* --- Who may ask. */
+
+/* Without it the exporter does its work as ever. */
+static void open_control(struct run *r)
+{
+	const struct config *config = exporter_config(r->exporter);
+	const struct control_options options = {
+		.path = config->control_socket,
+		.group = config->control_group,
+		.records = config->control_records,
+		.keep_ns = config->control_keep_ns,
+		.enterprise = config->export.enterprise,
+		.snapshots = exporter_snapshots(r->exporter),
+		.drop_names = exporter_drop_names(r->exporter),
+		.clock = exporter_clock(r->exporter),
+	};
+
+	if (strcmp(config->control_socket, "off") != 0)
+		(void)control_new(&r->control, &options);
+}
+
+static void close_control(struct run *r)
+{
+	if (r->control)
+		control_end(r->control, exporter_deadline_ns(r->exporter));
+	control_freep(&r->control);
+}
+
+/* --- The reader of json:-. */
+
+/* Records go there and nowhere else, so that nobody is left when its reader has gone. */
+static bool writes_to_stdout_alone(const struct config *config)
+{
+	for (size_t i = 0; i < config->collector_count; i++)
+		if (strncmp(config->collectors[i].url, "json:-", 6) != 0)
+			return false;
+	return config->collector_count > 0;
+}
+
+static int on_reader_gone(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	forget_reader(
+		r); /* the loop runs on for the end, and would be told of it again and again */
+	exporter_end(r->exporter);
+	return 0;
+}
+
+static void watch_reader(struct run *r)
+{
+	const bool wanted = writes_to_stdout_alone(exporter_config(r->exporter));
+
+	if (wanted && r->reader)
+		return;
+	forget_reader(r);
+	if (!wanted)
+		return;
+	r->reader_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (r->reader_fd > 0) /* EPERM of a file, which nobody reads */
+		(void)loop_add_fd(exporter_loop(r->exporter), r->reader_fd, 0, on_reader_gone, r,
+				  &r->reader);
+}
+
 /* --- Another configuration. */
 
 static void set_log_level(const struct run *r)
@@ -138,9 +231,10 @@ static void warn_of_no_collector(const struct config *config)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
 }
 
-static void take_over(const struct run *r)
+static void take_over(struct run *r)
 {
 	set_log_level(r);
+	watch_reader(r);
 	warn_of_no_collector(exporter_config(r->exporter));
 }
 
@@ -244,6 +338,7 @@ static int make(struct run *r, struct config *config)
 		.settled = on_settled,
 		.applied = on_applied,
 		.hangup = on_hangup,
+		.report = on_report,
 		.overdue = on_overdue,
 		.userdata = r,
 	};
@@ -252,8 +347,11 @@ static int make(struct run *r, struct config *config)
 
 	r->terminals = find_terminals();
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
-	if (error < 0 || !live)
+	if (error < 0)
 		return error;
+	open_control(r);
+	if (!live)
+		return 0;
 	error = live_new(&r->live, STDOUT_FILENO, kernel_clock_now_ns(exporter_clock(r->exporter)));
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the live table") : 0;
 }
@@ -271,6 +369,7 @@ int run_main(int argc, char **argv)
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);
 		watch_file(&r);
+		watch_reader(&r);
 	}
 	error = exporter_run(r.exporter);
 	tell_reloads(&r);
@@ -278,6 +377,7 @@ int run_main(int argc, char **argv)
 	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);
+	close_control(&r);
 	summary_say(r.exporter);
 	return error < 0 || ended < 0 ? 1 : 0;
 }

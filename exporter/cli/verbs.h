@@ -6,4 +6,6 @@ int run_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 int drops_main(int argc, char **argv);
 int read_main(int argc, char **argv);
+int status_main(int argc, char **argv);
+int observe_main(int argc, char **argv);
 int config_main(int argc, char **argv);

@@ -301,8 +301,6 @@ static int parse_authority(const char *text, uint16_t port, struct collector_url
 	int r;
 
 	url->port = port;
-	if (strchr(text, '@'))
-		return wrong(why, "a user name has no meaning here");
 	if (strpbrk(text, "/#"))
 		return wrong(why, "nothing may follow host and port but ?KEY=VALUE");
 	if (bracketed && !*rest++)
@@ -324,6 +322,9 @@ static int parse_network(const char *text, uint16_t port, struct collector_url *
 	size_t length = options ? (size_t)(options - text) : strlen(text);
 	int r;
 
+	/* also behind a '?', lest half a password be told as what is wrong */
+	if (strchr(text, '@'))
+		return wrong(why, "a user name has no meaning here");
 	if (length >= sizeof(authority))
 		return wrong(why, "the host has more than %d characters", URL_HOST_MAX);
 	memcpy(authority, text, length);

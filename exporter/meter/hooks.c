@@ -13,6 +13,7 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/interface.h"
+#include "exporter/meter/interface_queue.h"
 #include "exporter/meter/netdev.h"
 #include "exporter/meter/selection.h"
 #include "exporter/thread.h"
@@ -54,6 +55,7 @@ struct hooks {
 	struct loop_source *source;
 	bool told_tried;
 	bool stopping;
+	struct wanted *prepared; /* by hooks_prepare(); NULL: nothing is */
 
 	/* Both threads'. */
 	pthread_t thread;
@@ -76,7 +78,7 @@ struct hooks {
 	int monitor;
 	int timer;
 	struct wanted *wanted; /* what there was no memory for yet, or NULL */
-	bool applying;	       /* `applied` is due when nothing is in the queue */
+	bool applying;	       /* `applied` is due when nothing of it is awaited */
 	bool deselecting;      /* while the patterns change */
 	unsigned int tick;
 	bool list_due;
@@ -86,7 +88,8 @@ struct hooks {
 	bool changed;	       /* since the last snapshot */
 	bool told_this_second; /* a snapshot was made since the last tick */
 	size_t short_reported; /* interfaces without descriptors, when that was last logged */
-	struct interface *first, *last;
+	struct interface_queue queue; /* what is to be tried now */
+	bool awaiting;		      /* what is found is waited for: by tried() or applied() */
 };
 
 bool hooks_interface_meters(const struct hooks_interface *i)
@@ -112,31 +115,6 @@ static struct wanted *wanted_free(struct wanted *w)
 }
 DEFINE_CLEANUP(struct wanted *, wanted_free)
 
-/* --- The queue of interfaces that are to be tried now. */
-
-static void enqueue(struct hooks *h, struct interface *i)
-{
-	if (i->queued)
-		return;
-	i->queued = true;
-	i->next = NULL;
-	i->previous = h->last;
-	if (h->last)
-		h->last->next = i;
-	else
-		h->first = i;
-	h->last = i;
-}
-
-static void dequeue(struct hooks *h, struct interface *i)
-{
-	if (!i->queued)
-		return;
-	*(i->previous ? &i->previous->next : &h->first) = i->next;
-	*(i->next ? &i->next->previous : &h->last) = i->previous;
-	i->queued = false;
-}
-
 /* --- What the selection tells. */
 
 /* Without memory it stays without, until it is looked after the next time. */
@@ -159,7 +137,7 @@ static void on_found(void *userdata, struct target *t, _unused_ const struct net
 		return;
 	i->view.ifindex = t->ifindex;
 	backoff_reset(&i->retry);
-	enqueue(h, i);
+	interface_queue_put(&h->queue, i, h->awaiting);
 	h->changed = true;
 }
 
@@ -198,7 +176,7 @@ static void on_lost(void *userdata, struct target *t)
 
 	if (!i)
 		return;
-	dequeue(h, i);
+	interface_queue_remove(&h->queue, i);
 	if (interface_meters(i) && h->deselecting)
 		log_info("interface '%s' is not to be metered any more", i->view.name);
 	else if (interface_meters(i))
@@ -222,7 +200,7 @@ static void on_handed(void *userdata, struct target *from, struct target *to)
 	struct interface *i = from->data, *missing = to->data;
 
 	if (missing) {
-		dequeue(h, missing);
+		interface_queue_remove(&h->queue, missing);
 		free(missing);
 	}
 	to->data = i;
@@ -449,26 +427,32 @@ static void end_change(struct hooks *h)
 	wake(h->told);
 }
 
+/* Whoever waits does so for what the start found or the change touched: others may come and go without end. */
+static void end_waiting(struct hooks *h)
+{
+	report_descriptors(h);
+	if (!h->tried)
+		end_first_round(h);
+	if (h->applying)
+		end_change(h);
+}
+
 static void try_next(struct hooks *h)
 {
-	struct interface *i = h->first;
+	struct interface *i = interface_queue_first(&h->queue);
 	const struct netdev *dev;
 
 	if (i) {
-		dequeue(h, i);
+		interface_queue_remove(&h->queue, i);
 		dev = selection_device(h->selection, i->view.ifindex);
 		if (dev)
 			interface_attach(i, &h->context, dev, clock_ns(CLOCK_MONOTONIC));
 		h->changed = true;
 	}
-	if (h->first)
-		return;
-	if (i)
+	if ((!h->tried || h->applying) && !interface_queue_awaits(&h->queue))
+		end_waiting(h);
+	else if (i && !interface_queue_first(&h->queue))
 		report_descriptors(h);
-	if (!h->tried)
-		end_first_round(h);
-	if (h->applying)
-		end_change(h);
 }
 
 static void look_after(struct hooks *h, struct target *t, uint64_t now_ns)
@@ -480,7 +464,7 @@ static void look_after(struct hooks *h, struct target *t, uint64_t now_ns)
 		return;
 	attached = i->view.attached;
 	if (interface_check(i, &h->context, now_ns))
-		enqueue(h, i);
+		interface_queue_put(&h->queue, i, false);
 	h->changed |= attached != i->view.attached;
 }
 
@@ -514,7 +498,7 @@ static void on_rescan(struct hooks *h)
 			continue;
 		backoff_reset(&i->retry);
 		if (interface_check(i, &h->context, 0))
-			enqueue(h, i);
+			interface_queue_put(&h->queue, i, false);
 	}
 }
 
@@ -526,6 +510,8 @@ static void set_modes(struct hooks *h, enum hook_mode ingress, enum hook_mode eg
 	const struct target *t;
 	struct interface *i;
 
+	if (ingress == h->context.ingress && egress == h->context.egress)
+		return; /* a hook that is missing has nothing to do with this change */
 	h->context.ingress = ingress;
 	h->context.egress = egress;
 	for (size_t n = 0; (t = selection_get(h->selection, n)); n++) {
@@ -533,7 +519,7 @@ static void set_modes(struct hooks *h, enum hook_mode ingress, enum hook_mode eg
 		if (!i || !t->ifindex || !interface_differs(i, &h->context))
 			continue;
 		backoff_reset(&i->retry);
-		enqueue(h, i);
+		interface_queue_put(&h->queue, i, true);
 	}
 }
 
@@ -550,9 +536,9 @@ static void change(struct hooks *h)
 	w = h->wanted;
 	if (!w)
 		return;
-	h->deselecting = true;
+	h->deselecting = h->awaiting = true;
 	r = selection_set_patterns(h->selection, (const char *const *)w->interfaces, w->count);
-	h->deselecting = false;
+	h->deselecting = h->awaiting = false;
 	if (r < 0)
 		return;
 	h->list_due |= r > 0;
@@ -576,7 +562,7 @@ static void move(struct hooks *h)
 		i = t->data;
 		failures = i ? interface_move(i, &h->context) : 0;
 		if (failures)
-			enqueue(h, i);
+			interface_queue_put(&h->queue, i, false);
 		failed += failures;
 	}
 	h->changed |= failed > 0;
@@ -597,7 +583,7 @@ static void wait_and_handle(struct hooks *h)
 		[MONITOR] = {.fd = h->monitor, .events = POLLIN},
 	};
 
-	if (poll(fds, ARRAY_SIZE(fds), h->first ? 0 : -1) < 0)
+	if (poll(fds, ARRAY_SIZE(fds), interface_queue_first(&h->queue) ? 0 : -1) < 0)
 		return;
 	if (fds[WAKE].revents)
 		drain_event(h->wake);
@@ -636,12 +622,14 @@ static void *hooks_thread(void *userdata)
 	int r;
 
 	pthread_setname_np(pthread_self(), "flowtally-hooks");
+	h->awaiting = true;
 	r = list_interfaces(h);
+	h->awaiting = false;
 	if (r < 0) {
 		h->tried = true;
 		h->result = r;
 		tell(h, false);
-	} else if (!h->first) {
+	} else if (!interface_queue_awaits(&h->queue)) {
 		end_first_round(h);
 	}
 	while (!atomic_load(&h->stop)) {
@@ -717,7 +705,7 @@ void hooks_rescan(struct hooks *h)
 	wake(h->wake);
 }
 
-int hooks_apply(struct hooks *h, const struct hooks_change *change)
+int hooks_prepare(struct hooks *h, const struct hooks_change *change)
 {
 	_cleanup_(wanted_freep) struct wanted *w = calloc(1, sizeof(*w));
 
@@ -729,9 +717,17 @@ int hooks_apply(struct hooks *h, const struct hooks_change *change)
 	w->interfaces = selection_copy_patterns(change->interfaces, change->interface_count);
 	if (!w->interfaces)
 		return -ENOMEM;
-	wanted_free(atomic_exchange(&h->asked, TAKE_PTR(w)));
-	wake(h->wake);
+	wanted_free(h->prepared);
+	h->prepared = TAKE_PTR(w);
 	return 0;
+}
+
+void hooks_apply(struct hooks *h)
+{
+	if (!h->prepared)
+		return;
+	wanted_free(atomic_exchange(&h->asked, TAKE_PTR(h->prepared)));
+	wake(h->wake);
 }
 
 void hooks_set_datapath(struct hooks *h, struct datapath *datapath)
@@ -765,6 +761,7 @@ struct hooks *hooks_free(struct hooks *h)
 	ifstats_clear(&h->ifstats);
 	snapshot_free(h->current);
 	snapshot_free(h->next);
+	wanted_free(h->prepared);
 	wanted_free(h->asked);
 	wanted_free(h->wanted);
 	closep(&h->monitor);

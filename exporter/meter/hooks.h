@@ -35,16 +35,17 @@ struct hooks_options {
 	enum hook_mode egress; /* HOOK_MODE_XDP does not exist here */
 
 	/*
-	 * Once, in the loop's thread, when every interface has been tried.  0; -ENODEV: not one could be attached though
-	 * one was named (globs alone may match nothing yet), each was logged with its reason; other -errno, logged: the
-	 * interfaces cannot be listed.  Not called after hooks_stop().
+	 * Once, in the loop's thread, when every interface that was there at the start has been tried.  0; -ENODEV: not one
+	 * could be attached though one was named (globs alone may match nothing yet), each was logged with its reason; other
+	 * -errno, logged: the interfaces cannot be listed.  Not called after hooks_stop().
 	 */
 	void (*tried)(void *userdata, int result);
 	/* In the loop's thread, after hooks_stop(), when no hook counts packets any more. */
 	void (*detached)(void *userdata);
 	/*
-	 * In the loop's thread, when every interface that the newest hooks_apply() touches has been tried; what came of it
-	 * was logged, and hooks_get() shows it.  NULL: nobody wants to know.  Not called after hooks_stop().
+	 * In the loop's thread, when every interface that the newest hooks_apply() touches has been tried, which come before
+	 * all others that wait for it; what came of it was logged, and hooks_get() shows it.  NULL: nobody wants to know.
+	 * Not called after hooks_stop().
 	 */
 	void (*applied)(void *userdata);
 	/*
@@ -91,17 +92,20 @@ struct hooks_change {
 	enum hook_mode egress; /* HOOK_MODE_XDP does not exist here */
 };
 
+/* Copies what hooks_apply() is to do, and changes nothing; of two calls in a row the second counts.  -ENOMEM. */
+int hooks_prepare(struct hooks *hooks, const struct hooks_change *change);
+
 /*
- * Other interfaces and modes from now on.  Copies, and waits for nothing; of two calls in a row the first may never
- * be seen.
+ * Other interfaces and modes from now on: those of the last hooks_prepare(), once; it cannot fail.  Waits for nothing; of two
+ * calls in a row the first may never be seen.
  *
  * An interface that is wanted before and after keeps the hooks that the new modes would choose too: the same link, not one
  * packet unseen.  One that is wanted no more is detached, and its counters stay (hooks_ifstats()).  Another kind of
  * ingress hook comes in the place of the old one, so that no packet is counted twice: from TC to XDP it is not metered for
  * as long as the kernel takes to attach, from XDP to TC for some 20 ms more.  --ingress auto decides anew where the
- * mode was another.  -ENOMEM.
+ * mode was another.
  */
-int hooks_apply(struct hooks *hooks, const struct hooks_change *change);
+void hooks_apply(struct hooks *hooks);
 
 /*
  * All hooks, and those that come, run the programs of this datapath from now on, which replaces the old one (its option).

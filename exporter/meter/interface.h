@@ -23,8 +23,9 @@ struct interface {
 	struct hook egress;
 	struct hook silenced; /* an ingress TC hook, while XDP is tried in its place */
 	struct backoff retry;
-	struct interface *next, *previous; /* in the queue of hooks.c */
+	struct interface *next, *previous; /* in the queue of hooks.c, as these two */
 	bool queued;
+	bool awaited;
 };
 
 /* What all interfaces have in common. */

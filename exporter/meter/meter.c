@@ -29,6 +29,20 @@ struct past {
 	struct drop_count drops[DROP_REASON_MAX];
 };
 
+/*
+ * A datapath that is loaded by a thread, which nobody waits for: the last of meter and thread to leave frees this.  The thread
+ * has the options and what they make, until it has written to `done`.
+ */
+struct loading {
+	unsigned int owners; /* by atomic operations */
+	int done;	     /* eventfd: the thread is at its end */
+	struct datapath_options options;
+	struct datapath *made;
+	int error;
+	struct datapath
+		*replaced; /* left here by a meter that went before the thread was done with it */
+};
+
 struct meter {
 	struct meter_options options;
 	struct drop_filter filter; /* what options.datapath.drops was, or has become */
@@ -42,16 +56,22 @@ struct meter {
 	struct past past;
 	uint64_t missed; /* drops, when that was last known */
 
-	/* A datapath that is loaded by a thread. */
-	bool preparing;
-	pthread_t thread;
-	int done; /* eventfd: the thread has ended */
-	struct loop_source *source;
-	/* The thread's until it has been joined. */
-	struct datapath_options next_options;
-	struct datapath *next;
-	int error;
+	bool preparing; /* there is a thread that loads */
+	struct loading *loading;
+	struct loop_source *source; /* of its descriptor */
 };
+
+static struct loading *loading_leave(struct loading *l)
+{
+	if (__atomic_sub_fetch(&l->owners, 1, __ATOMIC_ACQ_REL) > 0)
+		return NULL;
+	datapath_freep(&l->made);
+	datapath_freep(&l->replaced);
+	closep(&l->done);
+	free(l);
+	return NULL;
+}
+DEFINE_CLEANUP(struct loading *, loading_leave)
 
 static void generation_clear(struct generation *g)
 {
@@ -259,7 +279,7 @@ static int start_drain(struct meter *m, struct generation *g)
 /* What may have changed while it was loaded; from its drain on it is the one to attach. */
 static int adopt(struct meter *m)
 {
-	struct generation next = {.datapath = m->next};
+	struct generation next = {.datapath = m->loading->made};
 	int r;
 
 	datapath_set_drop_filter(next.datapath, &m->filter);
@@ -267,7 +287,7 @@ static int adopt(struct meter *m)
 	r = start_drain(m, &next);
 	if (r < 0)
 		return r;
-	m->next = NULL;
+	m->loading->made = NULL;
 	pthread_mutex_lock(&m->lock);
 	m->old = m->now;
 	m->now = next;
@@ -275,38 +295,44 @@ static int adopt(struct meter *m)
 	return 0;
 }
 
-static void end_preparing(struct meter *m)
-{
-	if (!m->preparing)
-		return;
-	pthread_join(m->thread, NULL);
-	m->preparing = false;
-}
-
 static int on_done(void *userdata, _unused_ uint32_t events)
 {
 	struct meter *m = userdata;
-	uint64_t count;
+	struct loading *l = m->loading;
+	eventfd_t value;
 	int r;
 
-	if (read(m->done, &count, sizeof(count)) != sizeof(count))
+	if (eventfd_read(l->done, &value) < 0)
 		return 0;
-	end_preparing(m);
-	r = m->error < 0 ? m->error : adopt(m);
-	datapath_freep(&m->next);
+	m->preparing = false;
+	r = l->error < 0 ? l->error : adopt(m);
+	datapath_freep(&l->made);
 	m->options.prepared(m->options.userdata, r);
 	return 0;
 }
 
-static void *prepare_thread(void *userdata)
+static void *load_thread(void *userdata)
 {
-	const uint64_t one = 1;
-	struct meter *m = userdata;
+	_cleanup_(loading_leavep) struct loading *l = userdata;
 
 	pthread_setname_np(pthread_self(), "flowtally-load");
-	m->error = datapath_new(&m->next, &m->next_options);
-	(void)!write(m->done, &one, sizeof(one)); /* an eventfd at 0 takes 1 */
+	l->error = datapath_new(&l->made, &l->options);
+	(void)eventfd_write(l->done, 1);
 	return NULL;
+}
+
+static int start_loading(struct loading *l)
+{
+	pthread_t thread;
+	int r;
+
+	__atomic_add_fetch(&l->owners, 1, __ATOMIC_ACQ_REL);
+	r = thread_start(&thread, load_thread, l);
+	if (r < 0)
+		__atomic_sub_fetch(&l->owners, 1, __ATOMIC_ACQ_REL);
+	else
+		pthread_detach(thread);
+	return r;
 }
 
 int meter_prepare(struct meter *m, uint32_t entries)
@@ -315,17 +341,31 @@ int meter_prepare(struct meter *m, uint32_t entries)
 
 	if (m->preparing || m->old.drain)
 		return -EBUSY;
-	m->next_options = m->options.datapath;
-	m->next_options.entries = entries;
-	m->next_options.drops = NULL; /* may change meanwhile */
-	m->next_options.optional = false;
-	m->next_options.replaces = m->now.datapath;
-	r = thread_start(&m->thread, prepare_thread, m);
+	m->loading->options = m->options.datapath;
+	m->loading->options.entries = entries;
+	m->loading->options.drops = NULL; /* may change meanwhile */
+	m->loading->options.optional = false;
+	m->loading->options.replaces = m->now.datapath;
+	r = start_loading(m->loading);
 	m->preparing = r == 0;
 	return r;
 }
 
 /* --- The whole. */
+
+static int make_loading(struct meter *m)
+{
+	struct loading *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	m->loading = l;
+	l->owners = 1;
+	l->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->done < 0)
+		return -errno;
+	return loop_add_fd(m->options.loop, l->done, EPOLLIN, on_done, m, &m->source);
+}
 
 static int open_meter(struct meter *m)
 {
@@ -333,10 +373,7 @@ static int open_meter(struct meter *m)
 
 	if (r < 0)
 		return r;
-	m->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (m->done < 0)
-		return -errno;
-	r = loop_add_fd(m->options.loop, m->done, EPOLLIN, on_done, m, &m->source);
+	r = make_loading(m);
 	return r ?: start_drain(m, &m->now);
 }
 
@@ -347,7 +384,6 @@ int meter_new(struct meter **ret, const struct meter_options *options)
 
 	if (!m)
 		return -ENOMEM;
-	m->done = -1;
 	m->options = *options;
 	pthread_mutex_init(&m->lock, NULL);
 	if (options->datapath.drops)
@@ -367,12 +403,13 @@ struct meter *meter_free(struct meter *m)
 {
 	if (!m)
 		return NULL;
-	end_preparing(m);
-	datapath_freep(&m->next);
+	loop_source_freep(&m->source);
+	if (m->preparing)
+		m->loading->replaced = TAKE_PTR(m->now.datapath); /* the thread may read it */
 	generation_clear(&m->old);
 	generation_clear(&m->now);
-	loop_source_freep(&m->source);
-	closep(&m->done);
+	if (m->loading)
+		loading_leavep(&m->loading); /* after the drain, which reads what was left there */
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 	return NULL;

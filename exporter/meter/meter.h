@@ -43,7 +43,10 @@ struct meter_options {
 /* Loads, and starts to drain.  -errno, logged: see datapath_new(). */
 int meter_new(struct meter **ret, const struct meter_options *options);
 
-/* Waits for a datapath that is being prepared.  What is still in the banks is lost: meter_finish(). */
+/*
+ * What is still in the banks is lost: meter_finish().  Does not wait for a datapath that is being prepared: a thread goes on
+ * to load it, and frees it, with the one that it was to replace.
+ */
 struct meter *meter_free(struct meter *meter);
 DEFINE_CLEANUP(struct meter *, meter_free)
 

@@ -5,12 +5,14 @@
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -182,6 +184,88 @@ static void test_no_memory(_unused_ void **state)
 	assert_int_equal(a.packets, 300);
 	meter_free(a.meter);
 	loop_free(a.loop);
+}
+
+/* --- Where nobody waits for it. */
+
+static struct {
+	bool hold;     /* a thread that is to load */
+	sem_t arrived; /* it has begun */
+	sem_t leave;
+} held;
+
+/* In place of libc's: the first thing that such a thread does. */
+int pthread_setname_np(_unused_ pthread_t thread, const char *name)
+{
+	if (held.hold && strcmp(name, "flowtally-load") == 0) {
+		sem_post(&held.arrived);
+		sem_wait(&held.leave);
+	}
+	return 0;
+}
+
+static size_t count_entries(const char *path)
+{
+	DIR *directory = opendir(path);
+	size_t count = 0;
+
+	assert_non_null(directory);
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+/* The meter goes before its thread loads, or while it does (`begun`): the thread ends by itself, and leaves nothing. */
+static void end_while_loading(bool begun)
+{
+	struct attempt a = {0};
+	struct meter_options options = {
+		.datapath = {.kind = RECORD_FLOW, .entries = datapath_entries_min()},
+		.interval_ns = 3600 * NSEC_PER_SEC,
+		.callback = on_flows,
+		.prepared = on_attempted,
+		.userdata = &a,
+	};
+	const size_t descriptors = count_entries("/proc/self/fd");
+	const size_t threads = count_entries("/proc/self/task");
+
+	assert_int_equal(loop_new(&a.loop), 0);
+	options.loop = a.loop;
+	assert_int_equal(meter_new(&a.meter, &options), 0);
+	assert_int_equal(send_flows(datapath_stub_fd(meter_datapath(a.meter), PROGRAM_TC_INGRESS),
+				    meter_datapath(a.meter), 100),
+			 0);
+	held.hold = true;
+	assert_int_equal(meter_prepare(a.meter, 2 * datapath_entries_min()), 0);
+	sem_wait(&held.arrived);
+	if (begun)
+		sem_post(&held.leave);
+	meter_finish(a.meter);
+	assert_int_equal(a.packets, 100);
+	alarm(20); /* ends the test, where somebody waits */
+	meter_free(a.meter);
+	alarm(0);
+	loop_free(a.loop);
+	if (!begun) {
+		assert_int_equal(count_entries("/proc/self/task"), threads + 1);
+		sem_post(&held.leave);
+	}
+	for (int i = 0; i < 6000 && count_entries("/proc/self/task") > threads; i++)
+		usleep(10000);
+	assert_int_equal(count_entries("/proc/self/task"), threads);
+	assert_int_equal(count_entries("/proc/self/fd"), descriptors);
+	held.hold = false;
+}
+
+static void test_end_while_loading(_unused_ void **state)
+{
+	assert_int_equal(sem_init(&held.arrived, 0, 0), 0);
+	assert_int_equal(sem_init(&held.leave, 0, 0), 0);
+	end_while_loading(false);
+	end_while_loading(true);
+	sem_destroy(&held.arrived);
+	sem_destroy(&held.leave);
 }
 
 /* --- Drops. */
@@ -417,8 +501,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_size),	  cmocka_unit_test(test_no_stubs),
-		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_drops),
-		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_end_while_loading),
+		cmocka_unit_test(test_drops),	  cmocka_unit_test(test_filter),
 	};
 
 	run_require();

@@ -10,10 +10,12 @@ import ctypes
 import fcntl
 import functools
 import os
+import pty
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import collect
 import ledger as ledgers
@@ -26,6 +28,7 @@ from tap import check, check_equal
 METER, PEER = '10.76.0.1', '10.76.0.2'
 QUICK = ['--interface', 'm0', '--drain-interval', '500ms', '--idle-timeout', '1s']
 F_GETPIPE_SZ = 1032
+WALL = 0x40000000  # of waitid(2): threads too
 SLOW_FLOWS, RATE = 3000, 20  # 150 s, at this rate
 ANYTHING = 0.9               # s, of a busy machine; twice that is less than any deadline here
 
@@ -204,8 +207,20 @@ def test_full_stderr():
         os.close(reader)
 
 
+def thread_of(process, name):
+    """The id of its thread of that name; None: there is none."""
+    for task in Path(f'/proc/{process.pid}/task').iterdir():
+        with contextlib.suppress(OSError):
+            if (task / 'comm').read_text(encoding='ascii').strip() == name:
+                return int(task.name)
+    return None
+
+
 class Halted:
-    """with Halted(pid): ...   The main thread of a process stands still, as in a system call that hangs; the others go on."""
+    """with Halted(id): ...   A thread stands still, as in a system call that hangs; the others go on.
+
+    A process has the id of its main thread.
+    """
 
     SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
 
@@ -222,8 +237,13 @@ class Halted:
         except PermissionError as error:
             raise tap.Skip(f'programs may not be traced here: {error}') from None
         self.trace(self.INTERRUPT)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT | WALL)
         return self
+
+    def reap(self):
+        """The process has not ended before who traces a thread has seen the end of that."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG | WALL)
 
     def __exit__(self, *_):
         with contextlib.suppress(ProcessLookupError):
@@ -244,6 +264,55 @@ def test_hung():
         check_equal('seen', ledger['seen'], bench.sent)
         check_equal('in the banks', ledger['bank']['packets'], bench.sent)
         check_equal('balanced', ledger['balanced'], True)
+
+
+def test_while_loading():
+    """A signal while a reload loads other programs, which hangs: the end does not wait for that."""
+    with Bench() as bench:
+        path = Path(bench.directory) / 'f.yaml'
+        path.write_text('bank-entries: 32768\n', encoding='ascii')
+        with program.Daemon(bench.box, 'meter', *QUICK, '--stop-timeout', '8s', '--config', path, '--collector',
+                            'ipfix://127.0.0.1:4739') as daemon:
+            bench.flows(50)
+            path.write_text('bank-entries: 65536\n', encoding='ascii')
+            loader = wait_until(lambda: thread_of(daemon.process, 'flowtally-load'), 10, 'the thread that loads')
+            with Halted(loader) as halted:
+                check_equal('the thread that loads', thread_of(daemon.process, 'flowtally-load'), loader)
+                since = time.monotonic()
+                os.kill(daemon.process.pid, signal.SIGTERM)
+                wait_until(lambda: halted.reap() or daemon.process.poll() is not None, 12, 'the end')
+            check(time.monotonic() - since < 7, f'ends after {time.monotonic() - since:.1f} s')
+            check_equal('exit status', daemon.process.returncode, 0)
+            ledger = ledgers.proven(program.last_ledger(daemon.stderr()))
+        check_equal('exported', ledger['collectors'][0]['exported']['packets'], bench.sent)
+
+
+def test_hangup_twice():
+    """The terminal is gone, and SIGHUP comes again while the hooks are detached: what they still see is exported."""
+    with Bench() as bench:
+        path = f'{bench.directory}/flows.json'
+        master, slave = pty.openpty()
+        with program.Daemon(bench.box, 'meter', *QUICK, '--stop-timeout', '30s', '--collector', f'json://{path}',
+                            prefix=['env', '--default-signal=HUP'], stdout=slave) as daemon:
+            os.close(slave)
+            bench.flows(20)
+            hooks = thread_of(daemon.process, 'flowtally-hooks')
+            os.close(master)
+            with Halted(hooks):
+                for _ in range(3):
+                    os.kill(daemon.process.pid, signal.SIGHUP)
+                    time.sleep(0.7)
+                bench.flows(20, 21000)
+                time.sleep(1)
+                check('"collectors"' not in daemon.stderr(), 'the end goes on though hooks are still there')
+                check(daemon.process.poll() is None, 'has ended though hooks are still there')
+            check_equal('exit status', ended(daemon.process, 20, time.monotonic()), 0)
+            ledger = ledgers.proven(program.last_ledger(daemon.stderr()))
+            check('cut short' not in daemon.stderr(), 'the end was cut short')
+        check_equal('accounted', ledger['accounted']['packets'], bench.sent)
+        check_equal('records', len(collect.read_json(path)), bench.sent)
+        for side in 'ingress', 'egress':
+            check_equal(f'left at {side}', bench.box.ip_tc('meter', 'filter', 'show', 'dev', 'm0', side).count('bpf'), 0)
 
 
 def test_stderr_never_read():
@@ -334,6 +403,8 @@ def main():
         ('replay: no capture comes', test_replay_waits),
         ('stderr is full', test_full_stderr),
         ('the main thread hangs', test_hung),
+        ('the loading of programs hangs', test_while_loading),
+        ('another SIGHUP of a terminal that is gone', test_hangup_twice),
         ('stderr is never read', test_stderr_never_read),
         ('stdout is full', test_full_output),
         ('the service manager does not read', test_manager),

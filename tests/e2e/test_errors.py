@@ -87,6 +87,22 @@ def test_command(box, name):
     check_equal('left attached', attached(box), [])
 
 
+def test_password():
+    """Whatever characters it holds and wherever a URL is given: no part of a password is told."""
+    parts = ['horse', 'battery', 'staple', 'clip']
+    for character in " '\"?/@#:=%&\\\t":
+        for scheme in 'ipfix://', 'ipfix+tcp://', 'gopher://', '':
+            url = f'{scheme}user:{character.join(parts)}@192.0.2.1:4739'
+            for words in ([url], ['config', url], ['run', url], ['drops', url],
+                          ['run', '--interface', 'm0', '--collector', url],
+                          ['run', '--interface', 'm0', '--set', f'collectors={url}'], ['run', f'--colector={url}'],
+                          ['replay', '/dev/null', '--collector', url]):
+                code, stdout, stderr = program.run(*words)
+                check_equal(f'exit status of {words}', code, USAGE)
+                told = [part for part in parts if part in stdout + stderr]
+                check_equal(f'told of {words}', told, [])
+
+
 def as_nobody(box, *arguments):
     """Runs a copy that nobody can reach, wherever the build tree is."""
     with scratch() as directory:
@@ -296,6 +312,7 @@ def main():
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         tests = [(name, functools.partial(test_command, box, name)) for name in COMMANDS]
         tap.main(tests + [
+            ('passwords', test_password),
             ('no permission', functools.partial(test_no_permission, box)),
             ('no BTF', functools.partial(test_no_btf, box)),
             ('XDP hook held by somebody else', functools.partial(test_hook_held, box)),

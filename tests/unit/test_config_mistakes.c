@@ -105,15 +105,29 @@ static const struct {
 	 " or json:\n"
 	 "f:4:11: url 'kafka://*@b': unknown scheme 'kafka', use ipfix://, ipfix+tcp://, netflow9://, file:// or json:\n"
 	 "f:5:29: host '*@a': neither a host name nor an address\n"},
+	{"collectors:\n  - ipfix://user:se cret@192.0.2.1\n  - \"us er:' se\\\"c @ret@192.0.2.1:2055\"\n"
+	 "  - \"ipfix://user:se?cr://et@a\"\n  - {protocol: ipfix, host: \"user:se 'cr' et@a\"}\n"
+	 "source: \"us:se cret@a\"\n",
+	 "f:2:5: collectors 'ipfix://*@192.0.2.1': a user name has no meaning here\n"
+	 "f:3:5: collectors '*@192.0.2.1:2055': unknown scheme 'us er', use ipfix://, ipfix+tcp://, netflow9://, file://"
+	 " or json:\n"
+	 "f:4:5: collectors 'ipfix://*@a': a user name has no meaning here\n"
+	 "f:5:29: host '*@a': neither a host name nor an address\n"
+	 "f:6:9: source: '*@a' is not an address\n"},
 	{"collectors: [\"file:///dev/shm/a@b/\"]\nsource: a@b\n",
 	 "f:1:14: collectors 'file:///dev/shm/a@b/': '/dev/shm/a@b/' is a folder; the name of the file is missing\n"
 	 "f:2:9: source: 'a@b' is not an address\n"},
 	{"collectors:\n  - protocol: file\n    path: /dev/shm/nosuch\n  - protocol: json\n    path: /dev/shm/nosuch\n",
 	 "f:5:11: collectors 'json:///dev/shm/nosuch': the same file as f:3:11: collectors"
 	 " 'file:///dev/shm/nosuch'\n"},
-	{"metrics: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: /x}\n",
-	 "f:1:1: 'metrics': no such key; `flowtally config example` shows all\n"
-	 "f:2:1: 'control': no such key; `flowtally config example` shows all\n"},
+	{"nothing: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: x, recoords: 5000, keep: [1]}\n",
+	 "f:1:1: 'nothing': no such key; `flowtally config example` shows all\n"
+	 "f:2:19: control-socket 'x': the path must be absolute; or off\n"
+	 "f:2:22: 'control-recoords': no such key; did you mean control-records?\n"
+	 "f:2:44: control-keep: a list where there can be one value; write control-keep: 10m\n"},
+	{"control: {socket: /x}\ncontrol-socket: /y\n",
+	 "f:2:17: control-socket '/y': given twice; line 1 has it already\n"},
+	{"control: maybe\n", "f:1:10: control-socket 'maybe': the path must be absolute; or off\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
 	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template,"
 	 " rate, source, dscp, message-size, drops and retry; did you mean rate?\n"},

@@ -2,6 +2,7 @@
 /* Reading the configuration again: what is noticed, what is handed on, and what is refused, with real files and inotify. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,16 +99,21 @@ static void begin_loop(void)
 	assert_int_equal(loop_new(&t.loop), 0);
 }
 
-/* The configuration of the start, from a file of this text. */
-static void begin_running(const char *text)
+static void load_running(void)
 {
 	struct problems problems = {0};
 
-	put("f.yaml", text);
 	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
 	if (config_load(&t.running, &t.request, &problems) < 0)
 		fail_msg("%s", problems.list[0].text);
 	problems_clear(&problems);
+}
+
+/* The configuration of the start, from a file of this text. */
+static void begin_running(const char *text)
+{
+	put("f.yaml", text);
+	load_running();
 }
 
 static void begin_reload(void)
@@ -435,12 +441,7 @@ static void test_config_map(void **state)
 	link_to("..1", "..data");
 	link_to("..data/f.yaml", "f.yaml");
 	snprintf(path, sizeof(path), "%s/f.yaml", folder);
-	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
-	{
-		struct problems problems = {0};
-
-		assert_int_equal(config_load(&t.running, &t.request, &problems), 0);
-	}
+	load_running();
 	begin_reload();
 	wait_until(0, 0);
 	for (unsigned int i = 2; i <= 4; i++) {
@@ -468,12 +469,7 @@ static void test_folder(void **state)
 	begin_loop();
 	put("a/f.yaml", START);
 	put("b/f.yaml", START "linger: 1s\n");
-	t.request = (struct config_request){.verb = VERB_RUN, .file = path};
-	{
-		struct problems problems = {0};
-
-		assert_int_equal(config_load(&t.running, &t.request, &problems), 0);
-	}
+	load_running();
 	begin_reload();
 	wait_until(0, 0);
 	move("a", "c");
@@ -481,6 +477,35 @@ static void test_folder(void **state)
 	move("b", "a");
 	wait_until(1, 1);
 	assert_int_equal(t.running.linger_ns, NSEC_PER_SEC);
+}
+
+/* So is one higher up on the path. */
+static void test_folder_above(void **state)
+{
+	(void)state;
+	make_folder("a");
+	make_folder("a/b");
+	make_folder("a/b/c");
+	make_folder("x");
+	make_folder("x/b");
+	make_folder("x/b/c");
+	snprintf(path, sizeof(path), "%s/a/b/c/f.yaml", folder);
+	begin_loop();
+	put("a/b/c/f.yaml", START);
+	put("x/b/c/f.yaml", START "linger: 1s\n");
+	load_running();
+	begin_reload();
+	wait_until(0, 0);
+	move("a", "old");
+	wait_until(0, 1);
+	move("x", "a");
+	wait_until(1, 1);
+	assert_int_equal(t.running.linger_ns, NSEC_PER_SEC);
+	move("a/b", "a/z");
+	wait_until(1, 2);
+	move("old/b", "a/b");
+	wait_until(2, 2);
+	assert_int_equal(t.running.linger_ns, 2 * NSEC_PER_SEC);
 }
 
 /* It is read once the last of many writes is over, and what was there between them is never read. */
@@ -576,19 +601,26 @@ static void test_no_inotify(void **state)
 
 /* --- The service manager */
 
-static void test_notify(void **state)
+static int open_manager(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char message[256];
-	uint64_t before_us, after_us;
-	unsigned long long told_us;
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	ssize_t size;
 
-	(void)state;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", folder);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+	return fd;
+}
+
+static void test_notify(void **state)
+{
+	char message[256];
+	uint64_t before_us, after_us;
+	unsigned long long told_us;
+	int fd = open_manager();
+	ssize_t size;
+
+	(void)state;
 	begin("watch: off\n" START);
 	reload_request(t.reload);
 	wait_until(1, 0);
@@ -612,19 +644,73 @@ static void test_notify(void **state)
 	unsetenv("NOTIFY_SOCKET");
 }
 
+/* New threads are to have this much stack. */
+static void set_stack(size_t size)
+{
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	assert_int_equal(pthread_attr_setstacksize(&attributes, size), 0);
+	assert_int_equal(pthread_setattr_default_np(&attributes), 0);
+	pthread_attr_destroy(&attributes);
+}
+
+/* What the manager has been told since the last call: R for a reload, r for READY=1. */
+static const char *told(int fd)
+{
+	static char letters[32];
+	char message[256];
+	size_t count = 0;
+	ssize_t size;
+
+	while ((size = recv(fd, message, sizeof(message), 0)) > 0 && count < sizeof(letters) - 1)
+		letters[count++] = size == 7 && !memcmp(message, "READY=1", 7)		? 'r'
+				   : size > 12 && !memcmp(message, "RELOADING=1\n", 12) ? 'R'
+											: '?';
+	letters[count] = '\0';
+	return letters;
+}
+
+/* Where no thread can be had for a reading: each reload that was told of has its end, now and later. */
+static void test_notify_without_thread(void **state)
+{
+	int fd = open_manager();
+	pthread_attr_t attributes;
+	size_t stack;
+
+	(void)state;
+	pthread_getattr_default_np(&attributes);
+	pthread_attr_getstacksize(&attributes, &stack);
+	pthread_attr_destroy(&attributes);
+	begin_loop();
+	begin_running("watch: off\n" START);
+	set_stack((size_t)1 << 50); /* more than there are addresses */
+	begin_reload();		    /* the look after the start is the first that has none */
+	set_stack(stack);
+	expect_said("flowtally: cannot read '@/f.yaml' again: Resource temporarily unavailable\n");
+	reload_ready(t.reload);
+	reload_request(t.reload);
+	wait_until(1, 1);
+	assert_string_equal(told(fd), "Rr");
+	expect_said("flowtally: '@/f.yaml' has changed nothing\n");
+	set_stack((size_t)1 << 50);
+	reload_request(t.reload);
+	set_stack(stack);
+	wait_until(1, 2);
+	assert_string_equal(told(fd), "Rr");
+	close(fd);
+	unsetenv("NOTIFY_SOCKET");
+}
+
 /* A manager that does not read is told later, in order. */
 static void test_notify_later(void **state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = open_manager();
 	char message[256] = "";
 	struct notifier n = {0};
 	unsigned int sent = 0;
 
 	(void)state;
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", folder);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	setenv("NOTIFY_SOCKET", address.sun_path, 1);
 	while (!n.count && sent++ < 10000)
 		notifier_tell(&n, "STATUS=full");
 	assert_int_equal(n.count, 1);
@@ -684,13 +770,28 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_request),	  CASE(test_bad),	    CASE(test_fixed),
-		CASE(test_not_applied),	  CASE(test_precedence),    CASE(test_request_meanwhile),
-		CASE(test_first_look),	  CASE(test_fifo),	    CASE(test_written_in_place),
-		CASE(test_bad_then_good), CASE(test_renamed_over),  CASE(test_removed_and_back),
-		CASE(test_mode),	  CASE(test_config_map),    CASE(test_folder),
-		CASE(test_growing),	  CASE(test_watch_setting), CASE(test_no_inotify),
-		CASE(test_notify),	  CASE(test_notify_later),
+		CASE(test_request),
+		CASE(test_bad),
+		CASE(test_fixed),
+		CASE(test_not_applied),
+		CASE(test_precedence),
+		CASE(test_request_meanwhile),
+		CASE(test_first_look),
+		CASE(test_fifo),
+		CASE(test_written_in_place),
+		CASE(test_bad_then_good),
+		CASE(test_renamed_over),
+		CASE(test_removed_and_back),
+		CASE(test_mode),
+		CASE(test_config_map),
+		CASE(test_folder),
+		CASE(test_folder_above),
+		CASE(test_growing),
+		CASE(test_watch_setting),
+		CASE(test_no_inotify),
+		CASE(test_notify),
+		CASE(test_notify_later),
+		CASE(test_notify_without_thread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

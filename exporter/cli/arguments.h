@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The command line of verbs that ask a running exporter: their options are no settings, and no file has a say. */
+#include <stdbool.h>
+#include <stddef.h>
+
+#define ARGUMENTS_OPTIONS_MAX 64
+#define ARGUMENTS_ERROR_MAX   256
+
+/* What an option's value may be. */
+enum argument_value {
+	ARGUMENT_NONE,
+	ARGUMENT_NEEDED,
+	ARGUMENT_MAY, /* --watch, --watch=2s */
+};
+
+struct argument_option {
+	const char *name; /* without the dashes */
+	char letter;	  /* 0: it has none */
+	enum argument_value value;
+	const char *argument; /* in --help */
+	const char *help;     /* NULL: another spelling, not shown */
+	int id;		      /* for `take` */
+};
+
+struct arguments {
+	const char *verb;
+	const char *usage;    /* behind "usage: flowtally " */
+	const char *examples; /* whole lines */
+	const struct argument_option *options;
+	size_t option_count;
+	/*
+	 * `id` of an option, or -1: `text` is a word that is no option.  -errno: `error` says what is wrong with the value,
+	 * "'x': not a time"; the option's name is put in front.
+	 */
+	int (*take)(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX]);
+	void *userdata;
+};
+
+/* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
+int arguments_parse(const struct arguments *arguments, int argc, char **argv);
