@@ -21,6 +21,7 @@ static const struct {
 	{"observe", observe_main, "show what flows, now and just past"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 	{"doctor", doctor_main, "find what is wrong here, and what mends it"},
+	{"read", read_main, "show the records of files and streams of IPFIX and NetFlow v9"},
 	{"config", config_main, "check, show and compare configurations"},
 };
 

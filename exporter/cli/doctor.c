@@ -9,10 +9,10 @@
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/meter/cache.h"
+#include "exporter/observe/control.h"
 
 #define USAGE		2
 #define STANDARD_CONFIG "/etc/flowtally/flowtally.yaml"
-#define STANDARD_SOCKET "/run/flowtally/flowtally.sock"
 #define MESSAGE_MAX	1400 /* of message-size, where nobody has said */
 
 /* What the command line says. */
@@ -58,7 +58,7 @@ static void print_help(void)
 	      ", if it is there)\n"
 	      "  --interface NAME|GLOB      look at this interface, in place of the file's; repeatable\n"
 	      "  --collector URL            look at this collector, in place of the file's; repeatable\n"
-	      "  --socket PATH              of the running exporter (" STANDARD_SOCKET ")\n"
+	      "  --socket PATH              of the running exporter (" CONTROL_SOCKET ")\n"
 	      "  --json                     one JSON object\n"
 	      "  --bundle FILE              write all that a support case needs into a new tar file\n"
 	      "  --mask                     with names in place of addresses, the same for the same one\n"
@@ -277,7 +277,7 @@ static void describe(struct visit *v, const struct command *c, const struct conf
 		.listen = unless_off(v->listen),
 		.socket = c->socket   ? c->socket
 			  : v->socket ? unless_off(v->socket)
-				      : STANDARD_SOCKET,
+				      : CONTROL_SOCKET,
 	};
 }
 

@@ -6,6 +6,7 @@ int run_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
 int drops_main(int argc, char **argv);
+int read_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int observe_main(int argc, char **argv);
 int config_main(int argc, char **argv);
