@@ -18,6 +18,7 @@ static const struct {
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
 	{"status", status_main, "say whether the running exporter works, what it sees and loses"},
 	{"observe", observe_main, "show what flows, now and just past"},
+	{"top", top_main, "show what flows most, on a full screen"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 	{"config", config_main, "check, show and compare configurations"},
 };

@@ -7,4 +7,5 @@ int replay_main(int argc, char **argv);
 int drops_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int observe_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int config_main(int argc, char **argv);
