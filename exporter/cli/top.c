@@ -270,10 +270,7 @@ static int ask_rows(struct top *t)
 	t->tried_ns = clock_ns(CLOCK_MONOTONIC);
 	hang_up(t);
 	r = client_open(&t->rows, t->path, why);
-	if (r == 0)
-		r = client_open(&t->status, t->path, why);
 	if (r < 0) {
-		hang_up(t);
 		say(t, why);
 		return r;
 	}
@@ -312,23 +309,38 @@ static int take_rows(struct top *t, int timeout_ms)
 	return r;
 }
 
-/* About once a second; what is wrong here is said by the rows. */
+/* About once a second. */
+static void ask_status(struct top *t)
+{
+	char why[CLIENT_WHY_MAX];
+
+	if (t->status_due || clock_ns(CLOCK_MONOTONIC) - t->asked_ns < AGAIN_NS)
+		return;
+	t->asked_ns = clock_ns(CLOCK_MONOTONIC);
+	if (!t->status && client_open(&t->status, t->path, why) < 0)
+		return;
+	t->status_due = client_ask(t->status, json_pack("{s:i,s:s}", "version", CONTROL_VERSION,
+							"ask", "status")) == 0;
+}
+
+/* Where the exporter refuses, such as before the first swap, it is asked again; what else is wrong is said by the rows. */
 static void take_status(struct top *t, int timeout_ms)
 {
-	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	json_t *line;
+	int r;
 
-	if (!t->status)
+	if (!t->rows)
 		return;
-	if (!t->status_due && now_ns - t->asked_ns >= AGAIN_NS) {
-		t->asked_ns = now_ns;
-		t->status_due = client_ask(t->status, json_pack("{s:i,s:s}", "version",
-								CONTROL_VERSION, "ask",
-								"status")) == 0;
-	}
-	if (!t->status_due || client_read(t->status, timeout_ms, &line) < 0)
+	ask_status(t);
+	r = t->status_due ? client_read(t->status, timeout_ms, &line) : -EAGAIN;
+	if (r == -EAGAIN)
 		return;
 	t->status_due = false;
+	if (r < 0) {
+		client_freep(&t->status);
+		t->status = NULL;
+		return;
+	}
 	if (!t->model.choice.paused)
 		top_model_take_status(&t->model, line);
 	json_decref(line);

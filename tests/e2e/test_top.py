@@ -176,7 +176,8 @@ def test_mistakes():
             check(status == USAGE and '--batch' in stderr and not stdout, f'no terminal: {status}', stderr)
             with Terminal(bench, environment=['TERM=dumb']) as terminal:
                 wait_until(lambda: terminal.is_dead() == ['1', str(USAGE)], WAIT_SECONDS, 'the end')
-                terminal.wait_for('--batch shows the same')
+                text = ' '.join(terminal.screen('-S', '-'))  # tmux moves it up for a line of its own
+                check('TERM=dumb' in text and '--batch' in text, 'why:', text)
 
 
 def test_screen():
@@ -287,11 +288,11 @@ def test_exporter_dies():
 def test_odd_names():
     """What steers a terminal is in no name that gets there."""
     with Bench() as bench:
-        bench.box.veth(('meter', ODD), ('peer', 'p1'), offloads=False)
-        bench.box.address(('meter', ODD, ['10.87.1.1']), ('peer', 'p1', ['10.87.1.2']))
-        with bench.daemon('--interface', ODD):
-            with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, '10.87.1.1', 9):
-                traffic.udp(bench.box, 'peer', ('10.87.1.2', 1001), ('10.87.1.1', 9), 5)
+        for words in (['down'], ['name', ODD], ['up']):
+            bench.box.ip('meter', 'link', 'set', 'm0' if words != ['up'] else ODD, *words)
+        with bench.daemon('--interface', 'x*'):
+            with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9):
+                traffic.udp(bench.box, 'peer', (PEER, 1001), (METER, 9), 5)
             wait_until(lambda: ('x?[31m', 'in') in bench.rows('--tab', 'interfaces', 'dst port 9'), WAIT_SECONDS, 'the name')
             with Terminal(bench, '--tab', 'interfaces', 'dst port 9') as terminal:
                 terminal.wait_for('x?[31m')
