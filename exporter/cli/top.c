@@ -62,9 +62,9 @@ struct top {
 	bool batch;
 	uint64_t count; /* of --batch; 0: for ever */
 	struct record_choice *flags;
-	char words[WORDS_MAX]; /* the expression */
-	struct client *rows;   /* asked for the sums; NULL: not connected */
-	struct client *status; /* likewise */
+	char words[WORDS_MAX];	     /* the expression */
+	struct client *rows;	     /* asked for the sums; NULL: not connected */
+	struct client *status;	     /* likewise */
 	uint64_t tried_ns, asked_ns; /* CLOCK_MONOTONIC */
 	bool status_due;	     /* an answer is on its way */
 	struct top_model model;
@@ -292,7 +292,7 @@ static int take_rows(struct top *t, int timeout_ms)
 	if (r == -EAGAIN)
 		return r;
 	if (r < 0) {
-		say(t, r == -EINVAL   ? client_refusal(t->rows)
+		say(t, r == -EINVAL    ? client_refusal(t->rows)
 		       : r == -ENODATA ? "the exporter has ended"
 				       : strerror(-r));
 		return r;

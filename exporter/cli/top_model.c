@@ -9,8 +9,8 @@
 #define NUMBER_COLUMNS 8 /* of a number with a blank */
 
 static const char *const tabs[_TOP_TAB_MAX] = {
-	[TOP_FLOWS] = "flows",		 [TOP_HOSTS] = "hosts", [TOP_PORTS] = "ports",
-	[TOP_PROTOCOLS] = "protocols",	 [TOP_DROPS] = "drops", [TOP_INTERFACES] = "interfaces",
+	[TOP_FLOWS] = "flows",	       [TOP_HOSTS] = "hosts", [TOP_PORTS] = "ports",
+	[TOP_PROTOCOLS] = "protocols", [TOP_DROPS] = "drops", [TOP_INTERFACES] = "interfaces",
 	[TOP_KEYS] = "keys",
 };
 
@@ -73,8 +73,8 @@ json_t *top_request(const struct top_choice *c)
 	if (!filter)
 		return NULL;
 	request = json_pack("{s:i,s:s,s:s,s:s,s:i,s:I}", "version", CONTROL_VERSION, "ask", "top",
-			    "keys", keys_of(c), "by", sums[c->by], "rows", CONTROL_ROWS,
-			    "every_ms", (json_int_t)c->every_ms);
+			    "keys", keys_of(c), "by", sums[c->by], "rows", CONTROL_ROWS, "every_ms",
+			    (json_int_t)c->every_ms);
 	if (*filter)
 		json_object_set_new(request, "filter", json_string(filter));
 	return request;
@@ -136,8 +136,8 @@ static void take_history(const struct top_model *m, struct top_entry *entry, siz
 			       (TOP_HISTORY - 1) * sizeof(*entry->history));
 			break;
 		}
-	entry->history[TOP_HISTORY - 1] =
-		m->seconds > 0 ? (double)entry->recent.octets / m->seconds : 0;
+	entry->history[TOP_HISTORY - 1] = m->seconds > 0 ? (double)entry->recent.octets / m->seconds
+							 : 0;
 }
 
 static void take_entry(struct top_model *m, const json_t *row, size_t older)
@@ -202,7 +202,8 @@ int top_model_take(struct top_model *m, const json_t *answer)
 static void print_rates(const struct top_model *m, const json_t *status, char *line, size_t size)
 {
 	const json_t *rates = json_object_get(status, "rates");
-	const json_t *in = json_object_get(rates, "ingress"), *out = json_object_get(rates, "egress");
+	const json_t *in = json_object_get(rates, "ingress"),
+		     *out = json_object_get(rates, "egress");
 	const double factor = m->choice.octets ? 1 : 8;
 	const char *unit = m->choice.octets ? "B" : "bit";
 	char a[TEXT_NUMBER_MAX], b[TEXT_NUMBER_MAX], c[TEXT_NUMBER_MAX], d[TEXT_NUMBER_MAX];
@@ -215,8 +216,9 @@ static void print_rates(const struct top_model *m, const json_t *status, char *l
 
 static double percent(const json_t *flows, const char *part, const char *limit)
 {
-	return number(flows, limit) ? 100 * (double)number(flows, part) / (double)number(flows, limit)
-				    : 0;
+	return number(flows, limit)
+		       ? 100 * (double)number(flows, part) / (double)number(flows, limit)
+		       : 0;
 }
 
 static uint64_t refused(const json_t *status)
@@ -248,8 +250,7 @@ static void print_collectors(const json_t *collectors, char *line, size_t size)
 {
 	char first[64];
 
-	copy_text(first, sizeof(first),
-		  json_object_get(json_array_get(collectors, 0), "state"));
+	copy_text(first, sizeof(first), json_object_get(json_array_get(collectors, 0), "state"));
 	if (json_array_size(collectors) == 1)
 		snprintf(line, size, "collector %s", first);
 	else

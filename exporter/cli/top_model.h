@@ -46,7 +46,7 @@ struct top_choice {
 	enum top_tab tab;
 	enum top_end end;
 	enum top_by by;
-	bool octets;	    /* octets a second, not bits */
+	bool octets; /* octets a second, not bits */
 	bool paused;
 	const char *keys;   /* of --keys; NULL: none */
 	const char *filter; /* NULL: none */

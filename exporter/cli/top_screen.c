@@ -18,10 +18,10 @@ struct top_screen {
 	SCREEN *terminal;
 	bool prompting;
 	bool helping;
-	size_t offset;		   /* of the first entry that is shown */
-	char typed[FILTER_MAX];	   /* while prompting */
-	char filter[FILTER_MAX];   /* the choice's */
-	char wrong[TOP_LINE_MAX];  /* with what was typed; empty: nothing */
+	size_t offset;		  /* of the first entry that is shown */
+	char typed[FILTER_MAX];	  /* while prompting */
+	char filter[FILTER_MAX];  /* the choice's */
+	char wrong[TOP_LINE_MAX]; /* with what was typed; empty: nothing */
 };
 
 static const char help[] =
@@ -55,9 +55,10 @@ int top_screen_new(struct top_screen **ret, char why[TOP_WHY_MAX])
 		snprintf(why, TOP_WHY_MAX,
 			 "a full screen needs a terminal; --batch shows the same as text");
 	else if (!term || !can_address())
-		snprintf(why, TOP_WHY_MAX,
-			 "this terminal (TERM=%s) has no full screen; --batch shows the same as text",
-			 shown);
+		snprintf(
+			why, TOP_WHY_MAX,
+			"this terminal (TERM=%s) has no full screen; --batch shows the same as text",
+			shown);
 	else
 		s->terminal = newterm(NULL, stdout, stdin);
 	if (!s->terminal)
@@ -94,9 +95,8 @@ static void put_line(int row, const char *text, attr_t attributes)
 	addstr(text);
 	/* What is inverse is so as far as the screen is wide. */
 	if (attributes & A_REVERSE)
-		for (int column = getcurx(stdscr); column < COLS && getcury(stdscr) == row &&
-						   column == getcurx(stdscr);
-		     column++)
+		for (int column = getcurx(stdscr);
+		     column < COLS && getcury(stdscr) == row && column == getcurx(stdscr); column++)
 			if (addch(' ') == ERR)
 				break;
 	attrset(A_NORMAL);
@@ -139,7 +139,8 @@ static void draw_foot(const struct top_screen *s, const struct top_model *m)
 	attr_t attributes = A_NORMAL;
 
 	if (s->prompting && !*s->wrong) /* its end is what is being typed */
-		snprintf(line, sizeof(line), "/%.1000s_", s->typed + (typed > room ? typed - room : 0));
+		snprintf(line, sizeof(line), "/%.1000s_",
+			 s->typed + (typed > room ? typed - room : 0));
 	else if (*s->wrong)
 		snprintf(line, sizeof(line), "%s", s->wrong);
 	else if (m->choice.paused)
@@ -148,7 +149,8 @@ static void draw_foot(const struct top_screen *s, const struct top_model *m)
 		snprintf(line, sizeof(line), "missed %llu records  ? help",
 			 (unsigned long long)m->missed);
 	else
-		snprintf(line, sizeof(line), "%s", s->helping || COLS >= 80 ? help : "? help  q quit");
+		snprintf(line, sizeof(line), "%s",
+			 s->helping || COLS >= 80 ? help : "? help  q quit");
 	if (*s->wrong)
 		attributes = A_BOLD;
 	text_make_printable(line);

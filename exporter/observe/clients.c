@@ -30,17 +30,17 @@ struct client {
 	struct client *next;
 	int fd;
 	struct loop_source *source;
-	uint32_t events;     /* that are watched */
-	uint64_t moved_ns;   /* CLOCK_MONOTONIC: when an octet was last read or sent */
-	bool closing;	     /* when what is on its way has been sent */
-	bool ended;	     /* it sends nothing any more */
-	bool stuck;	     /* takes or says nothing for now */
-	bool quiet;	     /* follows, and has all that there is */
-	struct text *answer; /* on its way; NULL: none */
-	struct feed *feed;   /* likewise */
+	uint32_t events;      /* that are watched */
+	uint64_t moved_ns;    /* CLOCK_MONOTONIC: when an octet was last read or sent */
+	bool closing;	      /* when what is on its way has been sent */
+	bool ended;	      /* it sends nothing any more */
+	bool stuck;	      /* takes or says nothing for now */
+	bool quiet;	      /* follows, and has all that there is */
+	struct text *answer;  /* on its way; NULL: none */
+	struct feed *feed;    /* likewise */
 	struct top_feed *top; /* likewise */
-	char *out;	     /* of the feed */
-	size_t begin, end;   /* what is to be sent of the answer, or of `out` */
+	char *out;	      /* of the feed */
+	size_t begin, end;    /* what is to be sent of the answer, or of `out` */
 	size_t line_size;
 	char line[CONTROL_REQUEST_MAX]; /* what has been read */
 };
@@ -415,8 +415,7 @@ static enum step fill(struct client *client, bool ending)
 static enum step fill_top(struct client *client, bool ending)
 {
 	char *line = NULL;
-	enum feed_state state =
-		top_feed_fill(client->top, &client->all->context, ending, &line);
+	enum feed_state state = top_feed_fill(client->top, &client->all->context, ending, &line);
 
 	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
 	if (line || state == FEED_ENDED)

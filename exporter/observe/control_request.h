@@ -34,7 +34,7 @@ struct control_request {
 	uint64_t since_ms; /* since 1970; 0: from the oldest */
 	uint64_t until_ms; /* likewise; UINT64_MAX: no end */
 	/* Of CONTROL_TOP. */
-	char *keys;	   /* as record_top_new() takes them */
+	char *keys; /* as record_top_new() takes them */
 	enum top_by by;
 	uint64_t rows;	   /* that are shown at most */
 	uint64_t every_ms; /* between two pictures at least */

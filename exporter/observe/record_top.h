@@ -50,7 +50,7 @@ struct top_row {
 	struct top_sums sums;
 	struct top_sums recent; /* of this period, */
 	struct top_sums last;	/* and of the one before */
-	uint32_t next; /* row of the same bucket */
+	uint32_t next;		/* row of the same bucket */
 };
 
 struct record_top;
@@ -73,7 +73,10 @@ void record_top_add(struct record_top *top, const struct record_view *view);
 /* Begins a period. */
 void record_top_next(struct record_top *top);
 
-/* Falling in what they had in this period, then in all time; equal ones always in the same order; valid until the next call of another function. */
+/*
+ * Falling in what they had in this period, then in all time; equal ones always in the same order.  Valid until the next call
+ * of another function.
+ */
 size_t record_top_sort(struct record_top *top, const struct top_row *const **ret);
 
 struct top_sums record_top_others(const struct record_top *top);

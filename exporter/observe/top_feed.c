@@ -18,7 +18,7 @@ struct top_feed {
 	uint64_t missed, missed_recent;
 	uint64_t rows, every_ns;
 	uint64_t first_told_ns; /* the first period begins with records that were read then; 0: it has begun */
-	uint64_t begin_ns;	/* CLOCK_MONOTONIC: when the period began; 0: there was no swap yet */
+	uint64_t begin_ns; /* CLOCK_MONOTONIC: when the period began; 0: there was no swap yet */
 	bool shown;
 };
 
@@ -175,8 +175,8 @@ static char *make_line(struct top_feed *f, const struct feed_context *c)
 	for (unsigned int i = 0; i < record_top_keys(f->table); i++)
 		json_array_append_new(keys, json_string(record_top_name(f->table, i)));
 	object = json_pack("{s:i,s:s,s:f,s:o,s:o,s:o,s:o,s:{s:I,s:I}}", "version", CONTROL_VERSION,
-			   "answer", "top", "seconds", seconds, "keys", keys, "rows", rows, "others",
-			   others, "total",
+			   "answer", "top", "seconds", seconds, "keys", keys, "rows", rows,
+			   "others", others, "total",
 			   both_json(record_top_total(f->table), record_top_total_recent(f->table)),
 			   "missed", "all", (json_int_t)f->missed, "recent",
 			   (json_int_t)f->missed_recent);
