@@ -26,6 +26,7 @@
 
 enum option {
 	OPTION_SOCKET,
+	OPTION_ALL,
 	OPTION_JSON,
 	OPTION_WATCH,
 	OPTION_WAIT,
@@ -34,6 +35,7 @@ enum option {
 static const struct argument_option options[] = {
 	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
 	 OPTION_SOCKET},
+	{"all", 'a', ARGUMENT_NONE, NULL, "a line for each interface and collector", OPTION_ALL},
 	{"json", 0, ARGUMENT_NONE, NULL, "one JSON object; `ledger` is as --summary json has it",
 	 OPTION_JSON},
 	{"watch", 'w', ARGUMENT_MAY, "TIME", "again and again (every 2s)", OPTION_WATCH},
@@ -44,6 +46,7 @@ static const struct argument_option options[] = {
 struct status {
 	const char *path;
 	bool json;
+	bool all;
 	uint64_t watch_ns; /* 0: once */
 	uint64_t wait_ns;  /* 0: it is as it is */
 	char why[CLIENT_WHY_MAX];
@@ -68,6 +71,9 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	switch (id) {
 	case OPTION_SOCKET:
 		s->path = text;
+		return 0;
+	case OPTION_ALL:
+		s->all = true;
 		return 0;
 	case OPTION_JSON:
 		s->json = true;
@@ -194,6 +200,10 @@ static void show(const struct status *s, const json_t *status)
 {
 	const bool terminal = isatty(STDOUT_FILENO);
 	const char *no_color = getenv("NO_COLOR");
+	const struct status_form form = {
+		.color = terminal && !(no_color && *no_color),
+		.all = s->all,
+	};
 
 	if (s->watch_ns && terminal && !s->json)
 		fputs("\x1b[H\x1b[2J", stdout);
@@ -201,7 +211,7 @@ static void show(const struct status *s, const json_t *status)
 		json_dumpf(status, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 		fputc('\n', stdout);
 	} else {
-		status_print_text(status, terminal && !(no_color && *no_color), stdout);
+		status_print_text(status, &form, stdout);
 		if (s->watch_ns && !terminal)
 			fputc('\n', stdout);
 	}

@@ -7,12 +7,13 @@
 #include "exporter/observe/text.h"
 #include "exporter/util.h"
 
-#define LINES_MAX   8 /* of interfaces, and of collectors; more are counted */
-#define AGE_MAX	    32
-#define LABEL_WIDTH 13 /* of what stands in front of a line, with a blank */
-#define RED	    "\x1b[1;31m"
-#define GREEN	    "\x1b[1;32m"
-#define PLAIN	    "\x1b[0m"
+#define EACH_MAX       3 /* interfaces and collectors, with which there are twelve lines */
+#define COLLECTORS_MAX 2
+#define AGE_MAX	       32
+#define LABEL_WIDTH    13 /* of what stands in front of a line, with a blank */
+#define RED	       "\x1b[1;31m"
+#define GREEN	       "\x1b[1;32m"
+#define PLAIN	       "\x1b[0m"
 
 /* --- Members. */
 
@@ -180,22 +181,43 @@ static void print_interface(const json_t *interface, FILE *file)
 	fputc('\n', file);
 }
 
-static void print_interfaces(const json_t *status, FILE *file)
+/* Packets a second, both ways. */
+static double traffic_of(const json_t *interface)
 {
-	const json_t *all = json_object_get(status, "interfaces");
+	const json_t *rates = json_object_get(interface, "rates");
+
+	return json_number_value(json_object_get(rates, "ingress")) +
+	       json_number_value(json_object_get(rates, "egress"));
+}
+
+static void print_busiest(const json_t *all, FILE *file)
+{
 	size_t index, attached = 0;
-	json_t *one;
+	json_t *one, *busiest = NULL;
 
 	json_array_foreach (all, index, one) {
 		attached += json_is_true(json_object_get(one, "attached"));
-		if (index < LINES_MAX)
-			print_interface(one, file);
+		if (!busiest || traffic_of(one) > traffic_of(busiest))
+			busiest = one;
 	}
-	if (json_array_size(all) > LINES_MAX) {
-		label("interfaces", file);
-		fprintf(file, "%zu in all, of which %zu are metered (--json has each)\n",
-			json_array_size(all), attached);
+	label("interfaces", file);
+	fprintf(file, "%zu of %zu are metered (--all), the busiest: ", attached,
+		json_array_size(all));
+	print_interface(busiest, file);
+}
+
+static void print_interfaces(const json_t *status, bool each, FILE *file)
+{
+	const json_t *all = json_object_get(status, "interfaces");
+	size_t index;
+	json_t *one;
+
+	if (!each && json_array_size(all) > 1) {
+		print_busiest(all, file);
+		return;
 	}
+	json_array_foreach (all, index, one)
+		print_interface(one, file);
 }
 
 /* --- Banks, cache, ledger. */
@@ -319,22 +341,43 @@ static void print_collector(const json_t *c, FILE *file)
 		fputs(", nothing sent yet\n", file);
 }
 
-static void print_collectors(const json_t *status, FILE *file)
+/* Sums over them. */
+static void print_all_collectors(const json_t *all, FILE *file)
+{
+	uint64_t queued = 0, lost = 0;
+	double records_rate = 0;
+	size_t index, up = 0;
+	const char *loss;
+	json_t *one, *records;
+
+	json_array_foreach (all, index, one) {
+		up += !strcmp(text(one, "state"), "up");
+		records_rate += json_number_value(json_object_get(one, "records_rate"));
+		queued += number(one, "queued");
+		json_object_foreach (json_object_get(one, "lost"), loss, records)
+			lost += (uint64_t)json_integer_value(records);
+	}
+	label("collectors", file);
+	fprintf(file,
+		"%zu of %zu are up (--all), %.0f records/s, %" PRIu64 " queued, lost %" PRIu64 "\n",
+		up, json_array_size(all), records_rate, queued, lost);
+}
+
+static void print_collectors(const json_t *status, bool each, FILE *file)
 {
 	const json_t *all = json_object_get(status, "collectors");
 	size_t index;
 	json_t *one;
 
-	json_array_foreach (all, index, one)
-		if (index < LINES_MAX)
-			print_collector(one, file);
-	if (json_array_size(all) && json_array_size(all) <= LINES_MAX)
-		return;
-	label("collectors", file);
-	if (json_array_size(all))
-		fprintf(file, "%zu in all (--json has each)\n", json_array_size(all));
-	else
+	if (!json_array_size(all)) {
+		label("collectors", file);
 		fputs("none: records go nowhere but to `flowtally observe`\n", file);
+	} else if (!each && json_array_size(all) > COLLECTORS_MAX) {
+		print_all_collectors(all, file);
+	} else {
+		json_array_foreach (all, index, one)
+			print_collector(one, file);
+	}
 }
 
 static void print_drops(const json_t *status, FILE *file)
@@ -380,16 +423,20 @@ static void print_process(const json_t *status, FILE *file)
 		fputs("; ns a packet: sysctl kernel.bpf_stats_enabled=1 shows it\n", file);
 }
 
-void status_print_text(const json_t *status, bool color, FILE *file)
+void status_print_text(const json_t *status, const struct status_form *form, FILE *file)
 {
-	print_problems(status, color, file);
-	print_head(status, color, file);
+	const size_t lines = json_array_size(json_object_get(status, "interfaces")) +
+			     json_array_size(json_object_get(status, "collectors"));
+	const bool each = form->all || lines <= EACH_MAX;
+
+	print_problems(status, form->color, file);
+	print_head(status, form->color, file);
 	print_traffic(status, file);
-	print_interfaces(status, file);
+	print_interfaces(status, each, file);
 	print_fill(status, file);
 	print_ledger(status, file);
 	print_kernel(status, file);
-	print_collectors(status, file);
+	print_collectors(status, each, file);
 	print_drops(status, file);
 	print_process(status, file);
 }

@@ -5,4 +5,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-void status_print_text(const json_t *status, bool color, FILE *file);
+struct status_form {
+	bool color;
+	bool all; /* a line for each interface and collector; else twelve lines and what is wrong */
+};
+
+void status_print_text(const json_t *status, const struct status_form *form, FILE *file);

@@ -363,7 +363,8 @@ static int on_finished(void *userdata, _unused_ uint32_t events)
 static void make_meter(struct traffic *t, uint32_t bank_entries, uint64_t interval_ns)
 {
 	const struct meter_options options = {
-		.datapath = {.kind = RECORD_FLOW, .entries = bank_entries},
+		/* packets take the way of clsact's filters, which are there without tcx alone */
+		.datapath = {.kind = RECORD_FLOW, .entries = bank_entries, .mask = "tcx"},
 		.loop = t->loop,
 		.interval_ns = interval_ns,
 		.callback = on_batch,

@@ -165,6 +165,11 @@ def test_observe_past():
         check('flowtally: the ring holds ' in stderr and len(stderr.splitlines()) == 1, 'one line that says so:', stderr)
         status, stdout, _ = bench.ask('observe', '--all', 'port', '1001')
         check(status == 0 and f'{PEER}:1001 -> {METER}:9' in stdout, 'compact:', stdout)
+        check('\x1b' not in stdout, 'no colour but on a terminal:', repr(stdout))
+        check('\x1b[' in bench.ask('observe', '--all', '--color', 'always')[1], 'no colour where it is asked for')
+        utc, local = (bench.ask('observe', '--all', '-o', 'csv', *how, 'port', '1001', prefix=['env', 'TZ=XXX-5'])[1]
+                      for how in (['--utc'], []))
+        check(utc != local and utc.splitlines()[0] == local.splitlines()[0], 'times:', utc, local)
         status, stdout, _ = bench.ask('observe', '--all', '-o', 'hubble-json', 'port', '1001')
         check_equal('hubble-json', json.loads(stdout)['flow']['IP']['source'], PEER)
 

@@ -31,13 +31,18 @@ static const char healthy[] =
 
 static char text[16384];
 
-static void print(const json_t *status, bool color)
+static void print_form(const json_t *status, const struct status_form *form)
 {
 	FILE *file = fmemopen(text, sizeof(text), "w");
 
 	assert_non_null(file);
-	status_print_text(status, color, file);
+	status_print_text(status, form, file);
 	assert_int_equal(fclose(file), 0);
+}
+
+static void print(const json_t *status, bool color)
+{
+	print_form(status, &(struct status_form){.color = color});
 }
 
 static unsigned int lines(void)
@@ -97,6 +102,33 @@ static void test_problems(void **state)
 	json_decref(status);
 }
 
+/* However many there are, twelve lines, unless all are asked for. */
+static void test_many(void **state)
+{
+	json_t *status = json_loads(healthy, 0, NULL);
+	json_t *interfaces = json_object_get(status, "interfaces");
+	json_t *collectors = json_object_get(status, "collectors"), *busy;
+
+	(void)state;
+	for (int many = 2; many < 40; many++) {
+		json_array_append(many % 3 ? interfaces : collectors,
+				  json_array_get(many % 3 ? interfaces : collectors, 0));
+		print(status, false);
+		assert_true(lines() <= 12);
+		print_form(status, &(struct status_form){.all = true});
+		assert_int_equal(lines(), 10 + many);
+	}
+	busy = json_deep_copy(json_array_get(interfaces, 0));
+	json_object_set_new(busy, "name", json_string("busy0"));
+	json_object_set_new(json_object_get(busy, "rates"), "egress", json_real(1e6));
+	json_array_append_new(interfaces, busy);
+	print(status, false);
+	assert_non_null(strstr(text, "of 27 are metered (--all), the busiest: busy0  "));
+	assert_non_null(
+		strstr(text, "14 of 14 are up (--all), 21 records/s, 42 queued, lost 70\n"));
+	json_decref(status);
+}
+
 /* Of an exporter that tells less, such as an older one: lines of little sense, but no crash. */
 static void test_little(void **state)
 {
@@ -107,7 +139,8 @@ static void test_little(void **state)
 	(void)state;
 	print(empty, false);
 	assert_true(lines() > 0);
-	json_object_foreach_safe(status, next, key, part) {
+	json_object_foreach_safe(status, next, key, part)
+	{
 		json_t *without = json_copy(status), *other = json_copy(status);
 
 		json_object_del(without, key);
@@ -125,6 +158,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_healthy),
 					   cmocka_unit_test(test_problems),
+					   cmocka_unit_test(test_many),
 					   cmocka_unit_test(test_little)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
