@@ -251,10 +251,12 @@ def is_whole(screen, columns, lines):
         return False
     if lines >= 8 and not screen[1].startswith('refused 0 pkt'):
         return False
-    tab, titles, first = screen[below:below + 3]
+    tab, titles, *rows = screen[below:lines - 1]
     place = [line.split() for line in screen]
-    number = first.split()[0].replace('.', '').rstrip('kM')
-    return (tab.lstrip().startswith('[1 flows]') and 'bit/s' in titles and number.isdigit() and
+    numbers = [row.split()[0].replace('.', '').rstrip('kM') for row in rows if row.strip()]
+    if len(numbers) != min(len(SENT), len(rows)) or not all(map(str.isdigit, numbers)):
+        return False
+    return (tab.lstrip().startswith('[1 flows]') and 'bit/s' in titles and
             sum('flowtally' in line for line in screen) == 1 and sum('bit/s' in words for words in place) == 1 and
             'q quit' in screen[lines - 1])
 
