@@ -60,7 +60,7 @@ static char *filter_of(const struct top_choice *c)
 
 	if (!kind)
 		return strdup(c->filter ? c->filter : "");
-	r = c->filter ? asprintf(&text, "%s and (%s)", kind, c->filter)
+	r = c->filter ? asprintf(&text, "(%s) and %s", c->filter, kind)
 		      : asprintf(&text, "%s", kind);
 	return r < 0 ? NULL : text;
 }

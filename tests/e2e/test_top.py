@@ -159,6 +159,7 @@ def test_batch():
             check_equal(f'order by {by}', [int(key[2]) for key in bench.rows('--by', by, 'dst port 9')], order)
         rows = bench.rows('--keys', 'sport', 'dst port 9 and packets > 6 and not port 1001')
         check_equal('--keys', {key: row[2:4] for key, row in rows.items()}, {('1002',): expected()[1002]})
+        check_equal('an address alone', set(bench.rows('--tab', 'ports', PEER)) - {('-',)}, {('UDP/9',)})
         check_equal('a flag', set(bench.rows('--keys', 'sport', '--from-port', '1003')), {('1003',)})
         status, stdout, _ = program.run('top', '--socket', bench.path, '--batch', '-n', '2', '--every', '300ms')
         check_equal('two pictures', (status, stdout.count('flowtally healthy')), (0, 2))
