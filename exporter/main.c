@@ -19,6 +19,7 @@ static const struct {
 	{"drops", drops_main, "show which packets the kernel drops, and why"},
 	{"status", status_main, "say whether the running exporter works, what it sees and loses"},
 	{"observe", observe_main, "show what flows, now and just past"},
+	{"top", top_main, "show what flows most, on a full screen"},
 	{"replay", replay_main, "the same from a capture file, without privileges"},
 	{"doctor", doctor_main, "find what is wrong here, and what mends it"},
 	{"read", read_main, "show the records of files and streams of IPFIX and NetFlow v9"},

@@ -9,4 +9,5 @@ int drops_main(int argc, char **argv);
 int read_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int observe_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int config_main(int argc, char **argv);

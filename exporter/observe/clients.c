@@ -8,6 +8,7 @@
 #include "exporter/loop.h"
 #include "exporter/observe/control.h"
 #include "exporter/observe/status.h"
+#include "exporter/observe/top_feed.h"
 
 #define OUT_OCTETS   (3 * FEED_LINE_MAX) /* of a feed's buffer */
 #define TURN_OCTETS  (256 << 10)	 /* sent to one client before the next has its turn */
@@ -29,16 +30,17 @@ struct client {
 	struct client *next;
 	int fd;
 	struct loop_source *source;
-	uint32_t events;     /* that are watched */
-	uint64_t moved_ns;   /* CLOCK_MONOTONIC: when an octet was last read or sent */
-	bool closing;	     /* when what is on its way has been sent */
-	bool ended;	     /* it sends nothing any more */
-	bool stuck;	     /* takes or says nothing for now */
-	bool quiet;	     /* follows, and has all that there is */
-	struct text *answer; /* on its way; NULL: none */
-	struct feed *feed;   /* likewise */
-	char *out;	     /* of the feed */
-	size_t begin, end;   /* what is to be sent of the answer, or of `out` */
+	uint32_t events;      /* that are watched */
+	uint64_t moved_ns;    /* CLOCK_MONOTONIC: when an octet was last read or sent */
+	bool closing;	      /* when what is on its way has been sent */
+	bool ended;	      /* it sends nothing any more */
+	bool stuck;	      /* takes or says nothing for now */
+	bool quiet;	      /* follows, and has all that there is */
+	struct text *answer;  /* on its way; NULL: none */
+	struct feed *feed;    /* likewise */
+	struct top_feed *top; /* likewise */
+	char *out;	      /* of the feed */
+	size_t begin, end;    /* what is to be sent of the answer, or of `out` */
 	size_t line_size;
 	char line[CONTROL_REQUEST_MAX]; /* what has been read */
 };
@@ -107,6 +109,7 @@ static void client_free(struct client *client)
 	close(client->fd);
 	text_release(client->answer);
 	feed_freep(&client->feed);
+	top_feed_freep(&client->top);
 	free(client->out);
 	free(client);
 }
@@ -274,11 +277,24 @@ static void copy_interfaces(struct clients *all, const struct snapshot *s)
 		quote(all->names[i], all->interfaces[i].name);
 }
 
+/* Where periods of record sums begin and end: at settled swaps, when all that was read is in the ring. */
+static void look_at_times(struct clients *all, const struct snapshot *s,
+			  const struct snapshot *before)
+{
+	all->context.interval_ns = s->interval_ns;
+	all->context.settled_ns = s->monotonic_ns;
+	all->context.before_told_ns = before ? before->time_ns : s->started_ns;
+	all->context.before_ns =
+		before ? before->monotonic_ns
+		       : s->monotonic_ns - MIN(s->monotonic_ns, s->time_ns - s->started_ns);
+}
+
 /* Names of interfaces, as they are in the newest snapshot. */
 static void look_at_interfaces(struct clients *all)
 {
+	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
 	_cleanup_(snapshot_releasep)
-		const struct snapshot *s = snapshots_newest(all->options.snapshots, NULL);
+		const struct snapshot *s = snapshots_newest(all->options.snapshots, &before);
 	size_t count = s ? s->interface_count : 0;
 
 	if (!s || s->number == all->context_number)
@@ -294,7 +310,7 @@ static void look_at_interfaces(struct clients *all)
 	all->context.names = all->names;
 	all->context.records.interfaces = all->interfaces;
 	all->context.records.interface_count = (unsigned int)count;
-	all->context.interval_ns = s->interval_ns;
+	look_at_times(all, s, before);
 	all->context_number = s->number;
 }
 
@@ -315,6 +331,16 @@ static void answer_records(struct client *client, const struct control_request *
 	client->end = client->feed ? 0 : client->end;
 }
 
+static void answer_top(struct client *client, const struct control_request *request)
+{
+	char error[CONTROL_ERROR_MAX];
+	enum control_fault fault;
+
+	look_at_interfaces(client->all);
+	if (top_feed_new(&client->top, request, &client->all->context, &fault, error) < 0)
+		answer_fault(client, fault, error);
+}
+
 static void handle(struct client *client, size_t size)
 {
 	struct control_request request;
@@ -327,6 +353,8 @@ static void handle(struct client *client, size_t size)
 	}
 	if (request.ask == CONTROL_STATUS)
 		answer_status(client);
+	else if (request.ask == CONTROL_TOP)
+		answer_top(client, &request);
 	else
 		answer_records(client, &request);
 	control_request_clear(&request);
@@ -384,6 +412,22 @@ static enum step fill(struct client *client, bool ending)
 	return client->quiet ? STEP_WAIT : STEP_ON;
 }
 
+static enum step fill_top(struct client *client, bool ending)
+{
+	char *line = NULL;
+	enum feed_state state = top_feed_fill(client->top, &client->all->context, ending, &line);
+
+	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
+	if (line || state == FEED_ENDED)
+		answer(client, text_new(line, line ? strlen(line) : 0));
+	if (state == FEED_ENDED)
+		client->top = top_feed_free(client->top);
+	client->quiet = state == FEED_WAITS && !line;
+	if (client->quiet)
+		watch(client, 0); /* likewise */
+	return client->quiet ? STEP_WAIT : STEP_ON;
+}
+
 static enum step read_some(struct client *client)
 {
 	char *end = memchr(client->line, '\n', client->line_size);
@@ -424,6 +468,8 @@ static enum step step(struct client *client, bool ending)
 		return send_some(client);
 	if (client->feed)
 		return fill(client, ending);
+	if (client->top)
+		return fill_top(client, ending);
 	if (client->closing || ending)
 		return let_go(client);
 	return read_some(client);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/control_request.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <string.h>
@@ -15,6 +16,7 @@ struct parse {
 static const char *const asks[_CONTROL_ASK_MAX] = {
 	[CONTROL_STATUS] = "status",
 	[CONTROL_RECORDS] = "records",
+	[CONTROL_TOP] = "top",
 };
 
 const char *control_fault_name(enum control_fault fault)
@@ -31,6 +33,7 @@ const char *control_fault_name(enum control_fault fault)
 void control_request_clear(struct control_request *request)
 {
 	free(request->filter);
+	free(request->keys);
 	*request = (struct control_request){0};
 }
 
@@ -62,38 +65,93 @@ static int read_number(struct parse *p, const char *name, const json_t *value, u
 	return 0;
 }
 
-static int read_filter(struct parse *p, const char *name, const json_t *value)
+static int read_range(struct parse *p, const char *name, const json_t *value, uint64_t least,
+		      uint64_t most, uint64_t *ret)
+{
+	uint64_t number = 0;
+	int r = read_number(p, name, value, &number);
+
+	if (r == 0 && (number < least || number > most))
+		r = fail(p, CONTROL_FAULT_REQUEST, "%s: it can be %" PRIu64 " to %" PRIu64, name,
+			 least, most);
+	if (r == 0)
+		*ret = number;
+	return r;
+}
+
+static int read_string(struct parse *p, const char *name, const json_t *value, char **ret)
 {
 	if (!json_is_string(value))
 		return fail(p, CONTROL_FAULT_REQUEST, "%s: a string is needed", name);
-	p->request.filter = strdup(json_string_value(value));
-	return p->request.filter ? 0 : fail(p, CONTROL_FAULT_BUSY, "out of memory");
+	*ret = strdup(json_string_value(value));
+	return *ret ? 0 : fail(p, CONTROL_FAULT_BUSY, "out of memory");
+}
+
+static int read_by(struct parse *p, const char *name, const json_t *value)
+{
+	const char *text = json_string_value(value);
+	int by = text ? record_top_by_parse(text) : -1;
+
+	if (by < 0)
+		return fail(p, CONTROL_FAULT_REQUEST, "%s: it can be octets, packets or flows",
+			    name);
+	p->request.by = (enum top_by)by;
+	return 0;
+}
+
+static int read_records_member(struct parse *p, const char *name, const json_t *value)
+{
+	struct control_request *r = &p->request;
+
+	if (!strcmp(name, "follow"))
+		return read_flag(p, name, value, &r->follow);
+	if (!strcmp(name, "last"))
+		return read_number(p, name, value, &r->last);
+	if (!strcmp(name, "since_ms"))
+		return read_number(p, name, value, &r->since_ms);
+	if (!strcmp(name, "until_ms"))
+		return read_number(p, name, value, &r->until_ms);
+	if (!strcmp(name, "filter"))
+		return read_string(p, name, value, &r->filter);
+	return -ENOENT;
+}
+
+static int read_top_member(struct parse *p, const char *name, const json_t *value)
+{
+	struct control_request *r = &p->request;
+
+	if (!strcmp(name, "keys"))
+		return read_string(p, name, value, &r->keys);
+	if (!strcmp(name, "by"))
+		return read_by(p, name, value);
+	if (!strcmp(name, "rows"))
+		return read_range(p, name, value, 1, CONTROL_ROWS_MAX, &r->rows);
+	if (!strcmp(name, "every_ms"))
+		return read_range(p, name, value, CONTROL_EVERY_MS_MIN, CONTROL_EVERY_MS_MAX,
+				  &r->every_ms);
+	if (!strcmp(name, "filter"))
+		return read_string(p, name, value, &r->filter);
+	return -ENOENT;
 }
 
 static int read_member(struct parse *p, const char *name, const json_t *value)
 {
-	struct control_request *r = &p->request;
 	char shown[64];
+	int r = -ENOENT;
 
 	if (!strcmp(name, "version") || !strcmp(name, "ask"))
 		return 0; /* have been read */
-	if (r->ask == CONTROL_RECORDS) {
-		if (!strcmp(name, "follow"))
-			return read_flag(p, name, value, &r->follow);
-		if (!strcmp(name, "last"))
-			return read_number(p, name, value, &r->last);
-		if (!strcmp(name, "since_ms"))
-			return read_number(p, name, value, &r->since_ms);
-		if (!strcmp(name, "until_ms"))
-			return read_number(p, name, value, &r->until_ms);
-		if (!strcmp(name, "filter"))
-			return read_filter(p, name, value);
-	}
+	if (p->request.ask == CONTROL_RECORDS)
+		r = read_records_member(p, name, value);
+	else if (p->request.ask == CONTROL_TOP)
+		r = read_top_member(p, name, value);
+	if (r != -ENOENT)
+		return r;
 	snprintf(shown, sizeof(shown), "%s", name);
 	text_make_printable(shown);
 	/* It may be what a newer client relies on. */
 	return fail(p, CONTROL_FAULT_REQUEST, "'%s': not known to %s of this exporter (%s)", shown,
-		    asks[r->ask], FLOWTALLY_VERSION);
+		    asks[p->request.ask], FLOWTALLY_VERSION);
 }
 
 static int read_version(struct parse *p, const json_t *root)
@@ -125,7 +183,7 @@ static int read_ask(struct parse *p, const json_t *root)
 	snprintf(shown, sizeof(shown), "%s", text ? text : "");
 	text_make_printable(shown);
 	return fail(p, CONTROL_FAULT_REQUEST,
-		    "ask: '%s' is none of status, records (this exporter is %s)", shown,
+		    "ask: '%s' is none of status, records, top (this exporter is %s)", shown,
 		    FLOWTALLY_VERSION);
 }
 
@@ -154,7 +212,10 @@ int control_request_parse(struct control_request *ret, const char *line, size_t 
 			  enum control_fault *ret_fault, char error[CONTROL_ERROR_MAX])
 {
 	struct parse p = {
-		.request = {.last = UINT64_MAX, .until_ms = UINT64_MAX},
+		.request = {.last = UINT64_MAX,
+			    .until_ms = UINT64_MAX,
+			    .rows = CONTROL_ROWS,
+			    .every_ms = CONTROL_EVERY_MS},
 		.error = error,
 	};
 	json_error_t where;

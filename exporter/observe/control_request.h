@@ -4,15 +4,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "exporter/observe/record_top.h"
 #include "exporter/util.h"
 
 #define CONTROL_VERSION	    1
 #define CONTROL_REQUEST_MAX 16384 /* octets of a line, with its end */
 #define CONTROL_ERROR_MAX   512
 
+/* Of CONTROL_TOP. */
+#define CONTROL_ROWS	     100
+#define CONTROL_ROWS_MAX     500
+#define CONTROL_EVERY_MS     1000
+#define CONTROL_EVERY_MS_MIN 100
+#define CONTROL_EVERY_MS_MAX 3600000
+#define CONTROL_KEYS	     "proto,src,sport,dst,dport"
+
 enum control_ask {
 	CONTROL_STATUS,
 	CONTROL_RECORDS,
+	CONTROL_TOP,
 	_CONTROL_ASK_MAX,
 };
 
@@ -23,7 +33,13 @@ struct control_request {
 	uint64_t last;	   /* records at most that are there already; UINT64_MAX: all */
 	uint64_t since_ms; /* since 1970; 0: from the oldest */
 	uint64_t until_ms; /* likewise; UINT64_MAX: no end */
-	char *filter;	   /* an expression (record_filter.h); NULL: all */
+	/* Of CONTROL_TOP. */
+	char *keys; /* as record_top_new() takes them */
+	enum top_by by;
+	uint64_t rows;	   /* that are shown at most */
+	uint64_t every_ms; /* between two pictures at least */
+	/* Of both. */
+	char *filter; /* an expression (record_filter.h); NULL: all */
 };
 
 /* Whose fault it is, for programs: `code` of the answer. */

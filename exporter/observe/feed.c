@@ -94,7 +94,7 @@ int feed_new(struct feed **ret, const struct control_request *request, const str
 	return 0;
 }
 
-static struct flow flow_of(const struct ring_record *record, const struct feed_context *c)
+struct flow feed_flow(const struct ring_record *record, const struct feed_context *c)
 {
 	struct flow flow = {.key = record->key, .record = record->record};
 
@@ -129,7 +129,7 @@ static void count_back(struct feed *f, const struct feed_context *c)
 		if (!ring_get(c->ring, f->next - 1, &record))
 			break; /* overtaken */
 		f->next--;
-		flow = flow_of(&record, c);
+		flow = feed_flow(&record, c);
 		f->wanted -= matches(f, c, &record, &flow);
 	}
 	if (f->wanted && f->next > f->oldest && ring_get(c->ring, f->next - 1, &record))
@@ -241,7 +241,7 @@ static enum feed_state show(struct feed *f, const struct feed_context *c, bool e
 			continue;
 		}
 		f->next++;
-		flow = flow_of(&record, c);
+		flow = feed_flow(&record, c);
 		print_missed(f, page);
 		if (matches(f, c, &record, &flow))
 			print_record(c, &flow, page);

@@ -24,6 +24,9 @@ struct feed_context {
 	struct record_context records;	 /* interfaces, as they are now */
 	char (*names)[FEED_NAME_MAX];	 /* of these, as strings of JSON */
 	uint64_t interval_ns;		 /* between two readings of the banks */
+	uint64_t settled_ns;		 /* CLOCK_MONOTONIC of the newest snapshot; 0: none yet */
+	uint64_t before_ns;		 /* of the one an interval before; the start, if none */
+	uint64_t before_told_ns;	 /* CLOCK_REALTIME of that */
 	uint64_t keep_ns;		 /* what is older is not shown */
 };
 
@@ -37,6 +40,9 @@ int feed_new(struct feed **ret, const struct control_request *request,
 	     const struct feed_context *context, char error[CONTROL_ERROR_MAX]);
 struct feed *feed_free(struct feed *feed);
 DEFINE_CLEANUP(struct feed *, feed_free)
+
+/* A record as a filter and a view have it; its drop is NULL where that is not known. */
+struct flow feed_flow(const struct ring_record *record, const struct feed_context *context);
 
 enum feed_state {
 	FEED_MORE,  /* there is more to be shown, with more room or time */

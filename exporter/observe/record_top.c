@@ -50,7 +50,7 @@ struct record_top {
 	uint32_t *buckets; /* `size` of them: the first row of each */
 	struct top_row *rows;
 	struct top_row **order;
-	struct top_sums others, total;
+	struct top_sums others, others_recent, total, total_recent;
 };
 
 static int read_part(struct record_top *t, const char *name, char error[TOP_ERROR_MAX])
@@ -246,30 +246,60 @@ static void add_sums(struct top_sums *to, const struct top_sums *more)
 	to->flows += more->flows;
 }
 
-static uint64_t sum_of(const struct top_row *row, enum top_by by)
+static uint64_t sum_of(const struct top_sums *sums_of, enum top_by by)
 {
-	return by == TOP_BY_OCTETS    ? row->sums.octets
-	       : by == TOP_BY_PACKETS ? row->sums.packets
-				      : row->sums.flows;
+	return by == TOP_BY_OCTETS    ? sums_of->octets
+	       : by == TOP_BY_PACKETS ? sums_of->packets
+				      : sums_of->flows;
+}
+
+static int compare(uint64_t x, uint64_t y)
+{
+	return (x < y) - (x > y); /* falling */
+}
+
+static int compare_all(const struct top_row *x, const struct top_row *y, enum top_by by)
+{
+	int r = compare(sum_of(&x->sums, by), sum_of(&y->sums, by));
+
+	return r ? r : memcmp(&x->key, &y->key, sizeof(x->key));
 }
 
 static int compare_rows(const void *a, const void *b, void *userdata)
 {
 	const struct top_row *x = *(const struct top_row *const *)a;
 	const struct top_row *y = *(const struct top_row *const *)b;
-	const enum top_by *by = userdata;
-	uint64_t sum_x = sum_of(x, *by), sum_y = sum_of(y, *by);
+	const enum top_by by = *(const enum top_by *)userdata;
+	int r = compare(sum_of(&x->recent, by), sum_of(&y->recent, by));
 
-	if (sum_x != sum_y)
-		return sum_x < sum_y ? 1 : -1;
-	return memcmp(&x->key, &y->key, sizeof(x->key));
+	return r ? r : compare_all(x, y, by);
+}
+
+/*
+ * Who stays: a row that was busy long ago makes room, and one that was busy in the last period stays until its record of
+ * this one has come.
+ */
+static int compare_worth(const void *a, const void *b, void *userdata)
+{
+	const struct top_row *x = *(const struct top_row *const *)a;
+	const struct top_row *y = *(const struct top_row *const *)b;
+	const enum top_by by = *(const enum top_by *)userdata;
+	int r = compare(sum_of(&x->recent, by) + sum_of(&x->last, by),
+			sum_of(&y->recent, by) + sum_of(&y->last, by));
+
+	return r ? r : compare_all(x, y, by);
+}
+
+static void sort_rows(struct record_top *t, int (*order)(const void *, const void *, void *))
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		t->order[i] = &t->rows[i];
+	qsort_r(t->order, t->count, sizeof(struct top_row *), order, &t->by);
 }
 
 size_t record_top_sort(struct record_top *t, const struct top_row *const **ret)
 {
-	for (uint32_t i = 0; i < t->count; i++)
-		t->order[i] = &t->rows[i];
-	qsort_r(t->order, t->count, sizeof(struct top_row *), compare_rows, &t->by);
+	sort_rows(t, compare_rows);
 	*ret = (const struct top_row *const *)t->order;
 	return t->count;
 }
@@ -277,12 +307,12 @@ size_t record_top_sort(struct record_top *t, const struct top_row *const **ret)
 /* The lesser half goes to the others; what stays moves to the front. */
 static void make_room(struct record_top *t)
 {
-	const struct top_row *const *order;
 	uint32_t kept = 0;
 
-	record_top_sort(t, &order);
+	sort_rows(t, compare_worth);
 	for (uint32_t i = t->count / 2; i < t->count; i++) {
 		add_sums(&t->others, &t->order[i]->sums);
+		add_sums(&t->others_recent, &t->order[i]->recent);
 		t->order[i]->sums = (struct top_sums){0};
 		t->order[i]->next = NOWHERE - 1; /* goes */
 	}
@@ -318,6 +348,7 @@ static void add_to_row(struct record_top *t, const struct top_key *key, const st
 		*bucket = i;
 	}
 	add_sums(&t->rows[i].sums, more);
+	add_sums(&t->rows[i].recent, more);
 }
 
 void record_top_add(struct record_top *t, const struct record_view *view)
@@ -326,6 +357,7 @@ void record_top_add(struct record_top *t, const struct record_view *view)
 	struct top_key first, second;
 
 	add_sums(&t->total, &more);
+	add_sums(&t->total_recent, &more);
 	make_key(&first, t, view, false);
 	add_to_row(t, &first, &more);
 	if (!t->by_end)
@@ -333,6 +365,25 @@ void record_top_add(struct record_top *t, const struct record_view *view)
 	make_key(&second, t, view, true);
 	if (memcmp(&first, &second, sizeof(first)) != 0)
 		add_to_row(t, &second, &more);
+}
+
+void record_top_next(struct record_top *t)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		t->rows[i].last = t->rows[i].recent;
+		t->rows[i].recent = (struct top_sums){0};
+	}
+	t->others_recent = t->total_recent = (struct top_sums){0};
+}
+
+struct top_sums record_top_others_recent(const struct record_top *t)
+{
+	return t->others_recent;
+}
+
+struct top_sums record_top_total_recent(const struct record_top *t)
+{
+	return t->total_recent;
 }
 
 struct top_sums record_top_others(const struct record_top *t)

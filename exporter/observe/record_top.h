@@ -4,6 +4,9 @@
  * Sums over records by what they have in common: `read --top src,dport --by octets`.  Bounded: when the table is full, the
  * lesser half of its rows goes to the others, so that all rows and the others together are always everything that was
  * added.  As long as there are no others, every row is exact; then it is what was added since the row is there.
+ *
+ * What is shown again and again has periods, which record_top_next() parts: beside the sums of all time stand those of the
+ * period, and the busiest rows of the period come first.  Who never calls it has one period.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,7 +48,9 @@ _Static_assert(sizeof(struct top_key) == 3 * 16 + 4 + 5 * 2 + 6 + 3 * VIEW_NAME_
 struct top_row {
 	struct top_key key;
 	struct top_sums sums;
-	uint32_t next; /* row of the same bucket */
+	struct top_sums recent; /* of this period, */
+	struct top_sums last;	/* and of the one before */
+	uint32_t next;		/* row of the same bucket */
 };
 
 struct record_top;
@@ -65,13 +70,21 @@ int record_top_by_parse(const char *name); /* -1: there is no such sum */
 /* Sorts when the table is full, half of its rows later at the earliest. */
 void record_top_add(struct record_top *top, const struct record_view *view);
 
-/* Falling, equal ones always in the same order; valid until the next call of another function. */
+/* Begins a period. */
+void record_top_next(struct record_top *top);
+
+/*
+ * Falling in what they had in this period, then in all time; equal ones always in the same order.  Valid until the next call
+ * of another function.
+ */
 size_t record_top_sort(struct record_top *top, const struct top_row *const **ret);
 
 struct top_sums record_top_others(const struct record_top *top);
+struct top_sums record_top_others_recent(const struct record_top *top);
 
 /* Each record once, with host and port too. */
 struct top_sums record_top_total(const struct record_top *top);
+struct top_sums record_top_total_recent(const struct record_top *top);
 
 /* Columns, as the keys were given: their number, name, and what stands there; "-": the record does not hold it. */
 unsigned int record_top_keys(const struct record_top *top);

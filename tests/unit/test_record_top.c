@@ -227,6 +227,100 @@ static void test_flood(void **unused)
 	record_top_free(top);
 }
 
+#define PERIODS	       3
+#define PERIOD_RECORDS (RECORDS / PERIODS)
+
+/* What host `last` has sent, in the records of a range. */
+static struct top_sums sent(uint8_t last, int from, int to)
+{
+	struct top_sums sums = {0};
+
+	for (int i = from; i < to; i++)
+		if (records[i].src[3] == last) {
+			sums.octets += records[i].octets;
+			sums.packets += records[i].packets;
+			sums.flows++;
+		}
+	return sums;
+}
+
+/* Each row has the sums of the period beside those of all time, and the busiest of the period comes first. */
+static void test_periods(void **unused)
+{
+	struct record_top *top = make("src", TOP_BY_PACKETS, 64);
+	const struct top_row *const *rows;
+	uint64_t last;
+	size_t count;
+
+	(void)unused;
+	for (int period = 0; period < PERIODS; period++) {
+		const int from = period * PERIOD_RECORDS, to = from + PERIOD_RECORDS;
+
+		record_top_next(top);
+		for (int i = from; i < to; i++)
+			record_top_add(top, &records[i]);
+		count = record_top_sort(top, &rows);
+		last = UINT64_MAX;
+		for (size_t i = 0; i < count; i++) {
+			struct top_sums all = sent(rows[i]->key.src[3], 0, to);
+			struct top_sums recent = sent(rows[i]->key.src[3], from, to);
+
+			assert_memory_equal(&rows[i]->sums, &all, sizeof(all));
+			assert_memory_equal(&rows[i]->recent, &recent, sizeof(recent));
+			assert_true(recent.packets <= last);
+			last = recent.packets;
+		}
+		assert_int_equal(record_top_total_recent(top).flows, PERIOD_RECORDS);
+		assert_int_equal(record_top_total(top).flows, to);
+		assert_int_equal(record_top_others_recent(top).flows, 0);
+	}
+	record_top_free(top);
+}
+
+static void add_from(struct record_top *top, uint32_t address, uint64_t octets)
+{
+	struct record_view v = {
+		.parts = VIEW_ADDRESSES, .ip_version = 4, .octets = octets, .packets = 1};
+
+	memcpy(v.src, &address, sizeof(address));
+	record_top_add(top, &v);
+}
+
+/* Rows that were busy long ago make room, those of the last period do not; the period's sums are exact meanwhile. */
+static void test_worth(void **unused)
+{
+	struct record_top *top = make("src", TOP_BY_OCTETS, 16);
+	const struct top_row *const *rows;
+	struct top_sums recent;
+	size_t count;
+
+	(void)unused;
+	for (uint32_t i = 0; i < 16; i++)
+		add_from(top, i, 1000000);
+	record_top_next(top);
+	record_top_next(top);
+	for (uint32_t i = 100; i < 104; i++)
+		add_from(top, i, 500);
+	record_top_next(top);
+	for (uint32_t i = 1000; i < 1100; i++)
+		add_from(top, i, 40);
+	for (uint32_t i = 100; i < 104; i++)
+		add_from(top, i, 500);
+	count = record_top_sort(top, &rows);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(rows[i]->sums.octets, 1000);
+		assert_int_equal(rows[i]->recent.octets, 500);
+	}
+	recent = record_top_others_recent(top);
+	for (size_t i = 0; i < count; i++) {
+		recent.octets += rows[i]->recent.octets;
+		recent.flows += rows[i]->recent.flows;
+	}
+	assert_int_equal(recent.octets, 100 * 40 + 4 * 500);
+	assert_int_equal(recent.flows, 104);
+	record_top_free(top);
+}
+
 static void test_refusals(void **unused)
 {
 	static const char *const keys[] = {"",
@@ -261,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sums),	 cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_cells),	 cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_periods),	 cmocka_unit_test(test_worth),
 		cmocka_unit_test(test_refusals),
 	};
 
