@@ -29,6 +29,20 @@ static const struct {
 #define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
 #define LAST_MS	    1000      /* for the log's reader, at the end */
 
+/* What a newcomer needs, in that order. */
+static void print_first_steps(FILE *file)
+{
+	fprintf(file,
+		"usage: flowtally VERB [OPTION]...\n\n"
+		"  flowtally doctor                  does it work here, and what mends it if not\n"
+		"  flowtally run --interface eth0 --collector ipfix://192.0.2.20\n"
+		"                                    meter an interface and export its flows\n"
+		"  flowtally status                  what the running exporter sees and loses\n"
+		"  flowtally top                     what flows most, on a full screen\n"
+		"  flowtally drops                   which packets the kernel drops, and why\n"
+		"\n`flowtally --help` lists all verbs, `flowtally VERB --help` the options of one.\n");
+}
+
 static void print_usage(FILE *file)
 {
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
@@ -98,10 +112,12 @@ int main(int argc, char **argv)
 			return run_verb(verbs[i].main, argc - 1, argv + 1);
 		value_guess_offer(&guess, argv[1], verbs[i].name);
 	}
-	if (argc > 1) {
-		problems_hide_user(argv[1]);
-		log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
+	if (argc == 1) {
+		print_first_steps(stderr);
+		return 2;
 	}
+	problems_hide_user(argv[1]);
+	log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
 	print_usage(stderr);
 	return 2;
 }

@@ -87,6 +87,18 @@ def test_command(box, name):
     check_equal('left attached', attached(box), [])
 
 
+def test_no_verb():
+    """A newcomer is told the five commands to begin with, and each of them is one."""
+    code, stdout, stderr = program.run()
+    check_equal('exit status', code, USAGE)
+    check_equal('standard output', stdout, '')
+    verbs = [line.split()[1] for line in stderr.splitlines() if line.startswith('  flowtally ')]
+    check_equal('commands', verbs, ['doctor', 'run', 'status', 'top', 'drops'])
+    for verb in verbs:
+        code, stdout, _ = program.run(verb, '--help')
+        check_equal(f'{verb} --help', (code, stdout.split()[:3]), (0, ['usage:', 'flowtally', verb]))
+
+
 def test_password():
     """Whatever characters it holds and wherever a URL is given: no part of a password is told."""
     parts = ['horse', 'battery', 'staple', 'clip']
@@ -312,6 +324,7 @@ def main():
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         tests = [(name, functools.partial(test_command, box, name)) for name in COMMANDS]
         tap.main(tests + [
+            ('no verb', test_no_verb),
             ('passwords', test_password),
             ('no permission', functools.partial(test_no_permission, box)),
             ('no BTF', functools.partial(test_no_btf, box)),
