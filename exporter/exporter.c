@@ -114,6 +114,7 @@ static void take_snapshot(struct exporter *e, bool final)
 
 	if (!s)
 		return;
+	snapshot_stamp(s); /* the last one was made at the start */
 	pipeline_read(e->pipeline, &s->ledger);
 	e->source->ops->read(e->source, &s->ledger, &s->reasons, final);
 	snapshot_release(e->snapshot);

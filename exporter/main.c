@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include "config/problems.h"
@@ -80,9 +81,21 @@ static void limit_heap(void)
 	mallopt(M_MMAP_THRESHOLD, MMAP_OCTETS);
 }
 
+/* What a verb has printed is there, or it has failed; that its reader has gone is no failure. */
+static int check_output(int status)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO};
+	bool failed = fflush(stdout) != 0 || ferror(stdout);
+
+	if (!failed || status != 0 || (poll(&output, 1, 0) == 1 && output.revents & POLLERR))
+		return status;
+	log_error("standard output could not be written");
+	return 1;
+}
+
 static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 {
-	int status = verb(argc, argv);
+	int status = check_output(verb(argc, argv));
 
 	log_flush(LAST_MS); /* a verb that metered has had its time for that already */
 	return status;

@@ -160,7 +160,6 @@ int config_main(int argc, char **argv)
 {
 	char hint[VALUE_HINT_MAX];
 	struct value_guess guess = {0};
-	int status;
 
 	if (argc < 2) {
 		print_usage(stderr);
@@ -174,10 +173,7 @@ int config_main(int argc, char **argv)
 		value_guess_offer(&guess, argv[1], verbs[i].name);
 		if (strcmp(argv[1], verbs[i].name) != 0)
 			continue;
-		status = verbs[i].main(argc - 1, argv + 1);
-		if (fflush(stdout) != 0 || ferror(stdout))
-			return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
-		return status;
+		return verbs[i].main(argc - 1, argv + 1);
 	}
 	problems_hide_user(argv[1]);
 	log_error("no verb 'config %s'%s", argv[1], value_guess_hint(&guess, hint));

@@ -380,7 +380,5 @@ int doctor_main(int argc, char **argv)
 	problems_log(&c.problems);
 	problems_clear(&c.problems);
 	free(c.assignments);
-	if (status == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-		return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
 	return status < 0 ? USAGE : status;
 }

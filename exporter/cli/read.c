@@ -389,8 +389,6 @@ int read_main(int argc, char **argv)
 	if (r.top)
 		print_top(&r);
 	print_kept(&r);
-	if (fflush(stdout) != 0 && errno != EPIPE)
-		return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
 	if (r.failed)
 		return log_errno(LOG_ERR, ENOMEM, "records are left out"), 1;
 	return good ? 0 : 1;

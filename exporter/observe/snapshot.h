@@ -68,6 +68,9 @@ struct snapshot_sources {
 /* An empty one of this moment, held by the caller, who fills it and then lets others hold it.  NULL: no memory. */
 struct snapshot *snapshot_new(void);
 
+/* One that was made ahead of time is of this moment. */
+void snapshot_stamp(struct snapshot *snapshot);
+
 /* Interfaces, kinds, programs and traffic as they are; what there is no memory for is left out. */
 void snapshot_describe(struct snapshot *snapshot, const struct snapshot_sources *sources);
 
