@@ -5,9 +5,11 @@ import functools
 import os
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import program
 import tap
@@ -158,9 +160,22 @@ def test_mistakes():
         check('bash, zsh or fish' in done.stderr, done.stderr)
 
 
+def test_coming_from():
+    """The command lines of docs/coming-from.md; those of `run` with all their values, as `config show` reads them."""
+    page = Path(__file__).resolve().parents[2] / 'docs/coming-from.md'
+    lines = re.findall(r'^\$ flowtally (.*)$', page.read_text(encoding='utf-8'), re.MULTILINE)
+    check(len(lines) > 10, lines)
+    for line in lines:
+        words = shlex.split(line)
+        words = words[:words.index('|')] if '|' in words else words
+        words = ['config', 'show', *words[1:]] if words[0] == 'run' else [words[0], *words[1:], '--help']
+        done = subprocess.run([program.binary(), *words], capture_output=True, text=True, check=False, timeout=20)
+        check_equal(line, (done.returncode, done.stderr), (0, ''))
+
+
 def main():
     program.binary()
-    tests = [('words', test_words), ('mistakes', test_mistakes)]
+    tests = [('words', test_words), ('mistakes', test_mistakes), ('docs/coming-from.md', test_coming_from)]
     for shell in 'bash', 'zsh', 'fish':
         if not shutil.which(shell):
             continue
