@@ -14,7 +14,7 @@ from pathlib import Path
 import program
 import tap
 from sandbox import command, scratch
-from tap import Failure, check, check_equal
+from tap import Failure, Skip, check, check_equal
 
 # Typed: what may stand there.
 CASES = {
@@ -35,6 +35,7 @@ CASES = {
 }
 VERBS = ['run', 'drops', 'status', 'observe', 'top', 'replay', 'doctor', 'read', 'config show']
 
+BASH_COMPLETION = '/usr/share/bash-completion/bash_completion'
 BASH = r'''
 source "$1"; COMP_WORDS=(flowtally $2); [[ -z $2 || $2 == *' ' ]] && COMP_WORDS+=('')
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _flowtally; printf '%s\n' "${COMPREPLY[@]}"
@@ -123,6 +124,25 @@ def test_cases(shell):
             check_equal(f'flowtally {text}<TAB>', got, expected)
 
 
+def test_bash_equals():
+    """In bash a = is a word of its own."""
+    check_equal('--ingress=<TAB>', ask('bash', 'run --ingress ='), {'auto', 'xdp', 'tc', 'off'})
+    check_equal('--ingress=x<TAB>', ask('bash', 'run --ingress = x'), {'xdp'})
+
+
+def test_bash_completion():
+    """The package bash-completion finds the script by the name of the command."""
+    if not os.path.exists(BASH_COMPLETION):
+        raise Skip(f'not installed: {BASH_COMPLETION}')
+    with scratch() as folder:
+        os.makedirs(f'{folder}/bash-completion/completions')
+        with open(f'{folder}/bash-completion/completions/flowtally', 'w', encoding='utf-8') as file:
+            file.write(script('bash'))
+        done = command('bash', '--norc', '-c', f'. {BASH_COMPLETION}; _completion_loader flowtally; complete -p flowtally',
+                       env=os.environ | {'XDG_DATA_HOME': folder})
+    check_equal('complete -p', done.strip(), 'complete -F _flowtally flowtally')
+
+
 def told(verb):
     """The options in the text of --help."""
     text = command(program.binary(), *verb.split(), '--help')
@@ -175,7 +195,8 @@ def test_coming_from():
 
 def main():
     program.binary()
-    tests = [('words', test_words), ('mistakes', test_mistakes), ('docs/coming-from.md', test_coming_from)]
+    tests = [('words', test_words), ('mistakes', test_mistakes), ('docs/coming-from.md', test_coming_from),
+             ('bash: an equals sign', test_bash_equals), ('bash: bash-completion', test_bash_completion)]
     for shell in 'bash', 'zsh', 'fish':
         if not shutil.which(shell):
             continue
