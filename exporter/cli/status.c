@@ -24,7 +24,7 @@
 #define TRY_NS	      (200 * NSEC_PER_MSEC)
 #define NEIGHBOUR_MAX 64 /* interfaces whose hooks are looked at */
 
-enum option {
+enum {
 	OPTION_SOCKET,
 	OPTION_ALL,
 	OPTION_JSON,
@@ -42,6 +42,12 @@ static const struct argument_option options[] = {
 	{"wait", 0, ARGUMENT_MAY, "TIME", "until it is healthy, so long at most (60s)",
 	 OPTION_WAIT},
 };
+
+size_t status_options(struct argument_option *ret)
+{
+	memcpy(ret, options, sizeof(options));
+	return ARRAY_SIZE(options);
+}
 
 struct status {
 	const char *path;
