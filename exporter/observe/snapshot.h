@@ -42,6 +42,7 @@ struct snapshot {
 	uint32_t domain;	     /* observation domain */
 	struct ledger ledger;
 	struct snapshot_kind kinds[_RECORD_KIND_MAX];
+	bool starting; /* interfaces are still being tried for the first time, and are not known yet */
 	struct hooks_interface *interfaces; /* what the hooks saw of each is in ledger.sight */
 	size_t interface_count;
 	struct traffic *traffic; /* since the start; NULL: not known */

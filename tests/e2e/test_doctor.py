@@ -611,7 +611,8 @@ def test_masked_mistakes():
     """What a wrong URL holds is told to nobody, in no form."""
     with network() as box, scratch() as directory:
         tar, file = f'{directory}/case.tar', Path(directory, 'f.yaml')
-        file.write_text('collectors: ["ipfix://deep.example:99999", "ipfix://far.example:4739?password=hunter2"]\n', encoding='ascii')
+        urls = ['ipfix://deep.example:99999', 'ipfix://far.example:4739?password=hunter2']
+        file.write_text(f'collectors: {json.dumps(urls)}\n', encoding='ascii')
         arguments = ['doctor', '--config', str(file), '--mask']
         _, out, err = program.run(*arguments, '--json', '--bundle', tar, prefix=box.inside('meter'))
         everything = ''.join(bundled(tar).values()) + out + err
