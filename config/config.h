@@ -95,6 +95,12 @@ struct config {
 	uint64_t drain_ns;
 	uint32_t bank_entries;
 	uint32_t cache_entries;
+	char *control_socket; /* "off": none */
+	char *control_group;
+	uint32_t control_records;
+	uint64_t control_keep_ns;
+	char *metrics_listen; /* http_listen_parse() takes it, or "off" */
+	bool metrics_hubble;
 	uint64_t stop_timeout_ns;
 	enum summary_form summary;
 	char *mask; /* features of the kernel, with commas */

@@ -5,9 +5,10 @@
 #include "config/print.h"
 #include "config/set.h"
 
-#define TIME_PATTERN "^[0-9]+(ms|s|m|h)$"
-#define RATE_PATTERN "^[0-9]+[kM]?(/s)?$"
-#define SIZE_PATTERN "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
+#define TIME_PATTERN   "^[0-9]+(ms|s|m|h)$"
+#define RATE_PATTERN   "^[0-9]+[kM]?(/s)?$"
+#define LISTEN_PATTERN "^(\\[[0-9a-fA-F:.]+(%.+)?\\]|[0-9.]+|localhost):[0-9]+$"
+#define SIZE_PATTERN   "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)?$"
 
 static json_t *integer(uint64_t min, uint64_t max)
 {
@@ -119,6 +120,8 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_LIMIT:
 		return json_pack("{s:[o,o,o]}", "anyOf", integer(0, s->max), pattern(RATE_PATTERN),
 				 words(off));
+	case SETTING_SOCKET:
+		return json_pack("{s:[{s:s},o]}", "anyOf", "type", "string", words(off));
 	case SETTING_WORD:
 		return words(s->words);
 	case SETTING_INTERFACES:
@@ -127,9 +130,12 @@ static json_t *type_of(const struct setting *s)
 	case SETTING_COLLECTORS:
 		return json_pack("{s:s,s:i,s:o}", "type", "array", "maxItems",
 				 EXPORT_COLLECTORS_MAX, "items", collector());
+	case SETTING_LISTEN:
+		return json_pack("{s:[o,o]}", "anyOf", pattern(LISTEN_PATTERN), words(off));
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
+	case SETTING_GROUP:
 	case SETTING_ADDRESS:
 	case SETTING_PREFIX:
 	case SETTING_FILE:
@@ -162,6 +168,21 @@ static json_t *property(const struct setting *s)
 	return type;
 }
 
+/* The settings that can stand in a mapping of this name, or the value of the first of them. */
+static json_t *section(const char *name)
+{
+	json_t *keys = json_object();
+
+	for (size_t i = 0; i < settings_count; i++) {
+		const char *key = setting_key_in(&settings[i], name);
+
+		if (key)
+			json_object_set_new(keys, key, property(&settings[i]));
+	}
+	return json_pack("{s:[o,{s:s,s:o,s:b}]}", "anyOf", type_of(setting_first_in(name)), "type",
+			 "object", "properties", keys, "additionalProperties", false);
+}
+
 int config_print_schema(FILE *file)
 {
 	json_t *keys = json_object(), *all;
@@ -171,6 +192,8 @@ int config_print_schema(FILE *file)
 		if (setting_in_file(&settings[i]))
 			json_object_set_new(keys, setting_key(&settings[i]),
 					    property(&settings[i]));
+	for (size_t i = 0; setting_section(i); i++)
+		json_object_set_new(keys, setting_section(i), section(setting_section(i)));
 	all = json_pack("{s:s,s:s,s:s,s:o,s:b}", "$schema",
 			"http://json-schema.org/draft-07/schema#", "title",
 			"configuration of flowtally run", "type", "object", "properties", keys,
@@ -180,5 +203,5 @@ int config_print_schema(FILE *file)
 	r = json_dumpf(all, file, JSON_INDENT(2));
 	json_decref(all);
 	fputc('\n', file);
-	return r < 0 ? -EIO : 0;
+	return r < 0 && !ferror(file) ? -ENOMEM : 0; /* what cannot be written main() tells */
 }

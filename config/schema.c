@@ -5,6 +5,8 @@
 #include "config/schema.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/kind.h"
+#include "exporter/observe/control.h"
+#include "exporter/observe/ring.h"
 
 #define DAY_NS (86400 * NSEC_PER_SEC)
 
@@ -223,6 +225,30 @@ const struct setting settings[] = {
 	  "differentiated services code point of what goes to the network",
 	  "0", "8", SETTING_NUMBER, BOTH, RELOAD_APPLIES,
 	  FIELD(export.dscp), 0, URL_DSCP_MAX, NULL },
+	{ "control-socket", NULL, "PATH",
+	  "where status, observe and other verbs ask the exporter; or off",
+	  CONTROL_SOCKET, "/run/metering/other.sock", SETTING_SOCKET, RUN, RELOAD_NEVER,
+	  FIELD(control_socket), 0, 0, NULL },
+	{ "control-group", NULL, "GROUP",
+	  "a group whose members may ask it too (root and the exporter's own user alone)",
+	  NULL, "adm", SETTING_GROUP, RUN, RELOAD_NEVER,
+	  FIELD(control_group), 0, 0, NULL },
+	{ "control-records", NULL, "N",
+	  "recent records that are kept for observe, 128 octets each",
+	  "65536", "16384", SETTING_NUMBER, RUN, RELOAD_NEVER,
+	  FIELD(control_records), RING_RECORDS_MIN, RING_RECORDS_MAX, NULL },
+	{ "control-keep", NULL, "TIME",
+	  "how long they are shown",
+	  "10m", "1h", SETTING_DURATION, RUN, RELOAD_NEVER,
+	  FIELD(control_keep_ns), NSEC_PER_SEC, DAY_NS, NULL },
+	{ "metrics-listen", NULL, "ADDRESS:PORT",
+	  "where /metrics, /healthz and /readyz are served over HTTP, or off",
+	  "127.0.0.1:9717", "[::1]:9718", SETTING_LISTEN, RUN, RELOAD_APPLIES,
+	  FIELD(metrics_listen), 0, 0, NULL },
+	{ "metrics-hubble", NULL, NULL,
+	  "serve metrics by Hubble's names too: flow, drop, tcp, icmp, port-distribution",
+	  NULL, "true", SETTING_FLAG, RUN, RELOAD_APPLIES,
+	  FIELD(metrics_hubble), 0, 0, NULL },
 	{ "stop-timeout", NULL, "TIME",
 	  "time for the end, from the signal on; what is not sent by then is counted as unsent",
 	  "30s", "20s", SETTING_DURATION, ALL, RELOAD_APPLIES,
@@ -276,6 +302,41 @@ const struct setting *setting_find(const char *key)
 	for (size_t i = 0; i < settings_count; i++)
 		if (setting_in_file(&settings[i]) && !strcmp(setting_key(&settings[i]), key))
 			return &settings[i];
+	return NULL;
+}
+
+static const char *const sections[] = {"control", "metrics"};
+
+const char *setting_section(size_t i)
+{
+	return i < ARRAY_SIZE(sections) ? sections[i] : NULL;
+}
+
+const char *setting_key_in(const struct setting *s, const char *section)
+{
+	size_t length = strlen(section);
+
+	return setting_in_file(s) && !strncmp(s->name, section, length) && s->name[length] == '-'
+		       ? s->name + length + 1
+		       : NULL;
+}
+
+const struct setting *setting_first_in(const char *section)
+{
+	for (size_t i = 0; i < settings_count; i++)
+		if (setting_key_in(&settings[i], section))
+			return &settings[i];
+	return NULL;
+}
+
+const struct setting *setting_find_in(const char *section, const char *key)
+{
+	for (size_t i = 0; i < settings_count; i++) {
+		const char *name = setting_key_in(&settings[i], section);
+
+		if (name && !strcmp(name, key))
+			return &settings[i];
+	}
 	return NULL;
 }
 
@@ -362,6 +423,9 @@ int setting_print(const struct setting *s, const struct config *config, char **r
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
+	case SETTING_SOCKET:
+	case SETTING_GROUP:
+	case SETTING_LISTEN:
 	case SETTING_ADDRESS:
 		from = *(char *const *)field;
 		break;

@@ -18,6 +18,9 @@ enum setting_type {
 	SETTING_REASONS,    /* char *, classes and reasons of drops */
 	SETTING_FEATURES,   /* char *, words with commas */
 	SETTING_TEMPLATE,   /* char *, a profile or element names */
+	SETTING_SOCKET,	    /* char *, an absolute path, or "off" */
+	SETTING_GROUP,	    /* char *, a name or number of the system's groups */
+	SETTING_LISTEN,	    /* char *, an address and a port, or "off" */
 	SETTING_ADDRESS,    /* char *, IPv4 or IPv6 */
 	SETTING_PREFIX,	    /* struct value_prefix */
 	SETTING_INTERFACES, /* names and globs, one at a time */
@@ -81,6 +84,19 @@ uint64_t setting_min(const struct setting *s);
 
 /* By the key in a file; NULL: there is none. */
 const struct setting *setting_find(const char *key);
+
+/*
+ * Some settings may also be written in a mapping, a section: metrics: {listen: off} is metrics-listen: off.  The key of a
+ * section by number, NULL past the last; and the setting by its key in there, NULL: there is none.
+ */
+const char *setting_section(size_t i);
+const struct setting *setting_find_in(const char *section, const char *key);
+
+/* What is no mapping is the value of the first of a section: `metrics: off`. */
+const struct setting *setting_first_in(const char *section);
+
+/* Its key in there; NULL: it is not in that section. */
+const char *setting_key_in(const struct setting *s, const char *section);
 
 /* What a setting of that name says, which is a number of 32 bits. */
 uint32_t setting_count(const char *key, const struct config *config);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include "config/set.h"
 #include "exporter/export/transport/address.h"
 #include "exporter/export/export.h"
 #include "exporter/meter/drop_reason.h"
+#include "exporter/observe/http.h"
 
 /* What is being set, for the functions that read it. */
 struct task {
@@ -192,6 +194,30 @@ static int set_address(const struct task *t, const char *text)
 	return store_text(t, text);
 }
 
+static int set_socket(const struct task *t, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (!strcmp(text, "off"))
+		return store_text(t, text);
+	if (*text != '/')
+		return refuse(t, "'%s': the path must be absolute; or off", text);
+	if (text[length - 1] == '/' || length >= PATH_MAX)
+		return refuse(t, "'%s': no path of a socket", text);
+	return store_text(t, text);
+}
+
+static int set_listen(const struct task *t, const char *text)
+{
+	char why[HTTP_WHY_MAX];
+	struct ip_address address;
+	uint16_t port;
+
+	if (strcmp(text, "off") != 0 && http_listen_parse(text, &address, &port, why) < 0)
+		return refuse(t, "'%s': %s", text, why);
+	return store_text(t, text);
+}
+
 static int set_prefix(const struct task *t, const char *text)
 {
 	if (value_prefix(text, field(t)) < 0)
@@ -224,6 +250,12 @@ static int set_value(struct task *t, const char *text)
 		return set_list(t, text, check_feature);
 	case SETTING_TEMPLATE:
 		return set_template(t, text);
+	case SETTING_SOCKET:
+		return set_socket(t, text);
+	case SETTING_GROUP:
+		return *text ? store_text(t, text) : refuse(t, ": empty; a group is needed");
+	case SETTING_LISTEN:
+		return set_listen(t, text);
 	case SETTING_ADDRESS:
 		return set_address(t, text);
 	case SETTING_PREFIX:
@@ -441,8 +473,11 @@ void config_clear(struct config *config)
 	free(config->capture);
 	free((char *)config->export.template);
 	free((char *)config->export.source);
+	free(config->control_socket);
+	free(config->control_group);
 	free(config->drops_include);
 	free(config->drops_exclude);
+	free(config->metrics_listen);
 	free(config->mask);
 	*config = (struct config){0};
 }

@@ -437,6 +437,31 @@ static const struct setting *find_setting(struct reader *r, const char *key)
 	return NULL;
 }
 
+/* NULL: it is the key of no section. */
+static const char *find_section(const char *key)
+{
+	for (size_t i = 0; setting_section(i); i++)
+		if (!strcmp(setting_section(i), key))
+			return setting_section(i);
+	return NULL;
+}
+
+static const struct setting *find_in_section(struct reader *r, const char *section, const char *key)
+{
+	const struct setting *s = setting_find_in(section, key);
+	struct value_guess guess = {0};
+	char hint[VALUE_HINT_MAX];
+
+	for (size_t i = 0; !s && i < settings_count; i++)
+		if (setting_key_in(&settings[i], section))
+			value_guess_offer(&guess, key, setting_key_in(&settings[i], section));
+	if (!s)
+		wrong_at(r, r->event.start_mark, "'%s': no such key of %s%s%s", key, section,
+			 guess.word ? "" : "; `flowtally config example` shows all",
+			 value_guess_hint(&guess, hint));
+	return s;
+}
+
 static void read_value(struct reader *r, uint32_t key_line)
 {
 	const struct setting *s = r->source.setting;
@@ -461,19 +486,44 @@ static void read_value(struct reader *r, uint32_t key_line)
 		r->error = -ENOMEM;
 }
 
+/* A mapping of settings that begin alike, or what is of the first of them alone: `control: off`. */
+static void read_section(struct reader *r, const char *section, uint32_t key_line)
+{
+	if (r->event.type != YAML_MAPPING_START_EVENT) {
+		r->source.setting = setting_first_in(section);
+		read_value(r, key_line);
+		return;
+	}
+	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
+		uint32_t line = r->source.line;
+		const char *key = read_key(r);
+
+		r->source.setting = key ? find_in_section(r, section, key) : NULL;
+		if (!next(r))
+			return;
+		if (r->source.setting)
+			read_value(r, line);
+		else
+			skip(r);
+	}
+}
+
 static void read_mapping(struct reader *r)
 {
 	while (next(r) && r->event.type != YAML_MAPPING_END_EVENT) {
 		uint32_t line = r->source.line;
-		const char *key;
+		const char *key, *section;
 
 		r->source.setting = NULL;
 		key = read_key(r);
-		if (key)
+		section = key ? find_section(key) : NULL;
+		if (key && !section)
 			r->source.setting = find_setting(r, key);
 		if (!next(r))
 			return;
-		if (r->source.setting)
+		if (section)
+			read_section(r, section, line);
+		else if (r->source.setting)
 			read_value(r, line);
 		else
 			skip(r);

@@ -4,12 +4,17 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signal.h>
+#include "config/schema.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/hooks.h"
+#include "exporter/meter/kind.h"
 #include "exporter/notify.h"
+#include "exporter/observe/snapshot.h"
+#include "exporter/observe/traffic.h"
 #include "exporter/pipeline.h"
+#include "exporter/reload.h"
 #include "exporter/source.h"
 #include "exporter/stop.h"
 
@@ -30,11 +35,16 @@ struct exporter {
 	struct source *source;
 	struct pipeline *pipeline;
 	bool applying;
-	int refused;	      /* -errno of what is being applied; 0: it is in force */
-	struct config next;   /* that is being applied */
-	struct ledger ledger; /* of the last settled swap */
-	struct ledger_reasons reasons;
-	bool unbalanced; /* the last one that was settled did not balance */
+	int refused;		     /* -errno of what is being applied; 0: it is in force */
+	struct config next;	     /* that is being applied */
+	struct snapshot *snapshot;   /* of the last settled swap; held */
+	struct snapshot *spare;	     /* for the last one of all, which memory may not fail */
+	struct snapshots *snapshots; /* for other threads; NULL: nobody is shown any */
+	struct traffic *traffic;     /* likewise */
+	const struct reload *reload; /* whose counters are shown; NULL: none */
+	uint64_t started_ns;	     /* CLOCK_REALTIME */
+	bool begun;		     /* every interface has been tried */
+	bool unbalanced;	     /* the last one that was settled did not balance */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
 	bool readable;		/* under it: they are there */
@@ -61,7 +71,10 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
-	ledger_clear(&e->ledger);
+	snapshots_freep(&e->snapshots);
+	snapshot_release(e->spare);
+	snapshot_release(e->snapshot);
+	traffic_freep(&e->traffic);
 	config_clear(&e->next);
 	config_clear(&e->config);
 	pthread_mutex_destroy(&e->ending);
@@ -71,16 +84,52 @@ struct exporter *exporter_free(struct exporter *e)
 
 /* --- Snapshots. */
 
+static void describe(const struct exporter *e, struct snapshot *snapshot)
+{
+	const struct config *c = &e->config;
+	const struct reload_stats *stats = e->reload ? reload_stats(e->reload) : NULL;
+	const struct snapshot_sources sources = {
+		.hooks = e->source->hooks,
+		.meters = e->source->meters,
+		.traffic = e->traffic,
+	};
+
+	snapshot->started_ns = e->started_ns;
+	snapshot->starting = !e->begun;
+	snapshot->interval_ns = c->drain_ns;
+	snapshot->idle_ns = c->idle_ns;
+	snapshot->active_ns = c->active_ns;
+	snapshot->domain = c->export.domain;
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		snapshot->kinds[kind].cache_entries =
+			setting_count(kind_get((enum record_kind)kind)->cache_setting, c);
+	if (stats)
+		snapshot->reloads = (struct snapshot_reloads){stats->good, stats->failed,
+							      stats->last_ns, stats->last_failed};
+	snapshot_describe(snapshot, &sources);
+}
+
+/* Without memory the one before stays. */
 static void take_snapshot(struct exporter *e, bool final)
 {
-	ledger_clear(&e->ledger);
-	pipeline_read(e->pipeline, &e->ledger);
-	e->source->ops->read(e->source, &e->ledger, &e->reasons, final);
+	struct snapshot *s = final ? TAKE_PTR(e->spare) : snapshot_new();
+
+	if (!s)
+		return;
+	snapshot_stamp(s); /* the last one was made at the start */
+	pipeline_read(e->pipeline, &s->ledger);
+	e->source->ops->read(e->source, &s->ledger, &s->reasons, final);
+	snapshot_release(e->snapshot);
+	e->snapshot = s;
+	if (!e->snapshots)
+		return;
+	describe(e, s);
+	snapshots_publish(e->snapshots, s);
 }
 
 const struct ledger *exporter_snapshot(const struct exporter *e)
 {
-	return &e->ledger;
+	return &e->snapshot->ledger;
 }
 
 int exporter_snapshot_now(struct exporter *e, struct ledger *ret,
@@ -110,6 +159,25 @@ void exporter_spoken(struct exporter *e)
 	pthread_mutex_unlock(&e->ending);
 }
 
+static void on_delta(void *userdata, enum record_kind kind, const struct flow_key *key,
+		     const struct flow_record *record)
+{
+	struct exporter *e = userdata;
+
+	if (e->traffic)
+		traffic_add(e->traffic, kind, key, record);
+	if (e->events.delta)
+		e->events.delta(e->events.userdata, kind, key, record);
+}
+
+static void on_record(void *userdata, const struct flow *flow)
+{
+	struct exporter *e = userdata;
+
+	if (e->traffic)
+		traffic_end(e->traffic, flow);
+}
+
 /* After each swap every packet up to it must be in one place: trouble shows long before the end. */
 static void on_swap(void *userdata)
 {
@@ -118,7 +186,7 @@ static void on_swap(void *userdata)
 	log_flush(0);
 	notifier_tell_again(&e->notifier);
 	take_snapshot(e, false);
-	ledger_watch(&e->ledger, &e->unbalanced);
+	ledger_watch(&e->snapshot->ledger, &e->unbalanced);
 }
 
 /* --- After each pass. */
@@ -140,7 +208,7 @@ static int tell_collectors(struct exporter *e)
 	const struct hooks *hooks = e->source->hooks;
 	const struct hooks_interface *interface;
 	unsigned int count = 0, all = 0;
-	const struct ledger_amount unmetered = ledger_unmetered(&e->ledger);
+	const struct ledger_amount unmetered = ledger_unmetered(exporter_snapshot(e));
 
 	exports_set_metering(exports, unmetered.packets, unmetered.octets);
 	while (hooks && hooks_get(hooks, all))
@@ -256,6 +324,14 @@ static int on_hangup(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+static int on_report(void *userdata, _unused_ uint32_t events)
+{
+	struct exporter *e = userdata;
+
+	e->events.report(e->events.userdata);
+	return 0;
+}
+
 static void on_overdue(void *userdata)
 {
 	struct exporter *e = userdata;
@@ -272,6 +348,8 @@ static int make_loop(struct exporter *e)
 				    &e->stop_source);
 	if (error == 0 && e->events.hangup)
 		error = loop_add_signal(e->loop, SIGHUP, on_hangup, e);
+	if (error == 0 && e->events.report)
+		error = loop_add_signal(e->loop, SIGUSR1, on_report, e);
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the event loop") : 0;
 }
 
@@ -300,6 +378,7 @@ static int make_source(struct exporter *e)
 		.loop = e->loop,
 		.stop = e->stop,
 		.flows = e->kind != SOURCE_DROPS,
+		.delta = on_delta,
 		.prepared = on_prepared,
 		.settled = on_settled,
 		.userdata = e,
@@ -308,6 +387,23 @@ static int make_source(struct exporter *e)
 
 	return e->kind == SOURCE_CAPTURE ? capture_source_new(&e->source, &options)
 					 : kernel_source_new(&e->source, &options);
+}
+
+/* Of the kernel's packets other threads are shown what becomes. */
+static int make_snapshots(struct exporter *e)
+{
+	int error = 0;
+
+	e->started_ns = clock_ns(CLOCK_REALTIME);
+	e->snapshot = snapshot_new();
+	e->spare = snapshot_new();
+	if (!e->snapshot || !e->spare)
+		error = -ENOMEM;
+	if (error == 0 && e->kind == SOURCE_KERNEL)
+		error = snapshots_new(&e->snapshots);
+	if (error == 0 && e->kind == SOURCE_KERNEL)
+		error = traffic_new(&e->traffic);
+	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the counters that are shown") : 0;
 }
 
 static int make_pipeline(struct exporter *e)
@@ -322,6 +418,7 @@ static int make_pipeline(struct exporter *e)
 		.drop_names = e->source->drop_names,
 		.stop = e->stop,
 		.settled = on_swap,
+		.record = on_record,
 		.passed = on_passed,
 		.userdata = e,
 	};
@@ -349,6 +446,8 @@ int exporter_new(struct exporter **ret, enum exporter_source source, struct conf
 	if (error == 0)
 		error = make_source(e);
 	if (error == 0)
+		error = make_snapshots(e);
+	if (error == 0)
 		error = make_pipeline(e);
 	if (error < 0)
 		*ret = exporter_free(e);
@@ -359,8 +458,12 @@ int exporter_new(struct exporter **ret, enum exporter_source source, struct conf
 
 int exporter_start(struct exporter *e)
 {
+	int error;
+
 	set_readable(e, true);
-	return e->source->ops->start(e->source, e->pipeline);
+	error = e->source->ops->start(e->source, e->pipeline);
+	e->begun = true;
+	return error;
 }
 
 int exporter_run(struct exporter *e)
@@ -439,6 +542,16 @@ const struct hooks *exporter_hooks(const struct exporter *e)
 bool exporter_traces_drops(const struct exporter *e)
 {
 	return e->source->drops;
+}
+
+struct snapshots *exporter_snapshots(const struct exporter *e)
+{
+	return e->snapshots;
+}
+
+void exporter_show_reloads(struct exporter *e, const struct reload *reload)
+{
+	e->reload = reload;
 }
 
 const struct kernel_clock *exporter_clock(const struct exporter *e)

@@ -17,6 +17,8 @@ struct hooks;
 struct kernel_clock;
 struct loop;
 struct notifier;
+struct reload;
+struct snapshots;
 
 enum exporter_source {
 	SOURCE_KERNEL,	/* hooks on interfaces, and the tracer of drops */
@@ -40,6 +42,7 @@ struct exporter_events {
 	void (*applied)(void *userdata, int error);
 	/* SIGHUP; NULL: it asks for the end, as SIGTERM does. */
 	void (*hangup)(void *userdata);
+	void (*report)(void *userdata); /* SIGUSR1; NULL: it does what it does by default */
 	/*
 	 * In another thread, before the process ends: the end has been asked for, and the thread of exporter_run() has
 	 * not come to exporter_free() in time.
@@ -50,7 +53,7 @@ struct exporter_events {
 
 /*
  * Loads programs, or opens the capture, and makes the collectors; touches no interface.  Takes over the configuration, also
- * on failure, and leaves `config` empty.  Blocks SIGTERM, SIGINT and SIGHUP: call it before there are other threads.
+ * on failure, and leaves `config` empty.  Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1: call it before there are other threads.
  * -errno, logged.
  *
  * *ret is set before `overdue` may be called, and stays NULL on failure.
@@ -117,6 +120,15 @@ void exporter_spoken(struct exporter *exporter);
 /* stop_deadline_ns() and stop_why() of its end. */
 uint64_t exporter_deadline_ns(const struct exporter *exporter);
 const char *exporter_why(const struct exporter *exporter);
+
+/*
+ * What other threads may show of it: one after each settled swap.  They are gone before exporter_free() is called.  NULL:
+ * there are none, of a capture.
+ */
+struct snapshots *exporter_snapshots(const struct exporter *exporter);
+
+/* Whose counters snapshots show; NULL: nobody's any more. */
+void exporter_show_reloads(struct exporter *exporter, const struct reload *reload);
 
 /* Its parts, for who shows them. */
 const struct config *exporter_config(const struct exporter *exporter);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include "config/problems.h"
@@ -10,25 +11,28 @@
 #include "exporter/util.h"
 #include "exporter/value.h"
 
-static const struct {
-	const char *name;
-	int (*main)(int argc, char **argv);
-	const char *help;
-} verbs[] = {
-	{"run", run_main, "meter interfaces and export their flows"},
-	{"drops", drops_main, "show which packets the kernel drops, and why"},
-	{"replay", replay_main, "the same from a capture file, without privileges"},
-	{"config", config_main, "check, show and compare configurations"},
-};
-
 #define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
 #define LAST_MS	    1000      /* for the log's reader, at the end */
+
+/* What a newcomer needs, in that order. */
+static void print_first_steps(FILE *file)
+{
+	fprintf(file,
+		"usage: flowtally VERB [OPTION]...\n\n"
+		"  flowtally doctor                  does it work here, and what mends it if not\n"
+		"  flowtally run --interface eth0 --collector ipfix://192.0.2.20\n"
+		"                                    meter an interface and export its flows\n"
+		"  flowtally status                  what the running exporter sees and loses\n"
+		"  flowtally top                     what flows most, on a full screen\n"
+		"  flowtally drops                   which packets the kernel drops, and why\n"
+		"\n`flowtally --help` lists all verbs, `flowtally VERB --help` the options of one.\n");
+}
 
 static void print_usage(FILE *file)
 {
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		fprintf(file, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+	for (const struct verb *v = verbs; v->name; v++)
+		fprintf(file, "  %-10s %s\n", v->name, v->help);
 	fprintf(file,
 		"\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
 }
@@ -61,9 +65,21 @@ static void limit_heap(void)
 	mallopt(M_MMAP_THRESHOLD, MMAP_OCTETS);
 }
 
+/* What a verb has printed is there, or it has failed; that its reader has gone is no failure. */
+static int check_output(int status)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO};
+	bool failed = fflush(stdout) != 0 || ferror(stdout);
+
+	if (!failed || status != 0 || (poll(&output, 1, 0) == 1 && output.revents & POLLERR))
+		return status;
+	log_error("standard output could not be written");
+	return 1;
+}
+
 static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 {
-	int status = verb(argc, argv);
+	int status = check_output(verb(argc, argv));
 
 	log_flush(LAST_MS); /* a verb that metered has had its time for that already */
 	return status;
@@ -88,15 +104,17 @@ int main(int argc, char **argv)
 		printf("flowtally %s\n", FLOWTALLY_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++) {
-		if (!strcmp(argv[1], verbs[i].name))
-			return run_verb(verbs[i].main, argc - 1, argv + 1);
-		value_guess_offer(&guess, argv[1], verbs[i].name);
+	for (const struct verb *v = verbs; argc > 1 && v->name; v++) {
+		if (!strcmp(argv[1], v->name))
+			return run_verb(v->main, argc - 1, argv + 1);
+		value_guess_offer(&guess, argv[1], v->name);
 	}
-	if (argc > 1) {
-		problems_hide_user(argv[1]);
-		log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
+	if (argc == 1) {
+		print_first_steps(stderr);
+		return 2;
 	}
+	problems_hide_user(argv[1]);
+	log_error("no verb '%s'%s", argv[1], value_guess_hint(&guess, hint));
 	print_usage(stderr);
 	return 2;
 }

@@ -56,6 +56,7 @@ static void on_record(void *userdata, const struct flow *flow)
 	struct pipeline *p = userdata;
 	struct flow told = tell_times(p, flow);
 
+	p->options.record(p->options.userdata, flow);
 	told.drop = NULL;
 	if (kind & FLOW_DROP)
 		told.drop = drop_reasons_get(p->options.drop_names,

@@ -32,6 +32,8 @@ struct pipeline_options {
 	const struct stop *stop;
 	/* A swap has been merged: every packet up to it is in a cache or with the collectors. */
 	void (*settled)(void *userdata);
+	/* A record leaves a cache for the collectors, with times of the packets' clock. */
+	void (*record)(void *userdata, const struct flow *flow);
 	/* The pass behind it is over; a bit for each kind that has been settled since the last one. */
 	void (*passed)(void *userdata, unsigned int kinds);
 	void *userdata;

@@ -20,6 +20,9 @@ struct source_options {
 	struct loop *loop;	     /* NULL: a capture needs none */
 	struct stop *stop;
 	bool flows; /* else drops alone */
+	/* What a flow or a drop has had since it was last told: exporter_events.delta(). */
+	void (*delta)(void *userdata, enum record_kind kind, const struct flow_key *key,
+		      const struct flow_record *record);
 	/* What source_ops.prepare() began has ended: 0, or -errno, logged. */
 	void (*prepared)(void *userdata, int error);
 	/* All of what source_ops.apply() or cancel() began has. */
@@ -63,6 +66,7 @@ struct source {
 	struct drop_reasons *drop_names; /* NULL: it meters no drops */
 	bool drops;			 /* they are traced */
 	struct hooks *hooks;		 /* NULL: none, or none yet */
+	struct meter *const *meters; /* by kind, NULL of what is not metered; NULL: it is a capture */
 };
 
 /* Loads the programs; touches no interface.  -errno, logged. */

@@ -116,7 +116,6 @@ static void account(struct kernel_source *s, const struct drain_batch *batch)
 static void on_batch(void *userdata, const struct drain_batch *batch)
 {
 	struct kernel_source *s = userdata;
-	const struct exporter_events *events = s->options.events;
 
 	if (!s->pipeline) /* the start has failed, and what was drained meanwhile has no place to go */
 		return;
@@ -124,9 +123,8 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 	account(s, batch);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		pipeline_add(s->pipeline, batch->kind, &batch->keys[i], &batch->records[i]);
-		if (events->delta)
-			events->delta(events->userdata, batch->kind, &batch->keys[i],
-				      &batch->records[i]);
+		s->options.delta(s->options.userdata, batch->kind, &batch->keys[i],
+				 &batch->records[i]);
 	}
 	if (!batch->end)
 		return;
@@ -516,6 +514,7 @@ int kernel_source_new(struct source **ret, const struct source_options *options)
 		.options = *options,
 		.clock_fd = -1,
 	};
+	s->source.meters = s->meters;
 	watch_clock(s);
 	error = make_meters(s);
 	if (error < 0)

@@ -46,6 +46,15 @@ static void print_range(const struct setting *s)
 	case SETTING_TEMPLATE:
 		printf("names, with commas");
 		break;
+	case SETTING_SOCKET:
+		printf("absolute path, or off");
+		break;
+	case SETTING_GROUP:
+		printf("name or number of a group");
+		break;
+	case SETTING_LISTEN:
+		printf("address and port, or off");
+		break;
 	case SETTING_ADDRESS:
 		printf("address");
 		break;
@@ -222,6 +231,8 @@ int main(void)
 	       "  - netflow9://192.0.2.21:2055\n"
 	       "idle-timeout: 20s\n"
 	       "```\n\n"
+	       "What begins with `metrics-` may also be written in a mapping: `metrics: {listen: off}` is\n"
+	       "`metrics-listen: off`.\n\n"
 	       "The variable FLOWTALLY_CONFIG can name the file instead of `--config`.\n\n"
 	       "## Who counts more\n\n"
 	       "1. options, `--idle-timeout 20s`\n"

@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
+#include <xxhash.h>
+#include "config/print.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
+#include "exporter/loop.h"
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/observe/control.h"
+#include "exporter/observe/http.h"
 #include "exporter/observe/live.h"
 #include "exporter/reload.h"
 
@@ -20,14 +27,29 @@ struct run {
 	struct exporter *exporter;
 	struct config_request *request; /* of the start */
 	struct reload *reload;		/* NULL without a file */
+	struct http *http;		/* NULL: its thread could not be had */
 	struct live *live;		/* NULL without --live */
+	struct control *control;	/* NULL: no socket */
+	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
+	int reader_fd;		/* watched for that: the collector may watch the other; 0: none */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
+
+static void forget_reader(struct run *r)
+{
+	loop_source_freep(&r->reader);
+	if (r->reader_fd > 0)
+		close(r->reader_fd);
+	r->reader_fd = 0;
+}
 
 static void run_clear(struct run *r)
 {
 	reload_freep(&r->reload);
 	live_freep(&r->live);
+	control_freep(&r->control);
+	forget_reader(r);
+	http_freep(&r->http);
 	exporter_freep(&r->exporter);
 	config_request_freep(&r->request);
 }
@@ -39,6 +61,8 @@ static void on_delta(void *userdata, enum record_kind kind, const struct flow_ke
 {
 	struct run *r = userdata;
 
+	if (r->control)
+		control_delta(r->control, key, record);
 	if (r->live && kind == RECORD_FLOW)
 		live_delta(r->live, key, record);
 }
@@ -62,6 +86,8 @@ static void on_settled(void *userdata, unsigned int kinds, uint64_t now_ns)
 	struct live_totals totals = {.now_ns = now_ns};
 	char interfaces[256];
 
+	if (r->control)
+		control_settled(r->control);
 	if (!r->live || !(kinds & 1u << RECORD_FLOW))
 		return;
 	name_interfaces(exporter_hooks(r->exporter), interfaces, sizeof(interfaces));
@@ -123,6 +149,78 @@ static void on_hangup(void *userdata)
 	exporter_rescan(r->exporter);
 }
 
+/* SIGUSR1. */
+static void on_report(void *userdata)
+{
+	struct run *r = userdata;
+
+	summary_print(exporter_snapshot(r->exporter), SUMMARY_TEXT);
+}
+
+/* --- Who may ask. */
+
+/* Without it the exporter does its work as ever. */
+static void open_control(struct run *r)
+{
+	const struct config *config = exporter_config(r->exporter);
+	const struct control_options options = {
+		.path = config->control_socket,
+		.group = config->control_group,
+		.records = config->control_records,
+		.keep_ns = config->control_keep_ns,
+		.enterprise = config->export.enterprise,
+		.snapshots = exporter_snapshots(r->exporter),
+		.drop_names = exporter_drop_names(r->exporter),
+		.clock = exporter_clock(r->exporter),
+	};
+
+	if (strcmp(config->control_socket, "off") != 0)
+		(void)control_new(&r->control, &options);
+}
+
+static void close_control(struct run *r)
+{
+	if (r->control)
+		control_end(r->control, exporter_deadline_ns(r->exporter));
+	control_freep(&r->control);
+}
+
+/* --- The reader of json:-. */
+
+/* Records go there and nowhere else, so that nobody is left when its reader has gone. */
+static bool writes_to_stdout_alone(const struct config *config)
+{
+	for (size_t i = 0; i < config->collector_count; i++)
+		if (strncmp(config->collectors[i].url, "json:-", 6) != 0)
+			return false;
+	return config->collector_count > 0;
+}
+
+static int on_reader_gone(void *userdata, _unused_ uint32_t events)
+{
+	struct run *r = userdata;
+
+	forget_reader(
+		r); /* the loop runs on for the end, and would be told of it again and again */
+	exporter_end(r->exporter);
+	return 0;
+}
+
+static void watch_reader(struct run *r)
+{
+	const bool wanted = writes_to_stdout_alone(exporter_config(r->exporter));
+
+	if (wanted && r->reader)
+		return;
+	forget_reader(r);
+	if (!wanted)
+		return;
+	r->reader_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (r->reader_fd > 0) /* EPERM of a file, which nobody reads */
+		(void)loop_add_fd(exporter_loop(r->exporter), r->reader_fd, 0, on_reader_gone, r,
+				  &r->reader);
+}
+
 /* --- Another configuration. */
 
 static void set_log_level(const struct run *r)
@@ -138,9 +236,57 @@ static void warn_of_no_collector(const struct config *config)
 		log_warning("no --collector and no --live: flows are metered and then forgotten");
 }
 
-static void take_over(const struct run *r)
+/* --- Metrics. */
+
+/* Of the settings that are in force, whoever gave them, which `config show` tells in comments; 0 without memory. */
+static uint64_t hash_config(const struct config *config)
 {
+	_cleanup_(freep) char *text = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&text, &size);
+	int error = file ? config_print(file, config, true) : -ENOMEM;
+	uint64_t hash = 0;
+
+	if (!file || fclose(file) != 0 || error < 0)
+		return 0;
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+		const char *comment = strstr(line, "  # ");
+
+		size = comment ? (size_t)(comment - line) : strlen(line);
+		hash = XXH3_64bits_withSeed(line, size, hash);
+	}
+	return hash;
+}
+
+static struct http_settings http_settings(const struct run *r)
+{
+	const struct config *config = exporter_config(r->exporter);
+
+	return (struct http_settings){
+		.listen = config->metrics_listen,
+		.hubble = config->metrics_hubble,
+		.config_hash = hash_config(config),
+	};
+}
+
+static void serve_metrics(struct run *r)
+{
+	const struct http_settings wanted = http_settings(r);
+	int error = http_new(&r->http, exporter_snapshots(r->exporter), &wanted);
+
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "metrics cannot be served");
+}
+
+static void take_over(struct run *r)
+{
+	const struct http_settings wanted = http_settings(r);
+	int error = r->http ? http_apply(r->http, &wanted) : 0;
+
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "metrics are served as before");
 	set_log_level(r);
+	watch_reader(r);
 	warn_of_no_collector(exporter_config(r->exporter));
 }
 
@@ -180,6 +326,7 @@ static void watch_file(struct run *r)
 		log_errno(LOG_WARNING, error, "the configuration cannot be read again");
 	else if (r->reload)
 		reload_ready(r->reload);
+	exporter_show_reloads(r->exporter, r->reload);
 }
 
 static void tell_reloads(const struct run *r)
@@ -243,6 +390,7 @@ static int make(struct run *r, struct config *config)
 		.settled = on_settled,
 		.applied = on_applied,
 		.hangup = on_hangup,
+		.report = on_report,
 		.overdue = on_overdue,
 		.userdata = r,
 	};
@@ -251,10 +399,18 @@ static int make(struct run *r, struct config *config)
 
 	r->terminals = find_terminals();
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
-	if (error < 0 || !live)
+	if (error < 0)
 		return error;
+	open_control(r);
+	if (!live)
+		return 0;
 	error = live_new(&r->live, STDOUT_FILENO, kernel_clock_now_ns(exporter_clock(r->exporter)));
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the live table") : 0;
+}
+
+size_t run_options(struct argument_option *ret)
+{
+	return options_list(VERB_RUN, ret);
 }
 
 int run_main(int argc, char **argv)
@@ -267,15 +423,19 @@ int run_main(int argc, char **argv)
 		return error < 0 ? 2 : 0; /* --help */
 	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0)
 		return 1;
+	serve_metrics(&r);
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);
 		watch_file(&r);
+		watch_reader(&r);
 	}
 	error = exporter_run(r.exporter);
 	tell_reloads(&r);
+	exporter_show_reloads(r.exporter, NULL);
 	reload_freep(&r.reload);
 	end_table(&r);
 	ended = exporter_stop(r.exporter);
+	close_control(&r);
 	summary_say(r.exporter);
 	return error < 0 || ended < 0 ? 1 : 0;
 }

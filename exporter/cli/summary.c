@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
 #include "exporter/cli/summary.h"
 #include "exporter/log.h"
 #include "exporter/observe/interfaces.h"
 
+/* A message for each line, for a log escapes their ends. */
 static void print_text(const struct ledger *ledger)
 {
 	_cleanup_(freep) char *text = NULL;
-	_cleanup_(fclosep) FILE *file = NULL;
+	char *rest, *line;
 	size_t size;
+	FILE *file = open_memstream(&text, &size);
 
-	file = open_memstream(&text, &size);
 	if (!file)
 		return;
 	ledger_print_text(ledger, file);
-	fflush(file);
-	log_always(LOG_NOTICE, "%s", text);
+	if (fclose(file) != 0)
+		return;
+	rest = text;
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			log_always(LOG_NOTICE, "ledger: %s", line);
 }
 
 static void print_json(const struct ledger *ledger)

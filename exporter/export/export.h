@@ -90,7 +90,8 @@ struct collector_stats {
 	uint64_t messages; /* sent or written (JSON: lines), templates included */
 	uint64_t bytes;	   /* of those messages */
 	uint64_t cut; /* strings that were cut, for their record would have been longer than a message */
-	uint64_t errors; /* failed system calls, and datagrams answered by an ICMP error */
+	uint64_t errors;  /* failed system calls, and datagrams answered by an ICMP error */
+	uint64_t sent_ms; /* when messages were last sent or written, ms since 1970; 0: never */
 };
 
 /* True when the URL is one that exports_add() takes; else *ret_why, valid until the thread's next call, says what is wrong. */
@@ -139,7 +140,7 @@ struct export_changes {
  * - A collector is known by its target: scheme, host and port, or path; of several at one target by its name and
  *   what is said of it.  It may get or lose its name.
  * - Who is not changed is not touched: socket, queue, session, open file.
- * - Who is added gets records from now on, and begins as at the start.  A file is emptied then.
+ * - Who is added gets records from now on, and begins as at the start.  A file that holds something is kept as PATH.1 then.
  * - Who is removed gets no more records, and has some seconds to send what is queued; what is left then is lost as
  *   unsent.  Its counters stay in exports_stats().
  * - Who is changed keeps its transport, sequences, queue and counters.  rate, retry, dscp and drops hold at once, in

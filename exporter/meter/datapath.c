@@ -28,6 +28,11 @@ struct datapath {
 	uint32_t owner;
 };
 
+uint32_t datapath_limit(const struct datapath *d)
+{
+	return d->config.limit;
+}
+
 uint32_t datapath_entries_min(void)
 {
 	int cpus = libbpf_num_possible_cpus();

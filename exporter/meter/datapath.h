@@ -43,6 +43,9 @@ uint32_t datapath_entries_min(void);
 /* Kernel bytes of both banks with that many entries: an estimate, entry and bucket sizes as in kernel/bpf/hashtab.c. */
 uint64_t datapath_memory(uint32_t bank_entries);
 
+/* New flows that one of its banks takes between two swaps, before it refuses. */
+uint32_t datapath_limit(const struct datapath *datapath);
+
 /*
  * Loads the programs; attaches nothing.  Logs the reason and the fix on failure: -EPERM (privileges), -EOPNOTSUPP
  * (kernel too old), -EINVAL (unknown feature in mask, bank too small), -ENOMEM and -E2BIG (bank too large), other

@@ -86,7 +86,7 @@ bool drop_reasons_named(const struct drop_reasons *reasons);
 
 /*
  * Never NULL, and valid as long as `reasons`.  A name without explanation is of class other, status 128; a
- * code without name is named by its digits, such as "0x00030007".  One thread at a time.
+ * code without name is named by its digits, such as "0x00030007".  In any thread.
  */
 const struct drop_reason *drop_reasons_get(struct drop_reasons *reasons, uint32_t code);
 

@@ -209,13 +209,57 @@ static int mask_features(struct kernel_features *features, const char *mask)
 }
 
 /* With no interface 0, a kernel that knows the attach type says ENODEV, one that does not EINVAL. */
-void features_probe_tcx(struct kernel_features *features, int program)
+static int try_tcx(int program)
 {
 	int fd = bpf_link_create(program, 0, tcx_attach_type(DIRECTION_EGRESS), NULL);
 
 	if (fd >= 0)
 		close(fd);
-	features->tcx &= fd == -ENODEV || fd >= 0;
+	return fd >= 0 || fd == -ENODEV ? 0 : fd;
+}
+
+void features_probe_tcx(struct kernel_features *features, int program)
+{
+	features->tcx &= try_tcx(program) == 0;
+}
+
+static int probe_tcx(void)
+{
+	const struct bpf_insn code[] = {LOAD_WORD(BPF_REG_0, 0), EXIT};
+	_cleanup_(closep) int program = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "flowtally_probe",
+						      "GPL", code, ARRAY_SIZE(code), NULL);
+
+	return program < 0 ? program : try_tcx(program);
+}
+
+/* In the order of feature_names. */
+static const struct {
+	const char *what;
+	const char *since;
+	int (*probe)(void);
+} optional[] = {
+	{"BPF links for TC (tcx)", "6.6", probe_tcx},
+	{"XDP programs for frames in fragments", "5.18", probe_xdp_frags},
+};
+_Static_assert(ARRAY_SIZE(optional) == ARRAY_SIZE(feature_names), "one for each name");
+_Static_assert(ARRAY_SIZE(optional) + ARRAY_SIZE(needed) <= FEATURES_MAX, "room for all");
+
+size_t features_list(struct feature ret[FEATURES_MAX], const char *mask)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		ret[count++] = (struct feature){needed[i].name, needed[i].what, needed[i].since,
+						.needed = true, .error = needed[i].probe()};
+	for (size_t i = 0; i < ARRAY_SIZE(optional); i++)
+		ret[count++] = (struct feature){feature_names[i], optional[i].what,
+						optional[i].since, .error = optional[i].probe()};
+	for (size_t i = 0; i < count; i++) {
+		ret[i].masked = is_masked(mask, ret[i].name);
+		if (ret[i].masked)
+			ret[i].error = -EOPNOTSUPP;
+	}
+	return count;
 }
 
 int features_probe(struct kernel_features *ret, const char *mask)

@@ -271,9 +271,34 @@ int netdev_driver(const char *name, char *ret, size_t size)
 	return 0;
 }
 
+static bool ethtool_is_on(const char *name, uint32_t command, uint32_t bits)
+{
+	struct ethtool_value value = {.cmd = command};
+
+	return ethtool(name, &value) == 0 && (value.data & bits);
+}
+
 bool netdev_strips_vlan(const char *name)
 {
-	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
+	return ethtool_is_on(name, ETHTOOL_GFLAGS, ETH_FLAG_RXVLAN);
+}
 
-	return ethtool(name, &flags) == 0 && (flags.data & ETH_FLAG_RXVLAN);
+unsigned int netdev_offloads(const char *name)
+{
+	static const struct {
+		uint32_t command, bits;
+		enum netdev_offload offload;
+	} offloads[] = {
+		{ETHTOOL_GTSO, UINT32_MAX, NETDEV_TSO},
+		{ETHTOOL_GGSO, UINT32_MAX, NETDEV_GSO},
+		{ETHTOOL_GGRO, UINT32_MAX, NETDEV_GRO},
+		{ETHTOOL_GFLAGS, ETH_FLAG_LRO, NETDEV_LRO},
+		{ETHTOOL_GFLAGS, ETH_FLAG_RXVLAN, NETDEV_RX_VLAN},
+	};
+	unsigned int on = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(offloads); i++)
+		if (ethtool_is_on(name, offloads[i].command, offloads[i].bits))
+			on |= offloads[i].offload;
+	return on;
 }

@@ -78,3 +78,15 @@ int netdev_driver(const char *name, char *ret, size_t size);
 
 /* The NIC takes VLAN tags out of received frames (rx-vlan-offload). */
 bool netdev_strips_vlan(const char *name);
+
+/* What a device or the stack does to packets before the hooks see them, or after. */
+enum netdev_offload {
+	NETDEV_TSO = 1 << 0,
+	NETDEV_GSO = 1 << 1,
+	NETDEV_GRO = 1 << 2,
+	NETDEV_LRO = 1 << 3,
+	NETDEV_RX_VLAN = 1 << 4, /* netdev_strips_vlan() */
+};
+
+/* Bits of those that are on; 0 also where the kernel does not tell. */
+unsigned int netdev_offloads(const char *name);

@@ -22,20 +22,30 @@ struct tcx_query {
 	__u64 revision;
 };
 
-/* tcx comes before the filters of a qdisc. */
-static bool find_tcx(const struct obstacle_place *place, char *ret, size_t size)
+int obstacle_tcx_programs(uint32_t ifindex, enum flow_direction direction, uint32_t *ret,
+			  uint32_t max)
 {
-	__u32 programs[64];
 	struct tcx_query query = {
-		.ifindex = place->hook->ifindex,
-		.type = tcx_attach_type(place->hook->direction),
-		.prog_ids = (__u64)(unsigned long)programs,
-		.count = ARRAY_SIZE(programs),
+		.ifindex = ifindex,
+		.type = tcx_attach_type(direction),
+		.prog_ids = (__u64)(unsigned long)ret,
+		.count = max,
 	};
 
 	/* ENOSPC: there are more than fit, and the first ones are here */
-	if ((syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0 && errno != ENOSPC) ||
-	    query.count == 0 || programs[0] == place->hook->prog_id)
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0 && errno != ENOSPC)
+		return -errno;
+	return (int)MIN(query.count, max);
+}
+
+/* tcx comes before the filters of a qdisc. */
+static bool find_tcx(const struct obstacle_place *place, char *ret, size_t size)
+{
+	uint32_t programs[64];
+	int count = obstacle_tcx_programs(place->hook->ifindex, place->hook->direction, programs,
+					  ARRAY_SIZE(programs));
+
+	if (count <= 0 || programs[0] == place->hook->prog_id)
 		return false;
 	snprintf(ret, size, "tcx program id %u is in front of the hook", programs[0]);
 	return true;

@@ -22,3 +22,10 @@ bool obstacle_find(const struct obstacle_place *place, char *ret, size_t size);
 
 /* Of a device whose packets go past its hooks; NULL: not of this kind. */
 const char *obstacle_of_kind(const struct netdev *device);
+
+/*
+ * Ids of the tcx programs of an interface, in the order in which packets meet them; those that do not fit are left out.  How
+ * many are in `ret`; -errno: -EPERM without CAP_NET_ADMIN, -EINVAL where the kernel has no tcx.
+ */
+int obstacle_tcx_programs(uint32_t ifindex, enum flow_direction direction, uint32_t *ret,
+			  uint32_t max);

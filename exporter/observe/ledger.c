@@ -431,35 +431,39 @@ static void print_collector(const struct collector_stats *c, FILE *file)
 {
 	uint64_t lost = collector_lost(c);
 
-	fprintf(file, "; %s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64,
+	fprintf(file, "%s: exported %" PRIu64 " in %" PRIu64 " records, lost %" PRIu64,
 		c->name ? c->name : c->url, c->exported.packets, c->exported.records, lost);
 	for (int i = 0; lost && i < _EXPORT_LOSS_MAX; i++)
 		if (c->lost[i].packets)
 			fprintf(file, " (%s %" PRIu64 ")", export_loss_name((enum export_loss)i),
 				c->lost[i].packets);
+	fputc('\n', file);
 }
 
-static void print_side(const struct ledger *l, enum record_kind kind, FILE *file)
+static void print_side(const struct ledger *l, enum record_kind kind, const char *name, FILE *file)
 {
 	const struct ledger_amount all = accounted(l, kind);
 	const struct ledger_side *side = &l->sides[kind];
 
-	fprintf(file, "seen %" PRIu64 " packets = accounted %" PRIu64, seen(l, kind), all.packets);
+	fprintf(file, "%sseen %" PRIu64 " packets = accounted %" PRIu64, name, seen(l, kind),
+		all.packets);
 	ledger_print_unrecorded(l, kind, file);
 	fprintf(file,
-		"; accounted (%" PRIu64 " octets) = in records %" PRIu64 " + cache %" PRIu64
-		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64,
-		all.octets, ledger_handed_over(l, kind).packets, side->cache.packets,
-		ledger_bank(l, kind).packets, side->evicted.packets, side->drain_error.packets);
+		"\n%saccounted %" PRIu64 " packets (%" PRIu64 " octets) = in records %" PRIu64
+		" + cache %" PRIu64 " + bank %" PRIu64 " + evicted %" PRIu64
+		" + drain_error %" PRIu64 "\n",
+		name, all.packets, all.octets, ledger_handed_over(l, kind).packets,
+		side->cache.packets, ledger_bank(l, kind).packets, side->evicted.packets,
+		side->drain_error.packets);
 }
 
 static void print_drops(const struct ledger *l, FILE *file)
 {
-	const char *separator = "; reasons: ";
+	const char *separator = "drops: reasons: ";
 
-	fprintf(file, "; drops (a packet may be in a flow too): missed %" PRIu64 "; ",
+	fprintf(file, "drops (a packet may be in a flow too): missed %" PRIu64 "\n",
 		l->drops_missed);
-	print_side(l, RECORD_DROP, file);
+	print_side(l, RECORD_DROP, "drops: ", file);
 	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++) {
 		const struct drop_count *count = &l->drop_reasons->reasons[i];
 
@@ -470,14 +474,17 @@ static void print_drops(const struct ledger *l, FILE *file)
 			(uint64_t)count->packets);
 		separator = ", ";
 	}
+	if (*separator == ',')
+		fputc('\n', file);
 }
 
 void ledger_print_text(const struct ledger *l, FILE *file)
 {
 	const struct collector_stats *c;
 
-	fprintf(file, "ledger: %s", ledger_verdict(l));
-	print_side(l, RECORD_FLOW, file);
+	fprintf(file, "%slost %" PRIu64 " packets\n",
+		*ledger_verdict(l) ? ledger_verdict(l) : "balances, ", ledger_lost(l));
+	print_side(l, RECORD_FLOW, "", file);
 	if (l->drops_traced)
 		print_drops(l, file);
 	for (unsigned int i = 0; (c = collector_get(l, i)); i++)

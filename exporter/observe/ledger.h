@@ -107,7 +107,7 @@ void ledger_watch(const struct ledger *ledger, bool *unbalanced);
 /* " + ignored 12 (arp 10, llc 2) + refused 0", of one kind. */
 void ledger_print_unrecorded(const struct ledger *ledger, enum record_kind kind, FILE *file);
 
-/* One readable line, without the newline. */
+/* A line for each part, the verdict first; each with its end. */
 void ledger_print_text(const struct ledger *ledger, FILE *file);
 
 /* One JSON object on one line.  -ENOMEM. */

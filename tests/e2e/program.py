@@ -46,9 +46,11 @@ class Daemon:
         self.process = None
 
     def __enter__(self):
+        # There is one place for the control socket, and many exporters run at a time: who needs one names its own.
+        socket = () if '--control-socket' in self.options else ('--control-socket', 'off')
         with open(self.log_path, 'wb') as log:
-            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, stdout=self.stdout or log,
-                                          stderr=log)
+            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, *socket,
+                                          stdout=self.stdout or log, stderr=log)
         try:
             wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
             check(self.is_ready(), f'ended with status {self.process.returncode} before it was ready')

@@ -137,9 +137,9 @@ def test_summary_text():
             bench.udp(1001, 7)
             daemon.process.send_signal(signal.SIGTERM)
             check_equal('exit status', daemon.process.wait(program.STOP_SECONDS), 0)
-            lines = [line for line in daemon.stderr().splitlines() if 'ledger' in line]
-        check(len(lines) == 1 and re.search(r'\bseen 7\b.*\baccounted 7\b', lines[0]),
-              'one line of the ledger, of 7 packets:', *lines)
+            lines = [line for line in daemon.stderr().splitlines() if line.startswith('flowtally: ledger: ')]
+        check(len(lines) == 4 and lines[0].endswith('ledger: balances, lost 0 packets'), 'the verdict first:', *lines)
+        check(re.search(r'\bseen 7\b.*\baccounted 7\b', lines[1]), 'seven packets:', lines[1])
 
 
 def held(process, kind):

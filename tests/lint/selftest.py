@@ -10,6 +10,7 @@ from pathlib import Path
 import includes
 import limits
 import tree
+import troubleshooting
 
 sys.path.insert(0, str(tree.ROOT / 'tools'))
 import compile_commands  # noqa: E402  pylint: disable=wrong-import-position
@@ -258,6 +259,29 @@ class Results(Tree):
         counted = [(entry.verdict, entry.name) for entry in results.read_tests(self.root / 'check')]
         self.assertEqual(counted, [('passed', 'cache: a'), ('skipped', 'cache: b'), ('passed', 'loop: c'),
                                    ('failed', 'loop'), ('failed', 'tidy'), ('skipped', 'man')])
+
+
+class Troubleshooting(unittest.TestCase):
+    """A section for each check, in their order, with all that belongs into one."""
+
+    CHECKS = 'CHECK("btf", "Types", doctor_btf)\nCHECK("jit", "Compiler", doctor_jit)\n'
+    SECTION = '### `%s`\n\n**What it means.** x\n\n**How it looks.**\n\n**How to mend it.** y\n'
+
+    def page(self, *names):
+        return '# Page\n\n## Kernel\n\n' + '\n'.join(self.SECTION % name for name in names)
+
+    def problems(self, page):
+        return list(troubleshooting.check(self.CHECKS, page))
+
+    def test_good(self):
+        self.assertEqual(self.problems(self.page('btf', 'jit')), [])
+
+    def test_bad(self):
+        for page, what in ((self.page('btf'), '0 sections'), (self.page('btf', 'jit', 'jit'), '2 sections'),
+                           (self.page('btf', 'jit', 'old'), '`old` is no check'), (self.page('jit', 'btf'), 'order'),
+                           (self.page('btf', 'jit').replace('**How it looks.**', '', 1), 'How it looks')):
+            self.assertTrue(any(what in problem for problem in self.problems(page)), what)
+        self.assertTrue(list(troubleshooting.check('', self.page())))
 
 
 if __name__ == '__main__':

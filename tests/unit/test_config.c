@@ -151,20 +151,43 @@ static void test_empty(void **state)
 	}
 }
 
+/* What stands in a section is the setting of the longer name. */
+static void test_sections(void **state)
+{
+	static const char *const texts[] = {
+		"metrics: {listen: \"[::]:99\", hubble: true}\n",
+		"metrics:\n  hubble: true\n  listen: '[::]:99'\n",
+		"metrics-listen: \"[::]:99\"\nmetrics: {hubble: true}\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		assert_int_equal(load_text(texts[i]), 0);
+		assert_string_equal(got.config.metrics_listen, "[::]:99");
+		assert_true(got.config.metrics_hubble);
+		config_done();
+	}
+	assert_int_equal(load_text("metrics: {listen: off}\n"), 0);
+	assert_string_equal(got.config.metrics_listen, "off");
+	assert_false(got.config.metrics_hubble);
+	config_done();
+}
+
 /* --- Every setting, by every way */
 
 static const char *as_shown(const struct setting *s)
 {
 	/* In the greatest unit, and quoted where a reader could take it for something else. */
-	return !strcmp(s->name, "drops-budget")	   ? "10k"
-	       : !strcmp(s->name, "rate")	   ? "20k"
-	       : !strcmp(s->name, "drop-entries")  ? "32768"
-	       : !strcmp(s->name, "drops")	   ? "\"on\""
-	       : !strcmp(s->name, "watch")	   ? "\"off\""
-	       : !strcmp(s->name, "drops-include") ? "\"policy,NO_SOCKET\""
-	       : !strcmp(s->name, "drops-exclude") ? "\"benign,tcp_state\""
-	       : !strcmp(s->name, "source")	   ? "\"192.0.2.1\""
-						   : s->sample;
+	return !strcmp(s->name, "drops-budget")	    ? "10k"
+	       : !strcmp(s->name, "rate")	    ? "20k"
+	       : !strcmp(s->name, "drop-entries")   ? "32768"
+	       : !strcmp(s->name, "drops")	    ? "\"on\""
+	       : !strcmp(s->name, "watch")	    ? "\"off\""
+	       : !strcmp(s->name, "drops-include")  ? "\"policy,NO_SOCKET\""
+	       : !strcmp(s->name, "drops-exclude")  ? "\"benign,tcp_state\""
+	       : !strcmp(s->name, "metrics-listen") ? "\"[::1]:9718\""
+	       : !strcmp(s->name, "source")	    ? "\"192.0.2.1\""
+						    : s->sample;
 }
 
 static void expect_setting(const struct setting *s, const struct config_request *request,
@@ -460,15 +483,11 @@ static void test_difference(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),
-		cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_every_setting),
-		cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_environment),
-		cmocka_unit_test(test_file_of_environment),
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_example),
+		cmocka_unit_test(test_file),	      cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_empty),	      cmocka_unit_test(test_sections),
+		cmocka_unit_test(test_every_setting), cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_environment),   cmocka_unit_test(test_file_of_environment),
+		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_example),
 		cmocka_unit_test(test_difference),
 	};
 

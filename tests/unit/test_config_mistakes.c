@@ -120,9 +120,35 @@ static const struct {
 	{"collectors:\n  - protocol: file\n    path: /dev/shm/nosuch\n  - protocol: json\n    path: /dev/shm/nosuch\n",
 	 "f:5:11: collectors 'json:///dev/shm/nosuch': the same file as f:3:11: collectors"
 	 " 'file:///dev/shm/nosuch'\n"},
-	{"metrics: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: /x}\n",
-	 "f:1:1: 'metrics': no such key; `flowtally config example` shows all\n"
-	 "f:2:1: 'control': no such key; `flowtally config example` shows all\n"},
+	{"nothing: {listen: \"127.0.0.1:9717\"}\ncontrol: {socket: x, recoords: 5000, keep: [1]}\n",
+	 "f:1:1: 'nothing': no such key; `flowtally config example` shows all\n"
+	 "f:2:19: control-socket 'x': the path must be absolute; or off\n"
+	 "f:2:22: 'recoords': no such key of control; did you mean records?\n"
+	 "f:2:44: control-keep: a list where there can be one value; write control-keep: 10m\n"},
+	{"control: {socket: /x}\ncontrol-socket: /y\n",
+	 "f:2:17: control-socket '/y': given twice; line 1 has it already\n"},
+	{"control: maybe\n", "f:1:10: control-socket 'maybe': the path must be absolute; or off\n"},
+	{"metrics: {listn: \"127.0.0.1:9717\"}\nmetrix: {listen: /x}\n",
+	 "f:1:11: 'listn': no such key of metrics; did you mean listen?\n"
+	 "f:2:1: 'metrix': no such key; `flowtally config example` shows all\n"},
+	{"metrics: of\n",
+	 "f:1:10: metrics-listen 'of': no port; write 127.0.0.1:9717, [::1]:9717 or off\n"},
+	{"metrics: [off]\n",
+	 "f:1:10: metrics-listen: a list where there can be one value; write metrics-listen: 127.0.0.1:9717\n"},
+	{"metrics: {listen: [a]}\n",
+	 "f:1:19: metrics-listen: a list where there can be one value; write metrics-listen: 127.0.0.1:9717\n"},
+	{"metrics: {hubble: true}\nmetrics-hubble: false\n",
+	 "f:2:17: metrics-hubble 'false': given twice; line 1 has it already\n"},
+	{"metrics-listen: 127.0.0.1\n",
+	 "f:1:17: metrics-listen '127.0.0.1': no port; write 127.0.0.1:9717, [::1]:9717 or off\n"},
+	{"metrics-listen: :9717\n",
+	 "f:1:17: metrics-listen ':9717': no address; write 127.0.0.1:9717, or 0.0.0.0:9717 for all of them\n"},
+	{"metrics-listen: ::1:9717\n",
+	 "f:1:17: metrics-listen '::1:9717': an IPv6 address without brackets; write [::1]:9717\n"},
+	{"metrics-listen: host:9717\n",
+	 "f:1:17: metrics-listen 'host:9717': 'host' is not an address\n"},
+	{"metrics-listen: 127.0.0.1:99999\n",
+	 "f:1:17: metrics-listen '127.0.0.1:99999': no port; write 127.0.0.1:9717, [::1]:9717 or off\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
 	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template,"
 	 " rate, source, dscp, message-size, drops and retry; did you mean rate?\n"},

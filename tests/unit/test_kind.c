@@ -67,6 +67,10 @@ static void no_kinds(_unused_ void *userdata, _unused_ unsigned int kinds)
 {
 }
 
+static void no_record(_unused_ void *userdata, _unused_ const struct flow *flow)
+{
+}
+
 static struct pipeline *open_pipeline(const struct config *config, struct drop_reasons *names)
 {
 	const struct pipeline_options options = {
@@ -75,6 +79,7 @@ static struct pipeline *open_pipeline(const struct config *config, struct drop_r
 		.exports = true,
 		.seed = 1,
 		.drop_names = names,
+		.record = no_record,
 		.settled = nothing,
 		.passed = no_kinds,
 	};

@@ -117,7 +117,8 @@ static void test_log(void **state)
 static void test_verdict(void **state)
 {
 	static const char verdict[] =
-		"flowtally: ledger: THE LEDGER DOES NOT BALANCE; seen 7 packets";
+		"flowtally: ledger: THE LEDGER DOES NOT BALANCE; lost 0 packets\n"
+		"flowtally: ledger: seen 7 packets = accounted 0 + ignored 0 + refused 0\n";
 	struct ledger ledger = {.sides[RECORD_FLOW].seen[0] = 7};
 	int saved;
 
@@ -130,7 +131,8 @@ static void test_verdict(void **state)
 	saved = capture_begin(stderr);
 	summary_print(&ledger, SUMMARY_TEXT);
 	capture_end(stderr, saved);
-	assert_non_null(strstr(got.text, "ledger: seen 0 packets"));
+	assert_int_equal(strncmp(got.text, "flowtally: ledger: balances, lost 0 packets\n", 44), 0);
+	assert_non_null(strstr(got.text, "\nflowtally: ledger: seen 0 packets"));
 	assert_null(strstr(got.text, "BALANCE"));
 }
 

@@ -26,7 +26,8 @@
 #define ROOM_NS \
 	(1 * \
 	 NSEC_PER_SEC) /* without progress, when there is no room and no loop; in replay CONTEXT_PATIENCE_NS */
-#define ROOM_MSEC 100 /* between two looks at the deadline */
+#define KEPT_MAX  9999 /* files of former runs that are looked at */
+#define ROOM_MSEC 100  /* between two looks at the deadline */
 
 /* What has left the buffer and not been written yet. */
 struct block {
@@ -522,15 +523,67 @@ static int open_any(struct file_transport *f, const char *path)
 	return f->path ? open_path(f) : -ENOMEM;
 }
 
+/* The n-th file before the one there is; 0: that one.  False: the name is too long. */
+static bool name_kept(const struct file_transport *f, unsigned int n, char ret[PATH_MAX])
+{
+	int length = n ? snprintf(ret, PATH_MAX, "%s.%u", f->path, n)
+		       : snprintf(ret, PATH_MAX, "%s", f->path);
+
+	return length >= 0 && length < PATH_MAX;
+}
+
+/* What another process has just put there is not overwritten either, where the file system can do that. */
+static int move_file(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
+/* Each file before gets the next number, so that PATH.1 is free, and the file that is there becomes that.  -errno. */
+static int keep_file(const struct file_transport *f)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	unsigned int n = 1;
+	int r;
+
+	for (;; n++) {
+		if (n > KEPT_MAX || !name_kept(f, n, to))
+			return -ENAMETOOLONG;
+		if (access(to, F_OK) < 0)
+			break;
+	}
+	for (; n > 0; n--) {
+		if (!name_kept(f, n - 1, from) || !name_kept(f, n, to))
+			return -ENAMETOOLONG;
+		r = move_file(from, to);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 void file_transport_begin(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
+	int r;
 
-	if (!f->path || f->blocks)
+	if (!f->path || !f->regular || !f->end)
 		return;
-	if (ftruncate(t->fd, 0) < 0 && errno != EINVAL) /* a device */
+	r = keep_file(f);
+	if (r >= 0)
+		r = open_path(f);
+	if (r < 0) {
 		t->account->stats.errors++;
-	f->end = 0;
+		log_errno(LOG_WARNING, r,
+			  "collector %s: what is in the file stays there, and more follows it",
+			  t->account->stats.url);
+		return;
+	}
+	log_notice("collector %s: the file that was there is now %s.1", t->account->stats.url,
+		   f->path);
 }
 
 int file_transport_new(struct transport **ret, struct account *account, const char *path)

@@ -108,7 +108,10 @@ int tcp_transport_new(struct transport **ret, const struct transport_options *op
 /* The file is made if there is none, mode 0640; an empty path is standard output.  -errno. */
 int file_transport_new(struct transport **ret, struct account *account, const char *path);
 
-/* The file is emptied: before anything else. */
+/*
+ * Before anything else: a file that holds something becomes PATH.1, what was that PATH.2 and so on, and an empty one is made.
+ * Where that fails the file goes on behind what is in it.
+ */
 void file_transport_begin(struct transport *t);
 
 /* Opens the path again where it is not that of the file any more, or a FIFO has lost its reader: before a flush. */

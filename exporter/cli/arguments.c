@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/cli/arguments.h"
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include "exporter/log.h"
+#include "exporter/meter/drop_reason.h"
+#include "exporter/observe/record_flags.h"
+#include "exporter/util.h"
+#include "exporter/value.h"
+
+#define OPTION_BASE 1000 /* getopt's value for the first option */
+#define LETTERS_MAX (3 * ARGUMENTS_OPTIONS_MAX + 4)
+
+static void print_help(const struct arguments *a)
+{
+	printf("usage: flowtally %s\n\n", a->usage);
+	for (size_t i = 0; i < a->option_count; i++) {
+		const struct argument_option *o = &a->options[i];
+		char left[64], letter[8] = "    ";
+
+		if (!o->help)
+			continue;
+		if (o->letter)
+			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+		snprintf(left, sizeof(left), "%s--%s%s%s%s", letter, o->name,
+			 o->value == ARGUMENT_MAY      ? "[="
+			 : o->value == ARGUMENT_NEEDED ? " "
+						       : "",
+			 o->argument ? o->argument : "", o->value == ARGUMENT_MAY ? "]" : "");
+		printf("  %-30s %s\n", left, o->help);
+	}
+	printf("  %-30s %s\n\n%s", "    --help", "print this", a->examples);
+}
+
+static const struct argument_option *find_letter(const struct arguments *a, int letter)
+{
+	for (size_t i = 0; i < a->option_count; i++)
+		if (a->options[i].letter == letter)
+			return &a->options[i];
+	return NULL;
+}
+
+/* getopt_long() answered '?' or ':' about argv[optind - 1]. */
+static void fail(const struct arguments *a, int answer, char **argv)
+{
+	char name[64], hint[VALUE_HINT_MAX];
+	struct value_guess guess = {0};
+	const char *word = argv[optind - 1];
+	const struct argument_option *o = optopt >= OPTION_BASE ? &a->options[optopt - OPTION_BASE]
+					  : optopt		? find_letter(a, optopt)
+						   : NULL; /* a word that begins with -- */
+
+	if (o && answer == ':') {
+		log_error("--%s: lacks its value, write --%s %s", o->name, o->name, o->argument);
+	} else if (o) {
+		log_error("%s: --%s takes no value", word, o->name);
+	} else if (optopt) {
+		log_error("-%c: no such option, `flowtally %s --help` lists them", optopt, a->verb);
+	} else {
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+		for (size_t i = 0; i < a->option_count; i++)
+			value_guess_offer(&guess, name, a->options[i].name);
+		if (guess.word)
+			log_error("%s: no such option%s", word, value_guess_hint(&guess, hint));
+		else
+			log_error("%s: no such option, `flowtally %s --help` lists them", word,
+				  a->verb);
+	}
+}
+
+static bool take(const struct arguments *a, const struct argument_option *o, const char *text)
+{
+	char error[ARGUMENTS_ERROR_MAX] = "";
+
+	if (a->take(a->userdata, o ? o->id : -1, text, error) >= 0)
+		return true;
+	if (o)
+		log_error("--%s %s", o->name, error);
+	else
+		log_error("%s", error);
+	return false;
+}
+
+/* For getopt_long(): both forms of all options. */
+static void list_options(const struct arguments *a, struct option *options, char *letters)
+{
+	static const int kinds[] = {no_argument, required_argument, optional_argument};
+
+	*letters++ = ':';
+	*letters++ = 'h';
+	for (size_t i = 0; i < a->option_count; i++) {
+		const struct argument_option *o = &a->options[i];
+
+		options[i] = (struct option){
+			.name = o->name, .has_arg = kinds[o->value], .val = OPTION_BASE + (int)i};
+		if (!o->letter)
+			continue;
+		*letters++ = o->letter;
+		for (int n = 0; n < kinds[o->value]; n++)
+			*letters++ = ':';
+	}
+	*letters = '\0';
+	options[a->option_count] = (struct option){.name = "help", .val = 'h'};
+}
+
+void arguments_list_classes(char words[ARGUMENT_WORDS_MAX])
+{
+	size_t used = 0;
+
+	for (int i = 0; i < _DROP_CLASS_MAX; i++)
+		used += (size_t)snprintf(words + used, ARGUMENT_WORDS_MAX - used, "%s%s",
+					 i ? " " : "", drop_class_name((enum drop_class)i));
+}
+
+size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
+{
+	for (size_t i = 0; i < record_flag_count && count < ARGUMENTS_OPTIONS_MAX; i++) {
+		const struct record_flag *flag = &record_flags[i];
+
+		list[count] = (struct argument_option){
+			.name = flag->name,
+			.letter = flag->letter,
+			.value = flag->argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
+			.argument = flag->argument,
+			.help = flag->help,
+			.id = base + (int)i,
+		};
+		if (flag->words)
+			snprintf(list[count].words, ARGUMENT_WORDS_MAX, "%s", flag->words);
+		if (!strcmp(flag->name, "drop-class"))
+			arguments_list_classes(list[count].words);
+		count++;
+	}
+	return count;
+}
+
+size_t arguments_add_getopt(struct argument_option *list, size_t count,
+			    const struct option *options)
+{
+	static const enum argument_value values[] = {
+		[no_argument] = ARGUMENT_NONE,
+		[required_argument] = ARGUMENT_NEEDED,
+		[optional_argument] = ARGUMENT_MAY,
+	};
+
+	for (const struct option *o = options; o->name && count < ARGUMENTS_OPTIONS_MAX; o++)
+		if (strcmp(o->name, "help") != 0)
+			list[count++] = (struct argument_option){
+				.name = o->name,
+				.letter = o->val < 128 ? (char)o->val : 0,
+				.value = values[o->has_arg],
+			};
+	return count;
+}
+
+void arguments_set_words(struct argument_option *list, size_t count, const char *name,
+			 const char *words)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(list[i].name, name))
+			snprintf(list[i].words, ARGUMENT_WORDS_MAX, "%s", words);
+}
+
+int arguments_parse(const struct arguments *a, int argc, char **argv)
+{
+	struct option options[ARGUMENTS_OPTIONS_MAX + 2] = {0};
+	char letters[LETTERS_MAX];
+	const struct argument_option *o;
+	bool good = true;
+	int answer;
+
+	list_options(a, options, letters);
+	optind = 0; /* glibc: start anew */
+	opterr = 0;
+	while ((answer = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+		if (answer == 'h') {
+			print_help(a);
+			return 1;
+		}
+		o = answer >= OPTION_BASE ? &a->options[answer - OPTION_BASE]
+					  : find_letter(a, answer);
+		if (answer == '?' || answer == ':' || !o) {
+			fail(a, answer, argv);
+			good = false;
+		} else {
+			good &= take(a, o, optarg);
+		}
+	}
+	for (; optind < argc; optind++)
+		good &= take(a, NULL, argv[optind]);
+	return good ? 0 : -EINVAL;
+}

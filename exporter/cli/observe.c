@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `flowtally observe`: what flows, now and just past, from the ring of the running exporter. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include "exporter/cli/arguments.h"
+#include "exporter/cli/client.h"
+#include "exporter/cli/verbs.h"
+#include "exporter/cli/when.h"
+#include "exporter/log.h"
+#include "exporter/observe/control.h"
+#include "exporter/observe/control_request.h"
+#include "exporter/observe/record_flags.h"
+#include "exporter/observe/record_text.h"
+#include "exporter/observe/ring.h"
+#include "exporter/value.h"
+
+#define DONE	    0
+#define FAILED	    1
+#define NOT_RUNNING 2
+#define USAGE	    2
+
+#define LAST_STANDARD 20 /* without --last, --since, --until, --all and --follow */
+#define ANSWER_MS     10000
+#define FLAG_BASE     1000 /* id of the first of record_flags */
+#define WORDS_MAX     CONTROL_REQUEST_MAX
+
+enum {
+	OPTION_SOCKET,
+	OPTION_FOLLOW,
+	OPTION_LAST,
+	OPTION_ALL,
+	OPTION_SINCE,
+	OPTION_UNTIL,
+	OPTION_OUTPUT,
+	OPTION_UTC,
+	OPTION_COLOR,
+};
+
+static const struct argument_option own_options[] = {
+	{"follow", 'f', ARGUMENT_NONE, NULL, "go on with what comes", OPTION_FOLLOW},
+	{"last", 'n', ARGUMENT_NEEDED, "N", "so many of the newest (20)", OPTION_LAST},
+	{"all", 0, ARGUMENT_NONE, NULL, "all that the ring holds", OPTION_ALL},
+	{"since", 0, ARGUMENT_NEEDED, "WHEN", "5m (ago), 14:05, 2026-11-29T14:05:30Z",
+	 OPTION_SINCE},
+	{"until", 0, ARGUMENT_NEEDED, "WHEN", "likewise", OPTION_UNTIL},
+	{"output", 'o', ARGUMENT_NEEDED, "FORM",
+	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT,
+	 "compact table wide json jsonl csv hubble-json"},
+	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC, not local", OPTION_UTC},
+	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
+	 OPTION_COLOR, "auto always never"},
+	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
+	 OPTION_SOCKET},
+};
+
+struct observe {
+	const char *path;
+	uint64_t now_ms;
+	bool follow;
+	bool asked;	/* for more than there may be: by --last, --since or --all */
+	bool objects;	/* each record as it comes, an object a line */
+	bool has_color; /* --color has been said */
+	uint64_t last;	/* UINT64_MAX: not said */
+	uint64_t since_ms, until_ms;
+	struct record_text text;
+	struct record_choice *choice;
+	char words[WORDS_MAX]; /* the expression */
+	uint64_t missed;       /* records */
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(_unused_ int number)
+{
+	interrupted = 1;
+}
+
+/* Not restarted: whoever waits goes on, and what was missed is said at the end. */
+static void catch_signals(void)
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+/* --- The command line. */
+
+static int take_last(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	o->asked = true;
+	if (value_number(text, &o->last) == 0 && o->last <= RING_RECORDS_MAX)
+		return 0;
+	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': not a number; it can be 0 to %d", text,
+		 RING_RECORDS_MAX);
+	return -EINVAL;
+}
+
+static int take_when(const struct observe *o, const char *text, uint64_t *ret,
+		     char error[ARGUMENTS_ERROR_MAX])
+{
+	if (when_parse(text, o->now_ms, ret) == 0)
+		return 0;
+	snprintf(
+		error, ARGUMENTS_ERROR_MAX,
+		"'%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
+		text);
+	return -EINVAL;
+}
+
+static int take_output(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	static const char *const forms[] = {"compact", "table", "wide",	      "json",
+					    "jsonl",   "csv",	"hubble-json"};
+	char hint[VALUE_HINT_MAX];
+	struct value_guess guess = {0};
+	int form = record_form_parse(text);
+
+	o->objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
+	if (form >= 0)
+		o->text.form = (enum record_form)form;
+	if (form >= 0 || o->objects)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+		value_guess_offer(&guess, text, forms[i]);
+	snprintf(error, ARGUMENTS_ERROR_MAX,
+		 "'%s': no such form; it can be compact, table, wide, json, jsonl, csv or "
+		 "hubble-json%s",
+		 text, value_guess_hint(&guess, hint));
+	return -EINVAL;
+}
+
+static int take_color(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	o->has_color = strcmp(text, "auto") != 0;
+	o->text.color = !strcmp(text, "always");
+	if (!o->has_color || o->text.color || !strcmp(text, "never"))
+		return 0;
+	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never", text);
+	return -EINVAL;
+}
+
+static int take_flag(struct observe *o, const struct record_flag *flag, const char *text,
+		     char error[ARGUMENTS_ERROR_MAX])
+{
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	int r = record_choice_add(o->choice, flag, text, why);
+
+	if (r < 0)
+		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
+	return r;
+}
+
+/* An expression may be one word of the shell's, or several. */
+static int take_word(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	const size_t used = strlen(o->words);
+
+	if (snprintf(o->words + used, sizeof(o->words) - used, "%s%s", used ? " " : "", text) <
+	    (int)(sizeof(o->words) - used))
+		return 0;
+	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
+	return -EINVAL;
+}
+
+static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	struct observe *o = userdata;
+
+	if (id >= FLAG_BASE)
+		return take_flag(o, &record_flags[id - FLAG_BASE], text, error);
+	switch (id) {
+	case OPTION_SOCKET:
+		o->path = text;
+		return 0;
+	case OPTION_FOLLOW:
+		o->follow = true;
+		return 0;
+	case OPTION_LAST:
+		return take_last(o, text, error);
+	case OPTION_ALL:
+		o->since_ms = 1; /* of 1970 */
+		return 0;
+	case OPTION_SINCE:
+		o->asked = true;
+		return take_when(o, text, &o->since_ms, error);
+	case OPTION_UNTIL:
+		return take_when(o, text, &o->until_ms, error);
+	case OPTION_OUTPUT:
+		return take_output(o, text, error);
+	case OPTION_UTC:
+		o->text.utc = true;
+		return 0;
+	case OPTION_COLOR:
+		return take_color(o, text, error);
+	default:
+		return take_word(o, text, error);
+	}
+}
+
+size_t observe_options(struct argument_option *ret)
+{
+	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
+	memcpy(ret, own_options, sizeof(own_options));
+	return arguments_add_flags(ret, ARRAY_SIZE(own_options), FLAG_BASE);
+}
+
+/* 0, 1 after --help, -errno. */
+static int parse(struct observe *o, int argc, char **argv)
+{
+	struct argument_option options[ARGUMENTS_OPTIONS_MAX];
+	struct arguments arguments = {
+		.verb = "observe",
+		.usage =
+			"observe [OPTION]... [EXPRESSION]\n\n"
+			"Shows what flows, now and just past: each line is what a flow or a drop has had\n"
+			"since the banks were last read. EXPRESSION is as tcpdump has it (flowtally(8)).",
+		.examples = "examples:\n"
+			    "  flowtally observe                                # the last 20\n"
+			    "  flowtally observe -f tcp and port 443\n"
+			    "  flowtally observe --since 5m --verdict DROPPED\n"
+			    "  flowtally observe -f --from-ip 10.0.0.0/8 --not --port 22\n"
+			    "  flowtally observe --all -o csv >flows.csv\n"
+			    "  flowtally observe -f -o hubble-json | jq -r .flow.IP.source\n",
+		.options = options,
+		.take = take,
+		.userdata = o,
+	};
+
+	arguments.option_count = observe_options(options);
+	return arguments_parse(&arguments, argc, argv);
+}
+
+/* --- The request. */
+
+/* What is meant where nothing is said of how much. */
+static uint64_t how_many(const struct observe *o)
+{
+	if (o->last != UINT64_MAX)
+		return o->last;
+	if (o->since_ms || (o->until_ms != UINT64_MAX && !o->follow))
+		return UINT64_MAX;
+	return o->follow ? 0 : LAST_STANDARD;
+}
+
+/* NULL without memory. */
+static json_t *request_of(const struct observe *o, const char *filter)
+{
+	json_t *request = json_pack("{s:i,s:s,s:b}", "version", CONTROL_VERSION, "ask", "records",
+				    "follow", o->follow);
+	const uint64_t last = how_many(o);
+
+	if (last != UINT64_MAX)
+		json_object_set_new(request, "last", json_integer((json_int_t)last));
+	if (o->since_ms)
+		json_object_set_new(request, "since_ms", json_integer((json_int_t)o->since_ms));
+	if (o->until_ms != UINT64_MAX)
+		json_object_set_new(request, "until_ms", json_integer((json_int_t)o->until_ms));
+	if (filter && *filter)
+		json_object_set_new(request, "filter", json_string(filter));
+	return request;
+}
+
+/* Checked here first, where it is said at once, and without an exporter.  NULL after what is wrong has been logged. */
+static char *filter_of(const struct observe *o)
+{
+	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	char *text = NULL;
+
+	if (record_choice_filter(&filter, &text, o->choice, *o->words ? o->words : NULL, why) < 0) {
+		log_error("%s", why);
+		return NULL;
+	}
+	return text ? text : strdup("");
+}
+
+/* --- The answer. */
+
+static uint64_t number(const json_t *object, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+/* Who asked for more than there is learns how much that is. */
+static void show_begin(const struct observe *o, const json_t *line)
+{
+	char from[WHEN_TEXT_MAX], to[WHEN_TEXT_MAX];
+	const char *header = o->objects ? NULL : record_text_header(&o->text);
+
+	if (header)
+		fputs(header, stdout);
+	if (!o->asked || json_is_true(json_object_get(line, "complete")))
+		return;
+	if (!number(line, "held")) {
+		fprintf(stderr, "flowtally: the ring holds no records yet\n");
+		return;
+	}
+	when_print(from, number(line, "oldest_ms"), o->now_ms, o->text.utc);
+	when_print(to, number(line, "newest_ms"), o->now_ms, o->text.utc);
+	fprintf(stderr, "flowtally: the ring holds %s to %s, %" PRIu64 " records\n", from, to,
+		number(line, "held"));
+}
+
+static void show_record(const struct observe *o, const json_t *record)
+{
+	struct record_view view;
+
+	if (o->objects) {
+		json_dumpf(record, stdout, JSON_COMPACT);
+		fputc('\n', stdout);
+	} else if (record_view_of_json(&view, record) == 0) {
+		record_text_print(&o->text, &view, stdout);
+	}
+}
+
+/* 0: go on; 1: it was the last line; -EIO: the exporter has ended. */
+static int show_line(struct observe *o, const json_t *line)
+{
+	const json_t *record = json_object_get(line, "record");
+	const char *end = json_string_value(json_object_get(line, "end"));
+
+	if (record)
+		show_record(o, record);
+	else if (json_object_get(line, "answer"))
+		show_begin(o, line);
+	o->missed += number(line, "missed");
+	if (end && *end)
+		log_error("%s", end);
+	return !end ? 0 : *end ? -EIO : 1;
+}
+
+static int explain(const struct client *client, int error)
+{
+	if (error == -EINVAL)
+		log_error("%s", client_refusal(client));
+	else if (error == -ENODATA)
+		log_error("the exporter has ended");
+	else if (error == -EAGAIN)
+		log_error("the exporter does not answer: is the machine overloaded?");
+	else
+		log_errno(LOG_ERR, error, "the exporter's answer cannot be read");
+	return FAILED;
+}
+
+/* What there is for now is shown before more is waited for. */
+static int show_all(struct observe *o, struct client *client)
+{
+	json_t *line;
+	bool answered = false;
+	int r;
+
+	while (!interrupted && !ferror(stdout)) {
+		r = client_read(client, 0, &line);
+		if (r == -EAGAIN) {
+			if (fflush(stdout) != 0)
+				break;
+			r = client_read(client, answered && o->follow ? -1 : ANSWER_MS, &line);
+		}
+		if (interrupted || (r == -EAGAIN && answered && o->follow))
+			continue;
+		if (r < 0)
+			return explain(client, r);
+		answered = true;
+		r = show_line(o, line);
+		json_decref(line);
+		if (r != 0)
+			return r < 0 ? FAILED : DONE;
+	}
+	return DONE;
+}
+
+static int run(struct observe *o, const char *filter)
+{
+	_cleanup_(client_freep) struct client *client = NULL;
+	char why[CLIENT_WHY_MAX];
+	int r = client_open(&client, o->path, why);
+
+	if (r < 0) {
+		log_error("%s", why);
+		return NOT_RUNNING;
+	}
+	r = client_ask(client, request_of(o, filter));
+	if (r < 0)
+		return log_errno(LOG_ERR, r, "the exporter cannot be asked"), FAILED;
+	catch_signals();
+	r = show_all(o, client);
+	(void)fflush(stdout);
+	if (o->missed)
+		log_warning("%" PRIu64
+			    " records are not shown: they came faster than they were read",
+			    o->missed);
+	return r;
+}
+
+int observe_main(int argc, char **argv)
+{
+	_cleanup_(record_choice_freep) struct record_choice *choice = NULL;
+	_cleanup_(freep) struct observe *o = calloc(1, sizeof(*o));
+	_cleanup_(freep) char *filter = NULL;
+	const char *no_color = getenv("NO_COLOR");
+	int r;
+
+	if (!o || record_choice_new(&choice) < 0)
+		return log_errno(LOG_ERR, -ENOMEM, "cannot begin"), FAILED;
+	o->path = CONTROL_SOCKET;
+	o->choice = choice;
+	o->now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+	o->last = o->until_ms = UINT64_MAX;
+	o->text.form = RECORD_COMPACT;
+	r = parse(o, argc, argv);
+	if (r == 0)
+		filter = filter_of(o);
+	if (r != 0 || !filter)
+		return r > 0 ? DONE : USAGE; /* --help */
+	if (!o->has_color)
+		o->text.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
+	return run(o, filter);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* Messages of a file (RFC 5655) or a stream, one behind the other. */
+#include "exporter/export/format/decode.h"
+#include "exporter/util.h"
+
+struct read_file_events {
+	void (*record)(void *userdata, const struct decode_record *record);
+	void (*pause)(void *userdata); /* all there is has been read: followed files alone */
+	bool (*enough)(void *userdata);
+	void *userdata;
+};
+
+/*
+ * "-" is standard input.  `follow`: goes on when the file grows, and with the next file of that name when it is moved,
+ * removed or emptied.  What is wrong is logged, and the rest is read.  True: nothing was.
+ */
+bool read_file(const char *path, bool follow, const struct read_file_events *events);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The full screen of `flowtally top`, by ncurses: draws the model, and makes commands of keys. */
+#include "exporter/cli/top_model.h"
+#include "exporter/util.h"
+
+enum top_command {
+	TOP_NOTHING, /* at most something is to be drawn */
+	TOP_ASK,     /* the choice has changed: the exporter is to be asked anew */
+	TOP_QUIT,
+};
+
+struct top_screen;
+
+#define TOP_WHY_MAX 256
+
+/* -ENOTTY: this terminal cannot show one, and `why` says so; -ENOMEM. */
+int top_screen_new(struct top_screen **ret, char why[TOP_WHY_MAX]);
+
+/* Gives the terminal back. */
+struct top_screen *top_screen_free(struct top_screen *screen);
+DEFINE_CLEANUP(struct top_screen *, top_screen_free)
+
+void top_screen_draw(struct top_screen *screen, const struct top_model *model);
+
+/* All keys that were typed until now.  What the choice points to is the screen's. */
+enum top_command top_screen_keys(struct top_screen *screen, struct top_model *model);

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/observe/clients.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include "exporter/export/format/utf8.h"
+#include "exporter/loop.h"
+#include "exporter/observe/control.h"
+#include "exporter/observe/status.h"
+#include "exporter/observe/top_feed.h"
+
+#define OUT_OCTETS   (3 * FEED_LINE_MAX) /* of a feed's buffer */
+#define TURN_OCTETS  (256 << 10)	 /* sent to one client before the next has its turn */
+#define TURN_STEPS   64
+#define EVICT_NS     NSEC_PER_SEC
+#define STATUS_NS    NSEC_PER_SEC /* a text of the status is not older than that */
+#define RECENT_NS    (60 * NSEC_PER_SEC)
+#define STATUS_ERROR "the status takes more memory than there is"
+
+/* A text on its way to any number of clients. */
+struct text {
+	unsigned int holders;
+	size_t size;
+	char octets[];
+};
+
+struct client {
+	struct clients *all;
+	struct client *next;
+	int fd;
+	struct loop_source *source;
+	uint32_t events;      /* that are watched */
+	uint64_t moved_ns;    /* CLOCK_MONOTONIC: when an octet was last read or sent */
+	bool closing;	      /* when what is on its way has been sent */
+	bool ended;	      /* it sends nothing any more */
+	bool stuck;	      /* takes or says nothing for now */
+	bool quiet;	      /* follows, and has all that there is */
+	struct text *answer;  /* on its way; NULL: none */
+	struct feed *feed;    /* likewise */
+	struct top_feed *top; /* likewise */
+	char *out;	      /* of the feed */
+	size_t begin, end;    /* what is to be sent of the answer, or of `out` */
+	size_t line_size;
+	char line[CONTROL_REQUEST_MAX]; /* what has been read */
+};
+
+struct clients {
+	struct clients_options options;
+	struct feed_context context;
+	struct profile *profile;
+	struct export_interface *interfaces; /* of the context */
+	char (*names)[FEED_NAME_MAX];	     /* likewise */
+	uint64_t context_number;	     /* of the snapshot that it is made from */
+	struct client *first;
+	unsigned int count;
+	struct text *status; /* the last one */
+	uint64_t status_ns;  /* CLOCK_MONOTONIC of it */
+	struct status_memory memory;
+};
+
+/* --- Texts. */
+
+/* Takes over a text on the heap, as it comes from open_memstream().  NULL without memory. */
+static struct text *text_new(char *octets, size_t size)
+{
+	struct text *text = octets ? malloc(sizeof(*text) + size) : NULL;
+
+	if (text) {
+		text->holders = 1;
+		text->size = size;
+		memcpy(text->octets, octets, size);
+	}
+	free(octets);
+	return text;
+}
+
+static struct text *text_release(struct text *text)
+{
+	if (text && --text->holders == 0)
+		free(text);
+	return NULL;
+}
+
+static struct text *text_of_fault(enum control_fault fault, const char *error)
+{
+	json_t *object = json_pack("{s:i,s:{s:s,s:s}}", "version", CONTROL_VERSION, "error", "code",
+				   control_fault_name(fault), "text", error);
+	char *octets = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	size_t size = octets ? strlen(octets) : 0;
+
+	json_decref(object);
+	if (octets)
+		octets[size++] = '\n'; /* where its end was */
+	return text_new(octets, size);
+}
+
+/* --- Whoever comes and goes. */
+
+static void client_free(struct client *client)
+{
+	struct client **at = &client->all->first;
+
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	client->all->count--;
+	loop_source_freep(&client->source);
+	close(client->fd);
+	text_release(client->answer);
+	feed_freep(&client->feed);
+	top_feed_freep(&client->top);
+	free(client->out);
+	free(client);
+}
+
+static int on_event(void *userdata, uint32_t events)
+{
+	struct client *client = userdata;
+	const struct clients_options options = client->all->options;
+
+	client->stuck = false;
+	/* Both directions: who has only finished asking still gets an answer. */
+	if (events & (EPOLLHUP | EPOLLERR))
+		client_free(client);
+	return options.serve(options.userdata);
+}
+
+static void watch(struct client *client, uint32_t events)
+{
+	if (events != client->events)
+		(void)loop_set_events(client->source, events);
+	client->events = events;
+}
+
+/* Who has moved nothing for a while, and longest. */
+static struct client *find_idle(const struct clients *all, uint64_t now_ns)
+{
+	struct client *idle = NULL;
+
+	for (struct client *c = all->first; c; c = c->next)
+		if (!c->quiet && now_ns - c->moved_ns >= EVICT_NS &&
+		    (!idle || c->moved_ns < idle->moved_ns))
+			idle = c;
+	return idle;
+}
+
+static void refuse(int fd)
+{
+	struct text *text =
+		text_of_fault(CONTROL_FAULT_BUSY, "as many clients as there can be; try again");
+
+	if (text)
+		(void)!send(fd, text->octets, text->size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	text_release(text);
+	close(fd);
+}
+
+void clients_add(struct clients *all, int fd)
+{
+	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	struct client *client = NULL, *idle;
+
+	if (all->count == CONTROL_CLIENTS_MAX) {
+		idle = find_idle(all, now_ns);
+		if (idle)
+			client_free(idle);
+	}
+	if (all->count < CONTROL_CLIENTS_MAX)
+		client = calloc(1, sizeof(*client));
+	if (!client) {
+		refuse(fd);
+		return;
+	}
+	client->all = all;
+	client->fd = fd;
+	client->moved_ns = now_ns;
+	client->events = EPOLLIN;
+	if (loop_add_fd(all->options.loop, fd, EPOLLIN, on_event, client, &client->source) < 0) {
+		close(fd);
+		free(client);
+		return;
+	}
+	client->next = all->first;
+	all->first = client;
+	all->count++;
+}
+
+/* --- Answers. */
+
+static void answer(struct client *client, struct text *text)
+{
+	client->answer = text;
+	client->begin = 0;
+	client->end = text ? text->size : 0;
+	client->closing |= !text; /* no memory to say so */
+}
+
+static void answer_fault(struct client *client, enum control_fault fault, const char *error)
+{
+	answer(client, text_of_fault(fault, error));
+	client->closing = true;
+}
+
+static struct text *make_status(struct clients *all)
+{
+	const struct status_sources sources = {
+		.snapshots = all->options.snapshots,
+		.memory = &all->memory,
+		.ring_records = ring_next(all->options.ring) - ring_oldest(all->options.ring),
+	};
+	char *octets = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&octets, &size);
+	int r;
+
+	if (!file)
+		return text_of_fault(CONTROL_FAULT_BUSY, STATUS_ERROR);
+	r = status_print(&sources, file);
+	if (fclose(file) != 0 || r < 0) {
+		free(octets);
+		return r == -ENODATA
+			       ? text_of_fault(CONTROL_FAULT_EARLY,
+					       "the exporter has begun, and its banks have not "
+					       "been read yet; try again in some seconds")
+			       : text_of_fault(CONTROL_FAULT_BUSY, STATUS_ERROR);
+	}
+	return text_new(octets, size);
+}
+
+static void answer_status(struct client *client)
+{
+	struct clients *all = client->all;
+	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	if (!all->status || now_ns - all->status_ns >= STATUS_NS) {
+		text_release(all->status);
+		all->status = make_status(all);
+		all->status_ns = now_ns;
+	}
+	if (all->status)
+		all->status->holders++;
+	answer(client, all->status);
+}
+
+static int compare_interfaces(const void *a, const void *b)
+{
+	const struct export_interface *one = a, *two = b;
+
+	return (one->ifindex > two->ifindex) - (one->ifindex < two->ifindex);
+}
+
+/* The kernel lets a name have any octets but few; what is not UTF-8 becomes '?'. */
+static void quote(char ret[FEED_NAME_MAX], const char *name)
+{
+	uint8_t text[IFNAMSIZ] = {0};
+	json_t *string;
+	char *quoted;
+
+	utf8_copy(text, name, strlen(name));
+	string = json_string((const char *)text);
+	quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+	snprintf(ret, FEED_NAME_MAX, "%s", quoted ? quoted : "\"\"");
+	free(quoted);
+	json_decref(string);
+}
+
+static void copy_interfaces(struct clients *all, const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->interface_count; i++) {
+		all->interfaces[i].ifindex = s->interfaces[i].ifindex;
+		snprintf(all->interfaces[i].name, sizeof(all->interfaces[i].name), "%s",
+			 s->interfaces[i].device);
+	}
+	qsort(all->interfaces, s->interface_count, sizeof(*all->interfaces), compare_interfaces);
+	for (size_t i = 0; i < s->interface_count; i++)
+		quote(all->names[i], all->interfaces[i].name);
+}
+
+/* Where periods of record sums begin and end: at settled swaps, when all that was read is in the ring. */
+static void look_at_times(struct clients *all, const struct snapshot *s,
+			  const struct snapshot *before)
+{
+	all->context.interval_ns = s->interval_ns;
+	all->context.settled_ns = s->monotonic_ns;
+	all->context.before_told_ns = before ? before->time_ns : s->started_ns;
+	all->context.before_ns =
+		before ? before->monotonic_ns
+		       : s->monotonic_ns - MIN(s->monotonic_ns, s->time_ns - s->started_ns);
+}
+
+/* Names of interfaces, as they are in the newest snapshot. */
+static void look_at_interfaces(struct clients *all)
+{
+	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
+	_cleanup_(snapshot_releasep)
+		const struct snapshot *s = snapshots_newest(all->options.snapshots, &before);
+	size_t count = s ? s->interface_count : 0;
+
+	if (!s || s->number == all->context_number)
+		return;
+	free(all->interfaces);
+	free(all->names);
+	all->interfaces = calloc(MAX(count, (size_t)1), sizeof(*all->interfaces));
+	all->names = calloc(MAX(count, (size_t)1), sizeof(*all->names));
+	if (all->interfaces && all->names)
+		copy_interfaces(all, s);
+	else
+		count = 0; /* they have numbers */
+	all->context.names = all->names;
+	all->context.records.interfaces = all->interfaces;
+	all->context.records.interface_count = (unsigned int)count;
+	look_at_times(all, s, before);
+	all->context_number = s->number;
+}
+
+static void answer_records(struct client *client, const struct control_request *request)
+{
+	char error[CONTROL_ERROR_MAX];
+	int r;
+
+	look_at_interfaces(client->all);
+	if (!client->out)
+		client->out = malloc(OUT_OCTETS);
+	r = client->out ? feed_new(&client->feed, request, &client->all->context, error) : -ENOMEM;
+	if (r == -ENOMEM)
+		answer_fault(client, CONTROL_FAULT_BUSY, "out of memory");
+	else if (r < 0)
+		answer_fault(client, CONTROL_FAULT_FILTER, error);
+	client->begin = client->feed ? 0 : client->begin;
+	client->end = client->feed ? 0 : client->end;
+}
+
+static void answer_top(struct client *client, const struct control_request *request)
+{
+	char error[CONTROL_ERROR_MAX];
+	enum control_fault fault;
+
+	look_at_interfaces(client->all);
+	if (top_feed_new(&client->top, request, &client->all->context, &fault, error) < 0)
+		answer_fault(client, fault, error);
+}
+
+static void handle(struct client *client, size_t size)
+{
+	struct control_request request;
+	enum control_fault fault;
+	char error[CONTROL_ERROR_MAX];
+
+	if (control_request_parse(&request, client->line, size, &fault, error) < 0) {
+		answer_fault(client, fault, error);
+		return;
+	}
+	if (request.ask == CONTROL_STATUS)
+		answer_status(client);
+	else if (request.ask == CONTROL_TOP)
+		answer_top(client, &request);
+	else
+		answer_records(client, &request);
+	control_request_clear(&request);
+}
+
+/* --- Steps. */
+
+enum step {
+	STEP_ON,   /* something was done, there may be more */
+	STEP_WAIT, /* for the client, or for records */
+	STEP_GONE, /* the client has been let go */
+};
+
+static enum step let_go(struct client *client)
+{
+	client_free(client);
+	return STEP_GONE;
+}
+
+static enum step send_some(struct client *client)
+{
+	const char *octets = client->answer ? client->answer->octets : client->out;
+	ssize_t sent = send(client->fd, octets + client->begin, client->end - client->begin,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
+		client->stuck = true;
+		watch(client, EPOLLOUT);
+		return STEP_WAIT;
+	}
+	if (sent < 0)
+		return let_go(client);
+	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
+	client->begin += (size_t)sent;
+	if (client->begin == client->end)
+		client->answer = text_release(client->answer);
+	return STEP_ON;
+}
+
+static enum step fill(struct client *client, bool ending)
+{
+	enum feed_state state;
+	size_t used;
+
+	state = feed_fill(client->feed, &client->all->context, ending, client->out, OUT_OCTETS,
+			  &used);
+	client->begin = 0;
+	client->end = used;
+	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
+	if (state == FEED_ENDED)
+		client->feed = feed_free(client->feed);
+	client->quiet = state == FEED_WAITS && !used;
+	if (client->quiet)
+		watch(client, 0); /* what it asks meanwhile waits; that it goes is always told */
+	return client->quiet ? STEP_WAIT : STEP_ON;
+}
+
+static enum step fill_top(struct client *client, bool ending)
+{
+	char *line = NULL;
+	enum feed_state state = top_feed_fill(client->top, &client->all->context, ending, &line);
+
+	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
+	if (line || state == FEED_ENDED)
+		answer(client, text_new(line, line ? strlen(line) : 0));
+	if (state == FEED_ENDED)
+		client->top = top_feed_free(client->top);
+	client->quiet = state == FEED_WAITS && !line;
+	if (client->quiet)
+		watch(client, 0); /* likewise */
+	return client->quiet ? STEP_WAIT : STEP_ON;
+}
+
+static enum step read_some(struct client *client)
+{
+	char *end = memchr(client->line, '\n', client->line_size);
+	ssize_t got;
+
+	if (end) {
+		handle(client, (size_t)(end - client->line));
+		client->line_size -= (size_t)(end + 1 - client->line);
+		memmove(client->line, end + 1, client->line_size);
+		return STEP_ON;
+	}
+	if (client->line_size == sizeof(client->line)) {
+		answer_fault(client, CONTROL_FAULT_REQUEST, "longer than a request can be");
+		return STEP_ON;
+	}
+	if (client->ended)
+		return let_go(client);
+	got = recv(client->fd, client->line + client->line_size,
+		   sizeof(client->line) - client->line_size, MSG_DONTWAIT);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+		client->stuck = true;
+		watch(client, EPOLLIN);
+		return STEP_WAIT;
+	}
+	if (got < 0)
+		return let_go(client);
+	client->ended = got == 0;
+	client->line_size += (size_t)got;
+	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
+	return STEP_ON;
+}
+
+static enum step step(struct client *client, bool ending)
+{
+	if (client->stuck)
+		return STEP_WAIT;
+	if (client->begin < client->end)
+		return send_some(client);
+	if (client->feed)
+		return fill(client, ending);
+	if (client->top)
+		return fill_top(client, ending);
+	if (client->closing || ending)
+		return let_go(client);
+	return read_some(client);
+}
+
+/* STEP_ON: it is to go on another time. */
+static enum step serve(struct client *client, bool ending)
+{
+	size_t sent = 0, before;
+	enum step r = STEP_ON;
+
+	client->stuck &= !ending; /* is asked once more */
+	for (int i = 0; i < TURN_STEPS && sent < TURN_OCTETS && r == STEP_ON; i++) {
+		before = client->begin;
+		r = step(client, ending);
+		if (r == STEP_ON && client->begin > before)
+			sent += client->begin - before;
+	}
+	return r;
+}
+
+enum clients_state clients_serve(struct clients *all, bool ending)
+{
+	enum clients_state state = CLIENTS_DONE;
+	struct client *client = all->first, *next;
+	enum step r;
+
+	look_at_interfaces(all);
+	for (; client; client = next) {
+		next = client->next;
+		r = serve(client, ending);
+		if (r == STEP_ON)
+			state = CLIENTS_BUSY;
+		else if (r == STEP_WAIT)
+			state = MAX(state, CLIENTS_WAITING);
+	}
+	return state;
+}
+
+/* --- Time. */
+
+void clients_look(struct clients *all)
+{
+	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	struct client *client = all->first, *next;
+	uint64_t limit_ns;
+
+	status_remember(&all->memory, all->options.snapshots);
+	for (; client; client = next) {
+		next = client->next;
+		limit_ns = client->begin < client->end ? CLIENTS_STALLED_NS : CLIENTS_SILENT_NS;
+		if (!client->quiet && now_ns - client->moved_ns >= limit_ns)
+			client_free(client);
+	}
+}
+
+void clients_clear(struct clients *all)
+{
+	while (all->first)
+		client_free(all->first);
+}
+
+/* --- Making them. */
+
+int clients_new(struct clients **ret, const struct clients_options *options)
+{
+	struct clients *all = calloc(1, sizeof(*all));
+	int r;
+
+	if (!all)
+		return -ENOMEM;
+	all->options = *options;
+	r = profile_new(&all->profile, "extended", options->enterprise, record_kinds(true), NULL);
+	if (r < 0) {
+		clients_free(all);
+		return r;
+	}
+	all->context = (struct feed_context){
+		.ring = options->ring,
+		.profile = all->profile,
+		.drop_names = options->drop_names,
+		.keep_ns = options->keep_ns,
+		.interval_ns = 5 * NSEC_PER_SEC, /* until there is a snapshot */
+	};
+	*ret = all;
+	return 0;
+}
+
+struct clients *clients_free(struct clients *all)
+{
+	if (!all)
+		return NULL;
+	clients_clear(all);
+	text_release(all->status);
+	status_forget(&all->memory);
+	profile_freep(&all->profile);
+	free(all->interfaces);
+	free(all->names);
+	free(all);
+	return NULL;
+}

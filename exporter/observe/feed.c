@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/observe/feed.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include "exporter/observe/record_filter.h"
+#include "exporter/observe/record_view.h"
+
+#define SLICE 8192 /* records that one call looks at: some milliseconds */
+
+enum phase {
+	PHASE_COUNT, /* looks backwards for where the last records begin */
+	PHASE_BEGIN, /* the first line is due */
+	PHASE_SHOW,
+	PHASE_OVER,
+};
+
+struct feed {
+	enum phase phase;
+	struct record_filter *filter; /* NULL: all records */
+	uint64_t oldest;	      /* number of the first record that is not too old */
+	uint64_t next;	 /* number of the record that is shown next; PHASE_COUNT: looked at last */
+	uint64_t end;	 /* number of the first one that is not shown; UINT64_MAX: it follows */
+	uint64_t wanted; /* of PHASE_COUNT: records that are still to be found */
+	uint64_t since_ns, until_ns; /* since 1970 */
+	uint64_t missed;	     /* and not told yet */
+	bool partly;		     /* what was asked for reaches back further than the ring */
+};
+
+/* What feed_fill() writes. */
+struct page {
+	char *at;
+	size_t room;
+};
+
+static uint64_t to_ns(uint64_t ms)
+{
+	return ms < UINT64_MAX / NSEC_PER_MSEC ? ms * NSEC_PER_MSEC : UINT64_MAX;
+}
+
+struct feed *feed_free(struct feed *feed)
+{
+	if (!feed)
+		return NULL;
+	record_filter_freep(&feed->filter);
+	free(feed);
+	return NULL;
+}
+
+/* Where it begins, of what the ring holds now. */
+static void find_begin(struct feed *f, const struct control_request *request,
+		       const struct feed_context *c)
+{
+	const uint64_t now_ns = clock_ns(CLOCK_REALTIME), end = ring_next(c->ring);
+	const uint64_t kept_ns = c->keep_ns < now_ns ? now_ns - c->keep_ns : 0;
+	struct ring_record first;
+
+	f->oldest = ring_find(c->ring, kept_ns);
+	f->end = request->follow ? UINT64_MAX : end;
+	f->wanted = request->last;
+	f->phase = PHASE_BEGIN;
+	f->next = f->oldest;
+	if (request->last == 0) {
+		f->next = end;
+	} else if (request->last != UINT64_MAX) {
+		f->next = end;
+		f->phase = PHASE_COUNT;
+	} else if (f->since_ns) {
+		/* A record is read after its last packet, one interval at most. */
+		f->next = MAX(ring_find(c->ring, f->since_ns), f->oldest);
+		f->partly = !ring_get(c->ring, f->oldest, &first) ||
+			    first.told_ns > f->since_ns + c->interval_ns;
+	}
+}
+
+int feed_new(struct feed **ret, const struct control_request *request, const struct feed_context *c,
+	     char error[CONTROL_ERROR_MAX])
+{
+	_cleanup_(feed_freep) struct feed *f = calloc(1, sizeof(*f));
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	f->since_ns = to_ns(request->since_ms);
+	f->until_ns = to_ns(request->until_ms);
+	r = request->filter ? record_filter_new(&f->filter, request->filter, why) : 0;
+	if (r < 0) {
+		snprintf(error, CONTROL_ERROR_MAX, "%s", why);
+		return r == -ENOMEM ? r : -EINVAL;
+	}
+	find_begin(f, request, c);
+	*ret = TAKE_PTR(f);
+	return 0;
+}
+
+struct flow feed_flow(const struct ring_record *record, const struct feed_context *c)
+{
+	struct flow flow = {.key = record->key, .record = record->record};
+
+	if (flow.key.kind & FLOW_DROP && c->drop_names)
+		flow.drop =
+			drop_reasons_get(c->drop_names, drop_reason_unpack(flow.key.drop_reason));
+	return flow;
+}
+
+static bool matches(const struct feed *f, const struct feed_context *c,
+		    const struct ring_record *record, const struct flow *flow)
+{
+	struct record_view view;
+
+	if (record->record.last_ns < f->since_ns || record->record.first_ns > f->until_ns)
+		return false;
+	if (flow->key.kind & FLOW_DROP && !flow->drop)
+		return false;
+	if (!f->filter)
+		return true;
+	record_view_of_flow(&view, flow, &c->records);
+	return record_filter_matches(f->filter, &view);
+}
+
+/* Backwards, until as many are found as are wanted, or there are no more. */
+static void count_back(struct feed *f, const struct feed_context *c)
+{
+	struct ring_record record;
+	struct flow flow;
+
+	for (unsigned int i = 0; i < SLICE && f->wanted && f->next > f->oldest; i++) {
+		if (!ring_get(c->ring, f->next - 1, &record))
+			break; /* overtaken */
+		f->next--;
+		flow = feed_flow(&record, c);
+		f->wanted -= matches(f, c, &record, &flow);
+	}
+	if (f->wanted && f->next > f->oldest && ring_get(c->ring, f->next - 1, &record))
+		return;
+	f->partly = f->wanted;
+	f->phase = PHASE_BEGIN;
+}
+
+static void put(struct page *page, size_t octets)
+{
+	page->at += octets;
+	page->room -= octets;
+}
+
+_printf_(2, 3) static void print(struct page *page, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	put(page, (size_t)vsnprintf(page->at, page->room, format, args));
+	va_end(args);
+}
+
+static uint64_t told_ms(const struct feed_context *c, uint64_t number)
+{
+	struct ring_record record;
+
+	return ring_get(c->ring, number, &record) ? record.told_ns / NSEC_PER_MSEC : 0;
+}
+
+static void print_begin(struct feed *f, const struct feed_context *c, struct page *page)
+{
+	const uint64_t next = ring_next(c->ring), oldest = MAX(f->oldest, ring_oldest(c->ring));
+
+	print(page,
+	      "{\"version\":%d,\"answer\":\"records\",\"held\":%" PRIu64 ",\"oldest_ms\":%" PRIu64
+	      ",\"newest_ms\":%" PRIu64 ",\"complete\":%s}\n",
+	      CONTROL_VERSION, next - MIN(oldest, next), oldest < next ? told_ms(c, oldest) : 0,
+	      oldest < next ? told_ms(c, next - 1) : 0, f->partly ? "false" : "true");
+	f->phase = PHASE_SHOW;
+}
+
+static void print_missed(struct feed *f, struct page *page)
+{
+	if (f->missed)
+		print(page, "{\"missed\":%" PRIu64 "}\n", f->missed);
+	f->missed = 0;
+}
+
+/* By which people know the interface; records have its number. */
+static const char *find_name(const struct feed_context *c, uint32_t ifindex)
+{
+	for (unsigned int i = 0; ifindex && i < c->records.interface_count; i++)
+		if (c->records.interfaces[i].ifindex == ifindex)
+			return c->names[i];
+	return NULL;
+}
+
+static void print_record(const struct feed_context *c, const struct flow *flow, struct page *page)
+{
+	const struct flow_template *template = &c->profile->templates[flow_template_index(flow)];
+	const char *name = find_name(c, flow->key.ifindex);
+	uint8_t record[JSON_RECORD_MAX];
+	unsigned int cut;
+
+	record_encode(record, sizeof(record), template, PROTOCOL_IPFIX, flow, &c->records, &cut);
+	print(page, "{\"record\":");
+	put(page, json_record(page->at, template, record, flow->drop) - 2); /* its end */
+	if (name)
+		print(page, ",\"interfaceName\":%s", name);
+	print(page, "}}\n");
+}
+
+static void print_end(struct feed *f, struct page *page, bool ending)
+{
+	print(page, "{\"end\":\"%s\"}\n",
+	      ending && f->end == UINT64_MAX ? "the exporter has ended" : "");
+	f->phase = PHASE_OVER;
+}
+
+/* Nothing that is asked for can come any more. */
+static bool is_over(const struct feed *f, const struct feed_context *c, bool ending)
+{
+	return ending || f->next >= f->end ||
+	       (f->until_ns != UINT64_MAX &&
+		clock_ns(CLOCK_REALTIME) > f->until_ns + 2 * c->interval_ns);
+}
+
+static enum feed_state show(struct feed *f, const struct feed_context *c, bool ending,
+			    struct page *page)
+{
+	struct ring_record record;
+	struct flow flow;
+
+	for (unsigned int i = 0; i < SLICE; i++) {
+		/* One line to say what was missed, and one for what follows. */
+		if (page->room < 2 * FEED_LINE_MAX)
+			return FEED_MORE;
+		if (f->next >= f->end || !ring_read(c->ring, &f->next, &record, &f->missed)) {
+			print_missed(f, page);
+			if (!is_over(f, c, ending))
+				return FEED_WAITS;
+			print_end(f, page, ending);
+			return FEED_ENDED;
+		}
+		if (f->next >= f->end) { /* overtaken: what follows was not asked for */
+			f->missed -= f->next - f->end;
+			f->next = f->end;
+			continue;
+		}
+		f->next++;
+		flow = feed_flow(&record, c);
+		print_missed(f, page);
+		if (matches(f, c, &record, &flow))
+			print_record(c, &flow, page);
+	}
+	return FEED_MORE;
+}
+
+enum feed_state feed_fill(struct feed *f, const struct feed_context *c, bool ending, char *out,
+			  size_t size, size_t *ret_used)
+{
+	struct page page = {out, size};
+	enum feed_state state = FEED_MORE;
+
+	if (f->phase == PHASE_COUNT)
+		count_back(f, c);
+	else if (f->phase == PHASE_BEGIN && page.room >= FEED_LINE_MAX)
+		print_begin(f, c, &page);
+	else if (f->phase == PHASE_SHOW)
+		state = show(f, c, ending, &page);
+	else if (f->phase == PHASE_OVER)
+		state = FEED_ENDED;
+	*ret_used = size - page.room;
+	return state;
+}

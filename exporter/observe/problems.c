@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is wrong with a running exporter, each with what mends it. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include "exporter/observe/interfaces.h"
+#include "exporter/observe/status.h"
+#include "exporter/observe/text.h"
+
+#define OVERDUE_INTERVALS 3
+#define OVERDUE_NS	  (5 * NSEC_PER_SEC)
+#define WHAT_MAX	  1024
+
+#define DOCTOR "flowtally doctor"
+
+static void add(json_t *list, const char *fix, const char *format, ...) _printf_(3, 4);
+static void add(json_t *list, const char *fix, const char *format, ...)
+{
+	char what[WHAT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+	text_make_printable(what); /* names of interfaces are in it */
+	json_array_append_new(list, json_pack("{s:s,s:s}", "what", what, "fix", fix));
+}
+
+/* --- The exporter itself. */
+
+static void judge_age(json_t *list, const struct snapshot *s, uint64_t age_ns)
+{
+	if (age_ns > OVERDUE_INTERVALS * s->interval_ns + OVERDUE_NS)
+		add(list, "look at its log: its main thread hangs, or the machine is overloaded",
+		    "the banks have not been read for %" PRIu64 " s",
+		    (uint64_t)(age_ns / NSEC_PER_SEC));
+}
+
+static void judge_ledger(json_t *list, const struct snapshot *s)
+{
+	if (!s->ledger.unsettled && !ledger_balanced(&s->ledger))
+		add(list, "report it with what `flowtally status --json` prints",
+		    "the ledger does not balance: packets are in no record and no counter");
+	if (s->reloads.last_failed)
+		add(list, "flowtally config check FILE, then systemctl reload flowtally",
+		    "the configuration was not taken at the last reload: the one before is in force");
+}
+
+/* --- Hooks. */
+
+static void judge_interface(json_t *list, const struct hooks_interface *i)
+{
+	if (i->attached)
+		return;
+	add(list, "mend that, or take it out of `interfaces`; it is tried again by itself",
+	    "interface '%s' is %s: %s", i->name,
+	    hooks_interface_meters(i) ? "metered in one direction of two" : "not metered",
+	    i->reason);
+}
+
+static void judge_hidden(json_t *list, const struct ifstats_interface *i, const struct sight *sight)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+	bool hidden = file && interface_print_hidden(i, sight, file);
+
+	if (file && fclose(file) == 0 && hidden)
+		add(list,
+		    "try --ingress tc, or meter the device whose hooks see the packets (a bond's members, a VRF's)",
+		    "%s", text);
+}
+
+static void judge_hooks(json_t *list, const struct snapshot *s)
+{
+	const struct ifstats *stats = s->ledger.ifstats;
+
+	if (s->starting)
+		add(list, "wait: each takes 10 to 30 ms",
+		    "the start is not over: interfaces are being attached");
+	else if (!s->interface_count)
+		add(list, "ip -br link shows which there are; name them in `interfaces`",
+		    "no interface matches, so nothing is metered");
+	for (size_t i = 0; i < s->interface_count; i++)
+		judge_interface(list, &s->interfaces[i]);
+	for (size_t i = 0; stats && i < stats->count; i++)
+		if (stats->interfaces[i].attached)
+			judge_hidden(list, &stats->interfaces[i], s->ledger.sight);
+}
+
+/* --- Losses, since the older snapshot. */
+
+static uint64_t count_reason(const struct snapshot *s, int kind, enum flow_reason reason)
+{
+	uint64_t sum = 0;
+
+	for (int point = 0; s && point < POINTS_MAX; point++)
+		sum += s->ledger.sides[kind].reasons[point][reason].packets;
+	return sum;
+}
+
+static void judge_reason(json_t *list, const struct snapshot *now, const struct snapshot *since,
+			 int kind, enum flow_reason reason)
+{
+	const char *entries = kind == RECORD_FLOW ? "bank-entries" : "drop-entries";
+	const uint64_t packets =
+		count_reason(now, kind, reason) - count_reason(since, kind, reason);
+	char fix[128];
+
+	if (!packets)
+		return;
+	if (reason == REASON_BANK_FULL)
+		snprintf(fix, sizeof(fix), "%s: %" PRIu64, entries,
+			 (uint64_t)now->kinds[kind].bank_limit * 2);
+	else
+		snprintf(fix, sizeof(fix), "%s: free memory for the kernel", DOCTOR);
+	add(list, fix, "%" PRIu64 " packets%s of late are in no record: %s", packets,
+	    kind == RECORD_DROP ? " that were dropped" : "", flow_reason_name(reason));
+}
+
+static void judge_kind(json_t *list, const struct snapshot *now, const struct snapshot *since,
+		       int kind)
+{
+	const struct ledger_side *a = &now->ledger.sides[kind];
+	const struct ledger_side *b = since ? &since->ledger.sides[kind] : NULL;
+	const uint64_t unread = a->evicted.packets + a->drain_error.packets -
+				(b ? b->evicted.packets + b->drain_error.packets : 0);
+	const uint64_t early = a->cache.exported[FLOW_END_RESOURCES] -
+			       (b ? b->cache.exported[FLOW_END_RESOURCES] : 0);
+	char fix[128];
+
+	judge_reason(list, now, since, kind, REASON_BANK_FULL);
+	judge_reason(list, now, since, kind, REASON_INSERT_ERROR);
+	if (unread)
+		add(list, "report it with what `flowtally status --json` prints",
+		    "%" PRIu64 " packets of late were lost between bank and cache", unread);
+	snprintf(fix, sizeof(fix), "%s: %" PRIu64,
+		 kind == RECORD_FLOW ? "cache-entries" : "drop-entries",
+		 (uint64_t)now->kinds[kind].cache_entries * 2);
+	if (early)
+		add(list, fix,
+		    "the cache is full: %" PRIu64 " records of late came early, none was lost",
+		    early);
+}
+
+/* --- Collectors. */
+
+static const struct {
+	const char *what, *fix;
+} states[_COLLECTOR_STATE_MAX] = {
+	[COLLECTOR_RESOLVING] = {"has no address or connection yet",
+				 "getent hosts NAME; ip route get ADDRESS; start the collector"},
+	[COLLECTOR_REFUSED] = {"refuses what is sent: nobody listens at that port",
+			       "start the collector, or correct its port"},
+	[COLLECTOR_FAILING] = {"cannot be sent to or written",
+			       "the log says why; ip route get ADDRESS, or df and ls -l for a file"},
+	[COLLECTOR_STALLED] = {"has taken nothing for a while",
+			       "look at the collector: it is connected, and does not read"},
+};
+
+static const char *const loss_fixes[_EXPORT_LOSS_MAX] = {
+	[EXPORT_LOSS_QUEUE_FULL] = "raise its `rate`, or share the flows among several (`balance`)",
+	[EXPORT_LOSS_SEND_ERROR] =
+		"the log says why; df for a file, the connection for a collector",
+	[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
+	[EXPORT_LOSS_UNSENT] = "it was removed with records in its queue",
+};
+
+static const struct collector_stats *find_collector(const struct snapshot *s, const char *url)
+{
+	const struct export_copy *all = s ? s->ledger.collectors : NULL;
+
+	for (unsigned int i = 0; all && i < all->count; i++)
+		if (!strcmp(all->stats[i].url, url))
+			return &all->stats[i];
+	return NULL;
+}
+
+static void judge_collector(json_t *list, const struct collector_stats *c,
+			    const struct collector_stats *before)
+{
+	const char *name = c->name ? c->name : c->url;
+	uint64_t records;
+
+	if (states[c->state].what)
+		add(list, states[c->state].fix, "collector %s %s", name, states[c->state].what);
+	for (int i = 0; i < _EXPORT_LOSS_MAX; i++) {
+		records = c->lost[i].records - (before ? before->lost[i].records : 0);
+		if (records)
+			add(list, loss_fixes[i],
+			    "collector %s has lost %" PRIu64 " records of late (%s)", name, records,
+			    export_loss_name((enum export_loss)i));
+	}
+}
+
+json_t *status_problems(const struct snapshot *now, const struct snapshot *since, uint64_t age_ns)
+{
+	const struct export_copy *collectors = now->ledger.collectors;
+	json_t *list = json_array();
+
+	judge_age(list, now, age_ns);
+	judge_ledger(list, now);
+	judge_hooks(list, now);
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		if (now->kinds[kind].metered)
+			judge_kind(list, now, since, kind);
+	for (unsigned int i = 0; collectors && i < collectors->count; i++)
+		judge_collector(list, &collectors->stats[i],
+				find_collector(since, collectors->stats[i].url));
+	return list;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What status calls a problem: each of a table of sick exporters, what it is called and what mends it. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <string.h>
+#include "exporter/meter/ifstats.h"
+#include "exporter/observe/status.h"
+
+static struct hooks_interface interface;
+static struct snapshot now, since;
+
+/* A healthy one, with one interface and no collector. */
+static int set_up(void **state)
+{
+	(void)state;
+	interface = (struct hooks_interface){.name = "eth0",
+					     .device = "eth0",
+					     .ifindex = 2,
+					     .ingress = HOOK_TCX,
+					     .egress = HOOK_TCX,
+					     .attached = true};
+	now = (struct snapshot){
+		.interval_ns = 5 * NSEC_PER_SEC, .interfaces = &interface, .interface_count = 1};
+	now.kinds[RECORD_FLOW] =
+		(struct snapshot_kind){.metered = true, .bank_limit = 1000, .cache_entries = 4000};
+	since = now;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	free(now.ledger.collectors);
+	now.ledger.collectors = NULL;
+	return 0;
+}
+
+/* One problem, in which these words are; NULL: none. */
+static void expect(uint64_t age_ns, const char *what, const char *fix)
+{
+	json_t *list = status_problems(&now, &since, age_ns), *one;
+	const char *said, *mends;
+
+	assert_int_equal(json_array_size(list), what ? 1 : 0);
+	if (what) {
+		one = json_array_get(list, 0);
+		said = json_string_value(json_object_get(one, "what"));
+		mends = json_string_value(json_object_get(one, "fix"));
+		if (!strstr(said, what) || !strstr(mends, fix))
+			print_error("said: %s; fix: %s\n", said, mends);
+		assert_non_null(strstr(said, what));
+		assert_non_null(strstr(mends, fix));
+	}
+	json_decref(list);
+}
+
+static void test_healthy(void **state)
+{
+	(void)state;
+	expect(0, NULL, NULL);
+	/* what was lost long ago is in the ledger, and no problem any more */
+	now.ledger.sides[RECORD_FLOW].seen[0] = 7;
+	now.ledger.sides[RECORD_FLOW].reasons[0][REASON_BANK_FULL].packets = 7;
+	since.ledger = now.ledger;
+	expect(0, NULL, NULL);
+}
+
+static void test_age(void **state)
+{
+	(void)state;
+	expect(20 * NSEC_PER_SEC, NULL, NULL);
+	expect(21 * NSEC_PER_SEC, "have not been read for 21 s", "log");
+}
+
+static void test_books(void **state)
+{
+	(void)state;
+	now.ledger.sides[RECORD_FLOW].seen[0] = 1;
+	expect(0, "the ledger does not balance", "--json");
+	now.ledger.unsettled = true;
+	expect(0, NULL, NULL);
+	now.ledger.unsettled = false;
+	now.ledger.sides[RECORD_FLOW].seen[0] = 0;
+	now.reloads.last_failed = true;
+	expect(0, "configuration was not taken", "config check");
+}
+
+static void test_hooks(void **state)
+{
+	(void)state;
+	interface.attached = false;
+	strcpy(interface.reason, "held by 'other'");
+	expect(0, "'eth0' is metered in one direction of two: held by 'other'", "interfaces");
+	interface.ingress = interface.egress = HOOK_NONE;
+	strcpy(interface.name, "e\x1b[1m");
+	expect(0, "'e?[1m' is not metered: held by 'other'", "interfaces");
+	now.interface_count = 0;
+	expect(0, "no interface matches", "ip -br link");
+	now.starting = true; /* a thousand take half a minute, and none is known before */
+	expect(0, "interfaces are being attached", "wait");
+}
+
+static void test_losses(void **state)
+{
+	struct ledger_side *side = &now.ledger.sides[RECORD_FLOW];
+
+	(void)state;
+	side->seen[0] = 9;
+	side->reasons[0][REASON_BANK_FULL].packets = 9;
+	since.ledger.sides[RECORD_FLOW].reasons[0][REASON_BANK_FULL].packets = 4;
+	expect(0, "5 packets of late are in no record: bank_full", "bank-entries: 2000");
+	side->reasons[0][REASON_BANK_FULL].packets = 4;
+	side->reasons[0][REASON_INSERT_ERROR].packets = 5;
+	expect(0, "insert_error", "memory");
+	side->reasons[0][REASON_INSERT_ERROR].packets = 0;
+	side->seen[0] = 4;
+	side->cache.exported[FLOW_END_RESOURCES] = 3;
+	expect(0, "the cache is full: 3 records", "cache-entries: 8000");
+	side->cache.exported[FLOW_END_RESOURCES] = 0;
+	side->seen[0] = 6;
+	side->accounted[0].packets = 2;
+	side->evicted.packets = 2;
+	expect(0, "2 packets of late were lost between bank and cache", "report");
+}
+
+static void test_collectors(void **state)
+{
+	static const struct {
+		enum collector_state state;
+		const char *what, *fix;
+	} states[] = {
+		{COLLECTOR_RESOLVING, "collector main has no address", "getent"},
+		{COLLECTOR_REFUSED, "collector main refuses", "port"},
+		{COLLECTOR_FAILING, "collector main cannot be sent to", "log"},
+		{COLLECTOR_STALLED, "collector main has taken nothing", "collector"},
+		{COLLECTOR_UP, NULL, NULL},
+		{COLLECTOR_REMOVED, NULL, NULL},
+	};
+	struct collector_stats *c;
+
+	(void)state;
+	now.ledger.collectors =
+		calloc(1, sizeof(*now.ledger.collectors) + sizeof(struct collector_stats));
+	now.ledger.collectors->count = 1;
+	c = &now.ledger.collectors->stats[0];
+	c->url = "ipfix://192.0.2.1";
+	c->name = "main";
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		c->state = states[i].state;
+		expect(0, states[i].what, states[i].fix);
+	}
+	c->state = COLLECTOR_UP;
+	for (int i = 0; i < _EXPORT_LOSS_MAX; i++) {
+		c->lost[i].records = 3;
+		expect(0, "collector main has lost 3 records of late", "");
+		c->lost[i].records = 0;
+	}
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {TEST(test_healthy), TEST(test_age),
+					   TEST(test_books),   TEST(test_hooks),
+					   TEST(test_losses),  TEST(test_collectors)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
