@@ -56,7 +56,7 @@ struct status {
 	uint64_t watch_ns; /* 0: once */
 	uint64_t wait_ns;  /* 0: it is as it is */
 	char why[CLIENT_WHY_MAX];
-	bool running; /* an exporter was there, whatever became of the question */
+	bool running; /* an exporter is there, but too busy for an answer */
 };
 
 static int take_time(const char *text, uint64_t standard_ns, uint64_t *ret,
@@ -148,12 +148,13 @@ static int ask(struct status *s, json_t **ret)
 	_cleanup_(client_freep) struct client *client = NULL;
 	int r = client_open(&client, s->path, s->why);
 
-	s->running = r == 0;
+	s->running = false;
 	if (r < 0)
 		return r;
 	r = client_ask(client, json_pack("{s:i,s:s}", "version", CONTROL_VERSION, "ask", "status"));
 	if (r == 0)
 		r = client_read(client, ANSWER_MS, ret);
+	s->running = r == -EAGAIN || (r == -EINVAL && !strcmp(client_refusal_code(client), "busy"));
 	if (r == -EINVAL)
 		return explain(s, !strcmp(client_refusal_code(client), "early") ? -EAGAIN : r,
 			       client_refusal(client));
