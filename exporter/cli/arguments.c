@@ -136,33 +136,6 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 	return count;
 }
 
-size_t arguments_add_getopt(struct argument_option *list, size_t count,
-			    const struct option *options)
-{
-	static const enum argument_value values[] = {
-		[no_argument] = ARGUMENT_NONE,
-		[required_argument] = ARGUMENT_NEEDED,
-		[optional_argument] = ARGUMENT_MAY,
-	};
-
-	for (const struct option *o = options; o->name && count < ARGUMENTS_OPTIONS_MAX; o++)
-		if (strcmp(o->name, "help") != 0)
-			list[count++] = (struct argument_option){
-				.name = o->name,
-				.letter = o->val < 128 ? (char)o->val : 0,
-				.value = values[o->has_arg],
-			};
-	return count;
-}
-
-void arguments_set_words(struct argument_option *list, size_t count, const char *name,
-			 const char *words)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(list[i].name, name))
-			snprintf(list[i].words, ARGUMENT_WORDS_MAX, "%s", words);
-}
-
 int arguments_parse(const struct arguments *a, int argc, char **argv)
 {
 	struct option options[ARGUMENTS_OPTIONS_MAX + 2] = {0};

@@ -155,6 +155,19 @@ static void print_usage(FILE *file)
 	fprintf(file, "usage: flowtally config VERB\n\n");
 	for (const struct verb *v = config_verbs; v->name; v++)
 		fprintf(file, "  %-8s %-26s %s\n", v->name, v->arguments, v->help);
+	fputs("\n  --help  print this; `flowtally config show --help` lists its options\n\n"
+	      "examples:\n"
+	      "  flowtally config check /etc/flowtally/flowtally.yaml\n"
+	      "  flowtally config show --effective --interface eth0\n"
+	      "  flowtally config diff old.yaml new.yaml\n"
+	      "  flowtally config schema >flowtally.schema.json\n"
+	      "  flowtally config example >flowtally.yaml\n",
+	      file);
+}
+
+static bool wants_help(const char *word)
+{
+	return word && (!strcmp(word, "--help") || !strcmp(word, "-h"));
 }
 
 int config_main(int argc, char **argv)
@@ -166,7 +179,7 @@ int config_main(int argc, char **argv)
 		print_usage(stderr);
 		return USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+	if (wants_help(argv[1]) || (wants_help(argv[2]) && strcmp(argv[1], "show") != 0)) {
 		print_usage(stdout);
 		return 0;
 	}
