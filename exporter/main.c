@@ -33,9 +33,8 @@ static void print_usage(FILE *file)
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
 	for (const struct verb *v = verbs; v->name; v++)
 		fprintf(file, "  %-10s %s\n", v->name, v->help);
-	fprintf(file,
-		"\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
-		"The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
+	fprintf(file, "\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
+		      "The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
 }
 
 /*

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/record_flags.h"
@@ -32,6 +33,7 @@ static void print_help(const struct arguments *a)
 		printf("  %-30s %s\n", left, o->help);
 	}
 	printf("  %-30s %s\n\n%s", "    --help", "print this", a->examples);
+	verb_print_exits(a->verb);
 }
 
 static const struct argument_option *find_letter(const struct arguments *a, int letter)
@@ -45,7 +47,7 @@ static const struct argument_option *find_letter(const struct arguments *a, int 
 /* getopt_long() answered '?' or ':' about argv[optind - 1]. */
 static void fail(const struct arguments *a, int answer, char **argv)
 {
-	char name[64], hint[VALUE_HINT_MAX];
+	char name[64];
 	struct value_guess guess = {0};
 	const char *word = argv[optind - 1];
 	const struct argument_option *o = optopt >= OPTION_BASE ? &a->options[optopt - OPTION_BASE]
@@ -63,7 +65,7 @@ static void fail(const struct arguments *a, int answer, char **argv)
 		for (size_t i = 0; i < a->option_count; i++)
 			value_guess_offer(&guess, name, a->options[i].name);
 		if (guess.word)
-			log_error("%s: no such option%s", word, value_guess_hint(&guess, hint));
+			log_error("%s: no such option, did you mean --%s?", word, guess.word);
 		else
 			log_error("%s: no such option, `flowtally %s --help` lists them", word,
 				  a->verb);

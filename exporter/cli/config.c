@@ -140,14 +140,22 @@ static size_t show_options(struct argument_option *ret)
 }
 
 const struct verb config_verbs[] = {
-	{"check", check, "tell all mistakes of a file", NULL, "FILE"},
-	{"show", show, "what `run` would have with these options, and from where", show_options,
-	 "[--effective] [OPTION]..."},
-	{"diff", diff, "what differs between two files; exit status 1 if anything does", NULL,
-	 "OLD NEW"},
-	{"schema", schema, "a JSON schema of the file, for editors", NULL, ""},
-	{"example", example, "a file of all settings with their defaults", NULL, ""},
-	{NULL, NULL, NULL, NULL, NULL},
+	{"check", check, "tell all mistakes of a file", NULL, "FILE", {NULL}},
+	{"show",
+	 show,
+	 "what `run` would have with these options, and from where",
+	 show_options,
+	 "[--effective] [OPTION]...",
+	 {NULL}},
+	{"diff",
+	 diff,
+	 "what differs between two files; exit status 1 if anything does",
+	 NULL,
+	 "OLD NEW",
+	 {NULL}},
+	{"schema", schema, "a JSON schema of the file, for editors", NULL, "", {NULL}},
+	{"example", example, "a file of all settings with their defaults", NULL, "", {NULL}},
+	{NULL},
 };
 
 static void print_usage(FILE *file)
@@ -163,6 +171,8 @@ static void print_usage(FILE *file)
 	      "  flowtally config schema >flowtally.schema.json\n"
 	      "  flowtally config example >flowtally.yaml\n",
 	      file);
+	if (file == stdout)
+		verb_print_exits("config");
 }
 
 static bool wants_help(const char *word)

@@ -87,8 +87,8 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_INTERFACE:
 	case OPTION_COLLECTOR:
 		c->assignments[c->assignment_count++] = (struct config_assignment){
-			.setting = setting_find(id == OPTION_INTERFACE ? "interfaces"
-								       : "collectors"),
+			.setting =
+				setting_find(id == OPTION_INTERFACE ? "interfaces" : "collectors"),
 			.text = text,
 		};
 		return 0;
@@ -109,10 +109,11 @@ static int read_words(struct command *c, int argc, char **argv)
 {
 	const struct arguments arguments = {
 		.verb = "doctor",
-		.usage = "doctor [OPTION]...\n\n"
-			 "Looks for what keeps flowtally from working on this system, and says what mends\n"
-			 "it. It changes nothing, and needs neither root nor a running exporter, but sees\n"
-			 "more with both.",
+		.usage =
+			"doctor [OPTION]...\n\n"
+			"Looks for what keeps flowtally from working on this system, and says what mends\n"
+			"it. It changes nothing, and needs neither root nor a running exporter, but sees\n"
+			"more with both.",
 		.examples =
 			"examples:\n"
 			"  flowtally doctor --interface eth0 --collector ipfix://192.0.2.20\n"

@@ -301,8 +301,7 @@ static int parse(struct reader *r, int argc, char **argv)
 		.usage =
 			"read [OPTION]... FILE...\n\n"
 			"Shows the records of files and streams of IPFIX and NetFlow v9, from any exporter.\n"
-			"FILE may be -, standard input.\n"
-			"Ends with 0, 1 when a file could not be read in full, 2 for mistakes on the command line.",
+			"FILE may be -, standard input.",
 		.examples =
 			"examples:\n"
 			"  flowtally read /var/tmp/flows.ipfix\n"
