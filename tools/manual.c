@@ -187,8 +187,8 @@ static void print_value_of(const struct setting *s)
 
 	for (const struct setting_word *w = s->words; w && w->word; w++)
 		known &= has_word(s->help, w->word, strlen(w->word));
-	if (known || s->type == SETTING_FLAG || s->type == SETTING_FILE || s->type == SETTING_PAIR ||
-	    s->type == SETTING_PREFIX)
+	if (known || s->type == SETTING_FLAG || s->type == SETTING_FILE ||
+	    s->type == SETTING_PAIR || s->type == SETTING_PREFIX)
 		return;
 	printf(" Values: ");
 	setting_range_print(s);
@@ -281,8 +281,8 @@ static void print_setting(struct page *page, const struct setting *s)
 	print_sentence(s->help, "");
 	print_value_of(s);
 	print_default_of(s);
-	printf(" %s Variable: ", s->reload == RELOAD_APPLIES ? "A reload applies it."
-							     : "It takes a restart.");
+	printf(" %s Variable: ",
+	       s->reload == RELOAD_APPLIES ? "A reload applies it." : "It takes a restart.");
 	print_plain(setting_environment(s, name));
 	printf(".\n");
 	print_note(page, setting_key(s));
