@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/clients.h"
+#include "exporter/observe/text.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include "exporter/export/format/utf8.h"
 #include "exporter/loop.h"
 #include "exporter/observe/control.h"
 #include "exporter/observe/status.h"
@@ -250,15 +250,12 @@ static int compare_interfaces(const void *a, const void *b)
 	return (one->ifindex > two->ifindex) - (one->ifindex < two->ifindex);
 }
 
-/* The kernel lets a name have any octets but few; what is not UTF-8 becomes '?'. */
+/* The kernel lets a name have any octets but few. */
 static void quote(char ret[FEED_NAME_MAX], const char *name)
 {
-	uint8_t text[IFNAMSIZ] = {0};
-	json_t *string;
+	json_t *string = text_json_name(name);
 	char *quoted;
 
-	utf8_copy(text, name, strlen(name));
-	string = json_string((const char *)text);
 	quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
 	snprintf(ret, FEED_NAME_MAX, "%s", quoted ? quoted : "\"\"");
 	free(quoted);

@@ -213,7 +213,7 @@ static void test_escaping(_unused_ void **state)
 	       "# HELP flowtally_interface_attached Whether all hooks that are wanted on "
 	       "the interface are there.\n"
 	       "# TYPE flowtally_interface_attached gauge\n"
-	       "flowtally_interface_attached{interface=\"a\\\"b\\\\c?d\xc3\xa9\\n\"} 1\n");
+	       "flowtally_interface_attached{interface=\"a\\\"b\\\\x5cc\\\\xffd\xc3\xa9\\\\x0a\"} 1\n");
 }
 
 #define PACKETS "flowtally_interface_packets_total"
