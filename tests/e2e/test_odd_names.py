@@ -78,7 +78,8 @@ def test_all_outputs():
         path = str(bench.directory / 'socket')
         options = [word for glob in ('a*', '*x', '*1') for word in ('--interface', glob)]
         with program.Daemon(bench.box, 'meter', *options, '--control-socket', path, '--drain-interval', '200ms',
-                            '--metrics-listen', f'127.0.0.1:{PORT}', '--collector', f'json://{bench.directory}/flows.json') as daemon:
+                            '--metrics-listen', f'127.0.0.1:{PORT}', '--collector',
+                            f'json://{bench.directory}/flows.json') as daemon:
             bench.send()
 
             def status():
