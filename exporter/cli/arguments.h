@@ -40,6 +40,7 @@ struct arguments {
 };
 
 struct option; /* getopt_long(3) */
+struct record_choice;
 
 /*
  * What follows adds options to a list of ARGUMENTS_OPTIONS_MAX, of which `count` are there, and returns how many there are
@@ -57,6 +58,21 @@ void arguments_list_classes(char words[ARGUMENT_WORDS_MAX]);
 /* Sets what the value of the option `name` of the list can be. */
 void arguments_set_words(struct argument_option *list, size_t count, const char *name,
 			 const char *words);
+
+/*
+ * What `take` does with a flag of record_flags, by its place there, and with a word of the expression, which may be one word
+ * of the shell's, or several: it is added to `words`.  -errno: `error` says what is wrong.
+ */
+int arguments_take_flag(struct record_choice *choice, int flag, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+int arguments_take_word(char *words, size_t size, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+
+/*
+ * The expression of the flags and the words for the exporter, on the heap.  It is checked here first, where what is wrong is
+ * said at once, and without an exporter.  NULL after that has been logged.
+ */
+char *arguments_filter(const struct record_choice *choice, const char *words);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

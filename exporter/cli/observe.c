@@ -142,35 +142,12 @@ static int take_color(struct observe *o, const char *text, char error[ARGUMENTS_
 	return -EINVAL;
 }
 
-static int take_flag(struct observe *o, const struct record_flag *flag, const char *text,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	int r = record_choice_add(o->choice, flag, text, why);
-
-	if (r < 0)
-		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
-	return r;
-}
-
-/* An expression may be one word of the shell's, or several. */
-static int take_word(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	const size_t used = strlen(o->words);
-
-	if (snprintf(o->words + used, sizeof(o->words) - used, "%s%s", used ? " " : "", text) <
-	    (int)(sizeof(o->words) - used))
-		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
-	return -EINVAL;
-}
-
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct observe *o = userdata;
 
 	if (id >= FLAG_BASE)
-		return take_flag(o, &record_flags[id - FLAG_BASE], text, error);
+		return arguments_take_flag(o->choice, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_SOCKET:
 		o->path = text;
@@ -196,7 +173,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_COLOR:
 		return take_color(o, text, error);
 	default:
-		return take_word(o, text, error);
+		return arguments_take_word(o->words, sizeof(o->words), text, error);
 	}
 }
 
@@ -261,20 +238,6 @@ static json_t *request_of(const struct observe *o, const char *filter)
 	if (filter && *filter)
 		json_object_set_new(request, "filter", json_string(filter));
 	return request;
-}
-
-/* Checked here first, where it is said at once, and without an exporter.  NULL after what is wrong has been logged. */
-static char *filter_of(const struct observe *o)
-{
-	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	char *text = NULL;
-
-	if (record_choice_filter(&filter, &text, o->choice, *o->words ? o->words : NULL, why) < 0) {
-		log_error("%s", why);
-		return NULL;
-	}
-	return text ? text : strdup("");
 }
 
 /* --- The answer. */
@@ -412,7 +375,7 @@ int observe_main(int argc, char **argv)
 	o->text.form = RECORD_COMPACT;
 	r = parse(o, argc, argv);
 	if (r == 0)
-		filter = filter_of(o);
+		filter = arguments_filter(o->choice, o->words);
 	if (r != 0 || !filter)
 		return r > 0 ? DONE : USAGE; /* --help */
 	if (!o->has_color)
