@@ -48,7 +48,8 @@ static const struct argument_option own_options[] = {
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
 	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT,
 	 "compact table wide json jsonl csv hubble-json"},
-	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC, not local", OPTION_UTC},
+	{"utc", 0, ARGUMENT_NONE, NULL,
+	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
 	 OPTION_COLOR, "auto always never"},
 	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
@@ -59,10 +60,11 @@ struct observe {
 	const char *path;
 	uint64_t now_ms;
 	bool follow;
-	bool asked;	/* for more than there may be: by --last, --since or --all */
-	bool objects;	/* each record as it comes, an object a line */
-	bool has_color; /* --color has been said */
-	uint64_t last;	/* UINT64_MAX: not said */
+	bool asked;		   /* for more than there may be: by --last, --since or --all */
+	bool objects;		   /* each record as it comes, an object a line */
+	bool has_color;		   /* --color has been said */
+	uint64_t last;		   /* UINT64_MAX: not said */
+	const char *since, *until; /* as they were said; NULL: not */
 	uint64_t since_ms, until_ms;
 	struct record_text text;
 	struct record_choice *choice;
@@ -95,18 +97,6 @@ static int take_last(struct observe *o, const char *text, char error[ARGUMENTS_E
 		return 0;
 	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': not a number; it can be 0 to %d", text,
 		 RING_RECORDS_MAX);
-	return -EINVAL;
-}
-
-static int take_when(const struct observe *o, const char *text, uint64_t *ret,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	if (when_parse(text, o->now_ms, ret) == 0)
-		return 0;
-	snprintf(
-		error, ARGUMENTS_ERROR_MAX,
-		"'%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
-		text);
 	return -EINVAL;
 }
 
@@ -159,12 +149,15 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		return take_last(o, text, error);
 	case OPTION_ALL:
 		o->since_ms = 1; /* of 1970 */
+		o->since = NULL;
 		return 0;
 	case OPTION_SINCE:
 		o->asked = true;
-		return take_when(o, text, &o->since_ms, error);
+		o->since = text;
+		return 0;
 	case OPTION_UNTIL:
-		return take_when(o, text, &o->until_ms, error);
+		o->until = text;
+		return 0;
 	case OPTION_OUTPUT:
 		return take_output(o, text, error);
 	case OPTION_UTC:
@@ -208,6 +201,30 @@ static int parse(struct observe *o, int argc, char **argv)
 
 	arguments.option_count = observe_options(options);
 	return arguments_parse(&arguments, argc, argv);
+}
+
+/* Which zone is meant may be said after the time. */
+static bool read_when(const struct observe *o, const char *option, const char *text, uint64_t *ret)
+{
+	if (!text || when_parse(text, o->now_ms, o->text.utc, ret) == 0)
+		return true;
+	log_error(
+		"--%s '%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
+		option, text);
+	return false;
+}
+
+/* False after what is wrong has been logged. */
+static bool read_times(struct observe *o)
+{
+	bool good = read_when(o, "since", o->since, &o->since_ms);
+
+	good &= read_when(o, "until", o->until, &o->until_ms);
+	if (!good || o->until_ms >= o->since_ms)
+		return good;
+	log_error("--until %s is before --since %s: no record can be of that time", o->until,
+		  o->since);
+	return false;
 }
 
 /* --- The request. */
@@ -374,7 +391,7 @@ int observe_main(int argc, char **argv)
 	o->last = o->until_ms = UINT64_MAX;
 	o->text.form = RECORD_COMPACT;
 	r = parse(o, argc, argv);
-	if (r == 0)
+	if (r == 0 && read_times(o))
 		filter = arguments_filter(o->choice, o->words);
 	if (r != 0 || !filter)
 		return r > 0 ? DONE : USAGE; /* --help */
