@@ -444,7 +444,9 @@ static void test_hanging(void **state)
 	for (int i = HANGING; i < 2 * CONTROL_CLIENTS_MAX; i++)
 		hanging[i] = connect_to();
 	assert_true(read_line(hanging[2 * CONTROL_CLIENTS_MAX - 1], line, sizeof(line)));
-	assert_string_equal(line, ERROR("busy", "as many clients as there can be; try again"));
+	assert_string_equal(
+		line, ERROR("busy", "as many clients as there can be, 64, of which 8 are for root; "
+				    "try again"));
 	/* And when they have done nothing for a second they make room. */
 	usleep(1200000);
 	fd = connect_to();
