@@ -186,42 +186,41 @@ static const char *lacks(const struct clients *all, const struct places *p, uid_
 	return NULL;
 }
 
-/* Whose client makes room for one of `uid`: who has most, if that is more than `uid` would have then. */
-static uid_t find_greediest(const struct clients *all, const struct places *p, uid_t uid)
+/* What the user has who has most, of those whose clients can make room for one of `uid`. */
+static unsigned int find_most(const struct clients *all, const struct places *p, uid_t uid)
 {
-	unsigned int most = count_user(all, p, uid) + 1, count;
-	uid_t greediest = uid;
+	unsigned int most = 0, count;
 
 	for (const struct client *c = all->first; c; c = c->next) {
-		count = count_user(all, p, c->uid);
-		if (count > most && (is_trusted(uid) || !is_trusted(c->uid))) {
-			most = count;
-			greediest = c->uid;
-		}
+		count = is_trusted(uid) || !is_trusted(c->uid) ? count_user(all, p, c->uid) : 0;
+		most = MAX(most, count);
 	}
-	return greediest;
+	return most;
 }
 
-/* Of that user's, who has moved nothing for longest; of one's own only who hangs. */
-static struct client *find_quiet(const struct clients *all, const struct places *p, uid_t uid,
-				 bool own)
+static bool hangs(const struct client *client)
 {
-	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	struct client *quiet = NULL;
-
-	for (struct client *c = all->first; c; c = c->next)
-		if (p->has(c) && c->uid == uid && (!quiet || c->moved_ns < quiet->moved_ns) &&
-		    (!own || (c->stuck && now_ns - c->moved_ns >= HANGS_NS)))
-			quiet = c;
-	return quiet;
+	return client->stuck && clock_ns(CLOCK_MONOTONIC) - client->moved_ns >= HANGS_NS;
 }
 
-/* Whom a client of `uid` can have a place of, if there is none: NULL is nobody. */
+/*
+ * Whose place a client of `uid` can have: of who has most, and more than `uid` would have then, the one that has moved
+ * nothing for longest.  Else one of its own that hangs.  NULL: nobody's.
+ */
 static struct client *find_victim(const struct clients *all, const struct places *p, uid_t uid)
 {
-	const uid_t greediest = find_greediest(all, p, uid);
+	const unsigned int most = find_most(all, p, uid);
+	const bool other = most > count_user(all, p, uid) + 1;
+	struct client *victim = NULL;
+	bool may;
 
-	return find_quiet(all, p, greediest, greediest == uid);
+	for (struct client *c = all->first; c; c = c->next) {
+		may = other ? count_user(all, p, c->uid) == most : c->uid == uid && hangs(c);
+		may &= p->has(c) && (is_trusted(uid) || !is_trusted(c->uid));
+		if (may && (!victim || c->moved_ns < victim->moved_ns))
+			victim = c;
+	}
+	return victim;
 }
 
 static void print_refusal(char text[CONTROL_ERROR_MAX], const struct places *p, const char *whose)
@@ -516,14 +515,17 @@ static bool find_top_place(const struct client *client, char error[CONTROL_ERROR
 
 static void answer_top(struct client *client, const struct control_request *request)
 {
+	_cleanup_(top_feed_freep) struct top_feed *top = NULL;
 	char error[CONTROL_ERROR_MAX];
 	enum control_fault fault;
 
 	look_at_interfaces(client->all);
-	if (!find_top_place(client, error))
-		answer_fault(client, CONTROL_FAULT_BUSY, error);
-	else if (top_feed_new(&client->top, request, &client->all->context, &fault, error) < 0)
+	if (top_feed_new(&top, request, &client->all->context, &fault, error) < 0)
 		answer_fault(client, fault, error);
+	else if (find_top_place(client, error))
+		client->top = TAKE_PTR(top);
+	else
+		answer_fault(client, CONTROL_FAULT_BUSY, error);
 }
 
 static void handle(struct client *client, size_t size)

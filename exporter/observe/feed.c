@@ -21,6 +21,7 @@ struct feed {
 	struct record_filter *filter; /* NULL: all records */
 	uint64_t oldest;	      /* number of the first record that is not too old */
 	uint64_t first;		      /* of the first one that may be of what is asked for */
+	uint64_t found;		      /* of PHASE_COUNT: the oldest one that matches */
 	uint64_t next;	 /* number of the record that is shown next; PHASE_COUNT: looked at last */
 	uint64_t end;	 /* number of the first one that is not shown; UINT64_MAX: it follows */
 	uint64_t wanted; /* of PHASE_COUNT: records that are still to be found */
@@ -77,6 +78,7 @@ static void find_begin(struct feed *f, const struct control_request *request,
 		f->partly = !f->reaches && request->last == UINT64_MAX;
 	}
 	f->next = request->last == UINT64_MAX ? f->first : end;
+	f->found = f->next;
 	f->phase = request->last == 0 || request->last == UINT64_MAX ? PHASE_BEGIN : PHASE_COUNT;
 }
 
@@ -143,11 +145,15 @@ static void count_back(struct feed *f, const struct feed_context *c)
 		f->next--;
 		f->searched++;
 		flow = feed_flow(&record, c);
-		f->wanted -= matches(f, c, &record, &flow);
+		if (!matches(f, c, &record, &flow))
+			continue;
+		f->wanted--;
+		f->found = f->next;
 	}
 	if (f->wanted && f->next > f->first && !f->partly)
 		return;
 	f->partly |= f->wanted && !f->reaches;
+	f->next = f->found;
 	f->phase = PHASE_BEGIN;
 }
 
