@@ -11,7 +11,7 @@
 #include "exporter/util.h"
 #include "exporter/value.h"
 
-#define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
+#define MMAP_OCTETS (256 << 10) /* what is larger is mapped by itself */
 #define LAST_MS	    1000      /* for the log's reader, at the end */
 
 /* What a newcomer needs, in that order. */
