@@ -156,35 +156,12 @@ static int take_count(struct top *t, const char *text, char error[ARGUMENTS_ERRO
 	return fail(error, text, "not a number of 1 or more");
 }
 
-static int take_flag(struct top *t, const struct record_flag *flag, const char *text,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	int r = record_choice_add(t->flags, flag, text, why);
-
-	if (r < 0)
-		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
-	return r;
-}
-
-/* An expression may be one word of the shell's, or several. */
-static int take_word(struct top *t, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	const size_t used = strlen(t->words);
-
-	if (snprintf(t->words + used, sizeof(t->words) - used, "%s%s", used ? " " : "", text) <
-	    (int)(sizeof(t->words) - used))
-		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
-	return -EINVAL;
-}
-
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct top *t = userdata;
 
 	if (id >= FLAG_BASE)
-		return take_flag(t, &record_flags[id - FLAG_BASE], text, error);
+		return arguments_take_flag(t->flags, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_TAB:
 		return take_tab(t, text, error);
@@ -206,7 +183,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		t->path = text;
 		return 0;
 	default:
-		return take_word(t, text, error);
+		return arguments_take_word(t->words, sizeof(t->words), text, error);
 	}
 }
 
@@ -448,20 +425,6 @@ static int run_screen(struct top *t)
 	return DONE;
 }
 
-/* Checked here first, where it is said at once, and without an exporter.  NULL after what is wrong has been logged. */
-static char *filter_of(const struct top *t)
-{
-	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	char *text = NULL;
-
-	if (record_choice_filter(&filter, &text, t->flags, *t->words ? t->words : NULL, why) < 0) {
-		log_error("%s", why);
-		return NULL;
-	}
-	return text ? text : strdup("");
-}
-
 static int run(struct top *t)
 {
 	int r = ask_rows(t);
@@ -490,7 +453,7 @@ int top_main(int argc, char **argv)
 	t->model.choice.every_ms = CONTROL_EVERY_MS;
 	r = parse(t, argc, argv);
 	if (r == 0)
-		filter = filter_of(t);
+		filter = arguments_filter(t->flags, t->words);
 	if (r != 0 || !filter)
 		return r > 0 ? DONE : USAGE; /* --help */
 	if (t->count && !t->batch)

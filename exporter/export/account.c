@@ -9,8 +9,10 @@ void account_send(struct account *a, const struct export_count *n, uint64_t mess
 	count_add(&a->stats.exported, n);
 	a->stats.messages += messages;
 	a->stats.bytes += octets;
-	if (messages)
-		a->stats.sent_ms = clock_ns(CLOCK_REALTIME_COARSE) / NSEC_PER_MSEC;
+	if (!messages)
+		return;
+	a->stats.sent_ms = clock_ns(CLOCK_REALTIME_COARSE) / NSEC_PER_MSEC;
+	a->stats.sent_boottime_ns = clock_ns(CLOCK_BOOTTIME);
 }
 
 void account_lose(struct account *a, enum export_loss loss, const struct export_count *n)

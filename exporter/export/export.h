@@ -92,6 +92,7 @@ struct collector_stats {
 	uint64_t cut; /* strings that were cut, for their record would have been longer than a message */
 	uint64_t errors;  /* failed system calls, and datagrams answered by an ICMP error */
 	uint64_t sent_ms; /* when messages were last sent or written, ms since 1970; 0: never */
+	uint64_t sent_boottime_ns; /* CLOCK_BOOTTIME likewise */
 };
 
 /* True when the URL is one that exports_add() takes; else *ret_why, valid until the thread's next call, says what is wrong. */

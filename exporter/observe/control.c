@@ -25,8 +25,7 @@ struct control {
 	struct clients *clients;
 	struct listener *listener;
 	const struct kernel_clock *clock;
-	uint64_t told_ns;     /* CLOCK_REALTIME of the records that come now; 0: to be read */
-	uint64_t offset_ns;   /* of their times, likewise */
+	uint64_t told_ns;     /* CLOCK_BOOTTIME of the records that come now; 0: to be read */
 	unsigned int written; /* records since the thread was woken */
 	int wake;	      /* eventfd */
 	uint64_t ending_ns; /* atomic: CLOCK_MONOTONIC until which the end may last; 0: it has not begun */
@@ -52,13 +51,11 @@ void control_delta(struct control *c, const struct flow_key *key, const struct f
 {
 	struct ring_record r = {.key = *key, .record = *record};
 
-	if (!c->told_ns) {
-		c->told_ns = clock_ns(CLOCK_REALTIME);
-		c->offset_ns = (uint64_t)kernel_clock_offset_ns(c->clock);
-	}
+	if (!c->told_ns)
+		c->told_ns = clock_ns(CLOCK_BOOTTIME);
 	r.told_ns = c->told_ns;
-	r.record.first_ns = kernel_clock_told_ns(c->clock, record->first_ns) + c->offset_ns;
-	r.record.last_ns = kernel_clock_told_ns(c->clock, record->last_ns) + c->offset_ns;
+	r.record.first_ns = kernel_clock_boottime_ns(c->clock, record->first_ns);
+	r.record.last_ns = kernel_clock_boottime_ns(c->clock, record->last_ns);
 	ring_add(c->ring, &r);
 	if (++c->written < WAKE_RECORDS)
 		return;

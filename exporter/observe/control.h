@@ -11,7 +11,15 @@
 #include "exporter/util.h"
 #include "xdp/flow.h"
 
-#define CONTROL_CLIENTS_MAX 64
+/* Clients at a time; some of the places are for root and the exporter's own user alone, and no other user has more than... */
+#define CONTROL_CLIENTS_MAX	 64
+#define CONTROL_CLIENTS_RESERVED 8
+#define CONTROL_CLIENTS_USER	 24
+
+/* Likewise of those who ask for top, which costs most. */
+#define CONTROL_TOPS_MAX      8
+#define CONTROL_TOPS_RESERVED 2
+#define CONTROL_TOPS_USER     4
 
 /* Where clients look when nobody says otherwise. */
 #define CONTROL_SOCKET "/run/flowtally/flowtally.sock"
