@@ -146,18 +146,27 @@ static void judge_kind(json_t *list, const struct snapshot *now, const struct sn
 /* --- Collectors. */
 
 /* Where records go decides what may be wrong with it. */
-enum medium { MEDIUM_UDP, MEDIUM_TCP, MEDIUM_FILE, _MEDIUM_MAX };
+enum medium {
+	MEDIUM_UDP,
+	MEDIUM_TCP,
+	MEDIUM_FILE,
+	_MEDIUM_MAX
+};
 
 struct words {
 	const char *what, *fix;
 };
 
-#define NO_ADDRESS                                                              \
-	{"has no address or connection yet",                                    \
-	 "getent hosts NAME; ip route get ADDRESS; start the collector; " DOCTOR}
-#define CANNOT_SEND                                                                         \
-	{"cannot be sent to",                                                               \
-	 "the log says why; ip route get ADDRESS; look at the collector's own log; " DOCTOR}
+#define NO_ADDRESS \
+	{ \
+		"has no address or connection yet", \
+			"getent hosts NAME; ip route get ADDRESS; start the collector; " DOCTOR \
+	}
+#define CANNOT_SEND \
+	{ \
+		"cannot be sent to", \
+			"the log says why; ip route get ADDRESS; look at the collector's own log; " DOCTOR \
+	}
 #define LOOK_AT_IT "look at the collector: it is connected, and does not read"
 
 static const struct words states[_MEDIUM_MAX][_COLLECTOR_STATE_MAX] = {
@@ -167,11 +176,12 @@ static const struct words states[_MEDIUM_MAX][_COLLECTOR_STATE_MAX] = {
 					       " says which of the two"},
 			[COLLECTOR_FAILING] = CANNOT_SEND,
 			[COLLECTOR_STALLED] = {"has taken nothing for a while", LOOK_AT_IT}},
-	[MEDIUM_TCP] = {[COLLECTOR_RESOLVING] = NO_ADDRESS,
-			[COLLECTOR_REFUSED] = {"has refused connections: nobody listened at that port",
-					       "start the collector, or correct its port"},
-			[COLLECTOR_FAILING] = CANNOT_SEND,
-			[COLLECTOR_STALLED] = {"has taken nothing for a while", LOOK_AT_IT}},
+	[MEDIUM_TCP] =
+		{[COLLECTOR_RESOLVING] = NO_ADDRESS,
+		 [COLLECTOR_REFUSED] = {"has refused connections: nobody listened at that port",
+					"start the collector, or correct its port"},
+		 [COLLECTOR_FAILING] = CANNOT_SEND,
+		 [COLLECTOR_STALLED] = {"has taken nothing for a while", LOOK_AT_IT}},
 	[MEDIUM_FILE] = {[COLLECTOR_RESOLVING] = {"is not open yet", "ls -l FILE; df FILE"},
 			 [COLLECTOR_FAILING] = {"cannot be written",
 						"the log says why; df FILE, ls -l FILE"},
@@ -185,11 +195,13 @@ static const char *const loss_fixes[_MEDIUM_MAX][_EXPORT_LOSS_MAX] = {
 			[EXPORT_LOSS_SEND_ERROR] = "the log says why; ip route get ADDRESS",
 			[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
 			[EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
-	[MEDIUM_TCP] = {[EXPORT_LOSS_QUEUE_FULL] =
-				"look at why it reads slowly, or share the flows among several (`balance`)",
-			[EXPORT_LOSS_SEND_ERROR] = "look at why it, or a host on the way, ends connections",
-			[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
-			[EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
+	[MEDIUM_TCP] =
+		{[EXPORT_LOSS_QUEUE_FULL] =
+			 "look at why it reads slowly, or share the flows among several (`balance`)",
+		 [EXPORT_LOSS_SEND_ERROR] =
+			 "look at why it, or a host on the way, ends connections",
+		 [EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
+		 [EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
 	[MEDIUM_FILE] = {[EXPORT_LOSS_QUEUE_FULL] =
 				 "look at who reads the pipe, or at the disk: it is too slow",
 			 [EXPORT_LOSS_SEND_ERROR] = "the log says why; df FILE, ls -l FILE",
