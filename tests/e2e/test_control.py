@@ -293,6 +293,10 @@ VERSION_1 = (
     (b'{"version":1,"ask":"top","keys":"host","by":"octets","rows":5,"every_ms":1000}\n', 'top',
      {'answer', 'seconds', 'keys', 'rows'}),
 )
+PARTS_OF_VERSION_1 = {  # of the lists of status
+    'interfaces': {'name', 'device', 'ifindex', 'ingress', 'egress', 'attached', 'reason', 'rates', 'neighbours'},
+    'collectors': {'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
+}
 
 
 def test_client_of_version_1():
@@ -308,6 +312,9 @@ def test_client_of_version_1():
                     answer = json.loads(lines.readline())
             check_equal('answer', answer.get('answer'), name)
             check(keys <= answer.keys(), f'{name} lacks {keys - answer.keys()}', answer)
+            for part, inner in PARTS_OF_VERSION_1.items():
+                for one in answer[part] if name == 'status' else ():
+                    check(inner <= one.keys(), f'{part} lacks {inner - one.keys()}', one)
 
 
 def test_neighbours():
