@@ -133,9 +133,6 @@ void fuzz_write_seeds(void)
 		"{\"version\":1,\"ask\":\"records\",\"filter\":\"tcp and port 80 or packets > 1\"}\n",
 		"{\"version\":2,\"ask\":\"status\"}\n{\"version\":1,\"ask\":\"status\"}\n",
 		"{\"version\":1,\"ask\":\"records\",\"last\":0}\n{\"version\":1,\"ask\":\"records\"}\n",
-		"{\"version\":1,\"ask\":\"top\",\"rows\":3}\n",
-		"{\"version\":1,\"ask\":\"top\",\"keys\":\"src,dport\",\"by\":\"packets\"}\n",
-		"{\"version\":1,\"ask\":\"top\",\"every_ms\":1000,\"filter\":\"udp\"}\n",
 		"[[[[[[\n",
 	};
 
