@@ -8,7 +8,7 @@
 /* Where something is written or read. */
 struct place {
 	struct stat status; /* of the file, or of the folder it is to be made in */
-	const char *name;   /* of the file in that folder; empty: the file exists */
+	char name[NAME_MAX + 1]; /* of the file in that folder; empty: the file exists */
 };
 
 /* Of an absolute path. */
@@ -17,12 +17,12 @@ static bool find_path(const char *path, struct place *ret)
 	const char *slash = strrchr(path, '/');
 	char folder[PATH_MAX];
 
-	ret->name = "";
+	*ret->name = '\0';
 	if (stat(path, &ret->status) == 0)
 		return true;
-	if ((size_t)(slash + 1 - path) >= sizeof(folder))
+	if ((size_t)(slash + 1 - path) >= sizeof(folder) || strlen(slash + 1) > NAME_MAX)
 		return false;
-	ret->name = slash + 1;
+	snprintf(ret->name, sizeof(ret->name), "%s", slash + 1);
 	snprintf(folder, sizeof(folder), "%.*s", (int)(slash + 1 - path), path);
 	return stat(folder, &ret->status) == 0;
 }
@@ -37,7 +37,7 @@ static bool find_collector(const char *url, struct place *ret)
 		return false;
 	if (*parsed.path)
 		return find_path(parsed.path, ret);
-	ret->name = "";
+	*ret->name = '\0';
 	return fstat(STDOUT_FILENO, &ret->status) == 0;
 }
 

@@ -114,7 +114,8 @@ DEFINE_CLEANUP(struct exports *, exports_free)
 /*
  * Adds a collector: ipfix://host[:4739], ipfix+tcp://host[:4739], netflow9://host[:2055], file:///path,
  * json:///path or json:-.
- * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, drops, retry.
+ * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, drops, retry;
+ * after the path of a file rotate, keep, template, drops.
  * Errors: -EINVAL (URL or template), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
  * opening the file or a socket.  A name that does not resolve is no error: it is tried again.
  */

@@ -773,6 +773,152 @@ static void test_late_reader(void **state)
 	close(reader.fd);
 }
 
+/* --- Rotation */
+
+/* Records in the IPFIX messages or lines of JSON of a file, which stands by itself; it is removed. */
+static unsigned int take_numbered(const char *suffix, size_t *ret_size)
+{
+	_cleanup_(freep) uint8_t *data = NULL;
+	char name[80], first[64];
+
+	snprintf(first, sizeof(first), "%s", path);
+	snprintf(name, sizeof(name), "%s%s", first, suffix);
+	snprintf(path, sizeof(path), "%.60s", name);
+	data = read_file(ret_size);
+	snprintf(path, sizeof(path), "%s", first);
+	assert_int_equal(unlink(name), 0);
+	if (!*ret_size)
+		return 0;
+	assert_int_equal(data[0], '{');
+	assert_int_equal(data[*ret_size - 1], '\n');
+	return count_lines(data, *ret_size);
+}
+
+static bool is_there(const char *suffix)
+{
+	char name[80];
+
+	snprintf(name, sizeof(name), "%s%s", path, suffix);
+	return access(name, F_OK) == 0;
+}
+
+static struct exports *open_rotated(const char *scheme, const char *options)
+{
+	char full[200];
+	struct exports *exports;
+
+	given = (struct export_count){0};
+	stderr_keep();
+	snprintf(full, sizeof(full), "%s%s?%s", scheme, path, options);
+	assert_int_equal(exports_new(&exports, &(struct export_options){.domain = 9}, NULL), 0);
+	exports_set_clock(exports, CLOCK_NS);
+	assert_int_equal(exports_add(exports, full), 0);
+	return exports;
+}
+
+/* All are kept, PATH.1 the oldest; a line is the last when it reaches the size. */
+static void test_rotate_size(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=20000");
+	unsigned int lines = 0;
+	size_t size, total = 0;
+	char suffix[16];
+	int n;
+
+	(void)state;
+	give_random(exports, FLOWS);
+	exports_flush(exports);
+	for (n = 1; snprintf(suffix, sizeof(suffix), ".%d", n) > 0 && is_there(suffix); n++) {
+		lines += take_numbered(suffix, &size);
+		assert_in_range(size, 20000, 20000 + 2000);
+		total += size;
+	}
+	assert_in_range(n, 10, 30);
+	lines += take_numbered("", &size);
+	assert_true(size < 20000);
+	assert_int_equal(lines, FLOWS);
+	assert_int_equal(total + size, exports_stats(exports, 0)->bytes);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, FLOWS);
+	exports_free(exports);
+}
+
+/* From the first record on; a file without any is left alone, however old.  Two are kept, PATH.1 the newest. */
+static void test_rotate_time(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=10s,1MiB&keep=2");
+	size_t size;
+
+	(void)state;
+	clock_skip(100 * NSEC_PER_SEC);
+	exports_flush(exports);
+	assert_false(is_there(".1"));
+	for (unsigned int i = 1; i <= 4; i++) {
+		give_random(exports, i);
+		exports_flush(exports);
+		clock_skip(9 * NSEC_PER_SEC);
+		exports_flush(exports);
+		assert_int_equal(is_there(".1"), i > 1);
+		clock_skip(NSEC_PER_SEC);
+		exports_flush(exports);
+		assert_true(is_there(".1"));
+	}
+	assert_false(is_there(".3"));
+	assert_int_equal(take_numbered(".1", &size), 4);
+	assert_int_equal(take_numbered(".2", &size), 3);
+	assert_int_equal(take_numbered("", &size), 0);
+	exports_free(exports);
+}
+
+/* Each file of messages begins with templates, and what counts as exported is in them. */
+static void test_rotate_messages(void **state)
+{
+	struct exports *exports = open_rotated("file://", "rotate=20000");
+	char first[64], suffix[16];
+	size_t total = 0;
+	int n;
+
+	(void)state;
+	give_random(exports, 3000);
+	exports_flush(exports);
+	exports_flush(exports);
+	snprintf(first, sizeof(first), "%s", path);
+	for (n = 1; snprintf(suffix, sizeof(suffix), ".%d", n) > 0 && is_there(suffix); n++) {
+		snprintf(path, sizeof(path), "%.40s%s", first, suffix);
+		total += take_file(false);
+		snprintf(path, sizeof(path), "%s", first);
+	}
+	assert_in_range(n, 5, 30);
+	total += take_file(false);
+	assert_int_equal(total, exports_stats(exports, 0)->bytes);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, 3000);
+	assert_ledger(exports, &given);
+	exports_free(exports);
+}
+
+/* What cannot be renamed goes on, which is said once. */
+static void test_rotate_fails(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=20000&keep=1");
+	char folder_there[80];
+	size_t size;
+
+	(void)state;
+	snprintf(folder_there, sizeof(folder_there), "%s.1", path);
+	assert_int_equal(mkdir(folder_there, 0700), 0);
+	give_random(exports, FLOWS);
+	exports_flush(exports);
+	assert_int_equal(stderr_lines("cannot be rotated"), 1);
+	assert_true(exports_stats(exports, 0)->errors > 3);
+	assert_int_equal(rmdir(folder_there), 0);
+	give_random(exports, FLOWS);
+	exports_flush(exports);
+	assert_true(is_there(".1"));
+	assert_int_equal(exports_stats(exports, 0)->exported.records, 2 * FLOWS);
+	assert_int_equal(stderr_lines("cannot be rotated"), 1);
+	take_numbered(".1", &size);
+	exports_free(exports);
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, remove_file)
 
 int main(void)
@@ -783,6 +929,8 @@ int main(void)
 		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
 		TEST(test_drops),	TEST(test_durations),	TEST(test_stalled_reader),
 		TEST(test_next_reader), TEST(test_rotated),	TEST(test_stdout_no_space),
+		TEST(test_rotate_size),	TEST(test_rotate_time), TEST(test_rotate_messages),
+		TEST(test_rotate_fails),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

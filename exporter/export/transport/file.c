@@ -55,6 +55,12 @@ struct file_transport {
 	bool templated;		    /* there are any: it is not JSON */
 	bool untold; /* what was written of them is gone: no records before they are told again */
 	off_t end;   /* of the file, octets: after the last write */
+	struct file_rotation rotation;
+	bool has_records;	  /* the file, of this run */
+	uint64_t begun_ns;	  /* its first record, CLOCK_MONOTONIC */
+	off_t counted_from;	  /* what counts for its size; 0 unless a rotation has failed */
+	unsigned int last_number; /* of the old files, where all are kept */
+	bool told;		  /* that rotation fails */
 	size_t used; /* octets in the buffer */
 	struct export_count pending; /* in the buffer */
 	uint64_t pending_messages;
@@ -299,8 +305,137 @@ static void write_file(struct file_transport *f)
 	int r = f->regular ? write_regular(f) : write_all(f->t.fd, f->buffer, f->used);
 
 	settle(f, &b, r);
+	if (r >= 0 && b.count.records && !f->has_records) {
+		f->has_records = true;
+		f->begun_ns = clock_ns(CLOCK_MONOTONIC);
+	}
 	if (r == -ENOENT && f->templated)
 		owe_start(f);
+}
+
+/* The n-th file before the one there is; 0: that one.  False: the name is too long. */
+static bool name_kept(const struct file_transport *f, unsigned int n, char ret[PATH_MAX])
+{
+	int length = n ? snprintf(ret, PATH_MAX, "%s.%u", f->path, n)
+		       : snprintf(ret, PATH_MAX, "%s", f->path);
+
+	return length >= 0 && length < PATH_MAX;
+}
+
+/* What another process has just put there is not overwritten either, where the file system can do that. */
+static int move_file(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
+/* Each file before gets the next number, so that PATH.1 is free, and the file that is there becomes that.  -errno. */
+static int shift_files(const struct file_transport *f)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	unsigned int keep = f->rotation.keep, n = 1;
+	int r;
+
+	for (;; n++) {
+		if (n > KEPT_MAX || !name_kept(f, n, to))
+			return -ENAMETOOLONG;
+		if (access(to, F_OK) < 0)
+			break;
+		if (n == keep) { /* the oldest, which is one too many */
+			if (unlink(to) < 0)
+				return -errno;
+			break;
+		}
+	}
+	for (; n > 0; n--) {
+		if (!name_kept(f, n - 1, from) || !name_kept(f, n, to))
+			return -ENAMETOOLONG;
+		r = move_file(from, to);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* It gets the next free number, however many there are: one rename, nothing is shifted.  -errno. */
+static int number_file(struct file_transport *f)
+{
+	char to[PATH_MAX];
+	int r = -EEXIST;
+
+	for (unsigned int tries = 0; r == -EEXIST && tries <= KEPT_MAX; tries++) {
+		if (!name_kept(f, f->last_number + 1, to))
+			return -ENAMETOOLONG;
+		r = access(to, F_OK) == 0 ? -EEXIST : move_file(f->path, to);
+		if (r >= 0 || r == -EEXIST)
+			f->last_number++;
+	}
+	return r;
+}
+
+static bool rotates(const struct file_transport *f)
+{
+	return f->path && f->regular && (f->rotation.ns || f->rotation.size);
+}
+
+/* The file becomes an old one.  The number that it has then, or -errno. */
+static int keep_file(struct file_transport *f)
+{
+	int r;
+
+	if (rotates(f) && !f->rotation.keep) {
+		r = number_file(f);
+		return r < 0 ? r : (int)f->last_number;
+	}
+	r = shift_files(f);
+	return r < 0 ? r : 1;
+}
+
+/* Whether what is in the buffer ends the file. */
+static bool is_full(const struct file_transport *f)
+{
+	return rotates(f) && f->rotation.size && (f->has_records || f->pending.records) &&
+	       (uint64_t)(f->end - f->counted_from) + f->used >= f->rotation.size;
+}
+
+/* Where that fails the file goes on, and is old and large enough again later. */
+static void rotate_file(struct file_transport *f, uint64_t now_ns)
+{
+	int r = keep_file(f);
+
+	if (r >= 0)
+		r = open_path(f);
+	if (r >= 0) {
+		f->told = false;
+		return;
+	}
+	f->t.account->stats.errors++;
+	f->counted_from = f->end;
+	f->begun_ns = now_ns;
+	if (!f->told)
+		log_errno(LOG_WARNING, r, "collector %s: the file cannot be rotated, and goes on",
+			  f->t.account->stats.url);
+	f->told = true;
+}
+
+/* Behind a write, when the buffer is empty. */
+static void rotate_if_due(struct file_transport *f)
+{
+	uint64_t now_ns;
+
+	if (!rotates(f) || !f->has_records)
+		return;
+	now_ns = clock_ns(CLOCK_MONOTONIC);
+	if (is_full(f) || (f->rotation.ns && now_ns - f->begun_ns >= f->rotation.ns))
+		rotate_file(f, now_ns);
+}
+
+void file_transport_rotate(struct transport *t, const struct file_rotation *rotation)
+{
+	to_file(t)->rotation = *rotation;
 }
 
 void file_transport_flush(struct transport *t)
@@ -317,6 +452,7 @@ void file_transport_flush(struct transport *t)
 	f->used = 0;
 	f->pending = (struct export_count){0};
 	f->pending_messages = 0;
+	rotate_if_due(f);
 }
 
 /*
@@ -387,6 +523,8 @@ static int add_messages(struct transport *t, const struct transport_message *mes
 			f->starting = f->templated = true;
 			f->untold = false;
 		}
+		if (is_full(f))
+			file_transport_flush(t);
 	}
 	return (int)count;
 }
@@ -489,6 +627,8 @@ static void look_at(struct file_transport *f, int fd)
 	f->socket = S_ISSOCK(st.st_mode);
 	f->regular = S_ISREG(st.st_mode);
 	f->end = f->regular ? st.st_size : 0;
+	f->has_records = false;
+	f->counted_from = 0;
 }
 
 /* In place of the descriptor there was, if any, which stays when this fails. */
@@ -523,56 +663,14 @@ static int open_any(struct file_transport *f, const char *path)
 	return f->path ? open_path(f) : -ENOMEM;
 }
 
-/* The n-th file before the one there is; 0: that one.  False: the name is too long. */
-static bool name_kept(const struct file_transport *f, unsigned int n, char ret[PATH_MAX])
-{
-	int length = n ? snprintf(ret, PATH_MAX, "%s.%u", f->path, n)
-		       : snprintf(ret, PATH_MAX, "%s", f->path);
-
-	return length >= 0 && length < PATH_MAX;
-}
-
-/* What another process has just put there is not overwritten either, where the file system can do that. */
-static int move_file(const char *from, const char *to)
-{
-	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
-	return rename(from, to) < 0 ? -errno : 0;
-}
-
-/* Each file before gets the next number, so that PATH.1 is free, and the file that is there becomes that.  -errno. */
-static int keep_file(const struct file_transport *f)
-{
-	char from[PATH_MAX], to[PATH_MAX];
-	unsigned int n = 1;
-	int r;
-
-	for (;; n++) {
-		if (n > KEPT_MAX || !name_kept(f, n, to))
-			return -ENAMETOOLONG;
-		if (access(to, F_OK) < 0)
-			break;
-	}
-	for (; n > 0; n--) {
-		if (!name_kept(f, n - 1, from) || !name_kept(f, n, to))
-			return -ENAMETOOLONG;
-		r = move_file(from, to);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 void file_transport_begin(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
-	int r;
+	int r, number;
 
 	if (!f->path || !f->regular || !f->end)
 		return;
-	r = keep_file(f);
+	r = number = keep_file(f);
 	if (r >= 0)
 		r = open_path(f);
 	if (r < 0) {
@@ -582,8 +680,8 @@ void file_transport_begin(struct transport *t)
 			  t->account->stats.url);
 		return;
 	}
-	log_notice("collector %s: the file that was there is now %s.1", t->account->stats.url,
-		   f->path);
+	log_notice("collector %s: the file that was there is now %s.%d", t->account->stats.url,
+		   f->path, number);
 }
 
 int file_transport_new(struct transport **ret, struct account *account, const char *path)
