@@ -209,5 +209,5 @@ int config_print_schema(FILE *file)
 	r = json_dumpf(all, file, JSON_INDENT(2));
 	json_decref(all);
 	fputc('\n', file);
-	return r < 0 ? -EIO : 0;
+	return r < 0 && !ferror(file) ? -ENOMEM : 0; /* what cannot be written main() tells */
 }

@@ -43,6 +43,7 @@ struct exporter {
 	struct traffic *traffic;     /* likewise */
 	const struct reload *reload; /* whose counters are shown; NULL: none */
 	uint64_t started_ns;	     /* CLOCK_REALTIME */
+	bool begun;		     /* every interface has been tried */
 	bool unbalanced;	     /* the last one that was settled did not balance */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
@@ -94,6 +95,7 @@ static void describe(const struct exporter *e, struct snapshot *snapshot)
 	};
 
 	snapshot->started_ns = e->started_ns;
+	snapshot->starting = !e->begun;
 	snapshot->interval_ns = c->drain_ns;
 	snapshot->idle_ns = c->idle_ns;
 	snapshot->active_ns = c->active_ns;
@@ -114,6 +116,7 @@ static void take_snapshot(struct exporter *e, bool final)
 
 	if (!s)
 		return;
+	snapshot_stamp(s); /* the last one was made at the start */
 	pipeline_read(e->pipeline, &s->ledger);
 	e->source->ops->read(e->source, &s->ledger, &s->reasons, final);
 	snapshot_release(e->snapshot);
@@ -455,8 +458,12 @@ int exporter_new(struct exporter **ret, enum exporter_source source, struct conf
 
 int exporter_start(struct exporter *e)
 {
+	int error;
+
 	set_readable(e, true);
-	return e->source->ops->start(e->source, e->pipeline);
+	error = e->source->ops->start(e->source, e->pipeline);
+	e->begun = true;
+	return error;
 }
 
 int exporter_run(struct exporter *e)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include "config/problems.h"
@@ -9,22 +10,6 @@
 #include "exporter/log.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
-
-static const struct {
-	const char *name;
-	int (*main)(int argc, char **argv);
-	const char *help;
-} verbs[] = {
-	{"run", run_main, "meter interfaces and export their flows"},
-	{"drops", drops_main, "show which packets the kernel drops, and why"},
-	{"status", status_main, "say whether the running exporter works, what it sees and loses"},
-	{"observe", observe_main, "show what flows, now and just past"},
-	{"top", top_main, "show what flows most, on a full screen"},
-	{"replay", replay_main, "the same from a capture file, without privileges"},
-	{"doctor", doctor_main, "find what is wrong here, and what mends it"},
-	{"read", read_main, "show the records of files and streams of IPFIX and NetFlow v9"},
-	{"config", config_main, "check, show and compare configurations"},
-};
 
 #define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
 #define LAST_MS	    1000      /* for the log's reader, at the end */
@@ -46,8 +31,8 @@ static void print_first_steps(FILE *file)
 static void print_usage(FILE *file)
 {
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		fprintf(file, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+	for (const struct verb *v = verbs; v->name; v++)
+		fprintf(file, "  %-10s %s\n", v->name, v->help);
 	fprintf(file,
 		"\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
 }
@@ -80,9 +65,21 @@ static void limit_heap(void)
 	mallopt(M_MMAP_THRESHOLD, MMAP_OCTETS);
 }
 
+/* What a verb has printed is there, or it has failed; that its reader has gone is no failure. */
+static int check_output(int status)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO};
+	bool failed = fflush(stdout) != 0 || ferror(stdout);
+
+	if (!failed || status != 0 || (poll(&output, 1, 0) == 1 && output.revents & POLLERR))
+		return status;
+	log_error("standard output could not be written");
+	return 1;
+}
+
 static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 {
-	int status = verb(argc, argv);
+	int status = check_output(verb(argc, argv));
 
 	log_flush(LAST_MS); /* a verb that metered has had its time for that already */
 	return status;
@@ -107,10 +104,10 @@ int main(int argc, char **argv)
 		printf("flowtally %s\n", FLOWTALLY_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++) {
-		if (!strcmp(argv[1], verbs[i].name))
-			return run_verb(verbs[i].main, argc - 1, argv + 1);
-		value_guess_offer(&guess, argv[1], verbs[i].name);
+	for (const struct verb *v = verbs; argc > 1 && v->name; v++) {
+		if (!strcmp(argv[1], v->name))
+			return run_verb(v->main, argc - 1, argv + 1);
+		value_guess_offer(&guess, argv[1], v->name);
 	}
 	if (argc == 1) {
 		print_first_steps(stderr);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "exporter/log.h"
+#include "exporter/meter/drop_reason.h"
+#include "exporter/observe/record_flags.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -101,6 +103,64 @@ static void list_options(const struct arguments *a, struct option *options, char
 	}
 	*letters = '\0';
 	options[a->option_count] = (struct option){.name = "help", .val = 'h'};
+}
+
+void arguments_list_classes(char words[ARGUMENT_WORDS_MAX])
+{
+	size_t used = 0;
+
+	for (int i = 0; i < _DROP_CLASS_MAX; i++)
+		used += (size_t)snprintf(words + used, ARGUMENT_WORDS_MAX - used, "%s%s",
+					 i ? " " : "", drop_class_name((enum drop_class)i));
+}
+
+size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
+{
+	for (size_t i = 0; i < record_flag_count && count < ARGUMENTS_OPTIONS_MAX; i++) {
+		const struct record_flag *flag = &record_flags[i];
+
+		list[count] = (struct argument_option){
+			.name = flag->name,
+			.letter = flag->letter,
+			.value = flag->argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
+			.argument = flag->argument,
+			.help = flag->help,
+			.id = base + (int)i,
+		};
+		if (flag->words)
+			snprintf(list[count].words, ARGUMENT_WORDS_MAX, "%s", flag->words);
+		if (!strcmp(flag->name, "drop-class"))
+			arguments_list_classes(list[count].words);
+		count++;
+	}
+	return count;
+}
+
+size_t arguments_add_getopt(struct argument_option *list, size_t count,
+			    const struct option *options)
+{
+	static const enum argument_value values[] = {
+		[no_argument] = ARGUMENT_NONE,
+		[required_argument] = ARGUMENT_NEEDED,
+		[optional_argument] = ARGUMENT_MAY,
+	};
+
+	for (const struct option *o = options; o->name && count < ARGUMENTS_OPTIONS_MAX; o++)
+		if (strcmp(o->name, "help") != 0)
+			list[count++] = (struct argument_option){
+				.name = o->name,
+				.letter = o->val < 128 ? (char)o->val : 0,
+				.value = values[o->has_arg],
+			};
+	return count;
+}
+
+void arguments_set_words(struct argument_option *list, size_t count, const char *name,
+			 const char *words)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(list[i].name, name))
+			snprintf(list[i].words, ARGUMENT_WORDS_MAX, "%s", words);
 }
 
 int arguments_parse(const struct arguments *a, int argc, char **argv)

@@ -6,6 +6,7 @@
 
 #define ARGUMENTS_OPTIONS_MAX 64
 #define ARGUMENTS_ERROR_MAX   256
+#define ARGUMENT_WORDS_MAX    96
 
 /* What an option's value may be. */
 enum argument_value {
@@ -18,9 +19,10 @@ struct argument_option {
 	const char *name; /* without the dashes */
 	char letter;	  /* 0: it has none */
 	enum argument_value value;
-	const char *argument; /* in --help */
-	const char *help;     /* NULL: another spelling, not shown */
-	int id;		      /* for `take` */
+	const char *argument;		/* in --help */
+	const char *help;		/* NULL: another spelling, not shown */
+	int id;				/* for `take` */
+	char words[ARGUMENT_WORDS_MAX]; /* what the value can be, with spaces between; "": more than words */
 };
 
 struct arguments {
@@ -36,6 +38,25 @@ struct arguments {
 	int (*take)(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 	void *userdata;
 };
+
+struct option; /* getopt_long(3) */
+
+/*
+ * What follows adds options to a list of ARGUMENTS_OPTIONS_MAX, of which `count` are there, and returns how many there are
+ * then.  Those of record_flags have the ids from `base` on.
+ */
+size_t arguments_add_flags(struct argument_option *list, size_t count, int base);
+
+/* `options` end with an empty one; --help is left out.  They have no help. */
+size_t arguments_add_getopt(struct argument_option *list, size_t count,
+			    const struct option *options);
+
+/* The classes of drops, as what a value can be. */
+void arguments_list_classes(char words[ARGUMENT_WORDS_MAX]);
+
+/* Sets what the value of the option `name` of the list can be. */
+void arguments_set_words(struct argument_option *list, size_t count, const char *name,
+			 const char *words);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

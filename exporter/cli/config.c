@@ -134,33 +134,33 @@ static int example(int argc, char **argv)
 	return 0;
 }
 
-static const struct {
-	const char *name;
-	int (*main)(int argc, char **argv);
-	const char *arguments;
-	const char *help;
-} verbs[] = {
-	{"check", check, "FILE", "tell all mistakes of a file"},
-	{"show", show, "[--effective] [OPTION]...",
-	 "what `run` would have with these options, and from where"},
-	{"diff", diff, "OLD NEW", "what differs between two files; exit status 1 if anything does"},
-	{"schema", schema, "", "a JSON schema of the file, for editors"},
-	{"example", example, "", "a file of all settings with their defaults"},
+static size_t show_options(struct argument_option *ret)
+{
+	return options_list(VERB_SHOW, ret);
+}
+
+const struct verb config_verbs[] = {
+	{"check", check, "tell all mistakes of a file", NULL, "FILE"},
+	{"show", show, "what `run` would have with these options, and from where", show_options,
+	 "[--effective] [OPTION]..."},
+	{"diff", diff, "what differs between two files; exit status 1 if anything does", NULL,
+	 "OLD NEW"},
+	{"schema", schema, "a JSON schema of the file, for editors", NULL, ""},
+	{"example", example, "a file of all settings with their defaults", NULL, ""},
+	{NULL, NULL, NULL, NULL, NULL},
 };
 
 static void print_usage(FILE *file)
 {
 	fprintf(file, "usage: flowtally config VERB\n\n");
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		fprintf(file, "  %-8s %-26s %s\n", verbs[i].name, verbs[i].arguments,
-			verbs[i].help);
+	for (const struct verb *v = config_verbs; v->name; v++)
+		fprintf(file, "  %-8s %-26s %s\n", v->name, v->arguments, v->help);
 }
 
 int config_main(int argc, char **argv)
 {
 	char hint[VALUE_HINT_MAX];
 	struct value_guess guess = {0};
-	int status;
 
 	if (argc < 2) {
 		print_usage(stderr);
@@ -170,14 +170,11 @@ int config_main(int argc, char **argv)
 		print_usage(stdout);
 		return 0;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		value_guess_offer(&guess, argv[1], verbs[i].name);
-		if (strcmp(argv[1], verbs[i].name) != 0)
+	for (const struct verb *v = config_verbs; v->name; v++) {
+		value_guess_offer(&guess, argv[1], v->name);
+		if (strcmp(argv[1], v->name) != 0)
 			continue;
-		status = verbs[i].main(argc - 1, argv + 1);
-		if (fflush(stdout) != 0 || ferror(stdout))
-			return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
-		return status;
+		return v->main(argc - 1, argv + 1);
 	}
 	problems_hide_user(argv[1]);
 	log_error("no verb 'config %s'%s", argv[1], value_guess_hint(&guess, hint));

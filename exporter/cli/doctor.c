@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <string.h>
 #include "config/load.h"
+#include "exporter/cli/arguments.h"
 #include "exporter/cli/doctor.h"
 #include "exporter/cli/mask.h"
 #include "exporter/cli/verbs.h"
@@ -48,6 +49,11 @@ static const struct option options[] = {
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
+
+size_t doctor_options(struct argument_option *ret)
+{
+	return arguments_add_getopt(ret, 0, options);
+}
 
 static void print_help(void)
 {
@@ -380,7 +386,5 @@ int doctor_main(int argc, char **argv)
 	problems_log(&c.problems);
 	problems_clear(&c.problems);
 	free(c.assignments);
-	if (status == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-		return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
 	return status < 0 ? USAGE : status;
 }

@@ -59,20 +59,23 @@ static char *without_secrets(const char *text)
 	return copy;
 }
 
-/* All values whose keys may name one, also those inside of others. */
+/* All values whose keys may name one or which may hold one, also those inside of others. */
 static void hide_secrets(json_t *value)
 {
 	json_t *inner;
-	const char *key;
+	const char *key, *text;
 	size_t i;
 
-	if (json_is_array(value)) {
-		json_array_foreach (value, i, inner)
+	json_array_foreach (value, i, inner) {
+		text = json_string_value(inner);
+		if (text && is_secret(text))
+			json_array_set_new(value, i, json_string("(left out)"));
+		else
 			hide_secrets(inner);
-		return;
 	}
 	json_object_foreach (value, key, inner) {
-		if (is_secret(key))
+		text = json_string_value(inner);
+		if (is_secret(key) || (text && is_secret(text)))
 			json_object_set_new(value, key, json_string("(left out)"));
 		else
 			hide_secrets(inner);

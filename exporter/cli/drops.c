@@ -242,6 +242,11 @@ static int finish(struct tracer *t)
 	return log_errno(LOG_ERR, error, "cannot write to standard output");
 }
 
+size_t drops_options(struct argument_option *ret)
+{
+	return options_list(VERB_DROPS, ret);
+}
+
 int drops_main(int argc, char **argv)
 {
 	_cleanup_(tracer_clear) struct tracer t = {0};

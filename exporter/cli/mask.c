@@ -175,12 +175,45 @@ static void put_word(FILE *file, struct mask *mask, const char *word, size_t len
 	fwrite(word, 1, length, file);
 }
 
+/* What stands behind :// is a host or a user, whatever else is wrong with that URL.  -ENOMEM. */
+static int learn_host(struct mask *mask, const char *word)
+{
+	uint8_t address[ADDRESS_OCTETS];
+	enum kind kind;
+	char host[256];
+
+	snprintf(host, sizeof(host), "%.*s", (int)strcspn(word, ":/?#@[]'\" \t\n\\"), word);
+	if (!*host || !strcmp(host, "localhost") || find_host(mask, host) ||
+	    parse_address(host, &kind, address))
+		return 0;
+	return mask_add(mask, host);
+}
+
+/* All of them, so that they are also known where they stand alone. */
+static int learn_hosts(struct mask *mask, const char *text)
+{
+	const char *at;
+	int r = 0;
+
+	while (r == 0 && (text = strstr(text, "://"))) {
+		text += 3;
+		r = learn_host(mask, text);
+		at = memchr(text, '@', strcspn(text, "/?# '\"\n"));
+		if (r == 0 && at)
+			r = learn_host(mask, at + 1);
+	}
+	return r;
+}
+
 char *mask_text(struct mask *mask, const char *text)
 {
 	char *copy = NULL;
 	size_t size, length;
-	FILE *file = open_memstream(&copy, &size);
+	FILE *file;
 
+	if (learn_hosts(mask, text) < 0)
+		return NULL;
+	file = open_memstream(&copy, &size);
 	if (!file)
 		return NULL;
 	while (*text) {

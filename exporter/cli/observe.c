@@ -26,7 +26,7 @@
 #define FLAG_BASE     1000 /* id of the first of record_flags */
 #define WORDS_MAX     CONTROL_REQUEST_MAX
 
-enum option {
+enum {
 	OPTION_SOCKET,
 	OPTION_FOLLOW,
 	OPTION_LAST,
@@ -46,10 +46,11 @@ static const struct argument_option own_options[] = {
 	 OPTION_SINCE},
 	{"until", 0, ARGUMENT_NEEDED, "WHEN", "likewise", OPTION_UNTIL},
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
-	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT},
+	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT,
+	 "compact table wide json jsonl csv hubble-json"},
 	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC, not local", OPTION_UTC},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
-	 OPTION_COLOR},
+	 OPTION_COLOR, "auto always never"},
 	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
 	 OPTION_SOCKET},
 };
@@ -199,6 +200,13 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	}
 }
 
+size_t observe_options(struct argument_option *ret)
+{
+	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
+	memcpy(ret, own_options, sizeof(own_options));
+	return arguments_add_flags(ret, ARRAY_SIZE(own_options), FLAG_BASE);
+}
+
 /* 0, 1 after --help, -errno. */
 static int parse(struct observe *o, int argc, char **argv)
 {
@@ -221,19 +229,7 @@ static int parse(struct observe *o, int argc, char **argv)
 		.userdata = o,
 	};
 
-	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
-	for (size_t i = 0; i < ARRAY_SIZE(own_options); i++)
-		options[arguments.option_count++] = own_options[i];
-	for (size_t i = 0; i < record_flag_count && arguments.option_count < ARGUMENTS_OPTIONS_MAX;
-	     i++)
-		options[arguments.option_count++] = (struct argument_option){
-			.name = record_flags[i].name,
-			.letter = record_flags[i].letter,
-			.value = record_flags[i].argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
-			.argument = record_flags[i].argument,
-			.help = record_flags[i].help,
-			.id = FLAG_BASE + (int)i,
-		};
+	arguments.option_count = observe_options(options);
 	return arguments_parse(&arguments, argc, argv);
 }
 

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <string.h>
 #include "config/load.h"
+#include "exporter/cli/arguments.h"
 #include "exporter/cli/options.h"
 #include "exporter/log.h"
 
@@ -157,6 +158,40 @@ static void print_help(enum config_verb verb)
 		printf("\n");
 	}
 	printf("  %-26s %s\n", "--help", "print this");
+}
+
+static void list_words(const struct setting *s, char text[ARGUMENT_WORDS_MAX])
+{
+	size_t used = 0;
+
+	if (s->type == SETTING_TEMPLATE)
+		snprintf(text, ARGUMENT_WORDS_MAX, "minimal default extended");
+	if (s->type == SETTING_REASONS)
+		arguments_list_classes(text);
+	for (const struct setting_word *w = s->words; w && w->word; w++)
+		used += (size_t)snprintf(text + used, ARGUMENT_WORDS_MAX - used, "%s%s",
+					 used ? " " : "", w->word);
+}
+
+size_t options_list(enum config_verb verb, struct argument_option *ret)
+{
+	size_t count = 0;
+
+	_Static_assert(CONFIG_SETTINGS_MAX <= ARGUMENTS_OPTIONS_MAX, "room for all settings");
+	for (size_t i = 0; i < settings_count; i++) {
+		const struct setting *s = &settings[i];
+
+		if (!(s->verbs & verb))
+			continue;
+		ret[count] = (struct argument_option){
+			.name = s->name,
+			.value = s->argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
+			.argument = s->argument,
+			.help = s->help,
+		};
+		list_words(s, ret[count++].words);
+	}
+	return count;
 }
 
 static int parse(struct parser *p, struct config *ret, int argc, char **argv)

@@ -3,6 +3,11 @@
 /* The command line of the verbs, by the table of settings (config/schema.h). */
 #include "config/load.h"
 
+struct argument_option; /* cli/arguments.h */
+
+/* The settings that are options of this verb, as a list of ARGUMENTS_OPTIONS_MAX; how many there are. */
+size_t options_list(enum config_verb verb, struct argument_option *ret);
+
 /*
  * argv[0] is the verb; argv is permuted as by getopt_long(3).  For `run` the configuration file and the environment have
  * their say too.  Returns 0, 1 when --help has been printed on stdout, or -EINVAL after all errors have been logged, one

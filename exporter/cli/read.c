@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <string.h>
+#include "exporter/cli/arguments.h"
 #include "exporter/cli/read_file.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/export/format/decode_json.h"
@@ -200,6 +201,7 @@ static void print_help(void)
 			 record_flags[i].argument ? record_flags[i].argument : "");
 		printf("      %-25s %s\n", name, record_flags[i].help);
 	}
+	printf("      %-25s %s\n", "--help", "print this");
 	printf("\nexamples:\n"
 	       "  flowtally read /var/tmp/flows.ipfix\n"
 	       "  flowtally read -o jsonl --filter 'port 443 and net 10.0.0.0/8' flows.ipfix | jq .octetDeltaCount\n"
@@ -290,7 +292,22 @@ static const struct option own_options[] = {
 	{"options", no_argument, NULL, OPTION_OPTIONS},
 	{"follow", no_argument, NULL, 'f'},
 	{"help", no_argument, NULL, 'h'},
+	{0},
 };
+
+#define OWN_OPTIONS (ARRAY_SIZE(own_options) - 1)
+
+size_t read_options(struct argument_option *ret)
+{
+	size_t own = arguments_add_getopt(ret, 0, own_options);
+	size_t count = arguments_add_flags(ret, own, OPTION_FLAG);
+
+	for (size_t i = own; i < count; i++)
+		ret[i].letter = 0;
+	arguments_set_words(ret, own, "output", "table jsonl json csv compact wide hubble-json");
+	arguments_set_words(ret, own, "by", "octets packets flows");
+	return count;
+}
 
 static void refuse_option(const char *word, const struct option *options)
 {
@@ -307,8 +324,8 @@ static void refuse_option(const char *word, const struct option *options)
 /* 0, 1 after --help, -EINVAL: all mistakes have been told. */
 static int parse(struct reader *r, int argc, char **argv)
 {
-	struct option options[FLAGS_MAX + ARRAY_SIZE(own_options) + 1] = {0};
-	size_t count = ARRAY_SIZE(own_options);
+	struct option options[FLAGS_MAX + OWN_OPTIONS + 1] = {0};
+	size_t count = OWN_OPTIONS;
 	int option, index, error = 0;
 
 	memcpy(options, own_options, sizeof(own_options));
@@ -389,8 +406,6 @@ int read_main(int argc, char **argv)
 	if (r.top)
 		print_top(&r);
 	print_kept(&r);
-	if (fflush(stdout) != 0 && errno != EPIPE)
-		return log_errno(LOG_ERR, errno, "cannot write standard output"), 1;
 	if (r.failed)
 		return log_errno(LOG_ERR, ENOMEM, "records are left out"), 1;
 	return good ? 0 : 1;

@@ -82,6 +82,11 @@ static int report_lost(const struct ledger *ledger)
 	return lost;
 }
 
+size_t replay_options(struct argument_option *ret)
+{
+	return options_list(VERB_REPLAY, ret);
+}
+
 int replay_main(int argc, char **argv)
 {
 	_cleanup_(replay_clear) struct replay r = {0};

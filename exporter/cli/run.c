@@ -408,6 +408,11 @@ static int make(struct run *r, struct config *config)
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the live table") : 0;
 }
 
+size_t run_options(struct argument_option *ret)
+{
+	return options_list(VERB_RUN, ret);
+}
+
 int run_main(int argc, char **argv)
 {
 	_cleanup_(run_clear) struct run r = {0};

@@ -24,7 +24,7 @@
 #define TRY_NS	      (200 * NSEC_PER_MSEC)
 #define NEIGHBOUR_MAX 64 /* interfaces whose hooks are looked at */
 
-enum option {
+enum {
 	OPTION_SOCKET,
 	OPTION_ALL,
 	OPTION_JSON,
@@ -43,6 +43,12 @@ static const struct argument_option options[] = {
 	 OPTION_WAIT},
 };
 
+size_t status_options(struct argument_option *ret)
+{
+	memcpy(ret, options, sizeof(options));
+	return ARRAY_SIZE(options);
+}
+
 struct status {
 	const char *path;
 	bool json;
@@ -50,6 +56,7 @@ struct status {
 	uint64_t watch_ns; /* 0: once */
 	uint64_t wait_ns;  /* 0: it is as it is */
 	char why[CLIENT_WHY_MAX];
+	bool running; /* an exporter is there, but too busy for an answer */
 };
 
 static int take_time(const char *text, uint64_t standard_ns, uint64_t *ret,
@@ -141,11 +148,13 @@ static int ask(struct status *s, json_t **ret)
 	_cleanup_(client_freep) struct client *client = NULL;
 	int r = client_open(&client, s->path, s->why);
 
+	s->running = false;
 	if (r < 0)
 		return r;
 	r = client_ask(client, json_pack("{s:i,s:s}", "version", CONTROL_VERSION, "ask", "status"));
 	if (r == 0)
 		r = client_read(client, ANSWER_MS, ret);
+	s->running = r == -EAGAIN || (r == -EINVAL && !strcmp(client_refusal_code(client), "busy"));
 	if (r == -EINVAL)
 		return explain(s, !strcmp(client_refusal_code(client), "early") ? -EAGAIN : r,
 			       client_refusal(client));
@@ -229,7 +238,7 @@ static int run(struct status *s)
 			log_error("%s", s->why);
 		else
 			show(s, status);
-		result = status ? exit_status(status) : NOT_RUNNING;
+		result = status ? exit_status(status) : s->running ? DEGRADED : NOT_RUNNING;
 		json_decref(status);
 		if (ferror(stdout)) /* nobody reads any more */
 			return result;
@@ -247,7 +256,8 @@ int status_main(int argc, char **argv)
 		.usage =
 			"status [OPTION]...\n\n"
 			"Says whether the running exporter works, what it sees, what it loses and why.\n"
-			"Ends with 0 if it is healthy, 1 if something is wrong, 2 if it does not run.",
+			"Ends with 0 if it is healthy, 1 if something is wrong or it gives no answer, 2 if it does\n"
+			"not run or may not be asked.",
 		.examples =
 			"examples:\n"
 			"  flowtally status                            # twelve lines, what is wrong first\n"

@@ -31,7 +31,7 @@
 #define BATCH_MAX     1000000000
 #define EVERY_NS_MAX  (CONTROL_EVERY_MS_MAX * NSEC_PER_MSEC)
 
-enum option {
+enum {
 	OPTION_TAB,
 	OPTION_KEYS,
 	OPTION_BY,
@@ -44,10 +44,11 @@ enum option {
 
 static const struct argument_option own_options[] = {
 	{"tab", 't', ARGUMENT_NEEDED, "TAB",
-	 "flows, hosts, ports, protocols, drops or interfaces (flows)", OPTION_TAB},
+	 "flows, hosts, ports, protocols, drops or interfaces (flows)", OPTION_TAB,
+	 "flows hosts ports protocols drops interfaces"},
 	{"keys", 0, ARGUMENT_NEEDED, "KEY[,KEY]", "a tab of these, as of read --top", OPTION_KEYS},
-	{"by", 0, ARGUMENT_NEEDED, "SUM", "octets, packets or flows come first (octets)",
-	 OPTION_BY},
+	{"by", 0, ARGUMENT_NEEDED, "SUM", "octets, packets or flows come first (octets)", OPTION_BY,
+	 "octets packets flows"},
 	{"every", 0, ARGUMENT_NEEDED, "TIME", "between two pictures at least (1s)", OPTION_EVERY},
 	{"bytes", 0, ARGUMENT_NONE, NULL, "octets a second, not bits", OPTION_OCTETS_A_SECOND},
 	{"batch", 'b', ARGUMENT_NONE, NULL, "as text, without keys", OPTION_BATCH},
@@ -209,6 +210,13 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	}
 }
 
+size_t top_options(struct argument_option *ret)
+{
+	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
+	memcpy(ret, own_options, sizeof(own_options));
+	return arguments_add_flags(ret, ARRAY_SIZE(own_options), FLAG_BASE);
+}
+
 /* 0, 1 after --help, -errno. */
 static int parse(struct top *t, int argc, char **argv)
 {
@@ -230,19 +238,7 @@ static int parse(struct top *t, int argc, char **argv)
 		.userdata = t,
 	};
 
-	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
-	for (size_t i = 0; i < ARRAY_SIZE(own_options); i++)
-		options[arguments.option_count++] = own_options[i];
-	for (size_t i = 0; i < record_flag_count && arguments.option_count < ARGUMENTS_OPTIONS_MAX;
-	     i++)
-		options[arguments.option_count++] = (struct argument_option){
-			.name = record_flags[i].name,
-			.letter = record_flags[i].letter,
-			.value = record_flags[i].argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
-			.argument = record_flags[i].argument,
-			.help = record_flags[i].help,
-			.id = FLAG_BASE + (int)i,
-		};
+	arguments.option_count = top_options(options);
 	return arguments_parse(&arguments, argc, argv);
 }
 

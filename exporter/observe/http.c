@@ -38,10 +38,12 @@ struct body {
 	struct http *http;
 };
 
-/* One answer. */
-struct answer {
-	struct body *body;
+/* A connection that is not shut yet.  All have the same time, so that the first in the list is the next that has had it. */
+struct visitor {
+	int fd; /* the library's */
+	bool listed;
 	uint64_t deadline_ns;
+	struct visitor *next, *previous;
 };
 
 struct http {
@@ -64,6 +66,8 @@ struct http {
 	int failure;		      /* -errno of the last try, which was logged */
 	struct body *bodies[FORMATS]; /* the newest; NULL: none */
 	size_t octets;		      /* of all bodies that are held by somebody */
+	struct visitor *first, *last;
+	unsigned int visitors; /* in that list */
 };
 
 /* --- Addresses. */
@@ -194,6 +198,77 @@ static void forget_bodies(struct http *h)
 		h->bodies[i] = body_release(h->bodies[i]);
 }
 
+/* --- Visitors: each has its time for a request and the answer, however little of it moves meanwhile. */
+
+static void leave(struct http *h, struct visitor *v)
+{
+	if (!v->listed)
+		return;
+	*(v->previous ? &v->previous->next : &h->first) = v->next;
+	*(v->next ? &v->next->previous : &h->last) = v->previous;
+	v->listed = false;
+	h->visitors--;
+}
+
+static void enter(struct http *h, struct visitor *v)
+{
+	leave(h, v);
+	v->deadline_ns = clock_ns(CLOCK_MONOTONIC) + HTTP_ANSWER_S * NSEC_PER_SEC;
+	v->next = NULL;
+	v->previous = h->last;
+	*(h->last ? &h->last->next : &h->first) = v;
+	h->last = v;
+	v->listed = true;
+	h->visitors++;
+}
+
+/* The library notices, and closes it. */
+static void send_away(struct http *h, struct visitor *v)
+{
+	shutdown(v->fd, SHUT_RDWR);
+	leave(h, v);
+}
+
+static void look_at_visitors(struct http *h)
+{
+	while (h->first && clock_ns(CLOCK_MONOTONIC) >= h->first->deadline_ns)
+		send_away(h, h->first);
+}
+
+/* Where many have come, those that take longest make room: who asks in earnest is through in no time. */
+static void on_connection(void *userdata, struct MHD_Connection *connection, void **context,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct http *h = userdata;
+	struct visitor *v = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (v)
+			leave(h, v);
+		free(v);
+		return;
+	}
+	v = calloc(1, sizeof(*v)); /* without memory nobody watches it but the library */
+	*context = v;
+	if (!v)
+		return;
+	v->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	enter(h, v);
+	if (h->visitors > HTTP_CROWD)
+		send_away(h, h->first);
+}
+
+static void on_answered(void *userdata, struct MHD_Connection *connection, _unused_ void **state,
+			_unused_ enum MHD_RequestTerminationCode code)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct visitor *v = info ? info->socket_context : NULL;
+
+	if (v && v->listed)
+		enter(userdata, v);
+}
+
 /* --- Answers. */
 
 static enum MHD_Result send_response(struct MHD_Connection *connection, unsigned int status,
@@ -224,42 +299,32 @@ static enum MHD_Result send_text(struct MHD_Connection *connection, unsigned int
 
 static ssize_t read_answer(void *userdata, uint64_t position, char *to, size_t most)
 {
-	const struct answer *a = userdata;
-	const size_t size = MIN(most, a->body->size - (size_t)position);
+	const struct body *body = userdata;
+	const size_t size = MIN(most, body->size - (size_t)position);
 
-	if (clock_ns(CLOCK_MONOTONIC) > a->deadline_ns)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	memcpy(to, a->body->text + position, size);
+	memcpy(to, body->text + position, size);
 	return (ssize_t)size;
 }
 
 static void free_answer(void *userdata)
 {
-	struct answer *a = userdata;
-
-	body_release(a->body);
-	free(a);
+	body_release(userdata);
 }
 
 static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *connection)
 {
 	const enum metrics_format format = metrics_negotiate(
 		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT));
-	struct answer *a = calloc(1, sizeof(*a));
+	struct body *body = get_body(h, format);
 	struct MHD_Response *response;
 
-	if (a)
-		a->body = get_body(h, format);
-	if (!a || !a->body) {
-		free(a);
+	if (!body)
 		return send_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
 				 "too many answers are waiting to be read\n");
-	}
-	a->deadline_ns = clock_ns(CLOCK_MONOTONIC) + HTTP_ANSWER_S * NSEC_PER_SEC;
-	response = MHD_create_response_from_callback(a->body->size, BLOCK_OCTETS, read_answer, a,
+	response = MHD_create_response_from_callback(body->size, BLOCK_OCTETS, read_answer, body,
 						     free_answer);
 	if (!response)
-		free_answer(a);
+		body_release(body);
 	return send_response(connection, MHD_HTTP_OK, metrics_content_type(format), response);
 }
 
@@ -392,7 +457,9 @@ static void start_listening(struct http *h)
 				     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
 				     HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 				     HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				     (size_t)CONNECTION_OCTETS, MHD_OPTION_END);
+				     (size_t)CONNECTION_OCTETS, MHD_OPTION_NOTIFY_CONNECTION,
+				     on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_answered, h,
+				     MHD_OPTION_END);
 	if (!h->daemon) {
 		listening_failed(h, -errno);
 		close(fd);
@@ -449,6 +516,10 @@ static int wait_ms(const struct http *h)
 
 	if (h->retry_ns != UINT64_MAX)
 		ms = h->retry_ns > now_ns ? (h->retry_ns - now_ns) / NSEC_PER_MSEC + 1 : 0;
+	if (h->first)
+		ms = MIN(ms, h->first->deadline_ns > now_ns
+				     ? (h->first->deadline_ns - now_ns) / NSEC_PER_MSEC + 1
+				     : 0);
 	if (h->daemon && MHD_get_timeout(h->daemon, &library_ms) == MHD_YES)
 		ms = MIN(ms, (uint64_t)library_ms);
 	return ms == UINT64_MAX ? -1 : (int)MIN(ms, 3600000u);
@@ -469,6 +540,7 @@ static void *run(void *userdata)
 		if (poll(fds, 2, wait_ms(h)) > 0 && fds[0].revents &&
 		    read(h->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
 			log_errno(LOG_ERR, errno, "cannot read what wakes the metrics");
+		look_at_visitors(h);
 		if (h->daemon)
 			MHD_run(h->daemon);
 	}

@@ -17,7 +17,8 @@ struct snapshots;
 
 #define HTTP_CONNECTIONS_MAX 256
 #define HTTP_TIMEOUT_S	     10 /* a connection on which nothing moves */
-#define HTTP_ANSWER_S	     30 /* a whole answer */
+#define HTTP_CROWD	     192 /* more than that, and the one that has been there longest is sent away */
+#define HTTP_ANSWER_S	     30 /* a request and its answer */
 #define HTTP_MEMORY_MAX \
 	(64u * 1024 * 1024) /* octets of answers that are on their way; beyond it is 503 */
 #define HTTP_RETRY_S 5

@@ -75,7 +75,10 @@ static void judge_hooks(json_t *list, const struct snapshot *s)
 {
 	const struct ifstats *stats = s->ledger.ifstats;
 
-	if (!s->interface_count)
+	if (s->starting)
+		add(list, "wait: each takes 10 to 30 ms",
+		    "the start is not over: interfaces are being attached");
+	else if (!s->interface_count)
 		add(list, "ip -br link shows which there are; name them in `interfaces`",
 		    "no interface matches, so nothing is metered");
 	for (size_t i = 0; i < s->interface_count; i++)

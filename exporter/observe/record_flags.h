@@ -15,6 +15,7 @@ struct record_flag {
 	const char *argument; /* in --help; NULL: it has no value */
 	const char *help;
 	const char *expression; /* what it becomes, for docs and --help; NULL: --not */
+	const char *words;	/* usual values, with spaces between; NULL: they are many */
 };
 
 extern const struct record_flag record_flags[];

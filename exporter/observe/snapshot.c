@@ -64,6 +64,12 @@ static void read_kind(struct snapshot *s, const struct meter *meter, enum record
 				     datapath_program_fd(datapath, (enum datapath_program)i));
 }
 
+void snapshot_stamp(struct snapshot *s)
+{
+	s->time_ns = clock_ns(CLOCK_REALTIME);
+	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+}
+
 struct snapshot *snapshot_new(void)
 {
 	struct snapshot *s = calloc(1, sizeof(*s));
@@ -71,8 +77,7 @@ struct snapshot *snapshot_new(void)
 	if (!s)
 		return NULL;
 	s->references = 1;
-	s->time_ns = clock_ns(CLOCK_REALTIME);
-	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+	snapshot_stamp(s);
 	return s;
 }
 

@@ -42,6 +42,7 @@ struct snapshot {
 	uint32_t domain;	     /* observation domain */
 	struct ledger ledger;
 	struct snapshot_kind kinds[_RECORD_KIND_MAX];
+	bool starting; /* interfaces are still being tried for the first time, and are not known yet */
 	struct hooks_interface *interfaces; /* what the hooks saw of each is in ledger.sight */
 	size_t interface_count;
 	struct traffic *traffic; /* since the start; NULL: not known */
@@ -67,6 +68,9 @@ struct snapshot_sources {
 
 /* An empty one of this moment, held by the caller, who fills it and then lets others hold it.  NULL: no memory. */
 struct snapshot *snapshot_new(void);
+
+/* One that was made ahead of time is of this moment. */
+void snapshot_stamp(struct snapshot *snapshot);
 
 /* Interfaces, kinds, programs and traffic as they are; what there is no memory for is left out. */
 void snapshot_describe(struct snapshot *snapshot, const struct snapshot_sources *sources);

@@ -607,6 +607,20 @@ def test_masked():
         check(name and name[1] in files['findings.txt'] and 'ipfix://host-1' in files['findings.txt'], files['findings.txt'])
 
 
+def test_masked_mistakes():
+    """What a wrong URL holds is told to nobody, in no form."""
+    with network() as box, scratch() as directory:
+        tar, file = f'{directory}/case.tar', Path(directory, 'f.yaml')
+        urls = ['ipfix://deep.example:99999', 'ipfix://far.example:4739?password=hunter2']
+        file.write_text(f'collectors: {json.dumps(urls)}\n', encoding='ascii')
+        arguments = ['doctor', '--config', str(file), '--mask']
+        _, out, err = program.run(*arguments, '--json', '--bundle', tar, prefix=box.inside('meter'))
+        everything = ''.join(bundled(tar).values()) + out + err
+        check_equal('told', re.findall(r'hunter2|(?:deep|far)\.example', ''.join(bundled(tar).values())), [])
+        check_equal('hosts told', re.findall(r'(?:deep|far)\.example', out), [])
+        check('host-1' in everything, everything)
+
+
 def test_bundle_fails():
     status, _, err = program.run('doctor', '--interface', 'lo', '--bundle', '/nonexistent/case.tar')
     check(status == 1 and "cannot write '/nonexistent/case.tar'" in err, err)

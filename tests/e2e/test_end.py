@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import functools
 import os
+import platform
 import pty
 import signal
 import socket
@@ -29,6 +30,7 @@ METER, PEER = '10.76.0.1', '10.76.0.2'
 QUICK = ['--interface', 'm0', '--drain-interval', '500ms', '--idle-timeout', '1s']
 F_GETPIPE_SZ = 1032
 WALL = 0x40000000  # of waitid(2): threads too
+SYS_BPF, SYS_POLL = {'x86_64': (321, 7), 'aarch64': (280, 73)}[platform.machine()]
 SLOW_FLOWS, RATE = 3000, 20  # 150 s, at this rate
 ANYTHING = 0.9               # s, of a busy machine; twice that is less than any deadline here
 
@@ -219,13 +221,18 @@ def thread_of(process, name):
 class Halted:
     """with Halted(id): ...   A thread stands still, as in a system call that hangs; the others go on.
 
-    A process has the id of its main thread.
+    A process has the id of its main thread.  `call`: the number of that system call; one that stood still anywhere could
+    hold the lock of the heap, which no system call that hangs does.
     """
 
-    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+    SEIZE, INTERRUPT, DETACH, SYSCALL = 0x4206, 0x4207, 17, 24
 
-    def __init__(self, pid):
+    def __init__(self, pid, call=None):
         self.pid = pid
+        self.call = call
+
+    def in_call(self):
+        return Path(f'/proc/{self.pid}/syscall').read_text(encoding='ascii').split()[0] == str(self.call)
 
     def trace(self, request):
         if LIBC.ptrace(request, self.pid, None, None) < 0:
@@ -238,6 +245,9 @@ class Halted:
             raise tap.Skip(f'programs may not be traced here: {error}') from None
         self.trace(self.INTERRUPT)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT | WALL)
+        while self.call and not self.in_call():
+            self.trace(self.SYSCALL)  # to the next one, into it or out of it
+            os.waitpid(self.pid, WALL)
         return self
 
     def reap(self):
@@ -276,7 +286,7 @@ def test_while_loading():
             bench.flows(50)
             path.write_text('bank-entries: 65536\n', encoding='ascii')
             loader = wait_until(lambda: thread_of(daemon.process, 'flowtally-load'), 10, 'the thread that loads')
-            with Halted(loader) as halted:
+            with Halted(loader, SYS_BPF) as halted:
                 check_equal('the thread that loads', thread_of(daemon.process, 'flowtally-load'), loader)
                 since = time.monotonic()
                 os.kill(daemon.process.pid, signal.SIGTERM)
@@ -298,7 +308,7 @@ def test_hangup_twice():
             bench.flows(20)
             hooks = thread_of(daemon.process, 'flowtally-hooks')
             os.close(master)
-            with Halted(hooks):
+            with Halted(hooks, SYS_POLL):
                 for _ in range(3):
                     os.kill(daemon.process.pid, signal.SIGHUP)
                     time.sleep(0.7)

@@ -99,6 +99,20 @@ def test_no_verb():
         check_equal(f'{verb} --help', (code, stdout.split()[:3]), (0, ['usage:', 'flowtally', verb]))
 
 
+def test_output():
+    """What cannot be printed is a failure; that nobody reads on is none."""
+    for words in ['config', 'example'], ['config', 'schema'], ['doctor', '--json'], ['run', '--help']:
+        with open('/dev/full', 'w', encoding='ascii') as full:
+            ended = subprocess.run([program.binary(), *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        check_equal(f'exit status of {words}', ended.returncode, 1)
+        check('standard output could not be written' in ended.stderr, f'{words}: {ended.stderr}')
+        reader, writer = os.pipe()
+        os.close(reader)
+        ended = subprocess.run([program.binary(), *words], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(writer)
+        check(ended.returncode in (0, 1) and 'standard output' not in ended.stderr, f'{words}: {ended}')
+
+
 def test_password():
     """Whatever characters it holds and wherever a URL is given: no part of a password is told."""
     parts = ['horse', 'battery', 'staple', 'clip']
@@ -325,6 +339,7 @@ def main():
         tests = [(name, functools.partial(test_command, box, name)) for name in COMMANDS]
         tap.main(tests + [
             ('no verb', test_no_verb),
+            ('standard output', test_output),
             ('passwords', test_password),
             ('no permission', functools.partial(test_no_permission, box)),
             ('no BTF', functools.partial(test_no_btf, box)),

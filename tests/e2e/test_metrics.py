@@ -25,6 +25,7 @@ OPEN = 'application/openmetrics-text; version=1.0.0'
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? ([0-9.]+)$')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 IDLE_SECONDS = 10  # a connection on which nothing moves
+CROWD = 400        # connections, more than are taken at once
 
 
 @contextlib.contextmanager
@@ -274,6 +275,24 @@ def test_deaf():
         process.stop()
 
 
+def test_crowd():
+    """More than there are places, each of which asks an octet a second: who asks in earnest is answered at once."""
+    with network() as box, daemon(box) as process, contextlib.ExitStack() as stack:
+        served(box)
+        slow = [stack.enter_context(connect(box)) for _ in range(CROWD)]
+        for sock in slow:
+            sock.send(b'GET /metrics HTTP/1.1\r\nX: ')
+        for _ in range(8):
+            for sock in slow:
+                with contextlib.suppress(OSError):  # sent away
+                    sock.send(b'x')
+            began = time.monotonic()
+            check_equal('alive', get(box, '/healthz')[0], 200)
+            check(time.monotonic() - began < IDLE_SECONDS / 2, f'answered after {time.monotonic() - began:.1f} s')
+            time.sleep(1)
+        process.stop()
+
+
 def test_taken():
     """A port that another one has is a warning with what helps, and no reason to end; it is taken when it is free."""
     with network() as box:
@@ -328,6 +347,7 @@ TESTS = [
     ('drops, Hubble and promtool', test_drops),
     ('a hundred at once', test_many),
     ('those that do not read', test_deaf),
+    ('those that ask slowly', test_crowd),
     ('a port that is taken', test_taken),
     ('reload', test_reload),
 ]

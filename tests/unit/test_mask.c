@@ -28,6 +28,13 @@ static void test_mask(void **state)
 	check_masked(mask, "192.0.2.21 192.0.2.20/24", "ipv4-2 ipv4-1/24");
 	check_masked(mask, "02:42:ac:11:00:02 02:42:AC:11:00:02", "mac-1 mac-1");
 	check_masked(mask, "ipfix+tcp://Collector.example:4739", "ipfix+tcp://host-1:4739");
+	/* a host is one whatever else is wrong with the URL, and so is a user */
+	check_masked(mask, "'ipfix://far.example:99999?x=1': wrong; is far.example up?",
+		     "'ipfix://host-2:99999?x=1': wrong; is host-2 up?");
+	check_masked(mask, "gopher://someone:x@deep.example/ file:///var/log/x",
+		     "gopher://host-3:x@host-4/ file:///var/log/x");
+	check_masked(mask, "http://127.0.0.1:9717/metrics http://localhost:9717",
+		     "http://127.0.0.1:9717/metrics http://localhost:9717");
 	/* what says nothing about anybody, and what is no address */
 	check_masked(mask, "127.0.0.1:9717 [::1] 0.0.0.0 ::", "127.0.0.1:9717 [::1] 0.0.0.0 ::");
 	check_masked(mask, "6.18.44-fc 0.1.0 f.yaml:3:5: 12:30:01 10.5",

@@ -34,8 +34,8 @@ static struct export_copy *make_collectors(const char *url, const char *name)
 	assert_non_null(c);
 	c->count = 1;
 	texts = (char *)&c->stats[1];
-	c->stats[0].url = strcpy(texts, url);
-	c->stats[0].name = strcpy(texts + strlen(url) + 1, name);
+	c->stats[0].url = memcpy(texts, url, strlen(url) + 1);
+	c->stats[0].name = memcpy(texts + strlen(url) + 1, name, strlen(name) + 1);
 	c->stats[0].exported = (struct export_count){3, 30, 3000};
 	return c;
 }
