@@ -65,3 +65,19 @@ bool config_overwrites(const char *url, const char *file)
 	return found && S_ISREG(input.status.st_mode) && find_collector(url, &output) &&
 	       same(&output, &input);
 }
+
+const char *config_cannot_rotate(const char *url)
+{
+	struct collector_url parsed;
+	char why[URL_WHY_MAX];
+	struct stat st;
+
+	if (url_parse(url, &parsed, why) < 0 || url_in_network(&parsed) ||
+	    (!parsed.options.rotate_ns && !parsed.options.rotate_size))
+		return NULL;
+	if (!*parsed.path)
+		return "is standard output";
+	if (lstat(parsed.path, &st) < 0 || S_ISREG(st.st_mode))
+		return NULL;
+	return S_ISLNK(st.st_mode) ? "is a symbolic link" : "is no regular file";
+}

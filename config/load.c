@@ -342,8 +342,12 @@ static void check_files(struct loader *l)
 
 	for (size_t i = 0; i < c->collector_count; i++) {
 		struct config_source source = collector_source(l, i), first;
-		const char *url = c->collectors[i].url;
+		const char *url = c->collectors[i].url, *why = config_cannot_rotate(url);
 
+		if (why)
+			problems_at(l->problems, &source,
+				    "'%s': the file cannot be rotated, it %s; a regular file can",
+				    url, why);
 		if (c->capture && config_overwrites(url, c->capture))
 			problems_at(l->problems, &source, "'%s': would overwrite the capture '%s'",
 				    url, c->capture);

@@ -244,6 +244,68 @@ static int parse_keep(const char *value, struct url_options *o, char *why)
 	return 0;
 }
 
+/* --- Their values as one can write them */
+
+static const char *print_template(const struct url_options *o, _unused_ char *text)
+{
+	return o->template;
+}
+
+static const char *print_rate(const struct url_options *o, char *text)
+{
+	value_print_rate(text, o->rate);
+	return text;
+}
+
+static const char *print_source(const struct url_options *o, _unused_ char *text)
+{
+	return o->source;
+}
+
+static const char *print_dscp(const struct url_options *o, char *text)
+{
+	snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
+	return text;
+}
+
+static const char *print_message_size(const struct url_options *o, char *text)
+{
+	value_print_size(text, o->message_max);
+	return text;
+}
+
+static const char *print_drops(const struct url_options *o, _unused_ char *text)
+{
+	return o->drops == URL_DROPS_ON ? "on" : "off";
+}
+
+static const char *print_retry(const struct url_options *o, char *text)
+{
+	value_print_duration(text, o->retry * NSEC_PER_SEC);
+	return text;
+}
+
+static const char *print_rotate(const struct url_options *o, char *text)
+{
+	char time[VALUE_TEXT_MAX] = "", size[VALUE_TEXT_MAX] = "";
+
+	if (o->rotate_ns)
+		value_print_duration(time, o->rotate_ns);
+	if (o->rotate_size)
+		value_print_size(size, o->rotate_size);
+	if (*time && *size)
+		snprintf(text, VALUE_TEXT_MAX, "%.9s,%.13s", time, size);
+	else
+		snprintf(text, VALUE_TEXT_MAX, "%s", *time ? time : *size ? size : "off");
+	return text;
+}
+
+static const char *print_keep(const struct url_options *o, char *text)
+{
+	snprintf(text, VALUE_TEXT_MAX, "%u", o->keep);
+	return text;
+}
+
 #define TCP	(1u << URL_IPFIX_TCP)
 #define FILES	(1u << URL_FILE | 1u << URL_JSON)
 #define NETWORK (1u << URL_IPFIX | 1u << URL_NETFLOW9 | TCP)
@@ -251,17 +313,18 @@ static int parse_keep(const char *value, struct url_options *o, char *why)
 static const struct {
 	const char *name;
 	int (*parse)(const char *value, struct url_options *o, char *why);
+	const char *(*print)(const struct url_options *o, char *text); /* VALUE_TEXT_MAX */
 	unsigned int schemes;
 } known[] = {
-	{"template", parse_template, NETWORK | 1u << URL_FILE},
-	{"rate", parse_rate, NETWORK},
-	{"source", parse_source, NETWORK},
-	{"dscp", parse_dscp, NETWORK},
-	{"message-size", parse_message_size, NETWORK},
-	{"drops", parse_drops, NETWORK | 1u << URL_FILE | 1u << URL_JSON},
-	{"retry", parse_retry, TCP},
-	{"rotate", parse_rotate, FILES},
-	{"keep", parse_keep, FILES},
+	{"template", parse_template, print_template, NETWORK | 1u << URL_FILE},
+	{"rate", parse_rate, print_rate, NETWORK},
+	{"source", parse_source, print_source, NETWORK},
+	{"dscp", parse_dscp, print_dscp, NETWORK},
+	{"message-size", parse_message_size, print_message_size, NETWORK},
+	{"drops", parse_drops, print_drops, NETWORK | 1u << URL_FILE | 1u << URL_JSON},
+	{"retry", parse_retry, print_retry, TCP},
+	{"rotate", parse_rotate, print_rotate, FILES},
+	{"keep", parse_keep, print_keep, FILES},
 };
 
 const char *url_option_name(unsigned int index)
@@ -284,42 +347,10 @@ bool url_option_said(unsigned int index, const struct url_options *o)
 	return said[index];
 }
 
-static void print_rotate(const struct url_options *o, char text[VALUE_TEXT_MAX])
-{
-	char time[VALUE_TEXT_MAX] = "", size[VALUE_TEXT_MAX] = "";
-
-	if (o->rotate_ns)
-		value_print_duration(time, o->rotate_ns);
-	if (o->rotate_size)
-		value_print_size(size, o->rotate_size);
-	if (*time && *size)
-		snprintf(text, VALUE_TEXT_MAX, "%.9s,%.13s", time, size);
-	else
-		snprintf(text, VALUE_TEXT_MAX, "%s", *time ? time : *size ? size : "off");
-}
-
 const char *url_option_print(unsigned int index, const struct url_options *o,
 			     char text[VALUE_TEXT_MAX])
 {
-	if (index == 0)
-		return o->template;
-	if (index == 2)
-		return o->source;
-	if (index == 1)
-		value_print_rate(text, o->rate);
-	else if (index == 3)
-		snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
-	else if (index == 4)
-		value_print_size(text, o->message_max);
-	else if (index == 5)
-		return o->drops == URL_DROPS_ON ? "on" : "off";
-	else if (index == 7)
-		print_rotate(o, text);
-	else if (index == 8)
-		snprintf(text, VALUE_TEXT_MAX, "%u", o->keep);
-	else
-		value_print_duration(text, o->retry * NSEC_PER_SEC);
-	return text;
+	return known[index].print(o, text);
 }
 
 int url_option_set(struct url_options *o, const char *key, const char *value, char why[URL_WHY_MAX])

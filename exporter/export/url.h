@@ -16,7 +16,7 @@
 #define URL_DSCP_MAX	63
 #define URL_PATH_MAX	4096 /* octets with the end, as PATH_MAX */
 
-/* Files: what a rotation may ask for.  Each rotation costs up to `keep` renames, during which nothing else happens. */
+/* Files: what a rotation may ask for. */
 #define URL_ROTATE_SIZE_MIN 1024 /* octets */
 #define URL_ROTATE_SIZE_MAX 1000000000000ull
 #define URL_ROTATE_MAX_S    31536000ull /* a year */
@@ -46,10 +46,10 @@ struct url_options {
 	int dscp;			 /* -1: not said */
 	enum url_drops drops;
 	bool rotate_said;
-	uint64_t rotate_ns;   /* files: the time of one, from its first record on; 0: any */
+	uint64_t rotate_ns;   /* files: periods of the wall clock; 0: none */
 	uint64_t rotate_size; /* files: octets at which one ends; 0: any */
 	bool keep_said;
-	uint16_t keep;	/* files: old ones that are kept, at most; 0: all */
+	uint16_t keep;	/* files: finished ones that are kept, at most; 0: all */
 	uint16_t retry; /* TCP: s between two attempts to connect, 1 to 3600; 0: not said */
 };
 #define URL_OPTIONS_NONE ((struct url_options){.dscp = -1})
