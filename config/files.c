@@ -81,3 +81,17 @@ const char *config_cannot_rotate(const char *url)
 		return NULL;
 	return S_ISLNK(st.st_mode) ? "is a symbolic link" : "is no regular file";
 }
+
+bool config_is_finished_name(const char *url, const char *other)
+{
+	struct collector_url a, b;
+	char why[URL_WHY_MAX];
+	size_t length;
+
+	if (url_parse(url, &a, why) < 0 || url_parse(other, &b, why) < 0 || !b.options.keep)
+		return false;
+	length = strlen(b.path);
+	return length && !strncmp(a.path, b.path, length) && a.path[length] == '.' &&
+	       a.path[length + 1] &&
+	       !a.path[length + 1 + strspn(a.path + length + 1, "0123456789")];
+}

@@ -200,6 +200,10 @@ def test_mistakes():
         check_equal('status of a file', status, 2)
         for line in 3, 5, 6, 7:
             check(f'{file}:{line}:' in err, f'line {line} is not told: {err}')
+        file.write_text('interfaces: [lo]\ncollectors:\n  - json:///f.3\n  - file:///f?keep=2\n  - file:///f.x\n')
+        status, _, err = program.run('config', 'check', file)
+        check_equal('a name of a finished file', (status, len(err.splitlines())), (2, 1))
+        check(f'{file}:3:' in err and 'finished' in err, err)
         for value in 'off', '0', '1s', '8760h', '1024', '1000GB', '1h,100MiB', '100MiB,1h':
             file.write_text(f'interfaces: [lo]\ncollectors: ["file://{folder}/x?rotate={value}&keep=1000", '
                             f'{{url: "json://{folder}/y", rotate: "{value}", keep: 0}}]\n')
