@@ -7,7 +7,7 @@
 
 /* Where something is written or read. */
 struct place {
-	struct stat status; /* of the file, or of the folder it is to be made in */
+	struct stat status;	 /* of the file, or of the folder it is to be made in */
 	char name[NAME_MAX + 1]; /* of the file in that folder; empty: the file exists */
 };
 

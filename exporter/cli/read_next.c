@@ -96,8 +96,7 @@ static int open_finished(const struct place *p, DIR *folder, const struct stat *
 
 	rewinddir(folder);
 	number = find_higher(p, folder, find_number(p, folder, open_file), open_file);
-	if (!number ||
-	    snprintf(name, sizeof(name), "%s.%lu", p->name, number) >= (int)sizeof(name))
+	if (!number || snprintf(name, sizeof(name), "%s.%lu", p->name, number) >= (int)sizeof(name))
 		return -ENOENT;
 	fd = openat(dirfd(folder), name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;

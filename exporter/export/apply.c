@@ -270,9 +270,8 @@ static bool same_settings(const struct collector_settings *a, const struct colle
 {
 	return a->rate == b->rate && a->retry_ns == b->retry_ns && a->dscp == b->dscp &&
 	       a->message_max == b->message_max && a->drops == b->drops &&
-	       address_equal(&a->source, &b->source) &&
-	       a->rotation.ns == b->rotation.ns && a->rotation.size == b->rotation.size &&
-	       a->rotation.keep == b->rotation.keep;
+	       address_equal(&a->source, &b->source) && a->rotation.ns == b->rotation.ns &&
+	       a->rotation.size == b->rotation.size && a->rotation.keep == b->rotation.keep;
 }
 
 static int plan_encoding(struct plan *p, struct wanted *w)

@@ -82,7 +82,8 @@ int network_collector_new(struct collector **ret, const struct collector_url *ur
 			  const struct collector_settings *settings, struct encoding *encoding,
 			  const struct export_context *context);
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       const struct collector_settings *settings, struct encoding *encoding, const struct export_context *context);
+		       const struct collector_settings *settings, struct encoding *encoding,
+		       const struct export_context *context);
 
 void collector_init(struct collector *c, const struct collector_ops *ops,
 		    const struct collector_url *url, struct encoding *encoding,

@@ -216,8 +216,7 @@ static bool rotates_by_time(const struct exports *exports)
 void exports_set_time(struct exports *exports, uint64_t time_ns)
 {
 	/* Files are rotated at whole seconds: what was given before is in the file of its time. */
-	if (time_ns / NSEC_PER_SEC != exports->context.time_ms / 1000 &&
-	    rotates_by_time(exports))
+	if (time_ns / NSEC_PER_SEC != exports->context.time_ms / 1000 && rotates_by_time(exports))
 		exports_flush(exports);
 	exports->context.timed = true;
 	exports->context.time_ms = time_ns / NSEC_PER_MSEC;

@@ -141,7 +141,8 @@ struct export_changes {
  * - A collector is known by its target: scheme, host and port, or path; of several at one target by its name and
  *   what is said of it.  It may get or lose its name.
  * - Who is not changed is not touched: socket, queue, session, open file.
- * - Who is added gets records from now on, and begins as at the start.  A file that holds something is kept under a number then.
+ * - Who is added gets records from now on, and begins as at the start.  A file that holds something is
+ *   kept under a number then.
  * - Who is removed gets no more records, and has some seconds to send what is queued; what is left then is lost as
  *   unsent.  Its counters stay in exports_stats().
  * - Who is changed keeps its transport, sequences, queue and counters.  rate, retry, dscp and drops hold at once, in

@@ -136,7 +136,8 @@ static const struct collector_ops json_ops = {
 };
 
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       const struct collector_settings *settings, struct encoding *encoding, const struct export_context *context)
+		       const struct collector_settings *settings, struct encoding *encoding,
+		       const struct export_context *context)
 {
 	struct file_collector *f = calloc(1, sizeof(*f));
 	bool json = url->scheme == URL_JSON;

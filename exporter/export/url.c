@@ -223,10 +223,11 @@ static int parse_rotate(const char *value, struct url_options *o, char *why)
 		       (!value[length] || parse_rotate_part(value + length + 1, &parsed));
 	}
 	if (!good)
-		return wrong(why,
-			     "rotate '%.40s' is not a time (1s to 8760h), a size (%d to 1000GB), both with a"
-			     " comma as in 1h,100MiB, or off",
-			     value, URL_ROTATE_SIZE_MIN);
+		return wrong(
+			why,
+			"rotate '%.40s' is not a time (1s to 8760h), a size (%d to 1000GB), both with a"
+			" comma as in 1h,100MiB, or off",
+			value, URL_ROTATE_SIZE_MIN);
 	o->rotate_ns = parsed.rotate_ns;
 	o->rotate_size = parsed.rotate_size;
 	return 0;
@@ -339,9 +340,8 @@ bool url_option_applies(unsigned int index, enum url_scheme scheme)
 
 bool url_option_said(unsigned int index, const struct url_options *o)
 {
-	const bool said[] = {*o->template,   o->rate,  *o->source, o->dscp >= 0,
-			     o->message_max, o->drops, o->retry,   o->rotate_said,
-			     o->keep_said};
+	const bool said[] = {*o->template, o->rate,  *o->source,     o->dscp >= 0, o->message_max,
+			     o->drops,	   o->retry, o->rotate_said, o->keep_said};
 
 	_Static_assert(ARRAY_SIZE(said) == ARRAY_SIZE(known), "one of each");
 	return said[index];

@@ -27,7 +27,7 @@ enum url_scheme {
 	URL_IPFIX_TCP, /* ipfix+tcp://host[:port][?option&...] */
 	URL_NETFLOW9,  /* netflow9://host[:port][?option&...], UDP */
 	URL_FILE,      /* file:///path[?option&...] */
-	URL_JSON,      /* json:///path[?option&...], or json:- with an empty path: standard output */
+	URL_JSON, /* json:///path[?option&...], or json:- with an empty path: standard output */
 };
 
 /* Whether a collector gets records of drops. */
@@ -66,8 +66,8 @@ struct collector_url {
 };
 
 /*
- * One option by its key: template, rate, source, dscp, message-size, drops, retry, rotate or keep; each can be said once.  -EINVAL:
- * `why` says what is wrong.  Whether elements of a template exist is not looked at.
+ * One option by its key: template, rate, source, dscp, message-size, drops, retry, rotate or keep; each can be said once.
+ * -EINVAL: `why` says what is wrong.  Whether elements of a template exist is not looked at.
  */
 int url_option_set(struct url_options *options, const char *key, const char *value,
 		   char why[URL_WHY_MAX]);

@@ -147,7 +147,8 @@ def test_kept():
                 check(f'is now {path}.{number + 1}' in err, f'not said: {err}')
                 first.append(path.read_bytes())
                 check_equal('what was there', Path(f'{path}.1').read_bytes(), b'not ours\n')
-                check_equal('what the run before left', Path(f'{path}.{number + 1}').read_bytes(), first[-2] if number else b'not ours\n')
+                check_equal('what the run before left', Path(f'{path}.{number + 1}').read_bytes(),
+                            first[-2] if number else b'not ours\n')
             check_equal('files', len(list(Path(folder).glob(f'kept.{scheme}*'))), 4)
             first.clear()
             long = Path(folder) / ('x' * 254)  # no room for a number

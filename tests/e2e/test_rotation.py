@@ -138,7 +138,8 @@ def test_outside():
     for how in 'rename', 'create', 'copytruncate':
         with Bench() as bench:
             path, shown = bench.folder / 'flows.ipfix', bench.folder / 'shown'
-            with program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{path}') as daemon, open(shown, 'wb') as out:
+            with (program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{path}') as daemon,
+                  open(shown, 'wb') as out):
                 wait_until(path.exists, 20, 'the file')
                 with subprocess.Popen([program.binary(), 'read', '-o', 'jsonl', '--follow', path], stdout=out) as follower:
                     for turn in range(1, 4):
@@ -157,7 +158,8 @@ def test_outside():
                     ledger = daemon.stop()
                     followed = stop(follower, shown, ledger['collectors'][0]['exported']['records'])
             got = ports(followed)
-            check_equal(f'{how}: flows', {port: got[port] for port in range(20000, 20100)}, dict.fromkeys(range(20000, 20100), 3))
+            check_equal(f'{how}: flows', {port: got[port] for port in range(20000, 20100)},
+                        dict.fromkeys(range(20000, 20100), 3))
             check_equal(f'{how}: lines', len(followed), ledger['collectors'][0]['exported']['records'])
 
 
@@ -185,8 +187,10 @@ def test_mistakes():
         collectors = [f'file://{folder}/fifo?rotate=1h', f'json://{folder}/link?rotate=1MiB', 'json:///dev/stdout?rotate=1h',
                       'file:///dev/null?rotate=1h', 'file:///f?rotate=', 'file:///f?rotate=0s', 'file:///f?rotate=1ms',
                       'file:///f?rotate=9000h', 'file:///f?rotate=-1h', 'file:///f?rotate=1023', 'file:///f?rotate=2TB',
-                      'file:///f?rotate=1h,1h', 'file:///f?rotate=1MiB,1MiB', 'file:///f?rotate=1h,1MiB,1h', 'file:///f?rotate=1h,',
-                      'file:///f?rotate=,1h', 'file:///f?rotate=1h,off', 'file:///f?rotate=99999999999999999999h', 'file:///f?keep=-1',
+                      'file:///f?rotate=1h,1h', 'file:///f?rotate=1MiB,1MiB', 'file:///f?rotate=1h,1MiB,1h',
+                      'file:///f?rotate=1h,',
+                      'file:///f?rotate=,1h', 'file:///f?rotate=1h,off', 'file:///f?rotate=99999999999999999999h',
+                      'file:///f?keep=-1',
                       'file:///f?keep=1001', 'file:///f?keep=x', 'file:///f?keep=', 'file:///f?rotate=1h&rotate=2h',
                       'ipfix://192.0.2.1?rotate=1h', 'netflow9://192.0.2.1?keep=3', 'json:-?rotate=1h']
         for url in collectors:

@@ -136,4 +136,3 @@ static inline size_t take_file(bool json)
 	assert_int_equal(unlink(path), 0);
 	return size;
 }
-

@@ -603,11 +603,11 @@ static void test_late_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_same_octets), TEST(test_flush),	TEST(test_no_space),
-		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
-		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
-		TEST(test_drops),	TEST(test_durations),	TEST(test_stalled_reader),
-		TEST(test_next_reader),	TEST(test_stdout_no_space),
+		TEST(test_same_octets), TEST(test_flush),	    TEST(test_no_space),
+		TEST(test_full_device), TEST(test_cannot_open),	    TEST(test_json),
+		TEST(test_stdout),	TEST(test_slow_reader),	    TEST(test_late_reader),
+		TEST(test_drops),	TEST(test_durations),	    TEST(test_stalled_reader),
+		TEST(test_next_reader), TEST(test_stdout_no_space),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

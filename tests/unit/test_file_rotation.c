@@ -540,10 +540,10 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rotated),	  TEST(test_size),    TEST(test_messages),
-		TEST(test_time),	  TEST(test_keep),    TEST(test_clock_steps),
-		TEST(test_capture_clock), TEST(test_start),   TEST(test_symlink),
-		TEST(test_folder_moved),  TEST(test_reload),  TEST(test_no_new_file),
+		TEST(test_rotated),	  TEST(test_size),   TEST(test_messages),
+		TEST(test_time),	  TEST(test_keep),   TEST(test_clock_steps),
+		TEST(test_capture_clock), TEST(test_start),  TEST(test_symlink),
+		TEST(test_folder_moved),  TEST(test_reload), TEST(test_no_new_file),
 		TEST(test_full_disk),
 	};
 

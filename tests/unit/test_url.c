@@ -164,7 +164,8 @@ static const struct {
 	{"json:///f?rotate=1h,2h",
 	 "rotate '1h,2h' is not a time (1s to 8760h), a size (1024 to 1000GB), both with a comma as in 1h,100MiB, or off"},
 	{"json:///f?rotate=1023",
-	 "rotate '1023' is not a time (1s to 8760h), a size (1024 to 1000GB), both with a comma as in 1h,100MiB, or off"},
+	 "rotate '1023' is not a time (1s to 8760h), a size (1024 to 1000GB), both with a comma as in 1h,100MiB,"
+	 " or off"},
 	{"file:///f?rate=5", "rate has no meaning with file://"},
 	{"ipfix://c?rate=0", "rate '0' is not a number of records a second"},
 	{"ipfix://c?rate=1&rate=2", "rate is given twice"},

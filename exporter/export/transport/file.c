@@ -27,8 +27,8 @@
 #define ROOM_NS \
 	(1 * \
 	 NSEC_PER_SEC) /* without progress, when there is no room and no loop; in replay CONTEXT_PATIENCE_NS */
-#define ROOM_MSEC 100 /* between two looks at the deadline */
-#define RETRY_NS (10 * NSEC_PER_SEC) /* before a rotation that failed is tried again */
+#define ROOM_MSEC 100		      /* between two looks at the deadline */
+#define RETRY_NS  (10 * NSEC_PER_SEC) /* before a rotation that failed is tried again */
 
 /* What has left the buffer and not been written yet. */
 struct block {
@@ -63,8 +63,8 @@ struct file_transport {
 	uint64_t period;   /* of its first record: see period_now() */
 	uint64_t retry_ns; /* no rotation before, CLOCK_MONOTONIC */
 	bool told_rotate, told_trim, told_open; /* that these fail */
-	size_t used; /* octets in the buffer */
-	struct export_count pending; /* in the buffer */
+	size_t used;				/* octets in the buffer */
+	struct export_count pending;		/* in the buffer */
 	uint64_t pending_messages;
 	uint8_t buffer[BUFFER];
 };

@@ -28,7 +28,7 @@ void finished_find(struct finished *f, const char *path);
 int finished_add(struct finished *f);
 
 /*
- * Deletes files of ours but the newest `keep` numbers, some at a time: what is left over is deleted the next time.  What is not ours
- * stays.  -errno of the first that could not be deleted, which is tried again the next time.
+ * Deletes files of ours but the newest `keep` numbers, some at a time: what is left over is deleted the next time.
+ * What is not ours stays.  -errno of the first that could not be deleted, which is tried again the next time.
  */
 int finished_trim(struct finished *f, unsigned int keep);

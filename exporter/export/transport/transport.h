@@ -110,8 +110,8 @@ int file_transport_new(struct transport **ret, struct account *account, const ch
 
 /* When a file that holds records ends and another begins; all 0: never. */
 struct file_rotation {
-	uint64_t ns;	   /* periods of the wall clock, from 1970 on in UTC; 0: however old it is */
-	uint64_t size;	   /* octets: the message or line that reaches it is the last; 0: any size */
+	uint64_t ns;   /* periods of the wall clock, from 1970 on in UTC; 0: however old it is */
+	uint64_t size; /* octets: the message or line that reaches it is the last; 0: any size */
 	unsigned int keep; /* finished files that are kept; 0: all */
 };
 
