@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that end and are followed by others: by rotation, or by what others do to them. */
+#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include "tests/unit/export_files.h"
@@ -535,7 +536,22 @@ static void test_full_disk(void **state)
 	exports_free(exports);
 }
 
-#define TEST(f) cmocka_unit_test_teardown(f, remove_file)
+/* Whatever a test that failed has left. */
+static int clear_folder(void **state)
+{
+	DIR *names = opendir(folder);
+	const struct dirent *entry;
+
+	while (names && (entry = readdir(names)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    unlinkat(dirfd(names), entry->d_name, 0) < 0)
+			unlinkat(dirfd(names), entry->d_name, AT_REMOVEDIR);
+	if (names)
+		closedir(names);
+	return remove_file(state);
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, clear_folder)
 
 int main(void)
 {

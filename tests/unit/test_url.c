@@ -171,7 +171,8 @@ static const struct {
 	{"ipfix://c?rate=1&rate=2", "rate is given twice"},
 	{"ipfix://c?template=", "template is empty"},
 	{"ipfix://c?dcsp=8",
-	 "unknown option 'dcsp', there are template, rate, source, dscp, message-size, drops, retry, rotate and keep; did you mean dscp?"},
+	 "unknown option 'dcsp', there are template, rate, source, dscp, message-size, drops, retry, rotate and keep;"
+	 " did you mean dscp?"},
 	{"ipfix://c?rate=1x", "rate '1x' is not a number of records a second"},
 	{"ipfix://c?dscp=64", "dscp '64' is not between 0 and 63"},
 	{"netflow9://c?dscp=", "dscp '' is not between 0 and 63"},
