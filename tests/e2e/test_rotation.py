@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are rotated under traffic: what the ledger says was exported is in them, each record once."""
 import collections
+import contextlib
 import json
 import os
 import shutil
@@ -60,6 +61,16 @@ def dumped(file):
                for line in text.splitlines())
 
 
+@contextlib.contextmanager
+def following(path, out):
+    follower = subprocess.Popen([program.binary(), 'read', '-o', 'jsonl', '--follow', path], stdout=out)
+    try:
+        yield follower
+    finally:
+        follower.kill()
+        follower.wait()
+
+
 def stop(follower, shown, lines):
     """What a follower has shown, when it has shown that many lines, and a little later."""
     wait_until(lambda: len(shown.read_text().splitlines()) >= lines, 20, f'{lines} lines of a follower')
@@ -83,7 +94,7 @@ def test_all_is_there():
         with program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{path}?rotate=1h,3KiB',
                             '--collector', f'json://{lines}?rotate=5000') as daemon, open(shown, 'wb') as out:
             wait_until(path.exists, 20, 'the file')
-            with subprocess.Popen([program.binary(), 'read', '-o', 'jsonl', '--follow', path], stdout=out) as follower:
+            with following(path, out) as follower:
                 bench.flows(2000, 0.001)
                 ledger = daemon.stop()
                 exported = ledger['collectors'][0]['exported']['records']
@@ -141,7 +152,7 @@ def test_outside():
             with (program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{path}') as daemon,
                   open(shown, 'wb') as out):
                 wait_until(path.exists, 20, 'the file')
-                with subprocess.Popen([program.binary(), 'read', '-o', 'jsonl', '--follow', path], stdout=out) as follower:
+                with following(path, out) as follower:
                     for turn in range(1, 4):
                         bench.flows(100)
                         wait_until(lambda: len(shown.read_text().splitlines()) >= 100 * turn, 20, f'{how}: flows, turn {turn}')
