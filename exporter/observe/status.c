@@ -262,16 +262,18 @@ static json_t *head(const struct snapshot *s, const struct snapshot *since, uint
 	json_t *problems = status_problems(s, since, age_ns);
 	const char *health = json_array_size(problems) ? "degraded" : "healthy";
 
-	return json_pack(
-		"{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "version", CONTROL_VERSION,
-		"answer", "status", "health", health, "exporter", FLOWTALLY_VERSION, "problems",
-		problems, "started_ms", (json_int_t)(s->started_ns / NSEC_PER_MSEC), "time_ms",
-		(json_int_t)(s->time_ns / NSEC_PER_MSEC), "uptime_ms",
-		ago_json(s->started_boottime_ns), "counters_ms",
-		(json_int_t)(snapshot_counters_ns(s) / NSEC_PER_MSEC), "age_ms", (json_int_t)(age_ns / NSEC_PER_MSEC),
-		"interval_ms", (json_int_t)(s->interval_ns / NSEC_PER_MSEC), "idle_ms",
-		(json_int_t)(s->idle_ns / NSEC_PER_MSEC), "active_ms",
-		(json_int_t)(s->active_ns / NSEC_PER_MSEC), "domain", (json_int_t)s->domain);
+	return json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "version",
+			 CONTROL_VERSION, "answer", "status", "health", health, "exporter",
+			 FLOWTALLY_VERSION, "problems", problems, "started_ms",
+			 (json_int_t)(s->started_ns / NSEC_PER_MSEC), "time_ms",
+			 (json_int_t)(s->time_ns / NSEC_PER_MSEC), "uptime_ms",
+			 ago_json(s->started_boottime_ns), "counters_ms",
+			 (json_int_t)(snapshot_counters_ns(s) / NSEC_PER_MSEC), "age_ms",
+			 (json_int_t)(age_ns / NSEC_PER_MSEC), "interval_ms",
+			 (json_int_t)(s->interval_ns / NSEC_PER_MSEC), "idle_ms",
+			 (json_int_t)(s->idle_ns / NSEC_PER_MSEC), "active_ms",
+			 (json_int_t)(s->active_ns / NSEC_PER_MSEC), "domain",
+			 (json_int_t)s->domain);
 }
 
 static json_t *make(const struct status_sources *sources, const struct snapshot *s,
