@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/clients.h"
 #include <errno.h>
+#include <net/if.h> /* before the kernel's own version of it */
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -402,16 +403,46 @@ static void quote(char ret[FEED_NAME_MAX], const char *name)
 	json_decref(string);
 }
 
-static void copy_interfaces(struct clients *all, const struct snapshot *s)
+/* Room for so many; 0 without memory: they have numbers. */
+static size_t make_room(struct clients *all, size_t count)
 {
-	for (size_t i = 0; i < s->interface_count; i++) {
-		all->interfaces[i].ifindex = s->interfaces[i].ifindex;
-		snprintf(all->interfaces[i].name, sizeof(all->interfaces[i].name), "%s",
-			 s->interfaces[i].device);
-	}
-	qsort(all->interfaces, s->interface_count, sizeof(*all->interfaces), compare_interfaces);
-	for (size_t i = 0; i < s->interface_count; i++)
-		quote(all->names[i], all->interfaces[i].name);
+	free(all->interfaces);
+	free(all->names);
+	all->interfaces = calloc(MAX(count, (size_t)1), sizeof(*all->interfaces));
+	all->names = calloc(MAX(count, (size_t)1), sizeof(*all->names));
+	return all->interfaces && all->names ? count : 0;
+}
+
+static void set_interface(struct export_interface *interface, uint32_t ifindex, const char *name)
+{
+	interface->ifindex = ifindex;
+	snprintf(interface->name, sizeof(interface->name), "%s", name);
+}
+
+static size_t copy_metered(struct clients *all, const struct snapshot *s)
+{
+	const size_t count = make_room(all, s->interface_count);
+
+	for (size_t i = 0; i < count; i++)
+		set_interface(&all->interfaces[i], s->interfaces[i].ifindex,
+			      s->interfaces[i].device);
+	return count;
+}
+
+/* For an exporter that traces drops alone, and knows no interface. */
+static size_t copy_present(struct clients *all)
+{
+	struct if_nameindex *names = if_nameindex();
+	size_t count = 0;
+
+	while (names && names[count].if_index)
+		count++;
+	count = make_room(all, count);
+	for (size_t i = 0; i < count; i++)
+		set_interface(&all->interfaces[i], names[i].if_index, names[i].if_name);
+	if (names)
+		if_freenameindex(names);
+	return count;
 }
 
 /* Where periods of record sums begin and end: at settled swaps, when all that was read is in the ring. */
@@ -449,18 +480,15 @@ static void look_at_interfaces(struct clients *all)
 	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
 	_cleanup_(snapshot_releasep)
 		const struct snapshot *s = snapshots_newest(all->options.snapshots, &before);
-	size_t count = s ? s->interface_count : 0;
+	size_t count;
 
 	if (!s || s->number == all->context_number)
 		return;
-	free(all->interfaces);
-	free(all->names);
-	all->interfaces = calloc(MAX(count, (size_t)1), sizeof(*all->interfaces));
-	all->names = calloc(MAX(count, (size_t)1), sizeof(*all->names));
-	if (all->interfaces && all->names)
-		copy_interfaces(all, s);
-	else
-		count = 0; /* they have numbers */
+	count = s->kinds[RECORD_FLOW].metered ? copy_metered(all, s) : copy_present(all);
+	if (count)
+		qsort(all->interfaces, count, sizeof(*all->interfaces), compare_interfaces);
+	for (size_t i = 0; i < count; i++)
+		quote(all->names[i], all->interfaces[i].name);
 	all->context.names = all->names;
 	all->context.records.interfaces = all->interfaces;
 	all->context.records.interface_count = (unsigned int)count;
