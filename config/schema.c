@@ -151,7 +151,7 @@ const struct setting settings[] = {
 	  "50000", "10k/s", SETTING_LIMIT, RUN_AND_DROPS, RELOAD_APPLIES,
 	  FIELD(drops_budget), 1, 10000000, NULL },
 	{ "collector", "collectors", "URL",
-	  "where records go: ipfix[+tcp]://, netflow9://, file:/// or json: (flowtally(8)); repeatable",
+	  "where records go: ipfix[+tcp]://, netflow9://, file:/// or json: (flowtally.yaml(5)); repeatable",
 	  NULL, "ipfix://192.0.2.20:4739", SETTING_COLLECTORS, BOTH, RELOAD_APPLIES,
 	  FIELD(collectors), 0, 0, NULL },
 	{ "idle-timeout", NULL, "TIME",

@@ -36,10 +36,12 @@ static void find_journal(void)
 static void put_escaped(FILE *file, const char *text)
 {
 	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+		unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
 
 		if (c < ' ' || c == 0x7f)
 			fprintf(file, "\\x%02x", c);
+		else if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* C1 in UTF-8 */
+			fprintf(file, "\\x%02x\\x%02x", c, (unsigned char)*++text);
 		else
 			fputc(c, file);
 	}

@@ -33,8 +33,8 @@ static void print_usage(FILE *file)
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
 	for (const struct verb *v = verbs; v->name; v++)
 		fprintf(file, "  %-10s %s\n", v->name, v->help);
-	fprintf(file,
-		"\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
+	fprintf(file, "\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
+		      "The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
 }
 
 /*
@@ -95,6 +95,11 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
 	limit_heap();
+	if (argc > 2 && !strcmp(argv[1], "help")) {
+		argv[1] = argv[2];
+		argv[2] = "--help";
+		argc = 3;
+	}
 	if (argc > 1 &&
 	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
 		print_usage(stdout);

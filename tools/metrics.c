@@ -45,8 +45,9 @@ int main(void)
 	       "for drops at most; what finds no room is in the series `__other__`, and\n"
 	       "`flowtally_metric_series_overflow_total` counts how often. An interface that has not been seen for\n"
 	       "15 minutes gives its place to another one. Interfaces are called by name, and a new one of an old\n"
-	       "name begins at 0. One whose name is not known yet is called by its number, such as `#7`. A\n"
-	       "collector is called by its name, or by its URL without user, password and options.\n\n"
+	       "name begins at 0. One whose name is not known yet is called by its number, such as `#7`. What of\n"
+	       "a name is not UTF-8, or steers a terminal, or is a backslash, is written as `\\xNN`, here and in\n"
+	       "JSON. A collector is called by its name, or by its URL without user, password and options.\n\n"
 	       "%d connections can be open; one on which nothing moves is closed after %d s, and an answer that\n"
 	       "has not been read after %d s is cut.\n\n",
 	       TRAFFIC_INTERFACES_MAX, TRAFFIC_PORTS_MAX, TRAFFIC_ICMP_MAX, TRAFFIC_REASONS_MAX,

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/record_flags.h"
@@ -32,6 +33,7 @@ static void print_help(const struct arguments *a)
 		printf("  %-30s %s\n", left, o->help);
 	}
 	printf("  %-30s %s\n\n%s", "    --help", "print this", a->examples);
+	verb_print_exits(a->verb);
 }
 
 static const struct argument_option *find_letter(const struct arguments *a, int letter)
@@ -45,7 +47,7 @@ static const struct argument_option *find_letter(const struct arguments *a, int 
 /* getopt_long() answered '?' or ':' about argv[optind - 1]. */
 static void fail(const struct arguments *a, int answer, char **argv)
 {
-	char name[64], hint[VALUE_HINT_MAX];
+	char name[64];
 	struct value_guess guess = {0};
 	const char *word = argv[optind - 1];
 	const struct argument_option *o = optopt >= OPTION_BASE ? &a->options[optopt - OPTION_BASE]
@@ -63,7 +65,7 @@ static void fail(const struct arguments *a, int answer, char **argv)
 		for (size_t i = 0; i < a->option_count; i++)
 			value_guess_offer(&guess, name, a->options[i].name);
 		if (guess.word)
-			log_error("%s: no such option%s", word, value_guess_hint(&guess, hint));
+			log_error("%s: no such option, did you mean --%s?", word, guess.word);
 		else
 			log_error("%s: no such option, `flowtally %s --help` lists them", word,
 				  a->verb);
@@ -134,33 +136,6 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 		count++;
 	}
 	return count;
-}
-
-size_t arguments_add_getopt(struct argument_option *list, size_t count,
-			    const struct option *options)
-{
-	static const enum argument_value values[] = {
-		[no_argument] = ARGUMENT_NONE,
-		[required_argument] = ARGUMENT_NEEDED,
-		[optional_argument] = ARGUMENT_MAY,
-	};
-
-	for (const struct option *o = options; o->name && count < ARGUMENTS_OPTIONS_MAX; o++)
-		if (strcmp(o->name, "help") != 0)
-			list[count++] = (struct argument_option){
-				.name = o->name,
-				.letter = o->val < 128 ? (char)o->val : 0,
-				.value = values[o->has_arg],
-			};
-	return count;
-}
-
-void arguments_set_words(struct argument_option *list, size_t count, const char *name,
-			 const char *words)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(list[i].name, name))
-			snprintf(list[i].words, ARGUMENT_WORDS_MAX, "%s", words);
 }
 
 int arguments_take_flag(struct record_choice *choice, int flag, const char *text,

@@ -39,7 +39,6 @@ struct arguments {
 	void *userdata;
 };
 
-struct option; /* getopt_long(3) */
 struct record_choice;
 
 /*
@@ -48,16 +47,8 @@ struct record_choice;
  */
 size_t arguments_add_flags(struct argument_option *list, size_t count, int base);
 
-/* `options` end with an empty one; --help is left out.  They have no help. */
-size_t arguments_add_getopt(struct argument_option *list, size_t count,
-			    const struct option *options);
-
 /* The classes of drops, as what a value can be. */
 void arguments_list_classes(char words[ARGUMENT_WORDS_MAX]);
-
-/* Sets what the value of the option `name` of the list can be. */
-void arguments_set_words(struct argument_option *list, size_t count, const char *name,
-			 const char *words);
 
 /*
  * What `take` does with a flag of record_flags, by its place there, and with a word of the expression, which may be one word

@@ -186,7 +186,7 @@ static int parse(struct observe *o, int argc, char **argv)
 		.usage =
 			"observe [OPTION]... [EXPRESSION]\n\n"
 			"Shows what flows, now and just past: each line is what a flow or a drop has had\n"
-			"since the banks were last read. EXPRESSION is as tcpdump has it (flowtally(8)).",
+			"since the banks were last read. EXPRESSION is as tcpdump has it (pcap-filter(7)).",
 		.examples = "examples:\n"
 			    "  flowtally observe                                # the last 20\n"
 			    "  flowtally observe -f tcp and port 443\n"

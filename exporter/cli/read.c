@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally read`: the records of files and streams of IPFIX and NetFlow v9, from any exporter. */
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/read_file.h"
@@ -19,17 +18,45 @@
 #define LAST_MAX  1000000
 #define TOP_ROWS  65536
 #define TOP_SHOWN 20
-#define FLAGS_MAX 64
+#define FLAG_BASE 100 /* the ids of record_flags */
 
 enum {
-	OPTION_FLAG = 1000, /* and those of record_flags behind it */
-	OPTION_TOP = 500,
+	OPTION_OUTPUT,
+	OPTION_FILTER,
+	OPTION_TOP,
 	OPTION_BY,
 	OPTION_LAST,
-	OPTION_FILTER,
-	OPTION_UTC,
+	OPTION_FOLLOW,
 	OPTION_OPTIONS,
+	OPTION_UTC,
 };
+
+/* clang-format off */
+static const struct argument_option own_options[] = {
+	{"output", 'o', ARGUMENT_NEEDED, "FORM",
+	 "table (on a terminal), jsonl (elsewhere), json, csv, compact, wide, hubble-json",
+	 OPTION_OUTPUT, "table jsonl json csv compact wide hubble-json"},
+	{"filter", 0, ARGUMENT_NEEDED, "EXPR", "records that match, as pcap-filter(7) has it",
+	 OPTION_FILTER, ""},
+	{"top", 0, ARGUMENT_NEEDED, "KEY[,KEY]",
+	 "sums by src, dst, host, sport, dport, port, service, proto, iface, ...", OPTION_TOP, ""},
+	{"by", 0, ARGUMENT_NEEDED, "WHAT", "what --top sorts by: octets, packets or flows (octets)",
+	 OPTION_BY, "octets packets flows"},
+	{"last", 0, ARGUMENT_NEEDED, "N", "the last N records; with --top the first N rows (20)",
+	 OPTION_LAST, ""},
+	{"follow", 'f', ARGUMENT_NONE, NULL,
+	 "go on when the file grows, and with the next one of its name", OPTION_FOLLOW, ""},
+	{"options", 0, ARGUMENT_NONE, NULL, "options records too, in JSON", OPTION_OPTIONS, ""},
+	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC", OPTION_UTC, ""},
+};
+/* clang-format on */
+
+size_t read_options(struct argument_option *ret)
+{
+	_Static_assert(ARRAY_SIZE(own_options) < ARGUMENTS_OPTIONS_MAX, "room for the flags");
+	memcpy(ret, own_options, sizeof(own_options));
+	return arguments_add_flags(ret, ARRAY_SIZE(own_options), FLAG_BASE);
+}
 
 struct reader {
 	struct record_text text;
@@ -39,6 +66,8 @@ struct reader {
 	uint64_t last;
 	struct record_choice *choice;
 	struct record_filter *filter;
+	const char **files;
+	size_t file_count;
 	struct record_top *top;
 	char **kept; /* the last lines, a ring of `last` */
 	uint64_t count;
@@ -58,6 +87,7 @@ static void reader_clear(struct reader *r)
 	record_top_freep(&r->top);
 	record_filter_freep(&r->filter);
 	record_choice_freep(&r->choice);
+	free(r->files);
 }
 
 /* --- Records */
@@ -179,38 +209,7 @@ static void print_top(const struct reader *r)
 
 /* --- The command line */
 
-static void print_help(void)
-{
-	printf("usage: flowtally read [OPTION]... FILE...\n\n"
-	       "Shows the records of files and streams of IPFIX and NetFlow v9, from any exporter.  FILE may be -,\n"
-	       "standard input.\n\n"
-	       "  -o, --output FORM     table (on a terminal), jsonl (elsewhere), json, csv, compact, wide, hubble-json\n"
-	       "      --filter EXPR     records that match, as pcap-filter(7) has it\n"
-	       "      --top KEY[,KEY]   sums by src, dst, host, sport, dport, port, service, proto, iface, ...\n"
-	       "      --by WHAT         octets (default), packets or flows: what --top sorts by\n"
-	       "      --last N          the last N records; with --top the first N rows (default %d)\n"
-	       "      --follow          go on when the file grows, and with the next one of its name\n"
-	       "      --options         options records too, in JSON\n"
-	       "      --utc             times in UTC\n\n",
-	       TOP_SHOWN);
-	for (size_t i = 0; i < record_flag_count; i++) {
-		char name[64];
-
-		snprintf(name, sizeof(name), "--%s%s%s", record_flags[i].name,
-			 record_flags[i].argument ? " " : "",
-			 record_flags[i].argument ? record_flags[i].argument : "");
-		printf("      %-25s %s\n", name, record_flags[i].help);
-	}
-	printf("      %-25s %s\n", "--help", "print this");
-	printf("\nexamples:\n"
-	       "  flowtally read /var/tmp/flows.ipfix\n"
-	       "  flowtally read -o jsonl --filter 'port 443 and net 10.0.0.0/8' flows.ipfix | jq .octetDeltaCount\n"
-	       "  flowtally read --top src,dport --by octets flows.ipfix.*\n"
-	       "  flowtally read --follow flows.ipfix\n\n"
-	       "Exit status: 0, 1 when a file could not be read in full, 2 for mistakes on the command line.\n");
-}
-
-static int parse_form(struct reader *r, const char *name)
+static int take_form(struct reader *r, const char *name, char error[ARGUMENTS_ERROR_MAX])
 {
 	int form = record_form_parse(name);
 
@@ -218,138 +217,109 @@ static int parse_form(struct reader *r, const char *name)
 	if (r->json)
 		return 0;
 	if (form < 0)
-		return log_error(
-			       "--output: '%s' is none of table, json, jsonl, csv, compact, wide and hubble-json",
-			       name),
+		return snprintf(error, ARGUMENTS_ERROR_MAX,
+				"'%s': it is none of table, json, jsonl, csv, compact, wide and "
+				"hubble-json",
+				name),
 		       -EINVAL;
 	r->text.form = (enum record_form)form;
 	return 0;
 }
 
-static int parse_number(struct reader *r, const char *text)
+static int take_last(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	if (value_number(text, &r->last) < 0 || !r->last || r->last > LAST_MAX)
-		return log_error("--last: '%s' is not between 1 and %d", text, LAST_MAX), -EINVAL;
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it is not between 1 and %d",
+				text, LAST_MAX),
+		       -EINVAL;
 	return 0;
 }
 
-static int parse_by(struct reader *r, const char *text)
+static int take_by(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	int by = record_top_by_parse(text);
 
 	if (by < 0)
-		return log_error("--by: '%s' is none of octets, packets and flows", text), -EINVAL;
+		return snprintf(error, ARGUMENTS_ERROR_MAX,
+				"'%s': it is none of octets, packets and flows", text),
+		       -EINVAL;
 	r->by = (enum top_by)by;
 	return 0;
 }
 
-static int take_flag(struct reader *r, const struct record_flag *flag, const char *value)
+static int take_flag(struct reader *r, const struct record_flag *flag, const char *value,
+		     char error[ARGUMENTS_ERROR_MAX])
 {
-	char error[FILTER_ERROR_MAX] = "";
-	int e = record_choice_add(r->choice, flag, value, error);
+	char why[FILTER_ERROR_MAX] = "";
+	int e = record_choice_add(r->choice, flag, value, why);
 
 	if (e < 0)
-		log_error("--%s: %s", flag->name, *error ? error : strerror(-e));
+		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", *why ? why : strerror(-e));
 	return e;
 }
 
-static int take_option(struct reader *r, int option, const char *value)
+static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
-	switch (option) {
-	case 'o':
-		return parse_form(r, value);
+	struct reader *r = userdata;
+
+	if (id >= FLAG_BASE)
+		return take_flag(r, &record_flags[id - FLAG_BASE], text, error);
+	switch (id) {
+	case OPTION_OUTPUT:
+		return take_form(r, text, error);
+	case OPTION_FILTER:
+		r->expression = text;
+		return 0;
 	case OPTION_TOP:
-		r->top_keys = value;
+		r->top_keys = text;
 		return 0;
 	case OPTION_BY:
-		return parse_by(r, value);
+		return take_by(r, text, error);
 	case OPTION_LAST:
-		return parse_number(r, value);
-	case OPTION_FILTER:
-		r->expression = value;
-		return 0;
-	case OPTION_UTC:
-		r->text.utc = true;
+		return take_last(r, text, error);
+	case OPTION_FOLLOW:
+		r->follow = true;
 		return 0;
 	case OPTION_OPTIONS:
 		r->options = true;
 		return 0;
-	case 'f':
-		r->follow = true;
+	case OPTION_UTC:
+		r->text.utc = true;
 		return 0;
 	default:
-		return take_flag(r, &record_flags[option - OPTION_FLAG], value);
+		r->files[r->file_count++] = text;
+		return 0;
 	}
-}
-
-static const struct option own_options[] = {
-	{"output", required_argument, NULL, 'o'},
-	{"top", required_argument, NULL, OPTION_TOP},
-	{"by", required_argument, NULL, OPTION_BY},
-	{"last", required_argument, NULL, OPTION_LAST},
-	{"filter", required_argument, NULL, OPTION_FILTER},
-	{"utc", no_argument, NULL, OPTION_UTC},
-	{"options", no_argument, NULL, OPTION_OPTIONS},
-	{"follow", no_argument, NULL, 'f'},
-	{"help", no_argument, NULL, 'h'},
-	{0},
-};
-
-#define OWN_OPTIONS (ARRAY_SIZE(own_options) - 1)
-
-size_t read_options(struct argument_option *ret)
-{
-	size_t own = arguments_add_getopt(ret, 0, own_options);
-	size_t count = arguments_add_flags(ret, own, OPTION_FLAG);
-
-	for (size_t i = own; i < count; i++)
-		ret[i].letter = 0;
-	arguments_set_words(ret, own, "output", "table jsonl json csv compact wide hubble-json");
-	arguments_set_words(ret, own, "by", "octets packets flows");
-	return count;
-}
-
-static void refuse_option(const char *word, const struct option *options)
-{
-	char hint[VALUE_HINT_MAX];
-	struct value_guess guess = {0};
-
-	for (; options->name; options++)
-		if (!strncmp(word, "--", 2))
-			value_guess_offer(&guess, word + 2, options->name);
-	log_error("'%s': unknown option, or its value is missing or not wanted%s", word,
-		  value_guess_hint(&guess, hint));
 }
 
 /* 0, 1 after --help, -EINVAL: all mistakes have been told. */
 static int parse(struct reader *r, int argc, char **argv)
 {
-	struct option options[FLAGS_MAX + OWN_OPTIONS + 1] = {0};
-	size_t count = OWN_OPTIONS;
-	int option, index, error = 0;
+	struct argument_option options[ARGUMENTS_OPTIONS_MAX];
+	const struct arguments arguments = {
+		.verb = "read",
+		.usage =
+			"read [OPTION]... FILE...\n\n"
+			"Shows the records of files and streams of IPFIX and NetFlow v9, from any exporter.\n"
+			"FILE may be -, standard input.",
+		.examples =
+			"examples:\n"
+			"  flowtally read /var/tmp/flows.ipfix\n"
+			"  flowtally read -o jsonl --filter 'port 443 and net 10.0.0.0/8' flows.ipfix | jq .octetDeltaCount\n"
+			"  flowtally read --top src,dport --by octets flows.ipfix.*\n"
+			"  flowtally read --follow flows.ipfix\n",
+		.options = options,
+		.option_count = read_options(options),
+		.take = take,
+		.userdata = r,
+	};
+	int error = arguments_parse(&arguments, argc, argv);
 
-	memcpy(options, own_options, sizeof(own_options));
-	for (size_t i = 0; i < MIN(record_flag_count, (size_t)FLAGS_MAX); i++)
-		options[count++] =
-			(struct option){record_flags[i].name,
-					record_flags[i].argument ? required_argument : no_argument,
-					NULL, OPTION_FLAG + (int)i};
-	opterr = 0;
-	for (;;) {
-		index = optind;
-		option = getopt_long(argc, argv, "o:fh", options, NULL);
-		if (option < 0)
-			break;
-		if (option == 'h')
-			return print_help(), 1;
-		if (option == '?')
-			refuse_option(argv[index], options), error = -EINVAL;
-		else if (take_option(r, option, optarg) < 0)
-			error = -EINVAL;
-	}
-	if (optind == argc)
+	if (error > 0)
+		return error;
+	if (!r->file_count)
 		error = (log_error("no FILE is named; - is standard input"), -EINVAL);
-	if (r->follow && argc - optind > 1)
+	if (r->follow && r->file_count > 1)
 		error = (log_error("--follow: of one FILE alone"), -EINVAL);
 	return error;
 }
@@ -391,7 +361,8 @@ int read_main(int argc, char **argv)
 	int e;
 
 	r.text.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-	if (record_choice_new(&r.choice) < 0)
+	r.files = calloc((size_t)argc, sizeof(*r.files));
+	if (!r.files || record_choice_new(&r.choice) < 0)
 		return log_errno(LOG_ERR, ENOMEM, "cannot read"), 1;
 	e = parse(&r, argc, argv);
 	if (e != 0)
@@ -401,8 +372,8 @@ int read_main(int argc, char **argv)
 		return e == -EINVAL || e == -E2BIG ? USAGE : 1;
 	if (!r.json && !r.top && record_text_header(&r.text))
 		fputs(record_text_header(&r.text), stdout);
-	for (int i = optind; i < argc && !ferror(stdout); i++)
-		good &= read_file(argv[i], r.follow, &events);
+	for (size_t i = 0; i < r.file_count && !ferror(stdout); i++)
+		good &= read_file(r.files[i], r.follow, &events);
 	if (r.top)
 		print_top(&r);
 	print_kept(&r);

@@ -260,9 +260,7 @@ int status_main(int argc, char **argv)
 		.verb = "status",
 		.usage =
 			"status [OPTION]...\n\n"
-			"Says whether the running exporter works, what it sees, what it loses and why.\n"
-			"Ends with 0 if it is healthy, 1 if something is wrong or it gives no answer, 2 if it does\n"
-			"not run or may not be asked.",
+			"Says whether the running exporter works, what it sees, what it loses and why.",
 		.examples =
 			"examples:\n"
 			"  flowtally status                            # twelve lines, what is wrong first\n"

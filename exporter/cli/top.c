@@ -189,7 +189,7 @@ static int parse(struct top *t, int argc, char **argv)
 		.verb = "top",
 		.usage =
 			"top [OPTION]... [EXPRESSION]\n\n"
-			"Shows what flows most. EXPRESSION is as tcpdump has it (flowtally(8)).\n"
+			"Shows what flows most. EXPRESSION is as tcpdump has it (pcap-filter(7)).\n"
 			"Keys: 1-6 tab, s sort, / filter, space pause, b bits or octets, h ends of hosts,\n"
 			"rows of drops, enter detail, q quit.",
 		.examples = "examples:\n"

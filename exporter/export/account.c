@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include "exporter/export/account.h"
 #include "exporter/log.h"
 
@@ -76,4 +77,9 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 	case _COLLECTOR_STATE_MAX:
 		break;
 	}
+}
+
+void account_fail(struct account *a, int error)
+{
+	account_set_state(a, error == ECONNREFUSED ? COLLECTOR_REFUSED : COLLECTOR_FAILING, error);
 }

@@ -59,7 +59,7 @@ enum export_loss {
 enum collector_state {
 	COLLECTOR_RESOLVING, /* no address or connection yet; messages wait in the queue */
 	COLLECTOR_UP,
-	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
+	COLLECTOR_REFUSED, /* answers with an ICMP error, or refuses connections; messages wait in the queue */
 	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, in the network with what waits in the queue */
 	COLLECTOR_STALLED, /* there is a connection or a reader, which has taken nothing for ACCOUNT_STALL_NS */
 	COLLECTOR_REMOVED, /* by exports_apply(): is given nothing more, and sends what is queued for some seconds */

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/clients.h"
 #include <errno.h>
-#include <net/if.h> /* before the kernel's own version of it */
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include "exporter/export/format/utf8.h"
 #include "exporter/loop.h"
 #include "exporter/observe/control.h"
+#include "exporter/observe/feed_names.h"
 #include "exporter/observe/status.h"
 #include "exporter/observe/top_feed.h"
 
@@ -16,8 +15,7 @@
 #define TURN_NS	     (5 * NSEC_PER_MSEC) /* likewise worked for it */
 #define HANGS_NS     NSEC_PER_SEC	 /* who moves nothing for so long hangs */
 #define PATIENCE_NS  NSEC_PER_SEC
-#define STATUS_NS    NSEC_PER_SEC  /* a text of the status is not older than that */
-#define WALL_NS	     NSEC_PER_MSEC /* the wall clock is not taken to be more exact */
+#define STATUS_NS    NSEC_PER_SEC /* a text of the status is not older than that */
 #define STATUS_ERROR "the status takes more memory than there is"
 
 /* A text on its way to any number of clients. */
@@ -49,11 +47,8 @@ struct client {
 
 struct clients {
 	struct clients_options options;
-	struct feed_context context;
+	struct feed_names names; /* and clock, as feeds have them */
 	struct profile *profile;
-	struct export_interface *interfaces; /* of the context */
-	char (*names)[FEED_NAME_MAX];	     /* likewise */
-	uint64_t context_number;	     /* of the snapshot that it is made from */
 	struct client *first;
 	unsigned int count;
 	struct text *status; /* the last one */
@@ -381,130 +376,16 @@ static void answer_status(struct client *client)
 	answer(client, all->status);
 }
 
-static int compare_interfaces(const void *a, const void *b)
-{
-	const struct export_interface *one = a, *two = b;
-
-	return (one->ifindex > two->ifindex) - (one->ifindex < two->ifindex);
-}
-
-/* The kernel lets a name have any octets but few; what is not UTF-8 becomes '?'. */
-static void quote(char ret[FEED_NAME_MAX], const char *name)
-{
-	uint8_t text[IFNAMSIZ] = {0};
-	json_t *string;
-	char *quoted;
-
-	utf8_copy(text, name, strlen(name));
-	string = json_string((const char *)text);
-	quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
-	snprintf(ret, FEED_NAME_MAX, "%s", quoted ? quoted : "\"\"");
-	free(quoted);
-	json_decref(string);
-}
-
-/* Room for so many; 0 without memory: they have numbers. */
-static size_t make_room(struct clients *all, size_t count)
-{
-	free(all->interfaces);
-	free(all->names);
-	all->interfaces = calloc(MAX(count, (size_t)1), sizeof(*all->interfaces));
-	all->names = calloc(MAX(count, (size_t)1), sizeof(*all->names));
-	return all->interfaces && all->names ? count : 0;
-}
-
-static void set_interface(struct export_interface *interface, uint32_t ifindex, const char *name)
-{
-	interface->ifindex = ifindex;
-	snprintf(interface->name, sizeof(interface->name), "%s", name);
-}
-
-static size_t copy_metered(struct clients *all, const struct snapshot *s)
-{
-	const size_t count = make_room(all, s->interface_count);
-
-	for (size_t i = 0; i < count; i++)
-		set_interface(&all->interfaces[i], s->interfaces[i].ifindex,
-			      s->interfaces[i].device);
-	return count;
-}
-
-/* For an exporter that traces drops alone, and knows no interface. */
-static size_t copy_present(struct clients *all)
-{
-	struct if_nameindex *names = if_nameindex();
-	size_t count = 0;
-
-	while (names && names[count].if_index)
-		count++;
-	count = make_room(all, count);
-	for (size_t i = 0; i < count; i++)
-		set_interface(&all->interfaces[i], names[i].if_index, names[i].if_name);
-	if (names)
-		if_freenameindex(names);
-	return count;
-}
-
-/* Where periods of record sums begin and end: at settled swaps, when all that was read is in the ring. */
-static void look_at_times(struct clients *all, const struct snapshot *s,
-			  const struct snapshot *before)
-{
-	all->context.interval_ns = s->interval_ns;
-	all->context.settled_ns = s->monotonic_ns;
-	all->context.before_told_ns = before ? before->boottime_ns : s->started_boottime_ns;
-	all->context.before_ns =
-		before ? before->monotonic_ns
-		       : s->monotonic_ns -
-				 MIN(s->monotonic_ns, s->boottime_ns - s->started_boottime_ns);
-}
-
-/*
- * Times of the ring are told by the wall clock as it is now.  Two clocks cannot be read at once: what is less than a
- * millisecond is no step, and a record is told the same way twice.
- */
-static void look_at_clock(struct clients *all)
-{
-	const uint64_t before_ns = clock_ns(CLOCK_BOOTTIME);
-	const uint64_t wall_ns = clock_ns(CLOCK_REALTIME);
-	const uint64_t within_ns = clock_ns(CLOCK_BOOTTIME) - before_ns;
-	const int64_t offset_ns = (int64_t)(wall_ns - before_ns);
-	const int64_t step_ns = offset_ns - all->context.wall_ns;
-
-	if (!all->context.wall_ns || (uint64_t)llabs(step_ns) >= MAX(WALL_NS, within_ns))
-		all->context.wall_ns = offset_ns;
-}
-
-/* Names of interfaces, as they are in the newest snapshot. */
-static void look_at_interfaces(struct clients *all)
-{
-	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
-	_cleanup_(snapshot_releasep)
-		const struct snapshot *s = snapshots_newest(all->options.snapshots, &before);
-	size_t count;
-
-	if (!s || s->number == all->context_number)
-		return;
-	count = s->kinds[RECORD_FLOW].metered ? copy_metered(all, s) : copy_present(all);
-	if (count)
-		qsort(all->interfaces, count, sizeof(*all->interfaces), compare_interfaces);
-	for (size_t i = 0; i < count; i++)
-		quote(all->names[i], all->interfaces[i].name);
-	all->context.names = all->names;
-	all->context.records.interfaces = all->interfaces;
-	all->context.records.interface_count = (unsigned int)count;
-	look_at_times(all, s, before);
-	all->context_number = s->number;
-}
-
 static void answer_records(struct client *client, const struct control_request *request)
 {
 	char error[CONTROL_ERROR_MAX];
 	int r;
 
-	look_at_interfaces(client->all);
+	feed_names_look(&client->all->names, client->all->options.snapshots);
 	if (!client->out)
 		client->out = malloc(OUT_OCTETS);
-	r = client->out ? feed_new(&client->feed, request, &client->all->context, error) : -ENOMEM;
+	r = client->out ? feed_new(&client->feed, request, &client->all->names.context, error)
+			: -ENOMEM;
 	if (r == -ENOMEM)
 		answer_fault(client, CONTROL_FAULT_BUSY, "out of memory");
 	else if (r < 0)
@@ -547,8 +428,8 @@ static void answer_top(struct client *client, const struct control_request *requ
 	char error[CONTROL_ERROR_MAX];
 	enum control_fault fault;
 
-	look_at_interfaces(client->all);
-	if (top_feed_new(&top, request, &client->all->context, &fault, error) < 0)
+	feed_names_look(&client->all->names, client->all->options.snapshots);
+	if (top_feed_new(&top, request, &client->all->names.context, &fault, error) < 0)
 		answer_fault(client, fault, error);
 	else if (find_top_place(client, error))
 		client->top = TAKE_PTR(top);
@@ -614,8 +495,8 @@ static enum step fill(struct client *client, bool ending)
 	enum feed_state state;
 	size_t used;
 
-	state = feed_fill(client->feed, &client->all->context, ending, client->out, OUT_OCTETS,
-			  &used);
+	state = feed_fill(client->feed, &client->all->names.context, ending, client->out,
+			  OUT_OCTETS, &used);
 	client->begin = 0;
 	client->end = used;
 	if (state == FEED_ENDED)
@@ -629,7 +510,8 @@ static enum step fill(struct client *client, bool ending)
 static enum step fill_top(struct client *client, bool ending)
 {
 	char *line = NULL;
-	enum feed_state state = top_feed_fill(client->top, &client->all->context, ending, &line);
+	enum feed_state state =
+		top_feed_fill(client->top, &client->all->names.context, ending, &line);
 
 	if (line || state == FEED_ENDED)
 		answer(client, text_new(line, line ? strlen(line) : 0));
@@ -711,8 +593,7 @@ enum clients_state clients_serve(struct clients *all, bool ending)
 	struct client *client = all->first, *next;
 	enum step r;
 
-	look_at_clock(all);
-	look_at_interfaces(all);
+	feed_names_look(&all->names, all->options.snapshots);
 	for (; client; client = next) {
 		next = client->next;
 		r = serve(client, ending);
@@ -762,7 +643,7 @@ int clients_new(struct clients **ret, const struct clients_options *options)
 		clients_free(all);
 		return r;
 	}
-	all->context = (struct feed_context){
+	all->names.context = (struct feed_context){
 		.ring = options->ring,
 		.profile = all->profile,
 		.drop_names = options->drop_names,
@@ -782,8 +663,7 @@ struct clients *clients_free(struct clients *all)
 	text_release(all->status);
 	status_forget(&all->memory);
 	profile_freep(&all->profile);
-	free(all->interfaces);
-	free(all->names);
+	feed_names_clear(&all->names);
 	free(all);
 	return NULL;
 }

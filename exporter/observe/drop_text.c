@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <net/if.h>
 #include <string.h>
+#include "exporter/export/format/utf8.h"
 #include "exporter/export/format/json.h"
 #include "exporter/log.h"
 #include "exporter/observe/drop_text.h"
@@ -132,13 +133,12 @@ static struct flow_template make_template(enum drops_by by, const struct flow_ke
 /* A name has neither blanks nor slashes, but may have quotes. */
 static void print_name(FILE *file, uint32_t ifindex)
 {
-	char name[IF_NAMESIZE];
+	char name[IF_NAMESIZE], safe[UTF8_ESCAPED_MAX(IF_NAMESIZE)];
 
 	if (!ifindex || !if_indextoname(ifindex, name))
 		return;
-	text_make_printable(name);
 	fprintf(file, ",\"interfaceName\":\"");
-	for (const char *c = name; *c; c++)
+	for (const char *c = utf8_escape(safe, sizeof(safe), name, "\\"); *c; c++)
 		fprintf(file, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
 	fputc('"', file);
 }

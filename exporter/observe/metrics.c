@@ -53,20 +53,16 @@ static void put_number(struct metrics_writer *w, uint64_t value)
 	put(w, digits + at, sizeof(digits) - at);
 }
 
-/* A backslash, a quotation mark and an end of line are escaped in both forms; all is UTF-8. */
+/* A backslash and a quotation mark are escaped in both forms, an end of line is by utf8_escape(). */
 static void put_value(struct metrics_writer *w, const char *value)
 {
-	uint8_t valid[NAME_MAX_OCTETS];
-	const size_t length = utf8_fit(value, sizeof(valid));
+	char valid[NAME_MAX_OCTETS];
 
-	utf8_copy(valid, value, length);
-	for (size_t i = 0; i < length; i++)
-		if (valid[i] == '\\' || valid[i] == '"')
-			put(w, (const char[]){'\\', (char)valid[i]}, 2);
-		else if (valid[i] == '\n')
-			put(w, "\\n", 2);
+	for (const char *c = utf8_escape(valid, sizeof(valid), value, "\\"); *c; c++)
+		if (*c == '\\' || *c == '"')
+			put(w, (const char[]){'\\', *c}, 2);
 		else
-			put(w, (const char *)&valid[i], 1);
+			put(w, c, 1);
 }
 
 /* --- Families and samples. */

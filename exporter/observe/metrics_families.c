@@ -41,6 +41,9 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_kernel_interface_losses", COUNTER, NULL, L("interface", "counter"),
 	  "Errors and drops by the kernel's own counters of the interface and its queueing disciplines.",
 	  NULL, SETTLED, P(kernel_losses) },
+	{ "flowtally_kernel_counters_timestamp_seconds", GAUGE, "seconds", NONE,
+	  "When the kernel's own counters of interfaces were read, up to 5 s before or after the banks.",
+	  "these counters have been read.", SETTLED, P(kernel_counters_time) },
 
 	/* Packets. */
 	{ "flowtally_interface_packets", COUNTER, NULL, L("interface", "direction", "family", "protocol"),

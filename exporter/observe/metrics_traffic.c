@@ -145,6 +145,14 @@ void metrics_print_kernel_packets(writer *w, context *c)
 	each_counted(w, c, print_kernel_packets);
 }
 
+void metrics_print_kernel_counters_time(writer *w, context *c)
+{
+	const uint64_t time_ns = snapshot_counters_ns(c->snapshot);
+
+	if (time_ns)
+		metrics_add_ns(w, time_ns);
+}
+
 void metrics_print_kernel_losses(writer *w, context *c)
 {
 	each_counted(w, c, print_kernel_losses);

@@ -71,6 +71,15 @@ void snapshot_stamp(struct snapshot *s)
 	s->boottime_ns = clock_ns(CLOCK_BOOTTIME);
 }
 
+uint64_t snapshot_counters_ns(const struct snapshot *snapshot)
+{
+	const struct ifstats *stats = snapshot->ledger.ifstats;
+
+	/* either may be the later one */
+	return stats && stats->read_ns ? snapshot->time_ns + stats->read_ns - snapshot->monotonic_ns
+				       : 0;
+}
+
 struct snapshot *snapshot_new(void)
 {
 	struct snapshot *s = calloc(1, sizeof(*s));

@@ -74,6 +74,9 @@ struct snapshot *snapshot_new(void);
 /* One that was made ahead of time is of this moment. */
 void snapshot_stamp(struct snapshot *snapshot);
 
+/* When the kernel's own counters of interfaces were read (CLOCK_REALTIME, ns); 0: they were not. */
+uint64_t snapshot_counters_ns(const struct snapshot *snapshot);
+
 /* Interfaces, kinds, programs and traffic as they are; what there is no memory for is left out. */
 void snapshot_describe(struct snapshot *snapshot, const struct snapshot_sources *sources);
 

@@ -3,25 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
-#include "exporter/export/format/utf8.h"
 #include "exporter/observe/control_request.h"
+#include "exporter/observe/text.h"
 
 #define RECENT_NS (60 * NSEC_PER_SEC)
 
-#define NAME_MAX_OCTETS MAX(HOOKS_NAME_MAX, HOOKS_REASON_MAX)
-
 #define INTEGER(value) json_integer((json_int_t)(value))
-
-/* Interfaces may have any names, and strings of JSON are UTF-8. */
-static json_t *string(const char *text)
-{
-	uint8_t copy[NAME_MAX_OCTETS];
-	const size_t length = MIN(strlen(text), sizeof(copy) - 1);
-
-	utf8_copy(copy, text, length);
-	copy[length] = '\0';
-	return json_string((const char *)copy);
-}
 
 /* --- What is remembered. */
 
@@ -151,12 +138,12 @@ static json_t *interface_json(const struct snapshot *s, const struct rates *r,
 			      const struct hooks_interface *i)
 {
 	return json_pack("{s:o,s:o,s:I,s:s,s:s,s:b,s:o,s:{s:o,s:o},s:{s:o,s:o}}", "name",
-			 string(i->name), "device", string(i->device), "ifindex",
+			 text_json_name(i->name), "device", text_json_name(i->device), "ifindex",
 			 (json_int_t)i->ifindex, "ingress", hook_kind_name(i->ingress), "egress",
 			 hook_kind_name(i->egress), "attached", i->attached, "reason",
-			 string(i->reason), "obstacles", "ingress",
-			 string(i->obstacles[DIRECTION_INGRESS]), "egress",
-			 string(i->obstacles[DIRECTION_EGRESS]), "rates", "ingress",
+			 text_json(i->reason), "obstacles", "ingress",
+			 text_json(i->obstacles[DIRECTION_INGRESS]), "egress",
+			 text_json(i->obstacles[DIRECTION_EGRESS]), "rates", "ingress",
 			 direction_rate(s, r, i->ifindex, DIRECTION_INGRESS), "egress",
 			 direction_rate(s, r, i->ifindex, DIRECTION_EGRESS));
 }
@@ -276,11 +263,12 @@ static json_t *head(const struct snapshot *s, const struct snapshot *since, uint
 	const char *health = json_array_size(problems) ? "degraded" : "healthy";
 
 	return json_pack(
-		"{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I}", "version", CONTROL_VERSION,
+		"{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "version", CONTROL_VERSION,
 		"answer", "status", "health", health, "exporter", FLOWTALLY_VERSION, "problems",
 		problems, "started_ms", (json_int_t)(s->started_ns / NSEC_PER_MSEC), "time_ms",
 		(json_int_t)(s->time_ns / NSEC_PER_MSEC), "uptime_ms",
-		ago_json(s->started_boottime_ns), "age_ms", (json_int_t)(age_ns / NSEC_PER_MSEC),
+		ago_json(s->started_boottime_ns), "counters_ms",
+		(json_int_t)(snapshot_counters_ns(s) / NSEC_PER_MSEC), "age_ms", (json_int_t)(age_ns / NSEC_PER_MSEC),
 		"interval_ms", (json_int_t)(s->interval_ns / NSEC_PER_MSEC), "idle_ms",
 		(json_int_t)(s->idle_ns / NSEC_PER_MSEC), "active_ms",
 		(json_int_t)(s->active_ns / NSEC_PER_MSEC), "domain", (json_int_t)s->domain);

@@ -270,6 +270,58 @@ def test_degraded():
             daemon.kill()
 
 
+def test_refused_collector():
+    """A collector that refuses connections is named as that, by status and doctor; started, as the fix says, all is well."""
+    with Bench() as bench:
+        url = f'ipfix+tcp://{PEER}:4739?retry=1'
+        with bench.daemon('--collector', url) as daemon:
+            lines = wait_until(lambda: bench.ask('status')[0] == DEGRADED and bench.ask('status')[1].splitlines(), WAIT_SECONDS,
+                               'something wrong')
+            check('has refused connections' in lines[0] and lines[0].startswith('! '), 'first line:', *lines)
+            check_equal('fix', lines[1], '  fix: start the collector, or correct its port')
+            check_equal('state', [one['state'] for one in bench.status()['collectors']], ['up', 'refused'])
+            with bench.box.entered('peer'):
+                server = socket.socket()
+            with server:
+                server.bind((PEER, 4739))
+                server.listen()
+                check_equal('all is well', bench.ask('status', '--wait=30s')[0], HEALTHY)
+                check(len(bench.ask('status')[1].splitlines()) <= 12, 'twelve lines:', bench.ask('status')[1])
+            daemon.kill()
+
+
+# What a client of version 1 asks, octet by octet, and what it reads in the answers: these stay.
+VERSION_1 = (
+    (b'{"version":1,"ask":"status"}\n', 'status',
+     {'version', 'answer', 'exporter', 'health', 'problems', 'interfaces', 'collectors', 'ledger'}),
+    (b'{"version":1,"ask":"records","last":2}\n', 'records', {'version', 'answer'}),
+    (b'{"version":1,"ask":"top","keys":"host","by":"octets","rows":5,"every_ms":1000}\n', 'top',
+     {'answer', 'seconds', 'keys', 'rows'}),
+)
+PARTS_OF_VERSION_1 = {  # of the lists of status
+    'interfaces': {'name', 'device', 'ifindex', 'ingress', 'egress', 'attached', 'reason', 'rates', 'obstacles'},
+    'collectors': {'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
+}
+
+
+def test_client_of_version_1():
+    """A client that was written for version 1 finds all that it reads."""
+    with Bench() as bench, bench.daemon():
+        bench.ask('status', '--wait')
+        for octets, name, keys in VERSION_1:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(WAIT_SECONDS)
+                sock.connect(str(bench.socket))
+                sock.sendall(octets)
+                with sock.makefile() as lines:
+                    answer = json.loads(lines.readline())
+            check_equal('answer', answer.get('answer'), name)
+            check(keys <= answer.keys(), f'{name} lacks {keys - answer.keys()}', answer)
+            for part, inner in PARTS_OF_VERSION_1.items():
+                for one in answer[part] if name == 'status' else ():
+                    check(inner <= one.keys(), f'{part} lacks {inner - one.keys()}', one)
+
+
 def test_neighbours():
     """Programs of others on our hooks are named, in the order in which packets meet them, wherever root asks from."""
     source = 'int foreign(void *skb) { return -1; }\nchar _license[] __attribute__((section("license"))) = "GPL";\n'

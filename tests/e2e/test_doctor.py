@@ -555,7 +555,7 @@ def test_usage():
     status, _, err = program.run('doctor', '--collector', 'gopher://x')
     check(status == 2 and 'gopher' in err, err)
     status, out, err = program.run('doctor', '--help')
-    check(status == 0 and '--bundle' in out and 'Examples:' in out and not err, out, err)
+    check(status == 0 and '--bundle' in out and 'examples:' in out and not err, out, err)
 
 
 def bundled(path):

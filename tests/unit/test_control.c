@@ -150,18 +150,20 @@ static void test_folders(void **state)
 
 /* --- Answers. */
 
-static struct control *start(struct snapshots *snapshots, uint32_t records)
+/* With the smallest ring. */
+static struct control *start(struct snapshots **ret)
 {
-	const struct control_options options = {
+	struct control_options options = {
 		.path = path,
-		.records = records,
+		.records = RING_RECORDS_MIN,
 		.keep_ns = 3600 * NSEC_PER_SEC,
 		.enterprise = 32473,
-		.snapshots = snapshots,
 		.clock = &kernel_clock,
 	};
 	struct control *control = NULL;
 
+	assert_int_equal(snapshots_new(ret), 0);
+	options.snapshots = *ret;
 	assert_int_equal(control_new(&control, &options), 0);
 	return control;
 }
@@ -193,6 +195,14 @@ static bool read_line(int fd, char *line, size_t size)
 static void say(int fd, const char *text)
 {
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static int ask(const char *request)
+{
+	int fd = connect_to();
+
+	say(fd, request);
+	return fd;
 }
 
 #define ERROR(code, text) \
@@ -264,9 +274,7 @@ static void test_requests(void **state)
 	char line[4096];
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
-	assert_non_null(control);
+	control = start(&snapshots);
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		int fd = connect_to();
 
@@ -326,9 +334,7 @@ static void test_endless(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
-	assert_non_null(control);
+	control = start(&snapshots);
 	fd = connect_to();
 	memset(blank, ' ', sizeof(blank));
 	blank[CONTROL_REQUEST_MAX] = '\0';
@@ -375,11 +381,9 @@ static void test_follow(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, 10);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":3,\"follow\":true}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":3,\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"held\":10,"));
 	assert_non_null(strstr(line, "\"complete\":true}"));
@@ -411,11 +415,9 @@ static void test_until(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, 10);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"held\":10,"));
 	for (int i = 0; i < 10 && strncmp(line, "{\"end\"", 6) != 0; i++)
@@ -435,10 +437,8 @@ static void test_slow_reader(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
+	control = start(&snapshots);
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	give(control, 0, all);
 	while (next <= all && read_line(fd, line, sizeof(line))) {
@@ -464,8 +464,7 @@ static void test_hanging(void **state)
 	char line[32768];
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, RING_RECORDS_MIN);
 	for (int i = 0; i < HANGING; i++) {
 		hanging[i] = connect_to();
@@ -474,8 +473,7 @@ static void test_hanging(void **state)
 		else if (i % 3 == 1) /* and never reads */
 			say(hanging[i], "{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	}
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"answer\":\"records\""));
 	close(fd);
@@ -488,8 +486,7 @@ static void test_hanging(void **state)
 				    "try again"));
 	/* And when they have done nothing for a second they make room. */
 	usleep(1200000);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"answer\":\"records\""));
 	close(fd);

@@ -178,9 +178,25 @@ static void test_families(_unused_ void **state)
 		strstr(got.text, "{record=\"flow\",point=\"ingress\"} 18446744073709551615\n"));
 	assert_non_null(strstr(got.text, "\nprocess_cpu_seconds_total 1.500000000\n"));
 	assert_non_null(strstr(got.text, "\nflowtally_config_info{hash=\"00000000000000ab\"} 1\n"));
+	assert_null(strstr(got.text, "kernel_counters_timestamp")); /* they were not read */
 	assert_null(strstr(got.text, "hubble"));
 	assert_null(strstr(got.text, "flowtally_recorded_drops")); /* none, and so no family */
 	assert_null(strstr(got.text, "# EOF"));
+}
+
+/* The kernel's own counters are read at other times than the banks, before or after: the times are beside each other. */
+static void test_counters_time(_unused_ void **state)
+{
+	add_gone("eth1", 4);
+	got.snapshot->monotonic_ns = 50000000000;
+	got.snapshot->ledger.ifstats->read_ns = 46500000000;
+	print(METRICS_PROMETHEUS, false);
+	assert_non_null(strstr(
+		got.text, "\nflowtally_kernel_counters_timestamp_seconds 1699999996.750000000\n"));
+	got.snapshot->ledger.ifstats->read_ns = 50500000000;
+	print(METRICS_PROMETHEUS, false);
+	assert_non_null(strstr(
+		got.text, "\nflowtally_kernel_counters_timestamp_seconds 1700000000.750000000\n"));
 }
 
 /* Names without _total and _info, units, and the end: OpenMetrics 1.0, "Text format". */
@@ -213,7 +229,7 @@ static void test_escaping(_unused_ void **state)
 	       "# HELP flowtally_interface_attached Whether all hooks that are wanted on "
 	       "the interface are there.\n"
 	       "# TYPE flowtally_interface_attached gauge\n"
-	       "flowtally_interface_attached{interface=\"a\\\"b\\\\c?d\xc3\xa9\\n\"} 1\n");
+	       "flowtally_interface_attached{interface=\"a\\\"b\\\\x5cc\\\\xffd\xc3\xa9\\\\x0a\"} 1\n");
 }
 
 #define PACKETS "flowtally_interface_packets_total"
@@ -418,9 +434,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_families),   TEST(test_openmetrics), TEST(test_escaping),
-		TEST(test_interfaces), TEST(test_collectors),  TEST(test_hubble),
-		TEST(test_nothing),    TEST(test_negotiation), TEST(test_unique),
+		TEST(test_families), TEST(test_openmetrics), TEST(test_counters_time),
+		TEST(test_escaping), TEST(test_interfaces),  TEST(test_collectors),
+		TEST(test_hubble),   TEST(test_nothing),     TEST(test_negotiation),
+		TEST(test_unique),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

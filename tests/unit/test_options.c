@@ -259,9 +259,9 @@ static void test_drops(void **state)
 	assert_string_equal(o->drops_include, "policy,NO_SOCKET");
 	assert_string_equal(o->drops_exclude, "benign");
 	config_clear(&got.options);
-	expect_error("drops --reason policy,NO_SUCH", "--reason 'NO_SUCH'", "flowtally(8)");
+	expect_error("drops --reason policy,NO_SUCH", "--reason 'NO_SUCH'", "flowtally-drops(8)");
 	expect_error("run --interface e --drops-exclude benign,,memory", "--drops-exclude ''",
-		     "flowtally(8)");
+		     "flowtally-drops(8)");
 	expect_good("drops --drops-budget off --stop-timeout 100ms");
 	assert_int_equal(o->drops_budget, 0);
 	assert_int_equal(o->stop_timeout_ns, SEC / 10);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include "exporter/export/format/utf8.h"
+
+#define CHARACTER_MAX 4 /* octets */
 
 /* Octets of the UTF-8 character at the start of the text, 0 when there is none. */
 static unsigned int character(const unsigned char *s)
@@ -44,5 +48,54 @@ void utf8_copy(uint8_t *out, const char *text, size_t length)
 		else
 			out[used] = '?';
 		used += one ? one : 1;
+	}
+}
+
+static bool steers(const unsigned char *s, unsigned int length)
+{
+	return s[0] < 0x20 || s[0] == 0x7f || (length == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+}
+
+/* One character, or octet that is none, of the text; *ret_octets is how many octets of it. */
+static size_t escape(char out[4 * CHARACTER_MAX + 1], const char *text, const char *also,
+		     unsigned int *ret_octets)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	const unsigned int length = character(s), octets = length ? length : 1;
+	const bool plain = length && !strchr(also, *text) && !steers(s, length);
+	size_t used = 0;
+
+	for (unsigned int i = 0; i < octets; i++)
+		used += (size_t)snprintf(out + used, 5, plain ? "%c" : "\\x%02x", s[i]);
+	*ret_octets = octets;
+	return used;
+}
+
+char *utf8_escape(char *out, size_t size, const char *text, const char *also)
+{
+	char one[4 * CHARACTER_MAX + 1];
+	unsigned int octets;
+	size_t used = 0;
+
+	for (; *text; text += octets) {
+		const size_t length = escape(one, text, also, &octets);
+
+		if (used + length >= size)
+			break;
+		memcpy(out + used, one, length);
+		used += length;
+	}
+	out[used] = '\0';
+	return out;
+}
+
+void utf8_print(FILE *file, const char *text)
+{
+	char one[4 * CHARACTER_MAX + 1];
+	unsigned int octets;
+
+	for (; *text; text += octets) {
+		escape(one, text, "", &octets);
+		fputs(one, file);
 	}
 }
