@@ -402,7 +402,7 @@ static int make_snapshots(struct exporter *e)
 	e->spare = snapshot_new();
 	if (!e->snapshot || !e->spare)
 		error = -ENOMEM;
-	if (error == 0 && e->kind == SOURCE_KERNEL)
+	if (error == 0 && e->kind != SOURCE_CAPTURE)
 		error = snapshots_new(&e->snapshots);
 	if (error == 0 && e->kind == SOURCE_KERNEL)
 		error = traffic_new(&e->traffic);

@@ -28,7 +28,7 @@ struct control;
 struct kernel_clock;
 
 struct control_options {
-	const char *path;  /* of the socket; absolute */
+	const char *path;  /* of the socket; absolute; NULL: none, for control_join() alone */
 	const char *group; /* whose members may connect; NULL: the process's own */
 	uint32_t records;  /* that the ring holds */
 	uint64_t keep_ns;  /* older ones are not shown */
@@ -49,6 +49,9 @@ void control_end(struct control *control, uint64_t deadline_ns);
 
 struct control *control_free(struct control *control);
 DEFINE_CLEANUP(struct control *, control_free)
+
+/* In any thread: a connection to it for this process itself, a descriptor that is the caller's.  -errno. */
+int control_join(struct control *control);
 
 /* In the loop's thread: what a flow or a drop has had since it was last read. */
 void control_delta(struct control *control, const struct flow_key *key,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/feed_names.h"
 #include <jansson.h>
+#include <net/if.h> /* before the kernel's own version of it */
 #include <string.h>
 #include "exporter/observe/text.h"
 
@@ -25,16 +26,45 @@ static void quote(char ret[FEED_NAME_MAX], const char *name)
 	json_decref(string);
 }
 
-static void copy_interfaces(struct feed_names *n, const struct snapshot *s)
+/* Room for so many; 0 without memory: they have numbers. */
+static size_t make_room(struct feed_names *n, size_t count)
 {
-	for (size_t i = 0; i < s->interface_count; i++) {
-		n->interfaces[i].ifindex = s->interfaces[i].ifindex;
-		snprintf(n->interfaces[i].name, sizeof(n->interfaces[i].name), "%s",
-			 s->interfaces[i].device);
-	}
-	qsort(n->interfaces, s->interface_count, sizeof(*n->interfaces), compare_interfaces);
-	for (size_t i = 0; i < s->interface_count; i++)
-		quote(n->names[i], n->interfaces[i].name);
+	free(n->interfaces);
+	free(n->names);
+	n->interfaces = calloc(MAX(count, (size_t)1), sizeof(*n->interfaces));
+	n->names = calloc(MAX(count, (size_t)1), sizeof(*n->names));
+	return n->interfaces && n->names ? count : 0;
+}
+
+static void set_interface(struct export_interface *interface, uint32_t ifindex, const char *name)
+{
+	interface->ifindex = ifindex;
+	snprintf(interface->name, sizeof(interface->name), "%s", name);
+}
+
+static size_t copy_metered(struct feed_names *n, const struct snapshot *s)
+{
+	const size_t count = make_room(n, s->interface_count);
+
+	for (size_t i = 0; i < count; i++)
+		set_interface(&n->interfaces[i], s->interfaces[i].ifindex, s->interfaces[i].device);
+	return count;
+}
+
+/* For an exporter that traces drops alone, and knows no interface. */
+static size_t copy_present(struct feed_names *n)
+{
+	struct if_nameindex *names = if_nameindex();
+	size_t count = 0;
+
+	while (names && names[count].if_index)
+		count++;
+	count = make_room(n, count);
+	for (size_t i = 0; i < count; i++)
+		set_interface(&n->interfaces[i], names[i].if_index, names[i].if_name);
+	if (names)
+		if_freenameindex(names);
+	return count;
 }
 
 /* Where periods of record sums begin and end: at settled swaps, when all that was read is in the ring. */
@@ -72,18 +102,15 @@ static void look_at_interfaces(struct feed_names *n, struct snapshots *snapshots
 	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
 	_cleanup_(snapshot_releasep)
 		const struct snapshot *s = snapshots_newest(snapshots, &before);
-	size_t count = s ? s->interface_count : 0;
+	size_t count;
 
 	if (!s || s->number == n->number)
 		return;
-	free(n->interfaces);
-	free(n->names);
-	n->interfaces = calloc(MAX(count, (size_t)1), sizeof(*n->interfaces));
-	n->names = calloc(MAX(count, (size_t)1), sizeof(*n->names));
-	if (n->interfaces && n->names)
-		copy_interfaces(n, s);
-	else
-		count = 0; /* they have numbers */
+	count = s->kinds[RECORD_FLOW].metered ? copy_metered(n, s) : copy_present(n);
+	if (count)
+		qsort(n->interfaces, count, sizeof(*n->interfaces), compare_interfaces);
+	for (size_t i = 0; i < count; i++)
+		quote(n->names[i], n->interfaces[i].name);
 	n->context.names = n->names;
 	n->context.records.interfaces = n->interfaces;
 	n->context.records.interface_count = (unsigned int)count;

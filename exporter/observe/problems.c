@@ -78,7 +78,7 @@ static void judge_hooks(json_t *list, const struct snapshot *s)
 	if (s->starting)
 		add(list, "wait: each takes 10 to 30 ms",
 		    "the start is not over: interfaces are being attached");
-	else if (!s->interface_count)
+	else if (!s->interface_count && s->kinds[RECORD_FLOW].metered)
 		add(list, "ip -br link shows which there are; name them in `interfaces`",
 		    "no interface matches, so nothing is metered");
 	for (size_t i = 0; i < s->interface_count; i++)

@@ -286,6 +286,45 @@ static void test_requests(void **state)
 	}
 }
 
+/* This process asks by pairs of sockets, also where there is no place to listen at, and whatever is left of them is closed. */
+static void test_join(void **state)
+{
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	struct control_options options = {
+		.records = RING_RECORDS_MIN,
+		.keep_ns = NSEC_PER_SEC,
+		.clock = &kernel_clock,
+	};
+	struct control *control = NULL;
+	char line[4096];
+	int fds[40];
+
+	(void)state;
+	assert_int_equal(snapshots_new(&snapshots), 0);
+	options.snapshots = snapshots;
+	assert_int_equal(control_new(&control, &options), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = control_join(control);
+		assert_true(fds[i] >= 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		say(fds[i], "{\"version\":1,\"ask\":\"records\"}\n");
+		assert_true(read_line(fds[i], line, sizeof(line)));
+		assert_non_null(strstr(line, "\"answer\":\"records\""));
+	}
+	control_end(control, UINT64_MAX);
+	close(fds[0]);
+	fds[0] = control_join(control); /* nobody takes it any more */
+	control_free(control);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		while (read_line(fds[i], line, sizeof(line)))
+			; /* the end of the answer */
+		assert_int_equal(recv(fds[i], line, sizeof(line), MSG_DONTWAIT), 0);
+		close(fds[i]);
+	}
+}
+
 /* What has no end is no request, however slowly it comes. */
 static void test_endless(void **state)
 {
@@ -458,11 +497,12 @@ static void test_hanging(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_place),	   cmocka_unit_test(test_left_behind),
-		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
-		cmocka_unit_test(test_requests),   cmocka_unit_test(test_endless),
-		cmocka_unit_test(test_follow),	   cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_until),	   cmocka_unit_test(test_hanging),
+		cmocka_unit_test(test_place),	    cmocka_unit_test(test_left_behind),
+		cmocka_unit_test(test_of_another),  cmocka_unit_test(test_folders),
+		cmocka_unit_test(test_requests),    cmocka_unit_test(test_join),
+		cmocka_unit_test(test_endless),	    cmocka_unit_test(test_follow),
+		cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_until),
+		cmocka_unit_test(test_hanging),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
