@@ -126,8 +126,7 @@ bool ring_order_get(const struct ring_order *o, uint64_t position, struct ring_r
 {
 	if (position >= o->next || position + o->size < o->next)
 		return false;
-	return ring_get(o->ring,
-			part_of(o, position) + o->places[position % o->size].offset, ret);
+	return ring_get(o->ring, part_of(o, position) + o->places[position % o->size].offset, ret);
 }
 
 bool ring_order_read(const struct ring_order *o, uint64_t *position, struct ring_record *ret,
