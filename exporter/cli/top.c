@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/metered.h"
 #include "exporter/cli/top_view.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
@@ -243,6 +244,8 @@ static int run(struct top *t)
 		return log_errno(LOG_ERR, r, "cannot begin"), FAILED;
 	if (top_view_ask(view) < 0)
 		return log_error("%s", top_view_message(view)), NOT_RUNNING;
+	if (t->batch && t->choice.filter)
+		metered_check(t->choice.filter, t->path);
 	catch_signals();
 	return show(t, view);
 }
