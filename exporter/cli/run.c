@@ -13,6 +13,7 @@
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
+#include "exporter/export/format/profile.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
@@ -71,7 +72,7 @@ static void on_settled(void *userdata, _unused_ unsigned int kinds, _unused_ uin
 	struct run *r = userdata;
 
 	if (r->control)
-		control_settled(r->control);
+		control_settled(r->control, kinds);
 }
 
 static void on_quit(void *userdata)
@@ -168,6 +169,7 @@ static void open_control(struct run *r)
 		.snapshots = exporter_snapshots(r->exporter),
 		.drop_names = exporter_drop_names(r->exporter),
 		.clock = exporter_clock(r->exporter),
+		.kinds = record_kinds(exporter_drop_names(r->exporter) != NULL),
 	};
 
 	if (options.path)

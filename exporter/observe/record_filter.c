@@ -262,6 +262,15 @@ static bool test(const struct filter_step *s, const struct record_view *v)
 	return false;
 }
 
+const char *record_filter_interface(const struct record_filter *filter, unsigned int index)
+{
+	for (unsigned int i = 0; i < filter->count; i++)
+		if (filter->steps[i].op == FILTER_TEST && filter->steps[i].test == TEST_INTERFACE &&
+		    index-- == 0)
+			return filter->steps[i].name;
+	return NULL;
+}
+
 bool record_filter_matches(const struct record_filter *filter, const struct record_view *view)
 {
 	bool truth = true;
