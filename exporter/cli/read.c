@@ -243,9 +243,9 @@ static void print_kept(struct reader *r)
 static void report_unnamed(struct reader *r)
 {
 	if (r->unnamed && record_filter_asks(r->filter) & FILTER_ASKS_INTERFACE_NAME)
-		log_warning("%s: it does not tell the names of the interfaces of %llu records "
-			    "before these: a filter can match them by number alone",
-			    r->file, (unsigned long long)r->unnamed);
+		log_warning("%s: the interfaces of %" PRIu64 " records have no name in front of "
+			    "them in the file: a filter can match these by number alone",
+			    r->file, r->unnamed);
 	r->unnamed = 0;
 }
 
