@@ -1,21 +1,25 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """`flowtally read`: files of our own and of libfixbuf, against the lines of json:, ipfixDump and tshark."""
+import calendar
 import csv
 import gzip
+import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import program
 import readers
 import tap
+import wire_records
 from sandbox import scratch, wait_until
 from tap import Skip, check, check_equal
 
@@ -65,17 +69,111 @@ def test_python_ipfix():
             check_equal(name, [row[name] for row in rows], [row[name] for row in other])
 
 
+def dumped(file):
+    """All records by ipfixDump, those of options too: pairs of a name or ENTERPRISE/NUMBER, and the text.  Lists are left out."""
+    text = subprocess.run(['ipfixDump', '--rfc5610', '--data', '--in', file], capture_output=True, text=True, timeout=60, check=True).stdout
+    for block in re.split(r'^--- (?:options )?(?:data )?record \d+ ---$', text, flags=re.M)[1:]:
+        yield {numbers if name.startswith('_alien') else name: value
+               for numbers, name, value in re.findall(r'^\t\(([\d/]+)\)(?: \(S\))? +(\w+) : (.*)$', block, re.M)}
+
+
+def is_same(name, value, text):
+    """Whether a value of JSON is what ipfixDump wrote."""
+    if name == 'ipPayloadPacketSection':  # it tells the length alone
+        return text == f'len: {len(value) // 2}'
+    if isinstance(value, bool):
+        return text == ('1' if value else '2')
+    if name in ('flowStartMicroseconds', 'flowStartNanoseconds'):  # it leaves the fraction out
+        return value // (10**6 if 'Micro' in name else 10**9) == calendar.timegm(time.strptime(text[:19], '%Y-%m-%d %H:%M:%S'))
+    if isinstance(value, int) and re.match(r'\d{4}-\d\d-', text):
+        seconds, fraction = calendar.timegm(time.strptime(text[:19], '%Y-%m-%d %H:%M:%S')), text[20:]
+        return value == seconds * 10**len(fraction) + int(fraction or 0)
+    if isinstance(value, float):
+        return f'{value:g}' == text
+    if isinstance(value, int):
+        return value == int(text.split()[0], 0)
+    if 'Address' in name and 'Mac' not in name:
+        return ipaddress.ip_address(value) == ipaddress.ip_address(re.sub(r'(^|:)0+(?=[0-9a-f])', r'\1', text))
+    return value == re.sub(r'^\(len: \d+\) ?', '', text)
+
+
+def check_dump(file):
+    """Each field of each record is what ipfixDump shows."""
+    rows = [json.loads(line) for line in read('--options', '-o', 'jsonl', file)[1].splitlines()]
+    other = list(dumped(file))
+    check_equal(f'{file}: records', len(rows), len(other))
+    # ipfixDump does not apply a record of RFC 5610 to templates in front of it.
+    told = {f'{row["privateEnterpriseNumber"]}/{row["informationElementId"]}': row['informationElementName'] for row in rows
+            if 'informationElementName' in row}
+    for number, (row, fields) in enumerate(zip(rows, other)):
+        row = {name: value for name, value in row.items() if name not in ('dropClass', 'dropExplanation')}
+        fields = {told.get(name, name): text for name, text in fields.items()}
+        check_equal(f'{file}: record {number}: odd names', row.keys() ^ fields.keys() - {'paddingOctets'}, row.keys() & {'basicList'})
+        for name in row.keys() & fields.keys() - {'basicList'}:
+            check(is_same(name, row[name], fields[name]), f'{file}: record {number}: {name}: {row[name]}, by ipfixDump {fields[name]}')
+    return rows
+
+
 def test_ipfix_dump():
-    """ipfixDump shows as many records, and the same octets."""
+    """ipfixDump shows the same values of the same fields, of records of options too."""
     if not shutil.which('ipfixDump'):
         raise Skip('there is no ipfixDump')
+    for capture in captures()[:20]:
+        for form in 'default', 'extended':
+            with scratch() as folder:
+                check_dump(replayed(folder, capture, form)[0])
+
+
+def wanted_rows():
+    """What fixbuf_writer.c wrote: a record for each number, and then the short ones."""
+    for n in range(10):
+        yield {'octetDeltaCount': 1000 + n, 'packetDeltaCount': 70000 + n, 'flowStartMilliseconds': 1700000000000 + n,
+               'flowStartMicroseconds': 1700000000500000, 'flowStartNanoseconds': 1700000000250000000, 'samplingProbability': 0.1,
+               'testFloat64': -1e300, 'testSigned64': -5000000000 - n, 'testReduced64': 1 << 50 | n, 'sourceIPv4Address': f'192.0.2.{n}',
+               'flowStartSeconds': 1700000000 + n, 'ingressInterface': 200 + n, 'testSigned32': -70000 - n, 'testFloat32': 0.5,
+               'sourceTransportPort': (65530 + n) % 65536, 'testSigned16': -100 - n, 'protocolIdentifier': 17,
+               'dataRecordsReliability': n % 2 == 1, 'testSigned8': -128 + n, 'sourceMacAddress': '02:00:5e:00:53:ff',
+               'sourceIPv6Address': str(ipaddress.ip_address((0x20010db8 << 96) + n)), 'interfaceName': 'a' * (299 if n == 1 else n),
+               'ipPayloadPacketSection': f'{n:02x}0000ff', 'basicList': '03000b0002005001bb'}
+    for n in range(10, 15):
+        yield {'protocolIdentifier': 17, 'octetDeltaCount': 1000 + n}
+
+
+def test_fixbuf():
+    """All types of elements, as libfixbuf writes them."""
+    if len(sys.argv) < 3 or not os.access(sys.argv[2], os.X_OK):
+        raise Skip('libfixbuf is not installed')
     with scratch() as folder:
-        file, _ = replayed(folder, captures()[0])
-        text = subprocess.run(['ipfixDump', '--in', file], capture_output=True, text=True, timeout=60).stdout
-        octets = [int(line.split(':')[-1]) for line in text.splitlines() if 'octetDeltaCount' in line and 'IE' not in line
-                  and line.split(':')[-1].strip().isdigit()]
-        rows = [json.loads(line) for line in read(file)[1].splitlines()]
-        check_equal('octets', octets, [row['octetDeltaCount'] for row in rows])
+        file = Path(folder) / 'fixbuf.ipfix'
+        subprocess.run([os.path.abspath(sys.argv[2]), file], check=True, timeout=60)
+        status, out, err = read('-o', 'jsonl', file)
+        check_equal('status and words', (status, err), (0, ''))
+        rows, wanted = [json.loads(line) for line in out.splitlines()], list(wanted_rows())
+        check_equal('records', len(rows), len(wanted))
+        for number, (row, values) in enumerate(zip(rows, wanted)):
+            check_equal(f'record {number}', row, values)
+        if shutil.which('ipfixDump'):
+            check_dump(file)
+
+
+def test_tshark():
+    """tshark shows the same values in the same order, of NetFlow v9 and IPFIX, of records of options too."""
+    if not shutil.which('tshark'):
+        raise Skip('there is no tshark')
+    chosen = [path for path in captures() if path.stat().st_size < 100000][:4]
+    for scheme, capture in ((scheme, capture) for scheme in ('netflow9', 'ipfix') for capture in chosen):
+        with scratch() as folder:
+            inbox, file, wire = wire_records.Inbox(), Path(folder) / 'stream', Path(folder) / 'stream.pcap'
+            program.run('replay', capture, '--template', 'extended', '--collector', f'{scheme}://127.0.0.1:{inbox.port}')
+            inbox.write(wire)
+            file.write_bytes(b''.join(payload for _, payload in inbox.datagrams))
+            other = wire_records.read(wire, inbox.port)
+            inbox.close()
+            rows = [json.loads(line) for line in read('--options', '-o', 'jsonl', file)[1].splitlines()]
+            check_equal(f'{scheme}: {capture.name}: records', len(rows), len(other))
+            for row, record in zip(rows, other):
+                values = [int.from_bytes(value, 'big') if isinstance(value, bytes) else value for value in record.fields.values()]
+                check_equal(f'{scheme}: {capture.name}: {list(row)}', list(row.values()), values)
 
 
 def test_damage():
@@ -384,7 +482,8 @@ def test_kept():
 
 if __name__ == '__main__':
     tap.main([('octet by octet the lines of json:', test_own), ('python-ipfix reads the same', test_python_ipfix),
-              ('ipfixDump reads the same', test_ipfix_dump), ('damage', test_damage), ('forms', test_forms),
+              ('ipfixDump reads the same', test_ipfix_dump),
+              ('what libfixbuf writes', test_fixbuf), ('tshark reads the same', test_tshark), ('damage', test_damage), ('forms', test_forms),
               ('drops count once', test_drops), ('names of interfaces', test_names), ('times', test_times),
               ('options that do not fit', test_refused), ('files of other kinds', test_kinds), ('a reader that goes', test_head),
               ('the last ones and what comes', test_follow_last), ('a stream', test_pipe), ('a file that grows', test_follow), ('nothing is overwritten', test_kept)], at_once=tap.AT_ONCE)
