@@ -555,12 +555,14 @@ static int parse(struct reader *r, int argc, char **argv)
 		.userdata = r,
 	};
 	int error = arguments_parse(&arguments, argc, argv);
+	bool good;
 
 	if (error > 0)
 		return error;
-	if (!check_files(r) | !check_options(r) | !read_times(r))
-		error = -EINVAL;
-	return error;
+	good = check_files(r) && error == 0;
+	good &= check_options(r);
+	good &= read_times(r);
+	return good ? 0 : -EINVAL;
 }
 
 /* -EINVAL and others: told. */

@@ -151,8 +151,8 @@ static void fill(struct record *r, unsigned int n, fbInfoModel_t *model)
 	section[0] = (uint8_t)n;
 	section[3] = 0xff;
 	r->section = (fbVarfield_t){.buf = section, .len = 4};
-	ports = fbBasicListInit(
-		&r->ports, 3, fbInfoModelGetElementByName(model, "destinationTransportPort"), 2);
+	ports = fbBasicListInit(&r->ports, 3,
+				fbInfoModelGetElementByName(model, "destinationTransportPort"), 2);
 	ports[0] = 80;
 	ports[1] = 443;
 }
