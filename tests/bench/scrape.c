@@ -14,17 +14,18 @@ static const uint8_t protocols[] = {6, 17, 1, 132, 50, 47, 58};
 static void fill(struct snapshot *s, uint32_t interfaces)
 {
 	struct flow_record record = {.packets = 1234567, .octets = 1234567890123};
+	struct hooks_view *view = hooks_view_new(interfaces);
 
 	s->kinds[RECORD_FLOW].metered = true;
-	s->interfaces = calloc(interfaces, sizeof(*s->interfaces));
 	s->ledger.ifstats = calloc(1, sizeof(*s->ledger.ifstats));
-	if (!s->interfaces || !s->ledger.ifstats || traffic_new(&s->traffic) < 0)
+	if (!view || !s->ledger.ifstats || traffic_new(&s->traffic) < 0)
 		exit(1);
 	s->ledger.ifstats->interfaces = calloc(interfaces, sizeof(struct ifstats_interface));
 	if (!s->ledger.ifstats->interfaces)
 		exit(1);
+	snapshot_take_view(s, view);
 	for (uint32_t i = 0; i < interfaces; i++) {
-		struct hooks_interface *to = &s->interfaces[s->interface_count++];
+		struct hooks_interface *to = &view->interfaces[i];
 
 		*to = (struct hooks_interface){
 			.ifindex = i + 1, .ingress = HOOK_TCX, .egress = HOOK_TCX};
