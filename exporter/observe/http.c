@@ -531,6 +531,7 @@ static void *run(void *userdata)
 	const union MHD_DaemonInfo *info;
 	uint64_t count;
 
+	pthread_setname_np(pthread_self(), "flowtally-http");
 	while (look(h)) {
 		struct pollfd fds[2] = {{.fd = h->wake, .events = POLLIN}, {.fd = -1}};
 

@@ -35,12 +35,13 @@ void ledger_read_exports(struct ledger *l, struct exports *exports)
 	l->unsettled |= !l->collectors;
 }
 
-void ledger_read_interfaces(struct ledger *l, const struct ifstats *stats,
-			    const struct sight *sight)
+void ledger_read_interfaces(struct ledger *l, struct ifstats *stats, const struct sight *sight)
 {
 	ifstats_freep(&l->ifstats);
 	sight_freep(&l->sight);
-	if (stats && ifstats_clone(&l->ifstats, stats) == 0 && sight)
+	if (stats)
+		l->ifstats = ifstats_hold(stats);
+	if (stats && sight)
 		(void)sight_copy(&l->sight, sight, stats); /* failing that, it is not known */
 }
 

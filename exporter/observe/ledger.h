@@ -66,8 +66,8 @@ void ledger_read(struct ledger *ledger, struct meter *const meters[_RECORD_KIND_
 /* The collectors at this moment, in any thread; without memory the ledger is unsettled. */
 void ledger_read_exports(struct ledger *ledger, struct exports *exports);
 
-/* Copies these, which may be NULL.  Without memory they are not known; they are in no sum. */
-void ledger_read_interfaces(struct ledger *ledger, const struct ifstats *stats,
+/* Holds `stats` and copies of `sight` what the loop goes on to change; both may be NULL.  They are in no sum. */
+void ledger_read_interfaces(struct ledger *ledger, struct ifstats *stats,
 			    const struct sight *sight);
 
 /* Leaves all at 0. */

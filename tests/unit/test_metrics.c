@@ -39,11 +39,14 @@ static void count(uint32_t ifindex, uint8_t protocol, uint8_t kind, uint16_t dst
 static void add_interface(const char *name, uint32_t ifindex, bool attached)
 {
 	struct snapshot *s = got.snapshot;
+	struct hooks_view *view = hooks_view_new(s->interface_count + 1);
 	struct hooks_interface *i;
 
-	s->interfaces = reallocarray(s->interfaces, s->interface_count + 1, sizeof(*s->interfaces));
-	assert_non_null(s->interfaces);
-	i = &s->interfaces[s->interface_count++];
+	assert_non_null(view);
+	i = &view->interfaces[s->interface_count];
+	for (size_t n = 0; n < s->interface_count; n++)
+		view->interfaces[n] = s->interfaces[n];
+	snapshot_take_view(s, view);
 	*i = (struct hooks_interface){.ifindex = ifindex, .attached = attached};
 	i->ingress = attached ? HOOK_XDP : HOOK_NONE;
 	i->egress = HOOK_TCX;
