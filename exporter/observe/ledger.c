@@ -310,10 +310,10 @@ static bool given_balanced(const struct ledger *l)
 	return amount_is(&shared, &totals->shared);
 }
 
-/* Every drop has a reason of the kernel's, whatever became of it here. */
+/* Every drop has a reason of the kernel's, whatever became of it here, unless it may be of another namespace. */
 static bool drop_reasons_balanced(const struct ledger *l)
 {
-	uint64_t sum = 0;
+	uint64_t sum = unrecorded(l, RECORD_DROP, REASON_NAMESPACE_UNKNOWN).packets;
 
 	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++)
 		sum += l->drop_reasons->reasons[i].packets;
