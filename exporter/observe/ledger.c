@@ -411,17 +411,23 @@ static uint64_t collector_lost(const struct collector_stats *c)
 	return lost;
 }
 
+uint64_t ledger_lost_before(const struct ledger *l, enum record_kind kind)
+{
+	uint64_t lost = l->sides[kind].evicted.packets + l->sides[kind].drain_error.packets;
+
+	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
+		if (reasons[i].refused)
+			lost += unrecorded(l, kind, i).packets;
+	return lost;
+}
+
 uint64_t ledger_lost(const struct ledger *l)
 {
 	const struct collector_stats *c;
 	uint64_t lost = 0;
 
-	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
-		lost += l->sides[kind].evicted.packets + l->sides[kind].drain_error.packets;
-		for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
-			if (reasons[i].refused)
-				lost += unrecorded(l, (enum record_kind)kind, i).packets;
-	}
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		lost += ledger_lost_before(l, (enum record_kind)kind);
 	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		lost += collector_lost(c);
 	return lost;
