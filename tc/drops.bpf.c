@@ -331,8 +331,8 @@ int flowtally_drop(__u64 *ctx)
 	drop_size(d, skb);
 	count->seen += d->segments;
 	if (drop_is_homeless(d, ctx[2])) {
-		count_unrecorded(d->ifindex, POINT_DROP, bank, REASON_NAMESPACE_UNKNOWN, d->segments,
-				 d->octets);
+		count_unrecorded(d->ifindex, POINT_DROP, bank, REASON_NAMESPACE_UNKNOWN,
+				 d->segments, d->octets);
 		return 0;
 	}
 	if (!selection.excluded[packed & (DROP_REASON_MAX - 1)])

@@ -36,7 +36,7 @@ struct control_options {
 	struct snapshots *snapshots;
 	struct drop_reasons *drop_names;  /* NULL: no drops are traced */
 	const struct kernel_clock *clock; /* of the records, read by the loop's thread alone */
-	uint64_t *missed; /* see ring_count_missed(); NULL: not counted */
+	uint64_t *missed;		  /* see ring_count_missed(); NULL: not counted */
 };
 
 /* -errno, logged as a warning with the fix: the exporter does without. */

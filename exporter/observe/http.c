@@ -21,8 +21,8 @@
 #define FORMATS		  (METRICS_OPENMETRICS + 1)
 #define GZIP_WINDOW	  (15 + 16) /* zlib: the largest window, and a gzip header in front */
 #define GZIP_MEMORY	  8	    /* zlib's default */
-#define STALE_INTERVALS	  3  /* without a snapshot the exporter is not ready */
-#define DEAD_INTERVALS	  12 /* nor is it alive */
+#define STALE_INTERVALS	  3	    /* without a snapshot the exporter is not ready */
+#define DEAD_INTERVALS	  12	    /* nor is it alive */
 #define DEAD_NS		  (60 * NSEC_PER_SEC)
 
 struct settings {
@@ -65,11 +65,11 @@ struct http {
 
 	/* The thread's. */
 	struct settings settings;
-	struct MHD_Daemon *daemon;    /* NULL: nobody listens */
-	uint64_t retry_ns;	      /* when to try to listen again; UINT64_MAX: never */
-	int failure;		      /* -errno of the last try, which was logged */
+	struct MHD_Daemon *daemon;	 /* NULL: nobody listens */
+	uint64_t retry_ns;		 /* when to try to listen again; UINT64_MAX: never */
+	int failure;			 /* -errno of the last try, which was logged */
 	struct body *bodies[FORMATS][2]; /* the newest, plain and by gzip; NULL: none */
-	size_t octets;		      /* of all bodies that are held by somebody */
+	size_t octets;			 /* of all bodies that are held by somebody */
 	struct visitor *first, *last;
 	unsigned int visitors; /* in that list */
 };

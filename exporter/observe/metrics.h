@@ -43,7 +43,8 @@ struct metrics_source {
 	const char *kernel;   /* release of the running one */
 	uint64_t config_hash; /* of the configuration in force; 0: not known */
 	bool hubble;	      /* with the families of Hubble's names */
-	const uint64_t *missed; /* records that readers of the control socket have missed; NULL: not known */
+	const uint64_t *
+		missed; /* records that readers of the control socket have missed; NULL: not known */
 };
 
 struct metrics_context;

@@ -13,7 +13,7 @@ struct slot {
 };
 
 struct ring {
-	uint64_t next; /* number of the next record */
+	uint64_t next;	  /* number of the next record */
 	uint64_t *missed; /* NULL: nobody wants to know */
 	uint32_t size;
 	struct slot slots[];

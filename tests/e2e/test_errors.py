@@ -103,8 +103,8 @@ def test_version():
     """One line with what a report of a fault must name; who leaves the dashes away is told."""
     code, stdout, stderr = program.run('--version')
     check_equal('exit status and errors', (code, stderr), (0, ''))
-    check(re.fullmatch(rf'flowtally [0-9.]+ \(libbpf [0-9.]+, Linux {re.escape(os.uname().release)} {os.uname().machine}\)\n', stdout),
-          stdout)
+    system = re.escape(f'Linux {os.uname().release} {os.uname().machine}')
+    check(re.fullmatch(rf'flowtally [0-9.]+ \(libbpf [0-9.]+, {system}\)\n', stdout), stdout)
     code, _, stderr = program.run('version')
     check_equal('exit status', code, USAGE)
     check("no verb 'version'; did you mean --version?" in stderr, stderr)

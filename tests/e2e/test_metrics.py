@@ -245,7 +245,8 @@ def test_swaps():
             check(len(sums) >= 4 and sorted(sums) == list(range(int(min(sums)), int(max(sums)) + 1)), f'missed some of {sums}')
             new = sum(sums.values()) - total(first, 'flowtally_bank_last_entries')
             check(new > 4, sums)
-            check_equal('entries', new, total(last, 'flowtally_bank_entries_total') - total(first, 'flowtally_bank_entries_total'))
+            entries = [total(found, 'flowtally_bank_entries_total') for found in (first, last)]
+            check_equal('entries', new, entries[1] - entries[0])
             check(0 < total(last, 'flowtally_drain_last_seconds') < 1 and total(last, 'flowtally_drain_seconds_total') <
                   total(last, 'flowtally_swaps_total'), sorted(last.items()))
             sent = total(last, 'flowtally_export_last_success_timestamp_seconds')

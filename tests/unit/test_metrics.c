@@ -511,8 +511,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_families), TEST(test_openmetrics), TEST(test_counters_time),
 		TEST(test_escaping), TEST(test_interfaces),  TEST(test_collectors),
-		TEST(test_alerts),   TEST(test_hubble),   TEST(test_nothing), TEST(test_gzip),     TEST(test_negotiation),
-		TEST(test_unique),
+		TEST(test_alerts),   TEST(test_hubble),	     TEST(test_nothing),
+		TEST(test_gzip),     TEST(test_negotiation), TEST(test_unique),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
