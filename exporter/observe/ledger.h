@@ -95,6 +95,9 @@ struct ledger_amount ledger_handed_over(const struct ledger *ledger, enum record
 /* Packets, of flows and of drops, refused or lost in the exporter, and those lost on the way to any collector. */
 uint64_t ledger_lost(const struct ledger *ledger);
 
+/* Of these the packets of a kind that are in no record: refused, evicted or not read. */
+uint64_t ledger_lost_before(const struct ledger *ledger, enum record_kind kind);
+
 /* Both identities hold, and the one of each collector.  Of an unsettled ledger that says nothing. */
 bool ledger_balanced(const struct ledger *ledger);
 
