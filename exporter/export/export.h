@@ -77,6 +77,7 @@ struct collector_stats {
 		*url; /* "removed collectors": all that were removed before those that are listed */
 	const char *name; /* NULL: none */
 	enum collector_state state;
+	int error;   /* errno behind COLLECTOR_REFUSED and COLLECTOR_FAILING, the newest; else 0 */
 	bool drops;  /* gets records of drops */
 	bool shares; /* gets a share of the flows (balance), not all */
 	struct export_count
