@@ -408,10 +408,13 @@ def test_head():
         for arguments in ((file,), ('--follow', file), ('--follow', short)):
             with subprocess.Popen([program.binary(), 'read', *arguments], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE) as run:
-                check(run.stdout.readline().startswith(b'{'), 'no first line')
-                run.stdout.close()
-                check_equal(f'{arguments}: status', run.wait(20), 0)
-                check_equal(f'{arguments}: words', run.stderr.read(), b'')
+                try:
+                    check(run.stdout.readline().startswith(b'{'), 'no first line')
+                    run.stdout.close()
+                    check_equal(f'{arguments}: status', run.wait(20), 0)
+                    check_equal(f'{arguments}: words', run.stderr.read(), b'')
+                finally:
+                    run.kill()
 
 
 def follow(folder, *arguments):
@@ -430,12 +433,15 @@ def test_follow_last():
         for stop in (signal.SIGINT, signal.SIGTERM):
             target.write_bytes(message(FLOW_TEMPLATE, flows(*(flow(host, 1) for host in range(1, 6)))))
             run, hosts = follow(folder, '--last', '2', '--follow')
-            wait_until(lambda hosts=hosts: hosts() == ['4', '5'], 20, 'the last two')
-            with open(target, 'ab') as grows:
-                grows.write(message(flows(*(flow(host, 1) for host in range(6, 10))), sequence=5))
-            wait_until(lambda hosts=hosts: hosts() == ['4', '5', '6', '7', '8', '9'], 20, 'what comes')
-            run.send_signal(stop)
-            check_equal(f'{stop}: status and words', (run.wait(20), run.stderr.read()), (0, b''))
+            try:
+                wait_until(lambda hosts=hosts: hosts() == ['4', '5'], 20, 'the last two')
+                with open(target, 'ab') as grows:
+                    grows.write(message(flows(*(flow(host, 1) for host in range(6, 10))), sequence=5))
+                wait_until(lambda hosts=hosts: hosts() == ['4', '5', '6', '7', '8', '9'], 20, 'what comes')
+                run.send_signal(stop)
+                check_equal(f'{stop}: status and words', (run.wait(20), run.stderr.read()), (0, b''))
+            finally:
+                run.kill()
             run, hosts = follow(folder, '--top', 'src', '--follow', '-o', 'jsonl')
             time.sleep(0.5)  # it cannot be seen that it has read the file
             run.send_signal(stop)
