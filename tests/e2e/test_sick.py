@@ -27,7 +27,7 @@ from tap import check, check_equal
 
 METER, PEER, ELSEWHERE, FAR = '10.0.0.1', ill.COLLECTOR, '192.0.2.20', 'collector.example'
 HEALTHY, DEGRADED, NOT_RUNNING = 0, 1, 2
-WAIT_SECONDS, WELL_SECONDS = 30, 60
+WAIT_SECONDS, WELL_SECONDS = 60, 60
 QUICK = {'drain-interval': '200ms', 'metrics-listen': 'off'}
 IN_FRONT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
