@@ -206,6 +206,13 @@ def read_pipe(case):
     case.reader = case.box.start('meter', 'sh', '-c', f'exec cat {path} >/dev/null')
 
 
+def slowly(case):
+    """A bank passes its high-water mark, and is read before it is full."""
+    for _ in range(36):
+        case.flows(100)
+        time.sleep(0.002)
+
+
 def overload(case):
     """More new flows than a bank takes, while the exporter has no time for them."""
     os.kill(case.pid(), signal.SIGSTOP)
@@ -238,7 +245,7 @@ def full_disk(case):
 
 
 def make_room(case):
-    case.sh(f'nsenter -t {case.pid()} -m rm {case.directory}/small/rest')
+    case.sh(f'nsenter -t {case.pid()} -m mount -o remount,size=300m {case.directory}/small')
 
 
 SMALL_DISK = ill.mounted('mkdir -p DIRECTORY/small; mount -t tmpfs -o size=64k none DIRECTORY/small')
@@ -279,9 +286,10 @@ RUNNING = [
         mend=route_elsewhere),
     Row('a path that is too narrow', f'collector {re.escape(TO_UDP)} cannot be sent to: Message too long', 'tracepath',
         ('collector-mtu', 'FAIL', TO_UDP, '72 octets', 'tracepath'), options=collector(TO_UDP), asked=collector(TO_UDP),
-        before=listen_and_narrow, mend=lambda case: case.ip('route', 'del', f'{PEER}/32', 'dev', 'm0')),
+        settings={'idle-timeout': '500ms'}, before=listen_and_narrow, repeat=lambda case: case.flows(5), lingers=True,
+        mend=lambda case: case.ip('route', 'del', f'{PEER}/32', 'dev', 'm0')),
     Row('a packet filter of this host', f'collector {re.escape(TO_UDP)} cannot be sent to: Operation not permitted', 'nft list',
-        ('collector-answer', 'FAIL', TO_UDP, 'not permitted', 'ip route get'), options=collector(TO_UDP),
+        ('collector-answer', 'FAIL', TO_UDP, 'a packet filter of this host refuses', 'nft list ruleset'), options=collector(TO_UDP),
         asked=collector(TO_UDP), before=listen_and_refuse, mend=lambda case: case.sh('nft delete table inet t')),
     Row('a full disk', 'collector file:///.* cannot be written: No space left', 'df FILE',
         ('collector-file', 'WARN', None, '0.0 MB are free', 'df -h'), options=collector(ON_SMALL), asked=collector(ON_SMALL),
@@ -313,7 +321,7 @@ RUNNING = [
     Row('a full cache', r'the cache is full: \d+ records of late came early', 'cache-entries: ',
         settings={'cache-entries': 1024}, make=lambda case: case.flows(1800), mend=Case.follow_status),
     Row('banks that fill early', r'the banks fill before it is time: \d+ of \d+ readings', 'bank-entries: ',
-        settings={'bank-entries': 4096, 'drain-interval': '10s'}, make=lambda case: None, repeat=lambda case: case.flows(3800), mend=Case.follow_status),
+        settings={'bank-entries': 4096, 'drain-interval': '10s'}, repeat=slowly, mend=Case.follow_status),
     Row('drops beyond the budget', 'packets that were dropped of late are in no record: budget', 'raise `drops-budget`',
         settings={'drops-budget': 1}, drops='on', repeat=storm,
         mend=lambda case: (case.start(**{'drops-budget': 'off'}), storm(case))),
@@ -330,7 +338,7 @@ RUNNING = [
 
 # Of these an exporter does all that it is to do: status has nothing to say.
 UNKNOWN = [Row(name, None, why=why, doctor=ill.PROCESSES[name][1], prefix=ill.PROCESSES[name][0], asked=('--interface', 'lo'),
-               apart=name == 'JIT off')
+               apart=name in ('JIT off', 'a limit of memory'))
            for name, why in (
                ('no BTF', 'flows are metered without it, and drops were not asked for'),
                ('JIT off', 'the programs run, slower'),
