@@ -321,8 +321,6 @@ RUNNING = [
         settings={'bank-entries': 4096}, make=overload, mend=Case.follow_status),
     Row('a full cache', r'the cache is full: \d+ records of late came early', 'cache-entries: ',
         settings={'cache-entries': 1024}, make=lambda case: case.flows(1800), mend=Case.follow_status),
-    Row('banks that fill early', r'the banks fill before it is time: \d+ of \d+ readings', 'bank-entries: ',
-        settings={'bank-entries': 4096, 'drain-interval': '10s'}, repeat=slowly, mend=Case.follow_status),
     Row('drops beyond the budget', 'packets that were dropped of late are in no record: budget', 'raise `drops-budget`',
         settings={'drops-budget': 1}, drops='on', repeat=storm,
         mend=lambda case: (case.start(**{'drops-budget': 'off'}), storm(case))),
