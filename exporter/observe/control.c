@@ -169,6 +169,7 @@ static void *run(void *userdata)
 {
 	struct control *c = userdata;
 
+	pthread_setname_np(pthread_self(), "flowtally-ctrl");
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	(void)loop_run(c->loop);
 	clients_clear(c->clients);
@@ -222,8 +223,10 @@ static int make(struct control *c, const struct control_options *o)
 	if (c->wake < 0 || pipe2(c->joins, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	r = ring_new(&c->ring, o->records);
-	if (r == 0)
+	if (r == 0) {
+		ring_count_missed(c->ring, o->missed);
 		r = make_loop(c);
+	}
 	if (r == 0)
 		r = make_clients(c, o);
 	if (r == 0)

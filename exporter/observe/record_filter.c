@@ -295,3 +295,25 @@ bool record_filter_matches(const struct record_filter *filter, const struct reco
 	}
 	return truth;
 }
+
+static unsigned int step_asks(const struct filter_step *s)
+{
+	uint64_t number;
+
+	if (s->op != FILTER_TEST)
+		return 0;
+	if (s->test == TEST_DROP || s->test == TEST_DROP_REASON || s->test == TEST_DROP_CLASS)
+		return FILTER_ASKS_DROPS;
+	return s->test == TEST_INTERFACE && value_number(s->name, &number) < 0
+		       ? FILTER_ASKS_INTERFACE_NAME
+		       : 0;
+}
+
+unsigned int record_filter_asks(const struct record_filter *filter)
+{
+	unsigned int asks = 0;
+
+	for (unsigned int i = 0; i < filter->count; i++)
+		asks |= step_asks(&filter->steps[i]);
+	return asks;
+}

@@ -146,6 +146,14 @@ int record_top_by_parse(const char *name)
 	return strcmp(name, "bytes") ? -1 : TOP_BY_OCTETS; /* as filters know it */
 }
 
+bool record_top_asks_drops(const struct record_top *t)
+{
+	for (unsigned int i = 0; i < t->part_count; i++)
+		if (t->parts[i] == PART_REASON || t->parts[i] == PART_CLASS)
+			return true;
+	return false;
+}
+
 /* --- What of a record makes its row. */
 
 static bool take_address(struct top_key *key, const struct record_view *v, const uint8_t *address,

@@ -69,6 +69,9 @@ DEFINE_CLEANUP(struct record_top *, record_top_free)
 
 int record_top_by_parse(const char *name); /* -1: there is no such sum */
 
+/* Whether reason or class is among the keys, which records of drops alone have. */
+bool record_top_asks_drops(const struct record_top *top);
+
 /* Sorts when the table is full, half of its rows later at the earliest. */
 void record_top_add(struct record_top *top, const struct record_view *view);
 

@@ -15,6 +15,7 @@ struct slot {
 struct ring {
 	uint64_t next;	  /* number of the next record */
 	uint64_t settled; /* of the first one that is not settled */
+	uint64_t *missed; /* NULL: nobody wants to know */
 	uint32_t size;
 	struct slot slots[];
 };
@@ -42,6 +43,11 @@ struct ring *ring_free(struct ring *ring)
 {
 	free(ring);
 	return NULL;
+}
+
+void ring_count_missed(struct ring *ring, uint64_t *missed)
+{
+	ring->missed = missed;
 }
 
 /*
@@ -111,13 +117,15 @@ bool ring_get(const struct ring *ring, uint64_t number, struct ring_record *ret)
 bool ring_read(const struct ring *ring, uint64_t *number, struct ring_record *ret, uint64_t *missed)
 {
 	while (*number < ring_next(ring)) {
-		const uint64_t oldest = ring_oldest(ring);
+		const uint64_t oldest = ring_oldest(ring), from = *number;
 
-		if (*number >= oldest && ring_get(ring, *number, ret))
+		if (from >= oldest && ring_get(ring, from, ret))
 			return true;
 		/* Overtaken: the slot of a record that is written now may be the oldest one's. */
-		*missed += MAX(oldest, *number + 1) - *number;
-		*number = MAX(oldest, *number + 1);
+		*number = MAX(oldest, from + 1);
+		*missed += *number - from;
+		if (ring->missed)
+			__atomic_add_fetch(ring->missed, *number - from, __ATOMIC_RELAXED);
 	}
 	return false;
 }

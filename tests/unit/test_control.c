@@ -281,6 +281,7 @@ static void test_requests(void **state)
 
 	(void)state;
 	control = start(&snapshots);
+	assert_non_null(control);
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		int fd = connect_to();
 
@@ -341,6 +342,7 @@ static void test_endless(void **state)
 
 	(void)state;
 	control = start(&snapshots);
+	assert_non_null(control);
 	fd = connect_to();
 	memset(blank, ' ', sizeof(blank));
 	blank[CONTROL_REQUEST_MAX] = '\0';
