@@ -44,6 +44,23 @@ static const struct argument_option *find_letter(const struct arguments *a, int 
 	return NULL;
 }
 
+/* Hubble's flags for what flows do not hold: a guess at a name that is alike would mislead. */
+static bool is_of_kubernetes(const struct arguments *a, const char *name)
+{
+	static const char *const names[] = {"pod",     "namespace", "all-namespaces", "label",
+					    "service", "workload",  "identity",	      "fqdn",
+					    "cluster", "node-name", "node-label"};
+	bool filters = false;
+
+	for (size_t i = 0; i < a->option_count; i++)
+		filters |= !strcmp(a->options[i].name, "verdict");
+	name += !strncmp(name, "from-", 5) ? 5 : !strncmp(name, "to-", 3) ? 3 : 0;
+	for (size_t i = 0; filters && i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 /* getopt_long() answered '?' or ':' about argv[optind - 1]. */
 static void fail(const struct arguments *a, int answer, char **argv)
 {
@@ -64,7 +81,11 @@ static void fail(const struct arguments *a, int answer, char **argv)
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
 		for (size_t i = 0; i < a->option_count; i++)
 			value_guess_offer(&guess, name, a->options[i].name);
-		if (guess.word)
+		if (is_of_kubernetes(a, name))
+			log_error("%s: no such option: flows have no Kubernetes names yet, choose "
+				  "by --ip, --port or --interface",
+				  word);
+		else if (guess.word)
 			log_error("%s: no such option, did you mean --%s?", word, guess.word);
 		else
 			log_error("%s: no such option, `flowtally %s --help` lists them", word,
@@ -116,6 +137,15 @@ void arguments_list_classes(char words[ARGUMENT_WORDS_MAX])
 					 i ? " " : "", drop_class_name((enum drop_class)i));
 }
 
+/* A letter means what the verb says, where it is one of its own. */
+static char free_letter(const struct argument_option *list, size_t count, char letter)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].letter == letter)
+			return 0;
+	return letter;
+}
+
 size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 {
 	for (size_t i = 0; i < record_flag_count && count < ARGUMENTS_OPTIONS_MAX; i++) {
@@ -123,7 +153,7 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 
 		list[count] = (struct argument_option){
 			.name = flag->name,
-			.letter = flag->letter,
+			.letter = free_letter(list, count, flag->letter),
 			.value = flag->argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
 			.argument = flag->argument,
 			.help = flag->help,

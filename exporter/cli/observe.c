@@ -31,6 +31,7 @@ enum {
 	OPTION_SOCKET,
 	OPTION_FOLLOW,
 	OPTION_LAST,
+	OPTION_FIRST,
 	OPTION_ALL,
 	OPTION_SINCE,
 	OPTION_UNTIL,
@@ -42,13 +43,15 @@ enum {
 static const struct argument_option own_options[] = {
 	{"follow", 'f', ARGUMENT_NONE, NULL, "go on with what comes", OPTION_FOLLOW},
 	{"last", 'n', ARGUMENT_NEEDED, "N", "so many of the newest (20)", OPTION_LAST},
+	{"first", 0, ARGUMENT_NEEDED, "N", "so many of the oldest, and no more", OPTION_FIRST},
 	{"all", 0, ARGUMENT_NONE, NULL, "all that the ring holds", OPTION_ALL},
 	{"since", 0, ARGUMENT_NEEDED, "WHEN", "5m (ago), 14:05, 2026-11-29T14:05:30Z",
 	 OPTION_SINCE},
 	{"until", 0, ARGUMENT_NEEDED, "WHEN", "likewise", OPTION_UNTIL},
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
-	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT,
-	 "compact table wide json jsonl csv hubble-json"},
+	 "compact, table, wide, json or jsonl (an object a line), csv or hubble-json, which "
+	 "Hubble calls jsonpb (compact)",
+	 OPTION_OUTPUT, "compact table wide json jsonl csv hubble-json jsonpb"},
 	{"utc", 0, ARGUMENT_NONE, NULL,
 	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
@@ -64,7 +67,8 @@ struct observe {
 	bool asked;		   /* for more than there may be: by --last, --since or --all */
 	bool objects;		   /* each record as it comes, an object a line */
 	bool has_color;		   /* --color has been said */
-	uint64_t last;		   /* UINT64_MAX: not said */
+	uint64_t last, first;	   /* UINT64_MAX: not said */
+	uint64_t shown;		   /* records */
 	const char *since, *until; /* as they were said; NULL: not */
 	uint64_t since_ms, until_ms;
 	struct record_text text;
@@ -91,10 +95,11 @@ static void catch_signals(void)
 
 /* --- The command line. */
 
-static int take_last(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
+static int take_count(struct observe *o, uint64_t *ret, const char *text,
+		      char error[ARGUMENTS_ERROR_MAX])
 {
 	o->asked = true;
-	if (value_number(text, &o->last) == 0 && o->last <= RING_RECORDS_MAX)
+	if (value_number(text, ret) == 0 && *ret <= RING_RECORDS_MAX)
 		return 0;
 	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': not a number; it can be 0 to %d", text,
 		 RING_RECORDS_MAX);
@@ -107,7 +112,7 @@ static int take_output(struct observe *o, const char *text, char error[ARGUMENTS
 					    "jsonl",   "csv",	"hubble-json"};
 	char hint[VALUE_HINT_MAX];
 	struct value_guess guess = {0};
-	int form = record_form_parse(text);
+	int form = record_form_parse(strcmp(text, "jsonpb") ? text : "hubble-json");
 
 	o->objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
 	if (form >= 0)
@@ -147,7 +152,9 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		o->follow = true;
 		return 0;
 	case OPTION_LAST:
-		return take_last(o, text, error);
+		return take_count(o, &o->last, text, error);
+	case OPTION_FIRST:
+		return take_count(o, &o->first, text, error);
 	case OPTION_ALL:
 		o->since_ms = 1; /* of 1970 */
 		o->since = NULL;
@@ -222,6 +229,8 @@ static bool read_times(struct observe *o)
 	bool good = read_when(o, "since", o->since, &o->since_ms);
 
 	good &= read_when(o, "until", o->until, &o->until_ms);
+	if (o->first != UINT64_MAX && o->last != UINT64_MAX)
+		return log_error("--first and --last exclude each other"), false;
 	if (!good || o->until_ms >= o->since_ms)
 		return good;
 	log_error("--until %s is before --since %s: no record can be of that time", o->until,
@@ -236,7 +245,7 @@ static uint64_t how_many(const struct observe *o)
 {
 	if (o->last != UINT64_MAX)
 		return o->last;
-	if (o->since_ms || (o->until_ms != UINT64_MAX && !o->follow))
+	if (o->since_ms || o->first != UINT64_MAX || (o->until_ms != UINT64_MAX && !o->follow))
 		return UINT64_MAX;
 	return o->follow ? 0 : LAST_STANDARD;
 }
@@ -286,7 +295,7 @@ static void show_begin(const struct observe *o, const json_t *line)
 		number(line, "held"));
 }
 
-static void show_record(const struct observe *o, const json_t *record)
+static void show_record(struct observe *o, const json_t *record)
 {
 	struct record_view view;
 
@@ -296,6 +305,7 @@ static void show_record(const struct observe *o, const json_t *record)
 	} else if (record_view_of_json(&view, record) == 0) {
 		record_text_print(&o->text, &view, stdout);
 	}
+	o->shown++;
 }
 
 /* 0: go on; 1: it was the last line; -EIO: the exporter has ended. */
@@ -311,6 +321,8 @@ static int show_line(struct observe *o, const json_t *line)
 	o->missed += number(line, "missed");
 	if (end && *end)
 		log_error("%s", end);
+	if (o->shown >= o->first)
+		return 1;
 	return !end ? 0 : *end ? -EIO : 1;
 }
 
@@ -391,7 +403,7 @@ int observe_main(int argc, char **argv)
 	o->path = CONTROL_SOCKET;
 	o->choice = choice;
 	o->now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
-	o->last = o->until_ms = UINT64_MAX;
+	o->last = o->first = o->until_ms = UINT64_MAX;
 	o->text.form = RECORD_COMPACT;
 	r = parse(o, argc, argv);
 	if (r == 0 && read_times(o))

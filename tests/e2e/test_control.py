@@ -176,6 +176,17 @@ def test_observe_past():
         check_equal(f'since {stamp}', sums(bench.observe('--since', stamp, '--utc', 'port', '1001')[0]), {1001: 7})
         times = [record['flowStartMilliseconds'] for record in bench.observe('--all')[0]]
         check_equal('the order of time', times, sorted(times))
+        first = [record['flowStartMilliseconds'] for record in bench.observe('--first', '2')[0]]
+        check_equal('the first two', first, times[:2])
+        check_equal('the first of a filter', sums(bench.observe('--first', '1', 'port', '1002')[0]), {1002: 19})
+        check_equal('of type trace', sums(bench.observe('--all', '-t', 'trace')[0]), SENT)
+        check_equal('of type drop', bench.observe('--all', '--type', 'drop', 'dst port 9')[0], [])
+        for words, why in ((['--pod', 'web'], 'no Kubernetes names'), (['--from-namespace', 'a'], 'no Kubernetes names'),
+                           (['--first', '1', '--last', '1'], 'exclude each other'), (['-t', 'l7'], 'drop or trace')):
+            status, _, stderr = bench.ask('observe', *words)
+            check(status == USAGE and why in stderr and 'did you mean' not in stderr, f'{words}:', stderr)
+        ours, theirs = (bench.ask('observe', '--all', '-o', form)[1] for form in ('hubble-json', 'jsonpb'))
+        check_equal('jsonpb', theirs, ours)
         check_equal('the newest', bench.observe('--last', '1')[0][0]['flowStartMilliseconds'], max(times))
         status, stdout, _ = bench.ask('observe', '--all', 'port', '1001')
         check(status == 0 and f'{PEER}:1001 -> {METER}:9' in stdout, 'compact:', stdout)

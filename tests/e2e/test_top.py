@@ -104,6 +104,13 @@ def test_batch():
         for tab, key in (('hosts', (PEER,)), ('ports', ('UDP/9',)), ('protocols', ('UDP',)), ('interfaces', ('m0', 'in'))):
             check_equal(tab, bench.rows('--tab', tab, 'dst port 9')[key][2:4], (shown(octets), shown(packets)))
         check_equal('drops', bench.rows('--tab', 'drops', 'dst port 9'), {})
+        for words, tab in ((['--verdict', 'DROPPED'], 'drops'), (['drop class policy or port 9'], 'drops'),
+                           (['not drop'], 'flows'), (['--not', '--verdict', 'DROPPED'], 'flows'),
+                           (['--verdict', 'FORWARDED'], 'flows')):
+            text = bench.batch(*words)[1]
+            check(f' {tab}]' in text, f'the tab of {words}:', text)
+        check('--tab drops has them' in bench.batch('--tab', 'hosts', 'drop')[2], 'a tab without drops')
+        check_equal('by bytes', bench.rows('--by', 'bytes', 'dst port 9').keys(), bench.rows('dst port 9').keys())
         for by, order in (('octets', [1001, 1002, 1003]), ('packets', [1002, 1001, 1003])):
             # The row of a past period: what came in all time decides.
             wait_until(lambda: all(row[0] == '0' for row in bench.rows('dst port 9').values()), WAIT_SECONDS, 'quiet')
@@ -120,8 +127,8 @@ def test_mistakes():
     with Bench() as bench:
         status, _, stderr = bench.batch()
         check(status == NOT_RUNNING and 'no exporter runs' in stderr, f'{status}', stderr)
-        for words in (('--tab', 'flow'), ('--by', 'weight'), ('--keys', 'src,colour'), ('port',), ('--every', '1ms'),
-                      ('-n', '0')):
+        for words in (('--tab', 'flow'), ('--by', 'weight'), ('--keys', 'src,colour'), ('--keys', 'src,src'),
+                      ('port',), ('--every', '1ms'), ('-n', '0')):
             status, _, stderr = bench.batch(*words)
             right = status == USAGE and stderr.startswith('flowtally: ') and stderr.count('\n') == 1
             check(right, f'{words}: {status}', stderr)
