@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include "exporter/export/format/decode_json.h"
 #include "exporter/export/format/decode_names.h"
+#include "exporter/export/format/decode_seek.h"
 #include "exporter/export/format/elements.h"
 
 static struct {
@@ -350,16 +351,145 @@ static void test_registered(void **state)
 	}
 }
 
+/* Where a search ends; its steps are counted, so that none can take longer than the octets are many. */
+static size_t seek(const uint8_t *pattern, size_t period, const uint8_t *tail, size_t tail_size)
+{
+	const size_t size = (1 << 18) / period * period;
+	uint8_t *data = malloc(size + tail_size); /* of its size, so that reading beyond is seen */
+	struct decode_seek s = {0};
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = pattern[i % period];
+	if (tail_size)
+		memcpy(data + size, tail, tail_size);
+	assert_int_equal(decode_seek(&s, data, size + tail_size, true), tail_size > 0);
+	assert_int_equal(s.at, size);
+	assert_true(s.steps <= (2 + DECODE_SEEK_SETS) * size / 2);
+	free(data);
+	return s.at;
+}
+
+#define SEEK(tail, tail_size, ...) \
+	do { \
+		static const uint8_t pattern[] = {__VA_ARGS__}; \
+		seek(pattern, sizeof(pattern), tail, tail_size); \
+	} while (0)
+
+/* Damage that looks like headers again and again, and the message behind it. */
+static void test_seek(void **state)
+{
+	static const uint8_t ipfix[16] = {0, 10, 0, 16};
+	static const uint8_t netflow9[28] = {0, 9, 0, 1, [20] = 1, [21] = 0, [23] = 8};
+
+	(void)state;
+	SEEK(ipfix, sizeof(ipfix), 0xff);
+	SEEK(ipfix, sizeof(ipfix), 0, 10, 255,
+	     0xef); /* each longer than what is there, or not to the point */
+	SEEK(ipfix, sizeof(ipfix), 0, 9, 1, 0, 0, 6); /* each the start of a chain of sets */
+	SEEK(netflow9, sizeof(netflow9), 0, 10, 0, 20, 1, 1);
+	SEEK(netflow9, sizeof(netflow9), 0, 8, 1, 0, 0, 4);
+	SEEK(NULL, 0, 0xff);
+}
+
+/* What may be a message when more of it is here is kept. */
+static void test_seek_later(void **state)
+{
+	static const uint8_t data[] = {1, 2, 3, 0, 10, 0, 16, 0, 0, 0, 0,
+				       0, 0, 0, 0, 0,  0, 0,  7, 0, 9};
+	struct decode_seek s = {0};
+
+	(void)state;
+	for (size_t size = 4; size < sizeof(data); size++) {
+		assert_false(decode_seek(&s, data, size, false));
+		assert_int_equal(s.at, 3);
+	}
+	assert_true(decode_seek(&s, data, sizeof(data), false));
+	assert_int_equal(s.at, 3);
+	assert_true(decode_seek(&s, data, 19, true)); /* nothing is behind it */
+	assert_int_equal(s.at, 3);
+	assert_false(decode_seek(&s, data, 18, true));
+}
+
+static void learn(struct decode_names *names, uint32_t pen, uint16_t id, const char *name)
+{
+	decode_names_learn(names, pen, id,
+			   &(struct decode_value){.data = (const uint8_t *)name,
+						  .length = (uint16_t)strlen(name)},
+			   DECODE_U8);
+}
+
+/* A key of JSON means one thing: what is one already is nobody's name (fields.md, RFC 5103). */
+static void test_reserved_names(void **state)
+{
+	static const char *const taken[] = {"octetDeltaCount",
+					    "reverseOctetDeltaCount",
+					    "dropClass",
+					    "dropExplanation",
+					    "scopeInterface",
+					    "frogs.2",
+					    "frogs"};
+	struct decode_names *names = NULL;
+	struct decode_element e = {.pen = 9, .id = 2};
+
+	(void)state;
+	assert_int_equal(decode_names_new(&names), 0);
+	learn(names, 9, 1, "frogs");
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
+		learn(names, 9, 2, taken[i]);
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "9/2");
+	assert_false(e.known);
+	learn(names, 9, 1, "toads"); /* and the other name is free */
+	learn(names, 9, 2, "frogs");
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "frogs");
+	assert_true(e.known);
+	learn(names, 9, 3, "reverseGear");
+	e = (struct decode_element){.pen = 9, .id = 3};
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "reverseGear");
+	decode_names_free(names);
+}
+
+/* With many names, of which some were changed: each is still nobody else's. */
+static void test_many_names(void **state)
+{
+	struct decode_names *names = NULL;
+	struct decode_element e = {.pen = 10, .id = 1};
+	char text[16];
+
+	(void)state;
+	assert_int_equal(decode_names_new(&names), 0);
+	for (uint16_t i = 0; i < 3000 + 200; i++) {
+		snprintf(text, sizeof(text), "name%u", i);
+		learn(names, 9, i % 3000, text); /* the first ones get another name */
+	}
+	for (uint16_t i = 200; i < 3000 + 200; i++) {
+		snprintf(text, sizeof(text), "name%u", i);
+		learn(names, 10, 1, text);
+		decode_names_look(names, &e);
+		assert_string_equal(e.name, "10/1");
+	}
+	learn(names, 10, 1, "name199");
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "name199");
+	decode_names_free(names);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rfc7011_data), TEST(test_rfc7011_options), TEST(test_variable),
-		TEST(test_controls),	 TEST(test_renames),	     TEST(test_types),
-		TEST(test_netflow9),	 TEST(test_mistakes),	     TEST(test_messages),
-		TEST(test_withdrawn),	 TEST(test_sequence),	     TEST(test_bounds),
-		TEST(test_registered),
+		TEST(test_rfc7011_data), TEST(test_rfc7011_options),
+		TEST(test_variable),	 TEST(test_controls),
+		TEST(test_renames),	 TEST(test_types),
+		TEST(test_netflow9),	 TEST(test_mistakes),
+		TEST(test_messages),	 TEST(test_withdrawn),
+		TEST(test_sequence),	 TEST(test_bounds),
+		TEST(test_registered),	 TEST(test_seek),
+		TEST(test_seek_later),	 TEST(test_reserved_names),
+		TEST(test_many_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
