@@ -154,10 +154,12 @@ static void test_variable(void **state)
 static void test_controls(void **state)
 {
 	(void)state;
-	GIVE(0, 0, 2, 0, 12, 1, 0, 0, 1, 0, 82, 255, 255, 1, 0, 0, 22, 17, 0x1b, '[', 0x7f, 0xc2,
-	     0x9b, 0xe2, 0x80, 0xae, 0xe2, 0x81, 0xa6, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0x9b);
-	assert_string_equal(seen.text, "{\"interfaceName\":\"\\u001b[\\u007f\\u009b\\u202e\\u2066"
-				       "\xc3\xa9\xe2\x82\xac?\"}\n");
+	GIVE(0, 0, 2, 0, 12, 1, 0, 0, 1, 0, 82, 255, 255, 1, 0, 0, 27, 22, 0xd8, 0x9c, 0xe2, 0x80,
+	     0xa9, 0x1b, '[', 0x7f, 0xc2, 0x9b, 0xe2, 0x80, 0xae, 0xe2, 0x81, 0xa6, 0xc3, 0xa9,
+	     0xe2, 0x82, 0xac, 0x9b);
+	assert_string_equal(
+		seen.text, "{\"interfaceName\":\"\\u061c\\u2029\\u001b[\\u007f\\u009b\\u202e\\u2066"
+			   "\xc3\xa9\xe2\x82\xac?\"}\n");
 }
 
 /* Who gives an element another name again and again makes nothing slow: from some point on it has the last one. */
