@@ -353,6 +353,74 @@ static void test_registered(void **state)
 	}
 }
 
+/*
+ * NTP's times (RFC 7011 sections 6.1.9 and 6.1.10): 2026-01-01 is 1767225600 s after 1970 and 0xed003780 after 1900.  1 us is
+ * 4294.97 / 2^32 s and 1 ns 4.29, which exporters cut; the least 11 bits of microseconds count for nothing.
+ */
+static void test_ntp(void **state)
+{
+	(void)state;
+	GIVE(0, 0, 2, 0, 16, 1, 0, 0, 2, 0, 154, 0, 8, 0, 156, 0, 8, 1, 0, 0, 84,
+	     /* 1 us, as exporters may cut it; 1 ns */
+	     0xed, 0x0, 0x37, 0x80, 0, 0, 0x10, 0, 0xed, 0x0, 0x37, 0x80, 0, 0, 0, 4,
+	     /* half a second, and bits that count for nothing */
+	     0xed, 0x0, 0x37, 0x80, 0x80, 0, 7, 255, 0xed, 0x0, 0x37, 0x80, 0x80, 0, 0, 0,
+	     /* none */
+	     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	     /* 2036-02-07 06:28:17, in the next era */
+	     0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0,
+	     /* 1970 but for a second */
+	     0x83, 0xaa, 0x7e, 0x7f, 0, 0, 0, 0, 0x83, 0xaa, 0x7e, 0x7f, 0, 0, 0, 0);
+	assert_string_equal(
+		seen.text,
+		"{\"flowStartMicroseconds\":1767225600000001,\"flowStartNanoseconds\":1767225600000000001}\n"
+		"{\"flowStartMicroseconds\":1767225600500000,\"flowStartNanoseconds\":1767225600500000000}\n"
+		"{\"flowStartMicroseconds\":0,\"flowStartNanoseconds\":0}\n"
+		"{\"flowStartMicroseconds\":2085978497000000,\"flowStartNanoseconds\":2085978497000000000}\n"
+		"{\"flowStartMicroseconds\":0,\"flowStartNanoseconds\":0}\n");
+}
+
+/*
+ * Values by types that enterprises tell, with reduced sizes (RFC 7011 section 6.2): signed8 of int16, float32 of float64,
+ * boolean true, false and neither, a list (RFC 6313) as its octets, and what has no length as nothing.
+ */
+static void test_values(void **state)
+{
+	static const struct {
+		uint8_t type, size, value[8];
+		const char *want;
+	} cases[] = {
+		{DECODE_S16, 1, {0xff}, "-1"},
+		{DECODE_S64, 3, {0x80, 0, 0}, "-8388608"},
+		{DECODE_U64, 5, {1, 0, 0, 0, 0}, "4294967296"},
+		{DECODE_U32, 0, {0}, "\"\""},
+		{DECODE_F64, 4, {0x3f, 0xc0, 0, 0}, "1.5"},
+		{DECODE_F64, 8, {0xc0, 4, 0, 0, 0, 0, 0, 0}, "-2.5"},
+		{DECODE_F32, 4, {0x7f, 0xc0, 0, 0}, "null"}, /* NaN, which JSON has not */
+		{DECODE_F64, 3, {1, 2, 3}, "\"010203\""},
+		{DECODE_BOOL, 1, {1}, "true"},
+		{DECODE_BOOL, 1, {2}, "false"},
+		{DECODE_BOOL, 1, {0}, "0"},
+		{DECODE_IPV4, 3, {1, 2, 3}, "\"010203\""},
+		{DECODE_MAC, 6, {2, 0, 0, 0, 0, 1}, "\"02:00:00:00:00:01\""},
+		{DECODE_LIST, 5, {3, 0, 8, 0, 1}, "\"0300080001\""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct decode_element e = {.name = "x", .pen = 9, .type = cases[i].type};
+		const struct decode_value v = {.data = cases[i].value, .length = cases[i].size};
+		const struct decode_record r = {
+			.version = 10, .count = 1, .elements = &e, .values = &v};
+		char want[64];
+
+		seen.used = 0;
+		on_record(NULL, &r);
+		snprintf(want, sizeof(want), "{\"x\":%s}\n", cases[i].want);
+		assert_string_equal(seen.text, want);
+	}
+}
+
 /* Where a search ends; its steps are counted, so that none can take longer than the octets are many. */
 static size_t seek(const uint8_t *pattern, size_t period, const uint8_t *tail, size_t tail_size)
 {
@@ -490,7 +558,7 @@ int main(void)
 		TEST(test_messages),	 TEST(test_withdrawn),
 		TEST(test_sequence),	 TEST(test_bounds),
 		TEST(test_registered),	 TEST(test_seek),
-		TEST(test_seek_later),	 TEST(test_reserved_names),
+		TEST(test_seek_later), TEST(test_ntp), TEST(test_values),	 TEST(test_reserved_names),
 		TEST(test_many_names),
 	};
 
