@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/last_lines.h"
 #include "exporter/cli/read_file.h"
 #include "exporter/cli/read_names.h"
 #include "exporter/cli/verbs.h"
@@ -20,13 +21,14 @@
 #include "exporter/observe/text.h"
 #include "exporter/value.h"
 
-#define DONE	  0
-#define FAILED	  1
-#define USAGE	  2
-#define LAST_MAX  1000000
-#define TOP_ROWS  65536
-#define TOP_SHOWN 20
-#define FLAG_BASE 100 /* the ids of record_flags */
+#define DONE	    0
+#define FAILED	    1
+#define USAGE	    2
+#define LAST_MAX    1000000
+#define LAST_OCTETS (256u << 20)
+#define TOP_ROWS    65536
+#define TOP_SHOWN   20
+#define FLAG_BASE   100 /* the ids of record_flags */
 
 #define FORMS "table jsonl json csv compact wide hubble-json"
 
@@ -98,11 +100,9 @@ struct reader {
 	uint64_t unnamed; /* records in it that a filter by an interface's name could not know */
 	struct record_top *top;
 	bool leaves_out_drops;
-	uint64_t left_out; /* records */
-	bool keeping;	   /* the last ones are not shown yet */
-	char **kept;	   /* the last lines, a ring of `last` */
-	uint64_t count;
-	char *line; /* of the record at hand */
+	uint64_t left_out;	 /* records */
+	struct last_lines *kept; /* not shown yet; NULL: each line is shown at once */
+	char *line;		 /* of the record at hand */
 	size_t size;
 	FILE *memory;
 	bool failed; /* a record could not be shown for want of memory */
@@ -126,9 +126,7 @@ static void catch_signals(void)
 
 static void reader_clear(struct reader *r)
 {
-	for (uint64_t i = 0; r->kept && i < r->last; i++)
-		free(r->kept[i]);
-	free(r->kept);
+	last_lines_freep(&r->kept);
 	fclosep(&r->memory);
 	free(r->line);
 	record_top_freep(&r->top);
@@ -140,15 +138,6 @@ static void reader_clear(struct reader *r)
 
 /* --- Records */
 
-static void keep(struct reader *r, const char *text)
-{
-	char **slot = &r->kept[r->count++ % r->last];
-
-	free(*slot);
-	*slot = strdup(text);
-	r->failed |= !*slot;
-}
-
 static void show(struct reader *r, const struct record_view *view)
 {
 	if (!r->json) {
@@ -158,8 +147,10 @@ static void show(struct reader *r, const struct record_view *view)
 		putc('\0', r->memory);
 		fflush(r->memory);
 	}
-	if (r->keeping)
-		return keep(r, r->line);
+	if (r->kept) {
+		r->failed |= last_lines_add(r->kept, r->line) < 0;
+		return;
+	}
 	fputs(r->line, stdout);
 	if (r->json)
 		putc('\n', stdout);
@@ -234,10 +225,14 @@ static void on_record(void *userdata, const struct decode_record *record)
 
 static void print_kept(struct reader *r)
 {
-	for (uint64_t i = r->count > r->last ? r->count - r->last : 0; r->keeping && i < r->count;
-	     i++)
-		printf("%s%s", r->kept[i % r->last] ?: "", r->json ? "\n" : "");
-	r->keeping = false;
+	if (!r->kept)
+		return;
+	if (last_lines_short(r->kept) && !r->failed)
+		log_warning("--last: %" PRIu64 " records fewer are shown: those kept have %u MiB, "
+			    "which is the most",
+			    last_lines_short(r->kept), LAST_OCTETS >> 20);
+	last_lines_print(r->kept, stdout, r->json ? "\n" : "");
+	last_lines_freep(&r->kept);
 }
 
 static void report_unnamed(struct reader *r)
@@ -581,10 +576,9 @@ static int make(struct reader *r)
 				      !(record_filter_asks(r->filter) & FILTER_ASKS_DROPS);
 	}
 	r->memory = open_memstream(&r->line, &r->size);
-	r->keeping = r->last && !r->top;
-	if (r->keeping)
-		r->kept = calloc(r->last, sizeof(*r->kept));
-	if (!r->memory || (r->keeping && !r->kept) || read_names_new(&r->names) < 0)
+	if (r->last && !r->top && last_lines_new(&r->kept, r->last, LAST_OCTETS) < 0)
+		return log_errno(LOG_ERR, ENOMEM, "cannot read");
+	if (!r->memory || read_names_new(&r->names) < 0)
 		return log_errno(LOG_ERR, ENOMEM, "cannot read");
 	return 0;
 }
