@@ -558,7 +558,8 @@ int main(void)
 		TEST(test_messages),	 TEST(test_withdrawn),
 		TEST(test_sequence),	 TEST(test_bounds),
 		TEST(test_registered),	 TEST(test_seek),
-		TEST(test_seek_later), TEST(test_ntp), TEST(test_values),	 TEST(test_reserved_names),
+		TEST(test_seek_later),	 TEST(test_ntp),
+		TEST(test_values),	 TEST(test_reserved_names),
 		TEST(test_many_names),
 	};
 

@@ -9,7 +9,7 @@
 #include "exporter/meter/drop_reason.h"
 
 #define NTP_1970	 UINT64_C(2208988800) /* s from 1900 */
-#define NTP_ERA_BEGIN	 (1u << 31)    /* s */
+#define NTP_ERA_BEGIN	 (1u << 31)	      /* s */
 #define NTP_MICRO_UNUSED UINT64_C(0x7ff)
 
 #define ID_END_UPTIME	  21
