@@ -6,6 +6,7 @@
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/client.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/metered.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/cli/when.h"
@@ -64,6 +65,7 @@ struct observe {
 	const char *path;
 	uint64_t now_ms;
 	bool follow;
+	bool answered;		   /* a line came */
 	bool asked;		   /* for more than there may be: by --last, --since or --all */
 	bool objects;		   /* each record as it comes, an object a line */
 	bool has_color;		   /* --color has been said */
@@ -76,22 +78,6 @@ struct observe {
 	char words[WORDS_MAX]; /* the expression */
 	uint64_t missed;       /* records */
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(_unused_ int number)
-{
-	interrupted = 1;
-}
-
-/* Not restarted: whoever waits goes on, and what was missed is said at the end. */
-static void catch_signals(void)
-{
-	const struct sigaction action = {.sa_handler = on_signal};
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-}
 
 /* --- The command line. */
 
@@ -339,25 +325,33 @@ static int explain(const struct client *client, int error)
 	return FAILED;
 }
 
-/* What there is for now is shown before more is waited for. */
+/* What there is for now is shown before more is waited for.  -EINTR, -EPIPE: to be ended; else as of client_read(). */
+static int next_line(const struct observe *o, struct client *client, json_t **ret)
+{
+	int r;
+
+	while ((r = client_read(client, 0, ret)) == -EAGAIN) {
+		if (fflush(stdout) != 0)
+			return -EPIPE;
+		r = interrupt_wait(client_fd(client), o->answered && o->follow ? -1 : ANSWER_MS);
+		if (r <= 0)
+			return r < 0 ? r : -EAGAIN;
+	}
+	return r;
+}
+
 static int show_all(struct observe *o, struct client *client)
 {
 	json_t *line;
-	bool answered = false;
 	int r;
 
-	while (!interrupted && !ferror(stdout)) {
-		r = client_read(client, 0, &line);
-		if (r == -EAGAIN) {
-			if (fflush(stdout) != 0)
-				break;
-			r = client_read(client, answered && o->follow ? -1 : ANSWER_MS, &line);
-		}
-		if (interrupted || (r == -EAGAIN && answered && o->follow))
-			continue;
+	while (!interrupt_came() && !ferror(stdout)) {
+		r = next_line(o, client, &line);
+		if (r == -EINTR || r == -EPIPE)
+			break;
 		if (r < 0)
 			return explain(client, r);
-		answered = true;
+		o->answered = true;
 		r = show_line(o, line);
 		json_decref(line);
 		if (r != 0)
@@ -380,7 +374,8 @@ static int run(struct observe *o, const char *filter)
 	r = client_ask(client, request_of(o, filter));
 	if (r < 0)
 		return log_errno(LOG_ERR, r, "the exporter cannot be asked"), FAILED;
-	catch_signals();
+	interrupt_catch(SIGINT); /* what was missed is said at the end */
+	interrupt_catch(SIGTERM);
 	r = show_all(o, client);
 	(void)fflush(stdout);
 	if (o->missed)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/last_lines.h"
 #include "exporter/cli/read_file.h"
 #include "exporter/cli/read_names.h"
@@ -107,22 +108,6 @@ struct reader {
 	FILE *memory;
 	bool failed; /* a record could not be shown for want of memory */
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(_unused_ int number)
-{
-	interrupted = 1;
-}
-
-/* What has been read is shown, in full lines, and not cut short.  Not restarted: whoever waits goes on. */
-static void catch_signals(void)
-{
-	const struct sigaction action = {.sa_handler = on_signal};
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-}
 
 static void reader_clear(struct reader *r)
 {
@@ -264,7 +249,7 @@ static void on_pause(void *userdata)
 
 static bool has_enough(_unused_ void *userdata)
 {
-	return interrupted || ferror(stdout);
+	return interrupt_came() || ferror(stdout);
 }
 
 /* --- Sums */
@@ -598,7 +583,7 @@ static bool read_all(struct reader *r)
 		good &= read_file(r->files[i], r->follow, &events);
 		report_unnamed(r);
 	}
-	if (interrupted && !r->follow)
+	if (interrupt_came() && !r->follow)
 		good = (log_warning("a signal came: the rest has not been read"), false);
 	return good;
 }
@@ -607,7 +592,8 @@ static int run(struct reader *r)
 {
 	bool good;
 
-	catch_signals();
+	interrupt_catch(SIGINT); /* what has been read is shown, in full lines, and not cut short */
+	interrupt_catch(SIGTERM);
 	if (!r->json && !r->top && record_text_header(&r->text))
 		fputs(record_text_header(&r->text), stdout);
 	good = read_all(r);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/client.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/neighbours.h"
 #include "exporter/cli/status_text.h"
 #include "exporter/cli/verbs.h"
@@ -249,7 +250,8 @@ static int run(struct status *s)
 			return result;
 		if (!s->watch_ns)
 			return result;
-		nap(s->watch_ns);
+		if (interrupt_wait(-1, (int)(s->watch_ns / NSEC_PER_MSEC)) < 0)
+			return result;
 	}
 }
 
