@@ -214,9 +214,8 @@ static json_t *fetch(struct status *s)
 static void show(const struct status *s, const json_t *status)
 {
 	const bool terminal = isatty(STDOUT_FILENO);
-	const char *no_color = getenv("NO_COLOR");
 	const struct status_form form = {
-		.color = terminal && !(no_color && *no_color),
+		.color = arguments_color(NULL),
 		.all = s->all,
 	};
 

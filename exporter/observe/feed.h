@@ -32,7 +32,7 @@ struct feed_context {
 	int64_t wall_ns;      /* CLOCK_REALTIME less CLOCK_BOOTTIME, as the ring has it */
 	uint64_t patience_ns; /* who is searched for longer is told that this goes on */
 	uint64_t keep_ns;     /* what is older is not shown */
-	uint64_t *missed;     /* atomic: records that clients have missed, all told; NULL: not counted */
+	uint64_t *missed; /* atomic: records that clients have missed, all told; NULL: not counted */
 };
 
 struct feed;
