@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/record_flags.h"
+#include "exporter/observe/record_text.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -200,6 +203,47 @@ char *arguments_filter(const struct record_choice *choice, const char *words)
 		return NULL;
 	}
 	return text ? text : strdup("");
+}
+
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
+			char error[ARGUMENTS_ERROR_MAX])
+{
+	char forms[] = ARGUMENTS_FORMS, hint[VALUE_HINT_MAX], *rest = forms, *word;
+	const bool objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
+	struct value_guess guess = {0};
+	const int form = record_form_parse(text);
+
+	if (form >= 0 || objects) {
+		*ret_objects = objects;
+		ret->form = objects ? ret->form : (enum record_form)form;
+		return 0;
+	}
+	while ((word = strsep(&rest, " ")))
+		value_guess_offer(&guess, text, word);
+	snprintf(error, ARGUMENTS_ERROR_MAX,
+		 "'%s': no such form; it can be compact, table, wide, json, jsonl, csv or "
+		 "hubble-json%s",
+		 text, value_guess_hint(&guess, hint));
+	return -EINVAL;
+}
+
+int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	if (strcmp(text, "auto") != 0 && strcmp(text, "always") != 0 && strcmp(text, "never") != 0)
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never",
+				text),
+		       -EINVAL;
+	*ret = text;
+	return 0;
+}
+
+bool arguments_color(const char *when)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	if (when && strcmp(when, "auto") != 0)
+		return !strcmp(when, "always");
+	return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
 
 int arguments_parse(const struct arguments *a, int argc, char **argv)

@@ -2,9 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/read_file.h"
 #include "exporter/cli/read_kind.h"
 #include "exporter/cli/read_next.h"
@@ -175,25 +175,12 @@ static bool is_other_kind(struct input *in, bool last)
 	return kind;
 }
 
-/*
- * Until there is more, a signal, or nobody who reads what is shown.  -1 ms: as long as that takes.  Signals are held back
- * from the question whether one came up to the wait, so that none is overlooked.
- */
+/* Until there is more, a signal, or nobody who reads what is shown. */
 static void wait_for(struct input *in, int fd, int ms)
 {
-	struct pollfd ends[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
-	const struct timespec time = {.tv_nsec = ms * 1000000L};
-	sigset_t stops, before;
-
 	in->events->pause(in->events->userdata);
-	sigemptyset(&stops);
-	sigaddset(&stops, SIGINT);
-	sigaddset(&stops, SIGTERM);
-	sigprocmask(SIG_BLOCK, &stops, &before);
-	if (!in->events->enough(in->events->userdata) &&
-	    ppoll(ends, ARRAY_SIZE(ends), ms < 0 ? NULL : &time, &before) > 0)
-		in->ended = ends[1].revents & POLLERR;
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (!in->events->enough(in->events->userdata))
+		in->ended = interrupt_wait(fd, ms) == -EPIPE;
 }
 
 static bool is_ready(const struct input *in)

@@ -162,7 +162,7 @@ def test_observe_past():
         check_equal('until it was sent', sums(bench.observe('--until', begin)[0]), {})
         soon = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(time.time() + 60))  # in UTC, and 5 h ago in local time
         for words, expected in ((['--utc'], SENT), ([], {})):
-            records, _ = bench.observe('--until', soon, *words, prefix=['env', 'TZ=XXX-5'])
+            records, _ = bench.observe('--until', soon, *words, prefix=['env', 'TZ=EAST-5'])
             check_equal(f'until a time without a zone {words}', sums(records), expected)
         check_equal('of the last two', len(bench.observe('--last', '2')[0]), 2)
         records, stderr = bench.observe('--last', '3', 'port', '1002')
@@ -192,7 +192,7 @@ def test_observe_past():
         check(status == 0 and f'{PEER}:1001 -> {METER}:9' in stdout, 'compact:', stdout)
         check('\x1b' not in stdout, 'no colour but on a terminal:', repr(stdout))
         check('\x1b[' in bench.ask('observe', '--all', '--color', 'always')[1], 'no colour where it is asked for')
-        utc, local = (bench.ask('observe', '--all', '-o', 'csv', *how, 'port', '1001', prefix=['env', 'TZ=XXX-5'])[1]
+        utc, local = (bench.ask('observe', '--all', '-o', 'csv', *how, 'port', '1001', prefix=['env', 'TZ=EAST-5'])[1]
                       for how in (['--utc'], []))
         check(utc != local and utc.splitlines()[0] == local.splitlines()[0], 'times:', utc, local)
         status, stdout, _ = bench.ask('observe', '--all', '-o', 'hubble-json', 'port', '1001')
@@ -412,6 +412,24 @@ def test_head():
         stdout, stderr = process.communicate()
         check_equal('records', len(stdout.splitlines()), 1)
         check_equal('the record', json.loads(stdout)['sourceIPv4Address'] in (PEER, METER), True)
+
+
+def test_reader_goes():
+    """Who shows more and more ends when nobody reads any more, and not with the next thing to show, which may never come."""
+    with Bench() as bench, bench.daemon():
+        bench.ask('status', '--wait')
+        for verb, words in (('observe', ['-f', 'dst', 'port', '9']), ('status', ['--watch=1h']),
+                            ('top', ['--batch', '--every', '1h'])):
+            with subprocess.Popen([*DIES_WITH_TEST, program.binary(), verb, '--socket', bench.socket, *words],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as run:
+                try:
+                    time.sleep(0.5)  # observe has asked
+                    traffic.udp(bench.box, 'peer', (PEER, 1001), (METER, 9), 1)
+                    check(run.stdout.readline(), f'{verb}: no first line')
+                    run.stdout.close()
+                    check_equal(f'{verb}: status and words', (run.wait(WAIT_SECONDS), run.stderr.read()), (0, b''))
+                finally:
+                    run.kill()
 
 
 def test_hostile_clients():

@@ -355,7 +355,7 @@ static void test_registered(void **state)
 
 /*
  * NTP's times (RFC 7011 sections 6.1.9 and 6.1.10): 2026-01-01 is 1767225600 s after 1970 and 0xed003780 after 1900.  1 us is
- * 4294.97 / 2^32 s and 1 ns 4.29, which exporters cut; the least 11 bits of microseconds count for nothing.
+ * 4294.97 / 2^32 s and 1 ns 4.29, which exporters cut.  The least 11 bits of microseconds are ignored.
  */
 static void test_ntp(void **state)
 {
@@ -363,8 +363,8 @@ static void test_ntp(void **state)
 	GIVE(0, 0, 2, 0, 16, 1, 0, 0, 2, 0, 154, 0, 8, 0, 156, 0, 8, 1, 0, 0, 84,
 	     /* 1 us, as exporters may cut it; 1 ns */
 	     0xed, 0x0, 0x37, 0x80, 0, 0, 0x10, 0, 0xed, 0x0, 0x37, 0x80, 0, 0, 0, 4,
-	     /* half a second, and bits that count for nothing */
-	     0xed, 0x0, 0x37, 0x80, 0x80, 0, 7, 255, 0xed, 0x0, 0x37, 0x80, 0x80, 0, 0, 0,
+	     /* half a second and 0.48 us, with bits that would make 0.50 us of it, and count for nothing */
+	     0xed, 0x0, 0x37, 0x80, 0x80, 0, 8, 100, 0xed, 0x0, 0x37, 0x80, 0x80, 0, 0, 0,
 	     /* none */
 	     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 	     /* 2036-02-07 06:28:17, in the next era */

@@ -66,9 +66,9 @@ static void put_float(const struct decode_value *v, FILE *file)
 }
 
 /*
- * Units of 1/scale s since 1970, the nearest one: exporters cut fractions of 2^-32 s, and the least 11 bits of microseconds may
- * be none (RFC 7011 section 6.1.9).  Seconds below 2^31 are those after 2036 (RFC 4330 section 3).  No time, and one before
- * 1970, are 0.
+ * Units of 1/scale s since 1970, the nearest one: exporters cut fractions of 2^-32 s, and the least 11 bits of microseconds,
+ * 0.48 us, are ignored (RFC 7011 section 6.1.9).  Seconds below 2^31 are those after 2036 (RFC 4330 section 3).  No time, and
+ * one before 1970, are 0.
  */
 static void put_ntp(const struct decode_value *v, uint64_t scale, FILE *file)
 {
