@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that end and are followed by others: by rotation, or by what others do to them. */
 #include <dirent.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include "tests/unit/export_files.h"
 
@@ -409,7 +411,8 @@ static void test_folder_moved(void **state)
 	}
 	assert_int_equal(stats->exported.records, 31);
 	assert_true(stats->errors >= 30);
-	assert_int_equal(stderr_lines("cannot be rotated"), 1);
+	assert_int_equal(stderr_lines("cannot be rotated"),
+			 0); /* it was not tried: it is elsewhere */
 	assert_int_equal(stderr_lines("cannot be opened anew"), 1);
 	assert_int_equal(rename(moved, folder), 0);
 	clock_skip(10 * NSEC_PER_SEC);
@@ -536,11 +539,251 @@ static void test_full_disk(void **state)
 	exports_free(exports);
 }
 
+static void end_periods(struct exports *exports, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		give_now(exports, 1);
+		clock_skip(10 * NSEC_PER_SEC);
+		exports_flush(exports);
+	}
+}
+
+/* They go on past 7 digits, there is no name that uses them up, and dates are none. */
+static void test_numbers(void **state)
+{
+	static const char *const foreign[] = {".20261129", ".1796000000", ".99999999999999999",
+					      ".999999999999999999", ".18446744073709551615"};
+	struct exports *exports;
+
+	(void)state;
+	put_file(".9999998", OURS);
+	put_file(".9999999", OURS);
+	for (unsigned int i = 0; i < ARRAY_SIZE(foreign); i++)
+		put_file(foreign[i], OURS);
+	exports = open_rotated("json://", "rotate=10s&keep=2");
+	end_periods(exports, 1);
+	assert_true(is_there(".9999999"));
+	end_periods(exports, 2);
+	exports_free(exports);
+	assert_false(is_there(".9999998"));
+	assert_false(is_there(".9999999"));
+	assert_false(is_there(".100000000000000000"));
+	stderr_release(state);
+	exports = open_rotated("json://", "rotate=10s&keep=2");
+	end_periods(exports, 1);
+	assert_false(is_there(".100000000000000001"));
+	assert_true(is_there(".100000000000000002"));
+	assert_true(is_there(".100000000000000003"));
+	assert_int_equal(stderr_lines("cannot"), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(foreign); i++)
+		assert_true(is_there(foreign[i]));
+	exports_free(exports);
+}
+
+/* The highest name that counts ends neither the rotation nor the deletion, however wide the gap before it is. */
+static void test_gap(void **state)
+{
+	struct exports *exports;
+
+	(void)state;
+	put_file(".1", OURS);
+	put_file(".499999999999999999", OURS);
+	exports = open_rotated("json://", "rotate=10s&keep=2");
+	end_periods(exports, 5);
+	assert_int_equal(stderr_lines("cannot"), 0);
+	assert_false(is_there(".1"));
+	assert_false(is_there(".499999999999999999"));
+	assert_false(is_there(".500000000000000002"));
+	assert_true(is_there(".500000000000000003"));
+	assert_true(is_there(".500000000000000004"));
+	exports_free(exports);
+}
+
+/* What another collector writes is not deleted, by whatever path it was opened. */
+static void test_other_collector(void **state)
+{
+	struct exports *exports = open_rotated("file://", "rotate=10s");
+	char keeping[120], lines[120], messages[120];
+	const struct export_collector collectors[] = {
+		{.url = keeping}, {.url = lines}, {.url = messages}};
+	struct export_changes changes;
+
+	(void)state;
+	snprintf(keeping, sizeof(keeping), "file://%s?rotate=10s&keep=1", path);
+	snprintf(lines, sizeof(lines), "json://%s/./flows.1", folder);
+	snprintf(messages, sizeof(messages), "file://%s//flows.2", folder);
+	assert_int_equal(exports_add(exports, lines), 0);
+	assert_int_equal(exports_add(exports, messages), 0);
+	end_periods(exports, 3);
+	assert_true(is_there(".3") && is_there(".5"));
+	assert_int_equal(exports_apply(exports, &(struct export_options){.domain = 9}, collectors,
+				       3, &changes),
+			 0);
+	assert_int_equal(changes.changed, 1);
+	assert_false(is_there(".3"));
+	assert_true(is_there(".1") && is_there(".2"));
+	end_periods(exports, 3);
+	assert_true(is_there(".1") && is_there(".2"));
+	exports_free(exports);
+}
+
+static void unmount_all(void)
+{
+	while (umount2(folder, MNT_DETACH) == 0)
+		;
+}
+
+/* Mounts of this process alone; false: it may not. */
+static bool mount_alone(const char *type, unsigned long flags, const char *options)
+{
+	return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount(type ? "none" : folder, folder, type, flags, options) == 0;
+}
+
+/* A file system that has no room for one more file: what is one too many makes it. */
+static void test_no_inodes(void **state)
+{
+	struct exports *exports;
+
+	(void)state;
+	if (!mount_alone("tmpfs", 0,
+			 "nr_inodes=4")) /* the folder, two finished files and one more */
+		skip();
+	exports = open_rotated("json://", "rotate=10s&keep=2");
+	end_periods(exports, 5);
+	assert_int_equal(stderr_lines("cannot"), 0);
+	assert_true(is_there(".4") && is_there(".5") && is_there(""));
+	exports_free(exports);
+	unmount_all();
+}
+
+/* Nothing can be renamed: the file goes on, which is said once, and is rotated when that is over. */
+static void test_read_only(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=10s");
+	size_t size;
+
+	(void)state;
+	give_now(exports, 1);
+	if (!mount_alone(NULL, MS_BIND, NULL) ||
+	    mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0) {
+		exports_free(exports);
+		skip();
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		clock_skip(10 * NSEC_PER_SEC);
+		give_now(exports, 1);
+	}
+	assert_int_equal(stderr_lines("cannot be rotated"), 1);
+	assert_int_equal(stderr_lines("Read-only file system"), 1);
+	assert_int_equal(exports_stats(exports, 0)->errors, 3);
+	unmount_all();
+	clock_skip(10 * NSEC_PER_SEC);
+	exports_flush(exports);
+	assert_int_equal(take_lines(".1", &size), 4);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, 4);
+	exports_free(exports);
+}
+
+/* A file that cannot be deleted is said once, and is deleted when it can be: it is not passed over. */
+static void test_cannot_delete(void **state)
+{
+	struct exports *exports;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chown(folder, 65534, 0), 0);
+	assert_int_equal(seteuid(65534), 0);
+	exports = open_rotated("file://", "rotate=10s");
+	end_periods(exports, 3);
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chown(folder, 0, 0), 0);
+	assert_int_equal(chmod(folder, 0755), 0);
+	assert_int_equal(seteuid(65534), 0);
+	reload(exports, "?rotate=10s&keep=1");
+	reload(exports, "?rotate=10s&keep=2");
+	assert_true(is_there(".1") && is_there(".2") && is_there(".3"));
+	assert_int_equal(exports_stats(exports, 0)->errors, 2);
+	assert_int_equal(stderr_lines("cannot be deleted"), 1);
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chown(folder, 65534, 0), 0);
+	assert_int_equal(seteuid(65534), 0);
+	reload(exports, "?rotate=10s&keep=1");
+	assert_false(is_there(".1") || is_there(".2"));
+	assert_true(is_there(".3"));
+	assert_int_equal(stderr_lines("cannot be deleted"), 1);
+	exports_free(exports);
+}
+
+/* Nor is one that cannot be looked at. */
+static void test_no_descriptor(void **state)
+{
+	struct exports *exports = open_rotated("file://", "rotate=10s");
+	struct rlimit before, none;
+
+	(void)state;
+	end_periods(exports, 3);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	reload(exports, "?rotate=10s&keep=1");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(is_there(".1") && is_there(".2"));
+	assert_int_equal(stderr_lines("cannot be deleted"), 1);
+	reload(exports, "?rotate=10s&keep=2");
+	assert_false(is_there(".1"));
+	assert_true(is_there(".2") && is_there(".3"));
+	exports_free(exports);
+}
+
+/* Others have moved the file, and made a new one or not, when it is to end: theirs is no finished file. */
+static void moved_when_due(const char *scheme, bool create, bool gathered)
+{
+	struct exports *exports = open_rotated(scheme, "rotate=10s");
+	char moved[80];
+
+	name_file(".moved", moved);
+	give_now(exports, 1);
+	clock_skip(10 * NSEC_PER_SEC);
+	assert_int_equal(rename(path, moved), 0);
+	if (create)
+		put_file("", "");
+	if (gathered)
+		give_random(exports, 1);
+	exports_flush(exports);
+	give_now(exports, 1);
+	assert_false(is_there(".1"));
+	assert_true(is_there("") && is_there(".moved"));
+	assert_int_equal(stderr_lines("cannot"), 0);
+	assert_int_equal(exports_stats(exports, 0)->errors, 0);
+	clock_skip(10 * NSEC_PER_SEC);
+	give_now(exports, 1);
+	assert_true(is_there(".1")); /* it is not put off either */
+	exports_free(exports);
+	remove_suffixes("", ".1", ".moved", NULL);
+}
+
+static void test_moved_when_due(void **state)
+{
+	for (unsigned int i = 0; i < 8; i++) {
+		moved_when_due(i & 4 ? "file://" : "json://", i & 2, i & 1);
+		stderr_release(state);
+	}
+}
+
 /* Whatever a test that failed has left. */
 static int clear_folder(void **state)
 {
-	DIR *names = opendir(folder);
+	DIR *names;
 	const struct dirent *entry;
+
+	if (getuid() == 0 && (seteuid(0) < 0 || chown(folder, 0, 0) < 0))
+		return -1;
+	unmount_all();
+	names = opendir(folder);
 
 	while (names && (entry = readdir(names)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
@@ -556,11 +799,27 @@ static int clear_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rotated),	  TEST(test_size),   TEST(test_messages),
-		TEST(test_time),	  TEST(test_keep),   TEST(test_clock_steps),
-		TEST(test_capture_clock), TEST(test_start),  TEST(test_symlink),
-		TEST(test_folder_moved),  TEST(test_reload), TEST(test_no_new_file),
+		TEST(test_rotated),
+		TEST(test_size),
+		TEST(test_messages),
+		TEST(test_time),
+		TEST(test_keep),
+		TEST(test_clock_steps),
+		TEST(test_capture_clock),
+		TEST(test_start),
+		TEST(test_symlink),
+		TEST(test_folder_moved),
+		TEST(test_reload),
+		TEST(test_no_new_file),
 		TEST(test_full_disk),
+		TEST(test_numbers),
+		TEST(test_gap),
+		TEST(test_other_collector),
+		TEST(test_no_inodes),
+		TEST(test_read_only),
+		TEST(test_cannot_delete),
+		TEST(test_no_descriptor),
+		TEST(test_moved_when_due),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
