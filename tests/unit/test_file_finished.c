@@ -215,14 +215,9 @@ static void test_no_descriptor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_keep),
-		TEST(test_start),
-		TEST(test_numbers),
-		TEST(test_gap),
-		TEST(test_other_collector),
-		TEST(test_no_inodes),
-		TEST(test_cannot_delete),
-		TEST(test_no_descriptor),
+		TEST(test_keep),	  TEST(test_start),	      TEST(test_numbers),
+		TEST(test_gap),		  TEST(test_other_collector), TEST(test_no_inodes),
+		TEST(test_cannot_delete), TEST(test_no_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
