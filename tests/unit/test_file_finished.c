@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Names of finished files, and which of them are deleted. */
 #include <sys/resource.h>
+#include "exporter/cli/read_next.h"
 #include "tests/unit/rotation.h"
 
 /* Only what is ours is deleted, of this run and of those before; names that others put there stay, and are not used. */
@@ -63,6 +64,24 @@ static void test_start(void **state)
 	exports_free(exports);
 }
 
+/* Whoever follows the file has come to the end of one, and goes on with the next. */
+static void assert_next(const char *suffix, const char *expected)
+{
+	char name[96];
+	struct stat st, next;
+	int fd, next_fd;
+
+	name_file(expected, name);
+	assert_int_equal(stat(name, &st), 0);
+	name_file(suffix, name);
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	next_fd = read_next(path, fd);
+	assert_int_equal(fstat(next_fd, &next), 0);
+	assert_int_equal(next.st_ino, st.st_ino);
+	close(fd);
+	close(next_fd);
+}
+
 /* They go on past 7 digits, there is no name that uses them up, and dates are none. */
 static void test_numbers(void **state)
 {
@@ -89,6 +108,8 @@ static void test_numbers(void **state)
 	assert_false(is_there(".100000000000000001"));
 	assert_true(is_there(".100000000000000002"));
 	assert_true(is_there(".100000000000000003"));
+	assert_next(".100000000000000002", ".100000000000000003");
+	assert_next(".100000000000000003", "");
 	assert_int_equal(stderr_lines("cannot"), 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(foreign); i++)
 		assert_true(is_there(foreign[i]));
