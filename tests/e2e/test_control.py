@@ -9,14 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import collect
 import program
 import tap
 import traffic
 from capture import Capture
-from sandbox import DIES_WITH_TEST, Sandbox, bpf_object, scratch, wait_until
+from sandbox import DIES_WITH_TEST, Pair, bpf_object, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'
@@ -29,21 +28,15 @@ ACCEPT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 SENT = {1001: 7, 1002: 19, 1003: 1}  # datagrams by source port
 
 
-class Bench:
+class Bench(Pair):
+    addresses = METER, PEER
+
     def __enter__(self):
-        self.scratch = scratch()
-        self.directory = Path(self.scratch.name)
+        super().__enter__()
         self.directory.chmod(0o755)
         self.socket = self.directory / 'run' / 'socket'
         self.file = self.directory / 'flows.ipfix'
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         return self
-
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
 
     def daemon(self, *options, **how):
         return program.Daemon(self.box, 'meter', *HOOKS, *QUICK, '--control-socket', self.socket, '--collector',

@@ -9,7 +9,7 @@ import program
 import tap
 import terminal
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from sandbox import Pair, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.87.0.1', '10.87.0.2'
@@ -31,18 +31,13 @@ def total():
     return tuple(sum(pair) for pair in zip(*truth().values()))
 
 
-class Bench:
-    def __enter__(self):
-        self.scratch = scratch()
-        self.path = f'{self.scratch.name}/socket'
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
-        return self
+class Bench(Pair):
+    addresses = METER, PEER
 
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
+    def __enter__(self):
+        super().__enter__()
+        self.path = f'{self.directory}/socket'
+        return self
 
     def daemon(self, *options):
         return program.Daemon(self.box, 'meter', '--interface', 'm0', *QUICK, '--control-socket', self.path, *options)
@@ -71,7 +66,7 @@ class Bench:
 
 class Top(terminal.Terminal):
     def __init__(self, bench, *words, **options):
-        super().__init__(bench.scratch.name, [program.binary(), 'top', '--socket', bench.path, *words], **options)
+        super().__init__(bench.directory, [program.binary(), 'top', '--socket', bench.path, *words], **options)
 
 
 def entries(lines):

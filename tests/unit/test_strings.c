@@ -207,6 +207,7 @@ static void test_escape(void **state)
 
 	(void)state;
 	utf8_escape(out, sizeof(out),
+		    /* NOLINTNEXTLINE(misc-misleading-bidirectional): what the test is about. */
 		    "a\x1b\xc2\x9b\xd8\x9c\xe2\x80\xae\xe2\x81\xa6\xe2\x82\xac\xff", "");
 	assert_string_equal(
 		out, "a\\x1b\\xc2\\x9b\\xd8\\x9c\\xe2\\x80\\xae\\xe2\\x81\\xa6\xe2\x82\xac\\xff");
@@ -249,6 +250,7 @@ static void test_json(void **state)
 		{"NO_SOCKET", "NO_SOCKET"},
 		{"a\"b\\c/", "a\\\"b\\\\c/"},
 		{"\n\t\x01\x1f\x7f", "\\u000a\\u0009\\u0001\\u001f\\u007f"},
+		/* NOLINTNEXTLINE(misc-misleading-bidirectional) */
 		{"\xc2\x9b\xd8\x9c\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa9\xc2\xa0\xf0\x9f\x90\xb8",
 		 "\\u009b\\u061c\\u2028\\u202e\\u2069\xc2\xa0\xf0\x9f\x90\xb8"},
 		{"\xe2\x82\xac\xff", "\xe2\x82\xac?"},
