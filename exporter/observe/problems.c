@@ -253,7 +253,8 @@ struct words {
 		"cannot be sent to", \
 			"the log says why; ip route get ADDRESS; look at the collector's own log; " DOCTOR \
 	}
-#define MORE_FILES "systemctl edit flowtally: LimitNOFILE=65536, then systemctl restart flowtally"
+#define NARROW \
+	"template: minimal; or raise the MTU: tracepath -n ADDRESS shows where the path is narrow"
 #define LOOK_AT_IT "look at the collector: it is connected, and does not read"
 
 static const struct words states[_MEDIUM_MAX][_COLLECTOR_STATE_MAX] = {
@@ -300,9 +301,6 @@ static const char *const loss_fixes[_MEDIUM_MAX][_EXPORT_LOSS_MAX] = {
 static const char *fix_of_file(int error)
 {
 	switch (error) {
-	case EMFILE:
-	case ENFILE:
-		return MORE_FILES;
 	case ENOSPC:
 	case EDQUOT:
 		return "free space for it: df FILE";
@@ -325,11 +323,8 @@ static const char *fix_of_file(int error)
 static const char *fix_of_network(int error)
 {
 	switch (error) {
-	case EMFILE:
-	case ENFILE:
-		return MORE_FILES;
 	case EMSGSIZE:
-		return "template: minimal; or raise the MTU: tracepath -n ADDRESS shows where the path is narrow";
+		return NARROW;
 	case ENETUNREACH:
 	case EHOSTUNREACH:
 	case EACCES: /* a route of the type `prohibit`, or an address of all hosts */
@@ -350,6 +345,14 @@ static enum medium medium_of(const char *url)
 	return !strncmp(url, "ipfix+tcp:", 10) ? MEDIUM_TCP : MEDIUM_UDP;
 }
 
+/* Whichever it is. */
+static const char *fix_of(int error, enum medium medium)
+{
+	if (error == EMFILE || error == ENFILE)
+		return "systemctl edit flowtally: LimitNOFILE=65536, then systemctl restart flowtally";
+	return medium == MEDIUM_FILE ? fix_of_file(error) : fix_of_network(error);
+}
+
 /* What stands for something of the collector in a fix, for it is to be typed as it is. */
 static const char *value_of(const char *word, size_t length, const struct collector_url *url,
 			    char value[DOCTOR_QUOTE_MAX])
@@ -358,6 +361,10 @@ static const char *value_of(const char *word, size_t length, const struct collec
 		return doctor_quote(value, url->path[0] ? url->path : "/dev/stdout");
 	if (length == 4 && !strncmp(word, "NAME", length))
 		return url->host;
+	if (length == 3 && !strncmp(word, "URL", length)) {
+		snprintf(value, DOCTOR_QUOTE_MAX, "ipfix+tcp%s", strchr(url->text, ':'));
+		return value;
+	}
 	if (length != 7 || strncmp(word, "ADDRESS", length) != 0)
 		return NULL;
 	if (url->numeric)
@@ -413,7 +420,10 @@ static void judge_state(json_t *list, const struct collector_stats *c, enum medi
 	if (!words->what)
 		return;
 	if (failing)
-		fix = medium == MEDIUM_FILE ? fix_of_file(c->error) : fix_of_network(c->error);
+		fix = fix_of(c->error, medium);
+	if (fix && c->error == EMSGSIZE &&
+	    !strncmp(c->url, "ipfix:", 6)) /* NetFlow v9 has UDP alone */
+		fix = "url: URL; or " NARROW;
 	add_of(list, c, fix ?: words->fix, "%s%s%s%s", words->what, failing ? ": " : "",
 	       failing ? strerror(c->error) : "",
 	       failing && c->error == EMSGSIZE && medium == MEDIUM_UDP
