@@ -25,6 +25,7 @@ struct tracer {
 	struct drop_table *table;
 	struct control *control;	 /* of the full screen; NULL: lines are printed */
 	struct live *live;		 /* the screen */
+	bool failed;			 /* it has ended by itself */
 	struct loop_source *end;	 /* timer of --for */
 	struct loop_source *reader;	 /* NULL: cannot be watched */
 	uint64_t shown_ns;		 /* time of the last swap whose drops have been shown */
@@ -136,10 +137,14 @@ static int watch_reader(struct tracer *t)
 
 /* --- On a full screen. */
 
-static void on_quit(void *userdata)
+/* There is nothing else that it is for. */
+static void on_live_ended(void *userdata, int error, const char *why)
 {
 	struct tracer *t = userdata;
 
+	t->failed = error < 0 && error != -ENODATA; /* who closes the terminal wants the end */
+	if (error < 0)
+		log_error("drops cannot be shown any more: %s", why);
 	exporter_end(t->exporter);
 }
 
@@ -170,7 +175,7 @@ static int show_screen(struct tracer *t)
 			   .by = TOP_BY_PACKETS,
 			   .every_ms = MIN(t->config->interval_ns / NSEC_PER_MSEC,
 					   (uint64_t)CONTROL_EVERY_MS_MAX)},
-		.quit = on_quit,
+		.ended = on_live_ended,
 		.userdata = t,
 	};
 	int error = live_new(&t->live, &options);
@@ -311,5 +316,5 @@ int drops_main(int argc, char **argv)
 	if (t.config->for_ns)
 		loop_set_timer(t.end, t.config->for_ns, 0);
 	error = exporter_run(t.exporter);
-	return finish(&t) < 0 || error < 0 ? 1 : 0;
+	return finish(&t) < 0 || error < 0 || t.failed ? 1 : 0;
 }

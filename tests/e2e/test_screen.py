@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import termios
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ import terminal
 import traffic
 from sandbox import DIES_WITH_TEST, Pair, wait_until
 from tap import check, check_equal
-from terminal import WAIT_SECONDS
+from terminal import WAIT_SECONDS, child_of, state_of
 
 METER, PEER = '10.88.0.1', '10.88.0.2'
 SIZES = (80, 24), (40, 10), (20, 5), (59, 7), (20, 30), (200, 5)
@@ -61,6 +62,12 @@ class Bench(Pair):
 def has_row(*words):
     """A condition for a screen: one of its lines has these words in a row, at its end."""
     return lambda lines: any(tuple(line.split()[-len(words):]) == words for line in lines)
+
+
+def metered(path):
+    """Packets of that flow in a file of JSON."""
+    with open(path, encoding='utf-8') as file:
+        return sum(json.loads(line)['packetDeltaCount'] for line in file if '"sourceTransportPort":1001' in line)
 
 
 FLOW = has_row('UDP', PEER, '1001', METER, '9', 'm0', 'in')
@@ -125,14 +132,6 @@ def test_log():
             check(text.index('SIGHUP') < text.index('ledger: seen'), text)
 
 
-def state_of(pid):
-    return Path(f'/proc/{pid}/stat').read_text(encoding='ascii').split()[2]
-
-
-def child_of(pid):
-    return int(Path(f'/proc/{pid}/task/{pid}/children').read_text(encoding='ascii'))
-
-
 def test_suspend():
     """Neither control-Z nor its signal stops what meters, nor who waits for it in the foreground, as sudo does."""
     with Bench() as bench:
@@ -150,6 +149,46 @@ def test_suspend():
             screen.wait(FLOW, 'the flow')
             os.kill(metering, signal.SIGTERM)
             screen.wait_dead()
+
+
+def test_other_job():
+    """While another job has the terminal the screen leaves it alone; then it is back; the exporter meters all the time."""
+    with Bench() as bench:
+        path = f'{bench.directory}/flows.json'
+        words = bench.run_words('--collector', f'json://{path}', '--idle-timeout', '300ms')
+        with terminal.Shell(bench.directory, words) as shell:
+            shell.wait_for('[1 flows]')
+            metering = shell.to_background()
+            shell.say('stty tostop')  # who writes is stopped too
+            bench.send(11)
+            shell.check_unseen(metering)
+            wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
+            shell.say('fg')
+            shell.wait(FLOW, 'the flow')
+            check(is_whole(shell.screen(), 120, 30, '1 flows'), *shell.screen())
+            shell.type('b')
+            shell.wait_for('B/s')
+            shell.type('q')
+            shell.wait_for('ledger: seen')
+            shell.say('stty -tostop; clear')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
+
+
+def test_end_of_other_job():
+    """Who ends where another job has the terminal is not stopped for it, and leaves its modes alone."""
+    with Bench() as bench:
+        for words in bench.run_words(), bench.drops().words:
+            with terminal.Shell(bench.directory, words) as shell:
+                shell.wait_for('q quit')
+                job = shell.to_background()
+                shell.say('stty tostop; clear')
+                shell.prompted()
+                before = shell.modes()
+                os.kill(job, signal.SIGTERM)
+                shell.wait_for(' packets = accounted ')
+                wait_until(lambda j=job: not os.path.exists(f'/proc/{j}'), WAIT_SECONDS, 'the end')
+                check_equal('modes of the terminal', shell.modes(), before)
 
 
 def test_size_signal():
@@ -274,7 +313,12 @@ class Stopped:
         self.process.kill()
         self.process.wait()
         os.close(self.slave)
+        if self.master >= 0:
+            os.close(self.master)
+
+    def hang_up(self):
         os.close(self.master)
+        self.master = -1
 
     def stderr(self):
         with open(self.path, encoding='utf-8') as file:
@@ -306,16 +350,67 @@ def test_stopped():
             check_equal('what comes from a terminal that is stopped', screen.read(1), b'')
             bench.send(11)
 
-            def metered():
-                with open(path, encoding='utf-8') as file:
-                    return sum(json.loads(line)['packetDeltaCount'] for line in file if '"sourceTransportPort":1001' in line)
-            wait_until(lambda: metered() == 11, WAIT_SECONDS, 'a record of what was sent')
+            wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
             screen.process.send_signal(signal.SIGTERM)
             start = time.monotonic()
             check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)
             check(time.monotonic() - start < 10, f'{time.monotonic() - start:.1f} s')
             check_equal('modes of the terminal', termios.tcgetattr(screen.slave), screen.before)
             check(program.last_ledger(screen.stderr())['balanced'], screen.stderr())
+
+
+def test_stopped_clock():
+    """The end waits for such a terminal by a clock that nobody sets."""
+    with Bench() as bench:
+        ahead = Path(f'{bench.directory}/ahead')
+        ahead.write_text('3600\n', encoding='ascii')  # of the kernel's: as if it were set back while the program waits
+        environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={ahead}']
+        with Stopped([*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')], bench.directory) as screen:
+            wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
+            os.write(screen.master, b'\x13')  # control-S
+            time.sleep(1)
+            screen.read(1)
+            screen.process.send_signal(signal.SIGTERM)
+            check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)
+            check('cut short' not in screen.stderr(), screen.stderr())
+            check(program.last_ledger(screen.stderr())['balanced'], screen.stderr())
+
+
+def test_gone():
+    """Where the terminal goes and its signal is ignored, `run` says so and goes on; `drops`, which is for nothing else, ends."""
+    words = ['sh', '-c', 'trap "" HUP; exec "$0" "$@"']
+    with Bench() as bench:
+        path = f'{bench.directory}/flows.json'
+        with Stopped([*words, *bench.run_words('--collector', f'json://{path}', '--idle-timeout', '300ms')],
+                     bench.directory) as screen:
+            wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
+            screen.hang_up()
+            wait_until(lambda: 'the terminal has gone' in screen.stderr(), WAIT_SECONDS, 'a word about the terminal')
+            bench.send(11)
+            wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
+            screen.process.send_signal(signal.SIGTERM)
+            check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)
+            check_equal('words about it', screen.stderr().count('nothing is shown any more'), 1)
+        with Stopped([*words, *bench.drops().words], bench.directory) as screen:
+            wait_until(lambda: b'[5 drops]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
+            screen.hang_up()
+            check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)  # as where its lines have no reader any more
+            check('drops cannot be shown any more: the terminal has gone' in screen.stderr(), screen.stderr())
+
+
+def test_no_screen():
+    """Where ncurses finds no way to begin."""
+    huge = ['LINES=32768']  # its lines are numbered by a short
+    with Bench() as bench:
+        with bench.drops(environment=huge) as screen:
+            screen.wait_dead(1)
+            check('drops cannot be shown any more: this terminal cannot be set up' in screen.text(), screen.text())
+        with bench.live(environment=huge) as screen:
+            wait_until(lambda: 'nothing is shown any more' in screen.text(), WAIT_SECONDS, 'a word')
+            check('this terminal cannot be set up' in screen.text(), screen.text())
+            check_equal('it goes on', screen.is_dead()[0], '0')
+            os.kill(screen.pid(), signal.SIGTERM)
+            screen.wait_dead()
 
 
 def test_terminals():

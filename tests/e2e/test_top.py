@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """`flowtally top` in a real terminal (tmux), and as text, against what was sent to a real exporter."""
+import os
 import signal
 import socket
 import time
@@ -213,6 +214,38 @@ def is_whole(screen, columns, lines):
     return (tab.lstrip().startswith('[1 flows]') and 'bit/s' in titles and
             sum('flowtally' in line for line in screen) == 1 and sum('bit/s' in words for words in place) == 1 and
             'q quit' in screen[lines - 1])
+
+
+def test_jobs():
+    """What its shell stops leaves the terminal to it; in the background it is stopped or unseen; in front it is whole again."""
+    with Bench() as bench, bench.daemon():
+        bench.send()
+        words = [program.binary(), 'top', '--socket', bench.path, 'dst port 9']
+        with terminal.Shell(bench.directory, words) as shell:
+            shell.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            shell.type('C-z')
+            shell.wait_for('Stopped')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
+            job = terminal.child_of(shell.pid())
+            shell.say('bg')
+            wait_until(lambda: terminal.state_of(job) == 'T', WAIT_SECONDS, 'that it is stopped again')
+            shell.say('fg')
+            shell.wait(lambda lines: is_whole(lines, 120, 30) and entries(lines) == expected(), 'the first picture')
+            shell.to_background()
+            shell.check_unseen(job)
+            shell.say('fg')
+            shell.wait(lambda lines: is_whole(lines, 120, 30) and entries(lines) == expected(), 'the first picture')
+            shell.type('q')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
+            shell.say(shell.command)
+            shell.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            job = shell.to_background()
+            shell.say('kill %1; wait; clear')
+            wait_until(lambda: not os.path.exists(f'/proc/{job}'), WAIT_SECONDS, 'the end')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
 
 
 def test_plain_terminal():
