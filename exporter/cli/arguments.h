@@ -11,6 +11,12 @@
 /* What --output can be, where records are shown. */
 #define ARGUMENTS_FORMS "compact table wide json jsonl csv hubble-json"
 
+/* And --time-format, with Hubble's names. */
+#define ARGUMENTS_TIMES "StampMilli RFC3339 RFC3339Milli RFC3339Micro RFC3339Nano RFC1123Z"
+#define ARGUMENTS_TIMES_HELP \
+	"StampMilli, RFC3339, RFC3339Milli, RFC3339Micro, RFC3339Nano or RFC1123Z: times of compact, " \
+	"table and wide (StampMilli)"
+
 /* What an option's value may be. */
 enum argument_value {
 	ARGUMENT_NONE,
@@ -72,6 +78,9 @@ char *arguments_filter(const struct record_choice *choice, const char *words);
 /* What `take` does with --output: one of ARGUMENTS_FORMS; *ret_objects: an object a line, json or jsonl.  -EINVAL. */
 int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
 			char error[ARGUMENTS_ERROR_MAX]);
+
+/* And with --time-format, one of ARGUMENTS_TIMES: -EINVAL. */
+int arguments_take_time(struct record_text *ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 
 /* And with --color, which is auto, always or never: -EINVAL.  NULL is as auto, whether standard output shows colours. */
 int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);

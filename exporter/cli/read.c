@@ -42,6 +42,7 @@ enum {
 	OPTION_FOLLOW,
 	OPTION_OPTIONS,
 	OPTION_UTC,
+	OPTION_TIME,
 	OPTION_COLOR,
 };
 
@@ -67,6 +68,7 @@ static const struct argument_option own_options[] = {
 	{"options", 0, ARGUMENT_NONE, NULL, "options records too, in JSON", OPTION_OPTIONS, ""},
 	{"utc", 0, ARGUMENT_NONE, NULL,
 	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC, ""},
+	{"time-format", 0, ARGUMENT_NEEDED, "NAME", ARGUMENTS_TIMES_HELP, OPTION_TIME, ARGUMENTS_TIMES},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
 	 OPTION_COLOR, "auto always never"},
 };
@@ -385,6 +387,8 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_UTC:
 		r->text.utc = true;
 		return 0;
+	case OPTION_TIME:
+		return arguments_take_time(&r->text, text, error);
 	case OPTION_COLOR:
 		return arguments_take_color(&r->color, text, error);
 	default:
@@ -537,8 +541,8 @@ static int run(struct reader *r)
 
 	interrupt_catch(SIGINT); /* what has been read is shown, in full lines, and not cut short */
 	interrupt_catch(SIGTERM);
-	if (!r->json && !r->top && record_text_header(&r->text))
-		fputs(record_text_header(&r->text), stdout);
+	if (!r->json && !r->top)
+		record_text_print_header(&r->text, stdout);
 	good = read_all(r);
 	if (r->top)
 		print_top(r);
