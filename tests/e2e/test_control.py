@@ -319,7 +319,7 @@ VERSION_1 = (
 )
 PARTS_OF_VERSION_1 = {  # of the lists of status
     'interfaces': {'name', 'device', 'ifindex', 'ingress', 'egress', 'attached', 'reason', 'rates', 'obstacles'},
-    'collectors': {'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
+    'collectors': {'number', 'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
 }
 
 

@@ -71,7 +71,7 @@ def doctor(*arguments, prefix=(), path=None):
 
 def check_fix(fix):
     """It can be typed: into a shell, or into the file."""
-    check(not re.search(r'\b(HOST|NAME|ADDRESS|GATEWAY|FILE|IMAGE|URL)\b', fix), f'something is to be filled in: {fix}')
+    check(not re.search(r'\b(HOST|NAME|ADDRESS|GATEWAY|FILE|IMAGE)\b', fix.split('  #')[0]), f'something is to be filled in: {fix}')
     if re.match(r'[{]?[a-zA-Z_-]+: ', fix):
         check(isinstance(yaml.safe_load(fix), dict), f'no YAML: {fix}')
     else:
@@ -142,7 +142,7 @@ PROCESSES = {
                              ('capabilities', 'FAIL', '', 'missing: CAP_PERFMON$', 'securityContext:')),
     'two missing capabilities': (['setpriv', '--bounding-set', '-perfmon,-net_admin', '--inh-caps', '-all'],
                                  ('capabilities', 'FAIL', '', 'missing: CAP_NET_ADMIN, CAP_PERFMON$',
-                                  'docker run --cap-add BPF')),
+                                  'cap_add: [BPF')),
     'seccomp': (NO_BPF, ('seccomp', 'FAIL', '', 'seccomp', 'securityContext:')),
     'few descriptors': (['prlimit', '--nofile=32:32'], ('descriptors', 'FAIL', '', 'may have 32', 'systemctl edit flowtally')),
     'memlock': ([*replaced('/proc/sys/kernel/osrelease', '5.10.0'), 'setpriv', '--bounding-set', '-sys_resource', '--inh-caps',
