@@ -46,7 +46,8 @@ class Bench(Pair):
 
     def drops(self, *options, **terminal_options):
         lists = [] if '--reason' in options else ['--exclude', STRANGE]
-        return terminal.Terminal(self.directory, self.words('drops', '--interval', '200ms', *lists, *options), **terminal_options)
+        words = self.words('drops', '--interval', '200ms', *lists, *options)
+        return terminal.Terminal(self.directory, words, **terminal_options)
 
     def send(self, count=7):
         with traffic.bound(self.box, 'meter', socket.SOCK_DGRAM, METER, 9):
@@ -354,7 +355,8 @@ def test_stopped_clock():
         ahead = Path(f'{bench.directory}/ahead')
         ahead.write_text('3600\n', encoding='ascii')  # of the kernel's: as if it were set back while the program waits
         environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={ahead}']
-        with Stopped([*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')], bench.directory) as screen:
+        words = [*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')]
+        with Stopped(words, bench.directory) as screen:
             wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
             os.write(screen.master, b'\x13')  # control-S
             time.sleep(1)
@@ -366,7 +368,7 @@ def test_stopped_clock():
 
 
 def test_gone():
-    """Where the terminal goes and its signal is ignored, `run` says so and goes on; `drops`, which is for nothing else, ends."""
+    """Where the terminal goes and SIGHUP is ignored, `run` says so and goes on; `drops`, which is for nothing else, ends."""
     words = ['sh', '-c', 'trap "" HUP; exec "$0" "$@"']
     with Bench() as bench:
         path = f'{bench.directory}/flows.json'
