@@ -183,8 +183,8 @@ static void write_queue(void)
 
 static size_t print_count(char line[COUNT_MAX], unsigned long long count, const char *what)
 {
-	int length = snprintf(line, COUNT_MAX, "%s%llu %s\n", journal ? "<4>" : "flowtally: ",
-			      count, what);
+	int length = snprintf(line, COUNT_MAX, "%s%llu %s\n",
+			      journal ? "<4>" : "flowtally: ", count, what);
 
 	return (size_t)length;
 }

@@ -256,6 +256,18 @@ int arguments_take_color(const char **ret, const char *text, char error[ARGUMENT
 	return 0;
 }
 
+int arguments_take_by(enum top_by *ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	const int by = record_top_by_parse(text);
+
+	if (by < 0)
+		return snprintf(error, ARGUMENTS_ERROR_MAX,
+				"'%s': it can be octets, packets or flows", text),
+		       -EINVAL;
+	*ret = (enum top_by)by;
+	return 0;
+}
+
 bool arguments_color(const char *when)
 {
 	const char *no_color = getenv("NO_COLOR");

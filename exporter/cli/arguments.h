@@ -3,6 +3,7 @@
 /* The command line of verbs that ask a running exporter: their options are no settings, and no file has a say. */
 #include <stdbool.h>
 #include <stddef.h>
+#include "exporter/observe/record_top.h"
 
 #define ARGUMENTS_OPTIONS_MAX 64
 #define ARGUMENTS_ERROR_MAX   256
@@ -85,6 +86,9 @@ int arguments_take_time(struct record_text *ret, const char *text, char error[AR
 /* And with --color, which is auto, always or never: -EINVAL.  NULL is as auto, whether standard output shows colours. */
 int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 bool arguments_color(const char *when);
+
+/* And with --by, of sums.  -EINVAL. */
+int arguments_take_by(enum top_by *ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

@@ -137,12 +137,18 @@ static int watch_reader(struct tracer *t)
 
 /* --- On a full screen. */
 
+/* A pipe's reader or a terminal: nobody is there any more whom to fail. */
+static bool has_gone(int error)
+{
+	return error == -EPIPE || error == -EIO || error == -ENODATA;
+}
+
 /* There is nothing else that it is for. */
 static void on_live_ended(void *userdata, int error, const char *why)
 {
 	struct tracer *t = userdata;
 
-	t->failed = error < 0 && error != -ENODATA; /* who closes the terminal wants the end */
+	t->failed = error < 0 && !has_gone(error);
 	if (error < 0)
 		log_error("drops cannot be shown any more: %s", why);
 	exporter_end(t->exporter);
@@ -285,8 +291,7 @@ static int finish(struct tracer *t)
 		exporter_spoken(t->exporter);
 	}
 	error = t->lines ? lines_error(t->lines) : 0;
-	if (error == 0 || error == -EPIPE ||
-	    error == -EIO) /* a pipe's reader or a terminal has gone */
+	if (error == 0 || has_gone(error))
 		return 0;
 	return log_errno(LOG_ERR, error, "cannot write to standard output");
 }

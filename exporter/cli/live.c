@@ -17,9 +17,9 @@
 #include "exporter/observe/control.h"
 #include "exporter/thread.h"
 
-#define NICE	    10	 /* metering comes before whoever looks */
-#define TEXT_MS	    5000 /* between two pictures, where they are text */
-#define PATIENCE_S  1
+#define NICE	   10	/* metering comes before whoever looks */
+#define TEXT_MS	   5000 /* between two pictures, where they are text */
+#define PATIENCE_S 1
 
 struct live {
 	struct live_options options;

@@ -338,19 +338,6 @@ static int take_last(struct reader *r, const char *text, char error[ARGUMENTS_ER
 	return 0;
 }
 
-static int take_by(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	int by = record_top_by_parse(text);
-
-	r->by_name = text;
-	if (by < 0)
-		return snprintf(error, ARGUMENTS_ERROR_MAX,
-				"'%s': it can be octets, packets or flows", text),
-		       -EINVAL;
-	r->by = (enum top_by)by;
-	return 0;
-}
-
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct reader *r = userdata;
@@ -375,7 +362,8 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		r->top_keys = text;
 		return 0;
 	case OPTION_BY:
-		return take_by(r, text, error);
+		r->by_name = text;
+		return arguments_take_by(&r->by, text, error);
 	case OPTION_LAST:
 		return take_last(r, text, error);
 	case OPTION_FOLLOW:

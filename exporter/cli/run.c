@@ -82,8 +82,8 @@ static void on_live_ended(void *userdata, int error, const char *why)
 
 	if (error == 0)
 		exporter_end(r->exporter);
-	else
-		log_warning("nothing is shown any more, and metering goes on: %s", why);
+	else if (!exporter_ending(r->exporter))
+		log_warning("nothing is shown any more: %s", why);
 }
 
 /* When the start has been told.  Without it the exporter does its work as ever. */

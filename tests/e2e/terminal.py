@@ -14,6 +14,7 @@ from sandbox import DIES_WITH_TEST, wait_until
 
 WAIT_SECONDS = 20
 NUMBERS = itertools.count()
+SIZES = (80, 24), (40, 10), (20, 5), (59, 7), (20, 30), (200, 5)
 
 
 class Terminal:
@@ -83,11 +84,25 @@ class Terminal:
     def wait_for(self, text):
         self.wait(lambda lines: any(text in line for line in lines), text)
 
+    def check_sizes(self, is_whole):
+        """Whether the screen has all its parts in each size; is_whole(lines of the screen, columns, lines)"""
+        for columns, lines in SIZES:
+            self.resize(columns, lines)
+            self.wait(lambda screen, c=columns, n=lines: is_whole(screen, c, n), f'a picture of {columns}x{lines}')
+
     def wait_gone(self, text):
         self.wait(lambda lines: not any(text in line for line in lines), f'no {text}')
 
     def wait_dead(self, status=0):
         wait_until(lambda: self.is_dead() == ['1', str(status)], WAIT_SECONDS, f'the end with {status}')
+
+
+def is_framed(screen, columns, lines, tab):
+    """Tabs and the foot are where they belong, nothing is too long, and there is one row of titles."""
+    below = 1 + (lines >= 8)
+    tabs, titles = screen[below:below + 2]
+    return (max(map(len, screen)) <= columns and f'[{tab}]' in tabs and sum(f'[{tab}]' in line for line in screen) == 1 and
+            ('bit/s' in titles or 'pkt/s' in titles) and screen.count(titles) == 1 and 'q quit' in screen[lines - 1])
 
 
 def state_of(pid):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The screen of an exporter in its own process (`run --live`, ./run, `drops`) in a real terminal, and where there is none."""
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -21,10 +22,9 @@ import terminal
 import traffic
 from sandbox import DIES_WITH_TEST, Pair, wait_until
 from tap import check, check_equal
-from terminal import WAIT_SECONDS, child_of, state_of
+from terminal import WAIT_SECONDS, child_of, is_framed, state_of
 
 METER, PEER = '10.88.0.1', '10.88.0.2'
-SIZES = (80, 24), (40, 10), (20, 5), (59, 7), (20, 30), (200, 5)
 STRANGE = 'benign,NOT_SPECIFIED,QUEUE_PURGE'  # as in test_drops_live.py
 CLOSED = 9300
 CLIENTS = 42000, 42001, 42002
@@ -73,14 +73,18 @@ def metered(path):
 FLOW = has_row('UDP', PEER, '1001', METER, '9', 'm0', 'in')
 
 
+def show_flow(bench, screen):
+    screen.wait_for('[1 flows]')
+    bench.send()
+    screen.wait(FLOW, 'the flow')
+
+
 def test_live():
     """It shows what was sent, also when the network is quiet; q ends it in order; then it says how to read what is left."""
     with Bench() as bench:
         path = f'{bench.directory}/flows of today.ipfix'
         with bench.live('--collector', f'file://{path}') as screen:
-            screen.wait_for('[1 flows]')
-            bench.send()
-            screen.wait(FLOW, 'the flow')
+            show_flow(bench, screen)
             screen.wait(lambda lines: (numbers(lines, 'm0', 'in') or [''])[0] == '0' and numbers(lines, 'm0', 'in')[3] == '7',
                         'the flow, with what it had in all and no rate')
             screen.type('Enter')
@@ -112,9 +116,7 @@ def test_log():
     """What is said while the screen is there stands at its foot, tears nothing, and follows it at the end."""
     with Bench() as bench:
         with bench.live() as screen:
-            screen.wait_for('[1 flows]')
-            bench.send()
-            screen.wait(FLOW, 'the flow')
+            show_flow(bench, screen)
             pid = screen.pid()
             screen.wait_for('flowtally healthy')
             for _ in range(3):
@@ -165,7 +167,7 @@ def test_other_job():
             wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
             shell.say('fg')
             shell.wait(FLOW, 'the flow')
-            check(is_whole(shell.screen(), 120, 30, '1 flows'), *shell.screen())
+            check(is_framed(shell.screen(), 120, 30, '1 flows'), *shell.screen())
             shell.type('b')
             shell.wait_for('B/s')
             shell.type('q')
@@ -201,31 +203,19 @@ def test_size_signal():
             check_equal(f'SIGWINCH in {kind}', got, wanted)
 
 
-def is_whole(screen, columns, lines, name):
-    """Tabs and the foot are where they belong, nothing is too long, and there is one row of titles."""
-    below = 1 + (lines >= 8)
-    tab, titles = screen[below:below + 2]
-    return (max(map(len, screen)) <= columns and f'{name}]' in tab and sum(f'{name}]' in line for line in screen) == 1 and
-            ('bit/s' in titles or 'pkt/s' in titles) and 'q quit' in screen[lines - 1])
-
-
 def check_sizes(screen, name, row):
-    for columns, lines in SIZES:
-        screen.resize(columns, lines)
-        screen.wait(lambda seen: is_whole(seen, columns, lines, name), f'a picture of {columns}x{lines}')
+    screen.check_sizes(functools.partial(is_framed, tab=name))
     for number in range(200):  # a storm of them
         screen.resize(40 + number % 100, 8 + number % 20)
     screen.resize(120, 30)
-    screen.wait(lambda seen: is_whole(seen, 120, 30, name) and row(seen), 'the first picture')
+    screen.wait(lambda seen: is_framed(seen, 120, 30, name) and row(seen), 'the first picture')
 
 
 def test_sizes():
     with Bench() as bench:
         with bench.live() as screen:
-            screen.wait_for('[1 flows]')
-            bench.send()
-            screen.wait(FLOW, 'the flow')
-            check_sizes(screen, '[1 flows', FLOW)
+            show_flow(bench, screen)
+            check_sizes(screen, '1 flows', FLOW)
             screen.type('q')
             screen.wait_dead()
         with bench.drops() as screen:
@@ -233,7 +223,7 @@ def test_sizes():
             bench.drop()
             row = has_row('UDP', PEER, str(CLIENTS[0]), METER, str(CLOSED), 'm0', 'in', 'NO_SOCKET')
             screen.wait(row, 'the drops')
-            check_sizes(screen, '[5 drops', row)
+            check_sizes(screen, '5 drops', row)
             screen.type('q')
             screen.wait_dead()
 
@@ -365,7 +355,8 @@ def test_stopped_clock():
         ahead = Path(f'{bench.directory}/ahead')
         ahead.write_text('3600\n', encoding='ascii')  # of the kernel's: as if it were set back while the program waits
         environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={ahead}']
-        with Stopped([*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')], bench.directory) as screen:
+        words = [*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')]
+        with Stopped(words, bench.directory) as screen:
             wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
             os.write(screen.master, b'\x13')  # control-S
             time.sleep(1)
@@ -377,7 +368,7 @@ def test_stopped_clock():
 
 
 def test_gone():
-    """Where the terminal goes and its signal is ignored, `run` says so and goes on; `drops`, which is for nothing else, ends."""
+    """Where the terminal goes and SIGHUP is ignored, `run` says so and goes on; `drops`, which is for nothing else, ends."""
     words = ['sh', '-c', 'trap "" HUP; exec "$0" "$@"']
     with Bench() as bench:
         path = f'{bench.directory}/flows.json'
@@ -416,7 +407,7 @@ def test_no_screen():
 def test_terminals():
     """One that has no full screen gets text, and is told why; a plain one gets no sign that it does not have."""
     with Bench() as bench:
-        for environment in ['TERM=dumb'], ['--unset=TERM'], ['TERM=']:
+        for environment in ['TERM=dumb'], ['--unset=TERM'], ['TERM='], ['TERM=no-such-terminal']:
             with bench.live(environment=environment) as screen:
                 wait_until(lambda: 'bit/s' in screen.text(), WAIT_SECONDS, 'the first picture')
                 bench.send()
@@ -493,9 +484,7 @@ def test_two():
             words = bench.words('run', '--interface', 'm0', '--live', '--drops', 'off', '--control-socket', path,
                                 '--metrics-listen', 'off', '--drain-interval', '200ms')
             with terminal.Terminal(bench.directory, words) as screen:
-                screen.wait_for('[1 flows]')
-                bench.send()
-                screen.wait(FLOW, 'the flow')
+                show_flow(bench, screen)
                 screen.type('q')
                 screen.wait_dead()
                 check('there is no control socket' in screen.text(), screen.text())

@@ -14,8 +14,8 @@
 
 #define TEXT_MAX       (256 * 1024)
 #define STATUS_SECONDS 10 /* a picture waits so long for its head, of which there is none here */
-#define ANSWER	 "{\"keys\":[\"protocol\"],\"rows\":[],\"seconds\":1}\n"
-#define REFUSAL	 "{\"error\":{\"code\":\"busy\",\"text\":\"no place is free\"}}\n"
+#define ANSWER	       "{\"keys\":[\"protocol\"],\"rows\":[],\"seconds\":1}\n"
+#define REFUSAL	       "{\"error\":{\"code\":\"busy\",\"text\":\"no place is free\"}}\n"
 
 /* What comes of each connection in turn: none can be had, a refusal, an answer; and nothing of that for status. */
 static const char *const turns[] = {NULL, REFUSAL, ANSWER};
