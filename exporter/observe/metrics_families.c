@@ -191,7 +191,8 @@ const struct metrics_family metrics_families[] = {
 
 	/* The exporter itself. */
 	{ "flowtally_build", INFO, NULL, L("version", "commit", "libbpf", "kernel"),
-	  "Versions of flowtally, of libbpf and of the running kernel; the commit of a build from a git tree.", NULL, ALWAYS, P(build) },
+	  "Versions of flowtally, of libbpf and of the running kernel; the commit of a build from a git tree.",
+	  NULL, ALWAYS, P(build) },
 	{ "flowtally_config", INFO, NULL, L("hash"),
 	  "A hash of the settings in force.", NULL, ALWAYS, P(config) },
 	{ "flowtally_config_reloads", COUNTER, NULL, L("result"),
