@@ -51,6 +51,12 @@ static const struct setting_word summary_words[] = {
 	{"off", SUMMARY_OFF},
 	{NULL, 0},
 };
+static const struct setting_word sandbox_words[] = {
+	{"on", SANDBOX_ON},
+	{"off", SANDBOX_OFF},
+	{"kill", SANDBOX_KILL},
+	{NULL, 0},
+};
 static const struct setting_word mask_words[] = {
 	{"tcx", 0},	 {"xdp-frags", 0},    {"batch", 0}, {"ringbuf", 0},
 	{"xdp-link", 0}, {"coarse-clock", 0}, {"fetch", 0}, {NULL, 0},
@@ -261,6 +267,10 @@ const struct setting settings[] = {
 	  "show the busiest flows on standard output",
 	  NULL, "true", SETTING_FLAG, RUN, RELOAD_NEVER,
 	  FIELD(live), 0, 0, NULL },
+	{ "sandbox", NULL, "MODE",
+	  "once it meters, give up what that does not need: on, off, or kill (end at a forbidden system call)",
+	  "on", "off", SETTING_WORD, RUN_AND_DROPS, RELOAD_NEVER,
+	  FIELD(sandbox), 0, 0, sandbox_words },
 	{ "mask", NULL, "FEATURES",
 	  "for tests: do without these features of the kernel: tcx,xdp-frags",
 	  NULL, "tcx", SETTING_FEATURES, RUN, RELOAD_NEVER,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 #include "config/print.h"
+#include "exporter/cli/confine.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -293,7 +294,10 @@ static void take_over(struct run *r)
 static int apply(void *userdata, struct config *config)
 {
 	struct run *r = userdata;
-	int error = exporter_apply(r->exporter, config);
+	int error = confine_allows(config);
+
+	if (error == 0)
+		error = exporter_apply(r->exporter, config);
 
 	if (error == 0)
 		take_over(r);
@@ -398,6 +402,9 @@ static int make(struct run *r, struct config *config)
 	int error;
 
 	r->terminals = find_terminals();
+	error = confine_begin(config);
+	if (error < 0)
+		return error;
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
 	if (error < 0)
 		return error;
@@ -424,6 +431,8 @@ int run_main(int argc, char **argv)
 	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0)
 		return 1;
 	serve_metrics(&r);
+	if (confine_enter() < 0)
+		return 1;
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);
 		watch_file(&r);

@@ -191,7 +191,7 @@ static int make(struct control *c, const struct control_options *o)
 	if (r == 0)
 		r = make_clients(c, o);
 	if (r == 0)
-		r = thread_start(&c->thread, run, c);
+		r = thread_start(&c->thread, SANDBOX_NOTHING, run, c);
 	c->running = r == 0;
 	return r;
 }

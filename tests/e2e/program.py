@@ -12,6 +12,9 @@ import ledger
 from sandbox import DIES_WITH_TEST, scratch, wait_until
 from tap import Failure, check, check_equal, skip_all
 
+# Just what it needs, which a container with these alone has: no capability can come back by an exec.
+LEAST = ['setpriv', '--bounding-set', '-all,+bpf,+net_admin,+perfmon', '--inh-caps', '-all', '--ambient-caps', '-all']
+
 READY_SECONDS = 60  # of a machine that has much else to do
 STOP_SECONDS = 20
 
@@ -37,7 +40,8 @@ def last_ledger(stderr):
 class Daemon:
     """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
 
-    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None, drops='off'):
+    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None, drops='off', least=True):
+        self.least = LEAST if least else []
         self.box, self.role = box, role
         self.stdout, self.prefix = stdout, prefix
         self.options = ['run', '--summary', summary, '--drops', drops, *options]
@@ -49,7 +53,7 @@ class Daemon:
         # There is one place for the control socket, and many exporters run at a time: who needs one names its own.
         socket = () if '--control-socket' in self.options else ('--control-socket', 'off')
         with open(self.log_path, 'wb') as log:
-            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, *socket,
+            self.process = self.box.start(self.role, *self.prefix, *self.least, binary(), *self.options, *socket,
                                           stdout=self.stdout or log, stderr=log)
         try:
             wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')

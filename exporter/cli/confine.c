@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/cli/confine.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <string.h>
+#include "exporter/log.h"
+
+/* Folders of one configuration. */
+#define FOLDERS_MAX (EXPORT_COLLECTORS_MAX + 16)
+
+struct folders {
+	char *paths[FOLDERS_MAX];
+	size_t count;
+};
+
+static void folders_clear(struct folders *f)
+{
+	for (size_t i = 0; i < f->count; i++)
+		free(f->paths[i]);
+}
+
+static void add(struct folders *f, const char *path)
+{
+	char *copy = f->count < FOLDERS_MAX ? strdup(path) : NULL;
+
+	if (copy)
+		f->paths[f->count++] = copy;
+}
+
+/* Of a file that is there or will be; where links lead to counts. */
+static void add_folder_of(struct folders *f, const char *file)
+{
+	char real[PATH_MAX], folder[PATH_MAX];
+	const char *path = realpath(file, real) ? real : file, *slash = strrchr(path, '/');
+
+	snprintf(folder, sizeof(folder), "%.*s", slash ? MAX((int)(slash - path), 1) : 1,
+		 slash ? path : ".");
+	add(f, folder);
+}
+
+/* The folder of a collector's file; false: it writes to none. */
+static bool find_file(const struct config_collector *collector, const char **ret)
+{
+	struct collector_url url;
+	char why[URL_WHY_MAX];
+
+	if (url_parse(collector->url, &url, why) < 0 || url_in_network(&url) || !*url.path)
+		return false;
+	*ret = url.path;
+	return true;
+}
+
+static void find_writable(struct folders *f, const struct config *config)
+{
+	const char *path;
+
+	for (size_t i = 0; i < config->collector_count; i++)
+		if (find_file(&config->collectors[i], &path))
+			add_folder_of(f, path);
+	if (config->control_socket && strcmp(config->control_socket, "off") != 0)
+		add_folder_of(f, config->control_socket); /* it is removed at the end */
+}
+
+/*
+ * What is opened again after the start: the kernel's files, names of users and addresses (resolv.conf is replaced at times, and
+ * may be a link to a folder in /run), times of places, and the configuration.
+ */
+static void find_readable(struct folders *f, const struct config *config)
+{
+	static const char *const always[] = {
+		"/proc", "/sys", "/etc", "/usr", "/lib", "/lib64", "/dev/null", "/dev/urandom",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
+		add(f, always[i]);
+	add_folder_of(f, "/etc/resolv.conf");
+	if (!config->path)
+		return;
+	add_folder_of(f, config->path);
+	add(f, config->path);
+}
+
+int confine_begin(const struct config *config)
+{
+	_cleanup_(folders_clear) struct folders readable = {0}, writable = {0};
+
+	find_readable(&readable, config);
+	find_writable(&writable, config);
+	return sandbox_begin(&(struct sandbox_options){
+		.mode = config->sandbox,
+		.readable = (const char *const *)readable.paths,
+		.readable_count = readable.count,
+		.writable = (const char *const *)writable.paths,
+		.writable_count = writable.count,
+	});
+}
+
+int confine_enter(void)
+{
+	return sandbox_enter(SANDBOX_METERING | SANDBOX_CAP(CAP_DAC_OVERRIDE));
+}
+
+int confine_allows(const struct config *config)
+{
+	_cleanup_(folders_clear) struct folders folders = {0};
+
+	find_writable(&folders, config);
+	for (size_t i = 0; i < folders.count; i++)
+		if (!sandbox_may_write(folders.paths[i]))
+			return log_errno(
+				LOG_ERR, EPERM,
+				"'%s' was not among the folders of collectors at the start: "
+				"restart the exporter, or start it with --sandbox off",
+				folders.paths[i]);
+	return 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * What the process may do, as little as its work needs: capabilities by thread (capabilities(7)), system calls
+ * (seccomp(2)), and files (landlock(7)).  There is one for the process, so that it has no object.
+ *
+ * sandbox_begin() before there are other threads; sandbox_enter() when all is open that needs more.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum sandbox_mode {
+	SANDBOX_OFF,
+	SANDBOX_ON, /* a call that is not on the list fails with ENOSYS, as on a kernel that does not know it */
+	SANDBOX_KILL, /* it ends the process (SIGSYS) */
+};
+
+/* Capabilities that a thread keeps, a bit for each (CAP_*). */
+#define SANDBOX_NOTHING	  0ull
+#define SANDBOX_CAP(name) (1ull << (name))
+/* To load programs, to attach them, and to give them the pointers that the parser needs. */
+#define SANDBOX_METERING \
+	(SANDBOX_CAP(CAP_BPF) | SANDBOX_CAP(CAP_NET_ADMIN) | SANDBOX_CAP(CAP_PERFMON))
+
+struct sandbox_options {
+	enum sandbox_mode mode;
+	/* Folders, each with all that is in it; what does not exist is left out. */
+	const char *const *readable;
+	size_t readable_count;
+	const char *const *writable; /* files may be made, changed and removed there */
+	size_t writable_count;
+};
+
+/*
+ * From here on: no core files, no new privileges (PR_SET_NO_NEW_PRIVS), and threads of thread_start() are confined as
+ * they begin.  What the kernel does not have is left out, with a line in the log.  -errno, logged: nothing is confined.
+ */
+int sandbox_begin(const struct sandbox_options *options);
+
+/*
+ * Confines the calling thread, and the system calls of all threads; threads that it starts later inherit that.  `keep`:
+ * its capabilities, of those that it has.  -errno, logged.
+ */
+int sandbox_enter(uint64_t keep);
+
+/* Of thread_start(): what a thread that begins gives up. */
+void sandbox_enter_thread(uint64_t keep);
+
+/* Whether a file can be made in the folder, as far as landlock has a say: only what sandbox_begin() was told can. */
+bool sandbox_may_write(const char *folder);
+
+/* Capabilities that the calling thread has in effect. */
+uint64_t sandbox_capabilities(void);
