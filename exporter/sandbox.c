@@ -160,6 +160,8 @@ static void prepare_files(const struct sandbox_options *options)
 		log_debug("landlock: this kernel does not have it, files are not confined");
 		return;
 	}
+	/* Names in folders are no secret, and libbpf opens "/" to have a descriptor (bpf_map__reuse_fd()). */
+	allow(sandbox.ruleset, "/", LANDLOCK_ACCESS_FS_READ_DIR);
 	for (size_t i = 0; i < options->readable_count; i++)
 		allow(sandbox.ruleset, options->readable[i], READING & rights);
 	for (size_t i = 0; i < options->writable_count; i++)

@@ -28,15 +28,24 @@ static void add(struct folders *f, const char *path)
 		f->paths[f->count++] = copy;
 }
 
-/* Of a file that is there or will be; where links lead to counts. */
-static void add_folder_of(struct folders *f, const char *file)
+static void add_folder(struct folders *f, const char *path)
 {
-	char real[PATH_MAX], folder[PATH_MAX];
-	const char *path = realpath(file, real) ? real : file, *slash = strrchr(path, '/');
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
 
 	snprintf(folder, sizeof(folder), "%.*s", slash ? MAX((int)(slash - path), 1) : 1,
 		 slash ? path : ".");
 	add(f, folder);
+}
+
+/* Of a file that is there or will be, and of the one that it leads to by links. */
+static void add_folders_of(struct folders *f, const char *file)
+{
+	char real[PATH_MAX];
+
+	add_folder(f, file);
+	if (realpath(file, real) && strcmp(real, file) != 0)
+		add_folder(f, real);
 }
 
 /* The folder of a collector's file; false: it writes to none. */
@@ -57,9 +66,9 @@ static void find_writable(struct folders *f, const struct config *config)
 
 	for (size_t i = 0; i < config->collector_count; i++)
 		if (find_file(&config->collectors[i], &path))
-			add_folder_of(f, path);
+			add_folders_of(f, path);
 	if (config->control_socket && strcmp(config->control_socket, "off") != 0)
-		add_folder_of(f, config->control_socket); /* it is removed at the end */
+		add_folders_of(f, config->control_socket); /* it is removed at the end */
 }
 
 /*
@@ -74,11 +83,10 @@ static void find_readable(struct folders *f, const struct config *config)
 
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		add(f, always[i]);
-	add_folder_of(f, "/etc/resolv.conf");
+	add_folders_of(f, "/etc/resolv.conf");
 	if (!config->path)
 		return;
-	add_folder_of(f, config->path);
-	add(f, config->path);
+	add_folders_of(f, config->path);
 }
 
 int confine_begin(const struct config *config)
