@@ -105,6 +105,7 @@ struct config {
 	uint64_t stop_timeout_ns;
 	enum summary_form summary;
 	enum sandbox_mode sandbox;
+	char *sandbox_folder;
 	char *mask; /* features of the kernel, with commas */
 	bool live;
 	bool verbose;

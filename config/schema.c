@@ -271,6 +271,10 @@ const struct setting settings[] = {
 	  "once it meters, give up what that does not need: on, off, or kill (end at a forbidden system call)",
 	  "on", "off", SETTING_WORD, RUN_AND_DROPS, RELOAD_NEVER,
 	  FIELD(sandbox), 0, 0, sandbox_words },
+	{ "sandbox-folder", NULL, "PATH",
+	  "where files of collectors may be that a reload adds, beside the folders of the start",
+	  "/var/lib/flowtally", "/srv/flows", SETTING_FOLDER, RUN, RELOAD_NEVER,
+	  FIELD(sandbox_folder), 0, 0, NULL },
 	{ "mask", NULL, "FEATURES",
 	  "for tests: do without these features of the kernel: tcx,xdp-frags",
 	  NULL, "tcx", SETTING_FEATURES, RUN, RELOAD_NEVER,
@@ -434,6 +438,7 @@ int setting_print(const struct setting *s, const struct config *config, char **r
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
 	case SETTING_SOCKET:
+	case SETTING_FOLDER:
 	case SETTING_GROUP:
 	case SETTING_LISTEN:
 	case SETTING_ADDRESS:

@@ -61,20 +61,21 @@ uint64_t sandbox_capabilities(void)
 
 static void keep_capabilities(uint64_t keep)
 {
+	bool bounds;
+
 	if (!sandbox.overrides)
 		keep &= ~SANDBOX_CAP(CAP_DAC_OVERRIDE);
 	if (capng_get_caps_process() < 0)
 		return;
-	for (unsigned int i = 0; i <= CAP_LAST_CAP; i++) {
-		if (keep >> i & 1)
-			continue;
-		capng_update(CAPNG_DROP,
-			     CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE |
-				     CAPNG_BOUNDING_SET | CAPNG_AMBIENT,
-			     i);
-	}
-	/* The bounding set can be changed with CAP_SETPCAP alone; without new privileges it means nothing. */
-	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
+	/* Without it the bounding set stays; where there are no new privileges it gives nothing. */
+	bounds = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
+	for (unsigned int i = 0; i <= CAP_LAST_CAP; i++)
+		if (!(keep >> i & 1))
+			capng_update(CAPNG_DROP,
+				     CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE |
+					     CAPNG_BOUNDING_SET | CAPNG_AMBIENT,
+				     i);
+	if (bounds)
 		(void)capng_apply(CAPNG_SELECT_BOUNDS);
 	if (capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT) < 0)
 		log_warning("capabilities that are not needed cannot be given up");
@@ -174,19 +175,35 @@ static void confine_files(void)
 		log_errno(LOG_WARNING, errno, "landlock: files are not confined");
 }
 
+static bool is_writable(const struct stat *status)
+{
+	for (size_t i = 0; i < sandbox.writable_count; i++)
+		if (sandbox.writable[i].device == status->st_dev &&
+		    sandbox.writable[i].inode == status->st_ino)
+			return true;
+	return false;
+}
+
 bool sandbox_may_write(const char *folder)
 {
-	struct stat status;
+	_cleanup_(closep) int fd = -1;
+	struct stat status, below = {0};
 
 	if (sandbox.ruleset < 0)
 		return true;
-	if (stat(folder, &status) < 0)
-		return false;
-	for (size_t i = 0; i < sandbox.writable_count; i++)
-		if (sandbox.writable[i].device == status.st_dev &&
-		    sandbox.writable[i].inode == status.st_ino)
+	fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	while (fd >= 0 && fstat(fd, &status) == 0) {
+		int above = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		close(fd);
+		fd = above;
+		if (is_writable(&status))
 			return true;
-	return false;
+		if (status.st_dev == below.st_dev && status.st_ino == below.st_ino)
+			return false; /* the root */
+		below = status;
+	}
+	return fd < 0 && errno == ENOENT; /* that it is missing is said elsewhere */
 }
 
 /* --- System calls. */

@@ -47,7 +47,10 @@ int sandbox_enter(uint64_t keep);
 /* Of thread_start(): what a thread that begins gives up. */
 void sandbox_enter_thread(uint64_t keep);
 
-/* Whether a file can be made in the folder, as far as landlock has a say: only what sandbox_begin() was told can. */
+/*
+ * Whether a file can be made in the folder, as far as landlock has a say: sandbox_begin() was told of it, or of one above it.
+ * True also of a folder that is not there.
+ */
 bool sandbox_may_write(const char *folder);
 
 /* Capabilities that the calling thread has in effect. */

@@ -46,6 +46,9 @@ static void print_range(const struct setting *s)
 	case SETTING_TEMPLATE:
 		printf("names, with commas");
 		break;
+	case SETTING_FOLDER:
+		printf("absolute path");
+		break;
 	case SETTING_SOCKET:
 		printf("absolute path, or off");
 		break;

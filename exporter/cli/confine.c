@@ -7,7 +7,7 @@
 #include "exporter/log.h"
 
 /* Folders of one configuration. */
-#define FOLDERS_MAX (EXPORT_COLLECTORS_MAX + 16)
+#define FOLDERS_MAX (2 * EXPORT_COLLECTORS_MAX + 20)
 
 struct folders {
 	char *paths[FOLDERS_MAX];
@@ -48,7 +48,7 @@ static void add_folders_of(struct folders *f, const char *file)
 		add_folder(f, real);
 }
 
-/* The folder of a collector's file; false: it writes to none. */
+/* The file of a collector; false: it writes to none. */
 static bool find_file(const struct config_collector *collector, const char **ret)
 {
 	struct collector_url url;
@@ -60,13 +60,20 @@ static bool find_file(const struct config_collector *collector, const char **ret
 	return true;
 }
 
-static void find_writable(struct folders *f, const struct config *config)
+static void find_files(struct folders *f, const struct config *config)
 {
 	const char *path;
 
 	for (size_t i = 0; i < config->collector_count; i++)
 		if (find_file(&config->collectors[i], &path))
 			add_folders_of(f, path);
+}
+
+static void find_writable(struct folders *f, const struct config *config)
+{
+	find_files(f, config);
+	if (config->sandbox_folder)
+		add(f, config->sandbox_folder);
 	if (config->control_socket && strcmp(config->control_socket, "off") != 0)
 		add_folders_of(f, config->control_socket); /* it is removed at the end */
 }
@@ -113,7 +120,7 @@ int confine_allows(const struct config *config)
 {
 	_cleanup_(folders_clear) struct folders folders = {0};
 
-	find_writable(&folders, config);
+	find_files(&folders, config);
 	for (size_t i = 0; i < folders.count; i++)
 		if (!sandbox_may_write(folders.paths[i]))
 			return log_errno(
