@@ -30,7 +30,8 @@ static char readable[64], writable[64], hidden[64];
 #define expect(condition) \
 	do { \
 		if (!(condition)) { \
-			fprintf(stderr, "line %d: %s (%s)\n", __LINE__, #condition, strerror(errno)); \
+			fprintf(stderr, "line %d: %s (%s)\n", __LINE__, #condition, \
+				strerror(errno)); \
 			_exit(1); \
 		} \
 	} while (0)
@@ -132,7 +133,8 @@ static void calls(void)
 	expect_refused(syscall(SYS_mount, "a", "/", "tmpfs", 0, NULL), ENOSYS);
 	expect_refused(syscall(SYS_setns, 0, 0), ENOSYS);
 	expect_refused(syscall(SYS_init_module, NULL, 0, ""), ENOSYS);
-	expect_refused((long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	expect_refused((long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+				  -1, 0),
 		       ENOSYS);
 	expect(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0);
 	expect(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0) >= 0);
@@ -276,9 +278,9 @@ static int clean_up(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_files),	     cmocka_unit_test(test_calls),
-		cmocka_unit_test(test_kill),	     cmocka_unit_test(test_capabilities),
-		cmocka_unit_test(test_override),     cmocka_unit_test(test_off),
+		cmocka_unit_test(test_files),	 cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_kill),	 cmocka_unit_test(test_capabilities),
+		cmocka_unit_test(test_override), cmocka_unit_test(test_off),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, clean_up);
