@@ -171,8 +171,8 @@ static int check_reason(struct task *t, const char *word)
 		value_guess_offer(&guess, word, drop_reason_texts[i].name);
 	for (unsigned int i = 0; t->names && i < drop_reasons_count(t->names); i++)
 		value_guess_offer(&guess, word, drop_reasons_at(t->names, i)->name);
-	return refuse(t, "'%s': neither a class nor a reason; flowtally(8) lists them%s", word,
-		      value_guess_hint(&guess, hint));
+	return refuse(t, "'%s': neither a class nor a reason; flowtally-drops(8) lists them%s",
+		      word, value_guess_hint(&guess, hint));
 }
 
 static int set_template(const struct task *t, const char *text)

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include "config/problems.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
-#define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
-#define LAST_MS	    1000      /* for the log's reader, at the end */
+#define MMAP_OCTETS (256 << 10) /* what is larger is mapped by itself */
+#define LAST_MS	    1000	/* for the log's reader, at the end */
 
 /* What a newcomer needs, in that order. */
 static void print_first_steps(FILE *file)
@@ -33,8 +35,18 @@ static void print_usage(FILE *file)
 	fprintf(file, "usage: flowtally VERB [OPTION]...\n\n");
 	for (const struct verb *v = verbs; v->name; v++)
 		fprintf(file, "  %-10s %s\n", v->name, v->help);
-	fprintf(file,
-		"\n`flowtally VERB --help` lists a verb's options; flowtally(8) is the manual.\n");
+	fprintf(file, "\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
+		      "The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
+}
+
+/* What a report of a fault must name. */
+static void print_version(void)
+{
+	struct utsname system = {0};
+
+	uname(&system);
+	printf("flowtally %s (libbpf %s, Linux %s %s)\n", FLOWTALLY_VERSION,
+	       libbpf_version_string() + 1, system.release, system.machine);
 }
 
 /*
@@ -95,13 +107,18 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
 	limit_heap();
+	if (argc > 2 && !strcmp(argv[1], "help")) {
+		argv[1] = argv[2];
+		argv[2] = "--help";
+		argc = 3;
+	}
 	if (argc > 1 &&
 	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
 		print_usage(stdout);
 		return 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--version")) {
-		printf("flowtally %s\n", FLOWTALLY_VERSION);
+		print_version();
 		return 0;
 	}
 	for (const struct verb *v = verbs; argc > 1 && v->name; v++) {
@@ -109,6 +126,8 @@ int main(int argc, char **argv)
 			return run_verb(v->main, argc - 1, argv + 1);
 		value_guess_offer(&guess, argv[1], v->name);
 	}
+	if (argc > 1)
+		value_guess_offer(&guess, argv[1], "--version");
 	if (argc == 1) {
 		print_first_steps(stderr);
 		return 2;

@@ -3,10 +3,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/record_flags.h"
+#include "exporter/observe/record_text.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -32,6 +36,7 @@ static void print_help(const struct arguments *a)
 		printf("  %-30s %s\n", left, o->help);
 	}
 	printf("  %-30s %s\n\n%s", "    --help", "print this", a->examples);
+	verb_print_exits(a->verb);
 }
 
 static const struct argument_option *find_letter(const struct arguments *a, int letter)
@@ -42,10 +47,27 @@ static const struct argument_option *find_letter(const struct arguments *a, int 
 	return NULL;
 }
 
+/* Hubble's flags for what flows do not hold: a guess at a name that is alike would mislead. */
+static bool is_of_kubernetes(const struct arguments *a, const char *name)
+{
+	static const char *const names[] = {"pod",     "namespace", "all-namespaces", "label",
+					    "service", "workload",  "identity",	      "fqdn",
+					    "cluster", "node-name", "node-label"};
+	bool filters = false;
+
+	for (size_t i = 0; i < a->option_count; i++)
+		filters |= !strcmp(a->options[i].name, "verdict");
+	name += !strncmp(name, "from-", 5) ? 5 : !strncmp(name, "to-", 3) ? 3 : 0;
+	for (size_t i = 0; filters && i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 /* getopt_long() answered '?' or ':' about argv[optind - 1]. */
 static void fail(const struct arguments *a, int answer, char **argv)
 {
-	char name[64], hint[VALUE_HINT_MAX];
+	char name[64];
 	struct value_guess guess = {0};
 	const char *word = argv[optind - 1];
 	const struct argument_option *o = optopt >= OPTION_BASE ? &a->options[optopt - OPTION_BASE]
@@ -62,8 +84,12 @@ static void fail(const struct arguments *a, int answer, char **argv)
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
 		for (size_t i = 0; i < a->option_count; i++)
 			value_guess_offer(&guess, name, a->options[i].name);
-		if (guess.word)
-			log_error("%s: no such option%s", word, value_guess_hint(&guess, hint));
+		if (is_of_kubernetes(a, name))
+			log_error("%s: no such option: flows have no Kubernetes names yet, choose "
+				  "by --ip, --port or --interface",
+				  word);
+		else if (guess.word)
+			log_error("%s: no such option, did you mean --%s?", word, guess.word);
 		else
 			log_error("%s: no such option, `flowtally %s --help` lists them", word,
 				  a->verb);
@@ -114,6 +140,15 @@ void arguments_list_classes(char words[ARGUMENT_WORDS_MAX])
 					 i ? " " : "", drop_class_name((enum drop_class)i));
 }
 
+/* A letter means what the verb says, where it is one of its own. */
+static char free_letter(const struct argument_option *list, size_t count, char letter)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].letter == letter)
+			return 0;
+	return letter;
+}
+
 size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 {
 	for (size_t i = 0; i < record_flag_count && count < ARGUMENTS_OPTIONS_MAX; i++) {
@@ -121,7 +156,7 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 
 		list[count] = (struct argument_option){
 			.name = flag->name,
-			.letter = flag->letter,
+			.letter = free_letter(list, count, flag->letter),
 			.value = flag->argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
 			.argument = flag->argument,
 			.help = flag->help,
@@ -136,31 +171,79 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 	return count;
 }
 
-size_t arguments_add_getopt(struct argument_option *list, size_t count,
-			    const struct option *options)
+int arguments_take_flag(struct record_choice *choice, int flag, const char *text,
+			char error[ARGUMENTS_ERROR_MAX])
 {
-	static const enum argument_value values[] = {
-		[no_argument] = ARGUMENT_NONE,
-		[required_argument] = ARGUMENT_NEEDED,
-		[optional_argument] = ARGUMENT_MAY,
-	};
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	int r = record_choice_add(choice, &record_flags[flag], text, why);
 
-	for (const struct option *o = options; o->name && count < ARGUMENTS_OPTIONS_MAX; o++)
-		if (strcmp(o->name, "help") != 0)
-			list[count++] = (struct argument_option){
-				.name = o->name,
-				.letter = o->val < 128 ? (char)o->val : 0,
-				.value = values[o->has_arg],
-			};
-	return count;
+	if (r < 0)
+		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
+	return r;
 }
 
-void arguments_set_words(struct argument_option *list, size_t count, const char *name,
-			 const char *words)
+int arguments_take_word(char *words, size_t size, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(list[i].name, name))
-			snprintf(list[i].words, ARGUMENT_WORDS_MAX, "%s", words);
+	const size_t used = strlen(words);
+
+	if (snprintf(words + used, size - used, "%s%s", used ? " " : "", text) < (int)(size - used))
+		return 0;
+	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
+	return -EINVAL;
+}
+
+char *arguments_filter(const struct record_choice *choice, const char *words)
+{
+	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	char *text = NULL;
+
+	if (record_choice_filter(&filter, &text, choice, *words ? words : NULL, why) < 0) {
+		log_error("%s", why);
+		return NULL;
+	}
+	return text ? text : strdup("");
+}
+
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
+			char error[ARGUMENTS_ERROR_MAX])
+{
+	char forms[] = ARGUMENTS_FORMS, hint[VALUE_HINT_MAX], *rest = forms, *word;
+	const bool objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
+	struct value_guess guess = {0};
+	const int form = record_form_parse(text);
+
+	if (form >= 0 || objects) {
+		*ret_objects = objects;
+		ret->form = objects ? ret->form : (enum record_form)form;
+		return 0;
+	}
+	while ((word = strsep(&rest, " ")))
+		value_guess_offer(&guess, text, word);
+	snprintf(error, ARGUMENTS_ERROR_MAX,
+		 "'%s': no such form; it can be compact, table, wide, json, jsonl, csv or "
+		 "hubble-json%s",
+		 text, value_guess_hint(&guess, hint));
+	return -EINVAL;
+}
+
+int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	if (strcmp(text, "auto") != 0 && strcmp(text, "always") != 0 && strcmp(text, "never") != 0)
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never",
+				text),
+		       -EINVAL;
+	*ret = text;
+	return 0;
+}
+
+bool arguments_color(const char *when)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	if (when && strcmp(when, "auto") != 0)
+		return !strcmp(when, "always");
+	return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
 
 int arguments_parse(const struct arguments *a, int argc, char **argv)

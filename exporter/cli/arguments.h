@@ -8,6 +8,9 @@
 #define ARGUMENTS_ERROR_MAX   256
 #define ARGUMENT_WORDS_MAX    96
 
+/* What --output can be, where records are shown. */
+#define ARGUMENTS_FORMS "compact table wide json jsonl csv hubble-json"
+
 /* What an option's value may be. */
 enum argument_value {
 	ARGUMENT_NONE,
@@ -39,7 +42,8 @@ struct arguments {
 	void *userdata;
 };
 
-struct option; /* getopt_long(3) */
+struct record_choice;
+struct record_text;
 
 /*
  * What follows adds options to a list of ARGUMENTS_OPTIONS_MAX, of which `count` are there, and returns how many there are
@@ -47,16 +51,31 @@ struct option; /* getopt_long(3) */
  */
 size_t arguments_add_flags(struct argument_option *list, size_t count, int base);
 
-/* `options` end with an empty one; --help is left out.  They have no help. */
-size_t arguments_add_getopt(struct argument_option *list, size_t count,
-			    const struct option *options);
-
 /* The classes of drops, as what a value can be. */
 void arguments_list_classes(char words[ARGUMENT_WORDS_MAX]);
 
-/* Sets what the value of the option `name` of the list can be. */
-void arguments_set_words(struct argument_option *list, size_t count, const char *name,
-			 const char *words);
+/*
+ * What `take` does with a flag of record_flags, by its place there, and with a word of the expression, which may be one word
+ * of the shell's, or several: it is added to `words`.  -errno: `error` says what is wrong.
+ */
+int arguments_take_flag(struct record_choice *choice, int flag, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+int arguments_take_word(char *words, size_t size, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+
+/*
+ * The expression of the flags and the words for the exporter, on the heap.  It is checked here first, where what is wrong is
+ * said at once, and without an exporter.  NULL after that has been logged.
+ */
+char *arguments_filter(const struct record_choice *choice, const char *words);
+
+/* What `take` does with --output: one of ARGUMENTS_FORMS; *ret_objects: an object a line, json or jsonl.  -EINVAL. */
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+
+/* And with --color, which is auto, always or never: -EINVAL.  NULL is as auto, whether standard output shows colours. */
+int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
+bool arguments_color(const char *when);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

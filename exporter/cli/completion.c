@@ -348,6 +348,7 @@ static void print_usage(FILE *file)
 	      "  flowtally completion zsh >/usr/local/share/zsh/site-functions/_flowtally\n"
 	      "  flowtally completion fish >~/.config/fish/completions/flowtally.fish\n",
 	      file);
+	verb_print_exits("completion");
 }
 
 int completion_main(int argc, char **argv)

@@ -140,14 +140,22 @@ static size_t show_options(struct argument_option *ret)
 }
 
 const struct verb config_verbs[] = {
-	{"check", check, "tell all mistakes of a file", NULL, "FILE"},
-	{"show", show, "what `run` would have with these options, and from where", show_options,
-	 "[--effective] [OPTION]..."},
-	{"diff", diff, "what differs between two files; exit status 1 if anything does", NULL,
-	 "OLD NEW"},
-	{"schema", schema, "a JSON schema of the file, for editors", NULL, ""},
-	{"example", example, "a file of all settings with their defaults", NULL, ""},
-	{NULL, NULL, NULL, NULL, NULL},
+	{"check", check, "tell all mistakes of a file", NULL, "FILE", {NULL}},
+	{"show",
+	 show,
+	 "what `run` would have with these options, and from where",
+	 show_options,
+	 "[--effective] [OPTION]...",
+	 {NULL}},
+	{"diff",
+	 diff,
+	 "what differs between two files; exit status 1 if anything does",
+	 NULL,
+	 "OLD NEW",
+	 {NULL}},
+	{"schema", schema, "a JSON schema of the file, for editors", NULL, "", {NULL}},
+	{"example", example, "a file of all settings with their defaults", NULL, "", {NULL}},
+	{NULL},
 };
 
 static void print_usage(FILE *file)
@@ -155,6 +163,21 @@ static void print_usage(FILE *file)
 	fprintf(file, "usage: flowtally config VERB\n\n");
 	for (const struct verb *v = config_verbs; v->name; v++)
 		fprintf(file, "  %-8s %-26s %s\n", v->name, v->arguments, v->help);
+	fputs("\n  --help  print this; `flowtally config show --help` lists its options\n\n"
+	      "examples:\n"
+	      "  flowtally config check /etc/flowtally/flowtally.yaml\n"
+	      "  flowtally config show --effective --interface eth0\n"
+	      "  flowtally config diff old.yaml new.yaml\n"
+	      "  flowtally config schema >flowtally.schema.json\n"
+	      "  flowtally config example >flowtally.yaml\n",
+	      file);
+	if (file == stdout)
+		verb_print_exits("config");
+}
+
+static bool wants_help(const char *word)
+{
+	return word && (!strcmp(word, "--help") || !strcmp(word, "-h"));
 }
 
 int config_main(int argc, char **argv)
@@ -166,7 +189,7 @@ int config_main(int argc, char **argv)
 		print_usage(stderr);
 		return USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+	if (wants_help(argv[1]) || (wants_help(argv[2]) && strcmp(argv[1], "show") != 0)) {
 		print_usage(stdout);
 		return 0;
 	}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally doctor`: what may keep flowtally from working here, and what mends it. */
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
 #include "config/load.h"
 #include "exporter/cli/arguments.h"
@@ -29,7 +28,7 @@ struct command {
 };
 
 enum {
-	OPTION_CONFIG = 1000,
+	OPTION_CONFIG,
 	OPTION_INTERFACE,
 	OPTION_COLLECTOR,
 	OPTION_SOCKET,
@@ -38,138 +37,98 @@ enum {
 	OPTION_MASK
 };
 
-static const struct option options[] = {
-	{"config", required_argument, NULL, OPTION_CONFIG},
-	{"interface", required_argument, NULL, OPTION_INTERFACE},
-	{"collector", required_argument, NULL, OPTION_COLLECTOR},
-	{"socket", required_argument, NULL, OPTION_SOCKET},
-	{"json", no_argument, NULL, OPTION_JSON},
-	{"bundle", required_argument, NULL, OPTION_BUNDLE},
-	{"mask", no_argument, NULL, OPTION_MASK},
-	{"help", no_argument, NULL, 'h'},
-	{0},
+/* clang-format off */
+static const struct argument_option options[] = {
+	{"config", 0, ARGUMENT_NEEDED, "FILE",
+	 "look at what this file configures (" STANDARD_CONFIG ", if it is there)", OPTION_CONFIG},
+	{"interface", 0, ARGUMENT_NEEDED, "NAME|GLOB",
+	 "look at this interface, in place of the file's; repeatable", OPTION_INTERFACE},
+	{"collector", 0, ARGUMENT_NEEDED, "URL",
+	 "look at this collector, in place of the file's; repeatable", OPTION_COLLECTOR},
+	{"socket", 0, ARGUMENT_NEEDED, "PATH", "of the running exporter (" CONTROL_SOCKET ")",
+	 OPTION_SOCKET},
+	{"json", 0, ARGUMENT_NONE, NULL, "one JSON object", OPTION_JSON},
+	{"bundle", 0, ARGUMENT_NEEDED, "FILE",
+	 "write all that a support case needs into a new tar file", OPTION_BUNDLE},
+	{"mask", 0, ARGUMENT_NONE, NULL,
+	 "with names in place of addresses, the same for the same one", OPTION_MASK},
 };
+/* clang-format on */
 
 size_t doctor_options(struct argument_option *ret)
 {
-	return arguments_add_getopt(ret, 0, options);
-}
-
-static void print_help(void)
-{
-	fputs("usage: flowtally doctor [OPTION]...\n\n"
-	      "Looks for what keeps flowtally from working on this system, and says what mends it.\n"
-	      "It changes nothing, and needs neither root nor a running exporter, but sees more with both.\n\n"
-	      "  --config FILE              look at what this file configures (" STANDARD_CONFIG
-	      ", if it is there)\n"
-	      "  --interface NAME|GLOB      look at this interface, in place of the file's; repeatable\n"
-	      "  --collector URL            look at this collector, in place of the file's; repeatable\n"
-	      "  --socket PATH              of the running exporter (" CONTROL_SOCKET ")\n"
-	      "  --json                     one JSON object\n"
-	      "  --bundle FILE              write all that a support case needs into a new tar file\n"
-	      "  --mask                     with names in place of addresses, the same for the same one\n"
-	      "  --help                     print this\n\n"
-	      "Exit status: 0 when all is OK or WARN, 1 when something is FAIL, 2 for a wrong command line.\n\n"
-	      "Examples:\n"
-	      "  flowtally doctor --interface eth0 --collector ipfix://192.0.2.20\n"
-	      "  flowtally doctor --json | jq -r '.findings[] | select(.level != \"OK\") | .fix[]'\n"
-	      "  flowtally doctor --bundle case.tar --mask\n",
-	      stdout);
+	memcpy(ret, options, sizeof(options));
+	return ARRAY_SIZE(options);
 }
 
 /* --- The command line. */
 
-static void take_once(struct command *c, const char **field, const char *name, const char *text)
+static int take_once(const char **field, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	if (*field)
-		problems_error(&c->problems, "--%s '%s': given twice; it takes one value", name,
-			       text);
-	else
-		*field = text;
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': given twice; it takes one value",
+				text),
+		       -EINVAL;
+	*field = text;
+	return 0;
 }
 
-static void take(struct command *c, int answer, const char *text)
+static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
-	switch (answer) {
+	struct command *c = userdata;
+
+	switch (id) {
 	case OPTION_CONFIG:
-		take_once(c, &c->file, "config", text);
-		break;
+		return take_once(&c->file, text, error);
 	case OPTION_SOCKET:
-		take_once(c, &c->socket, "socket", text);
-		break;
+		return take_once(&c->socket, text, error);
 	case OPTION_BUNDLE:
-		take_once(c, &c->bundle, "bundle", text);
-		break;
+		return take_once(&c->bundle, text, error);
 	case OPTION_INTERFACE:
 	case OPTION_COLLECTOR:
 		c->assignments[c->assignment_count++] = (struct config_assignment){
-			.setting = setting_find(answer == OPTION_INTERFACE ? "interfaces"
-									   : "collectors"),
+			.setting =
+				setting_find(id == OPTION_INTERFACE ? "interfaces" : "collectors"),
 			.text = text,
 		};
-		break;
+		return 0;
 	case OPTION_JSON:
 		c->json = true;
-		break;
-	default:
+		return 0;
+	case OPTION_MASK:
 		c->mask = true;
-		break;
+		return 0;
+	default:
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': unexpected argument", text),
+		       -EINVAL;
 	}
 }
 
-static void fail_unknown(struct command *c, const char *word)
-{
-	struct value_guess guess = {0};
-	char name[32], hint[VALUE_HINT_MAX];
-
-	snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
-	for (const struct option *o = options; o->name; o++)
-		value_guess_offer(&guess, name, o->name);
-	if (guess.word)
-		snprintf(hint, sizeof(hint), "did you mean --%s?", guess.word);
-	else
-		snprintf(hint, sizeof(hint), "`flowtally doctor --help` lists them");
-	problems_error(&c->problems, "%s: no such option, %s", word, hint);
-}
-
-static void fail_option(struct command *c, int answer, char **argv)
-{
-	const char *name = NULL;
-
-	for (const struct option *o = options; o->name; o++)
-		if (o->val == optopt)
-			name = o->name;
-	if (name && answer == ':')
-		problems_error(&c->problems, "--%s: lacks its value", name);
-	else if (name)
-		problems_error(&c->problems, "%s: --%s takes no value", argv[optind - 1], name);
-	else if (optopt)
-		problems_error(&c->problems,
-			       "-%c: no such option, `flowtally doctor --help` lists them", optopt);
-	else
-		fail_unknown(c, argv[optind - 1]);
-}
-
-/* 1: --help has been printed; -EINVAL: there are problems. */
+/* 1: --help has been printed; -EINVAL: all mistakes have been told. */
 static int read_words(struct command *c, int argc, char **argv)
 {
-	int answer;
+	const struct arguments arguments = {
+		.verb = "doctor",
+		.usage =
+			"doctor [OPTION]...\n\n"
+			"Looks for what keeps flowtally from working on this system, and says what mends\n"
+			"it. It changes nothing, and needs neither root nor a running exporter, but sees\n"
+			"more with both.",
+		.examples =
+			"examples:\n"
+			"  flowtally doctor --interface eth0 --collector ipfix://192.0.2.20\n"
+			"  flowtally doctor --json | jq -r '.findings[] | select(.level != \"OK\") | .fix[]'\n"
+			"  flowtally doctor --bundle case.tar --mask\n",
+		.options = options,
+		.option_count = ARRAY_SIZE(options),
+		.take = take,
+		.userdata = c,
+	};
+	int r = arguments_parse(&arguments, argc, argv);
 
-	optind = 0; /* glibc: start anew */
-	opterr = 0;
-	while ((answer = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		if (answer == 'h')
-			return print_help(), 1;
-		if (answer < OPTION_CONFIG)
-			fail_option(c, answer, argv);
-		else
-			take(c, answer, optarg);
-	}
-	for (; optind < argc; optind++)
-		problems_error(&c->problems, "'%s': unexpected argument", argv[optind]);
-	if (c->mask && !c->bundle && !c->json)
-		problems_error(&c->problems, "--mask: is for --bundle FILE or --json");
-	return c->problems.errors ? -EINVAL : 0;
+	if (r == 0 && c->mask && !c->bundle && !c->json)
+		r = (log_error("--mask: is for --bundle FILE or --json"), -EINVAL);
+	return r;
 }
 
 /* --- The configuration. */

@@ -9,6 +9,7 @@
 #include "config/print.h"
 #include "exporter/cli/doctor.h"
 #include "exporter/cli/mask.h"
+#include "exporter/observe/text.h"
 
 #define PROGRAMS_MAX 4096
 #define BLOCK	     512 /* octets of what a tar file consists of */
@@ -249,8 +250,8 @@ static json_t *interfaces_json(const struct doctor_devices *devices)
 
 		json_array_append_new(
 			array,
-			json_pack("{s:o?, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:s, s:i, s:o}",
-				  "name", json_string(dev->name), "ifindex", (int)dev->ifindex,
+			json_pack("{s:o, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:s, s:i, s:o}",
+				  "name", text_json_name(dev->name), "ifindex", (int)dev->ifindex,
 				  "master", (int)dev->master, "link", (int)dev->link, "mtu",
 				  (int)dev->mtu, "type", dev->type, "up", dev->up, "kind",
 				  dev->kind, "metered", device->wanted, "driver", device->driver,

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define ADDRESS_OCTETS 16
+#define MAC_OCTETS     6
+#define HEX	       "0123456789abcdefABCDEF"
 
 enum kind {
 	MASK_IPV4,
@@ -84,26 +86,6 @@ int mask_add(struct mask *mask, const char *word)
 	return 0;
 }
 
-/* Letters of which addresses and names consist: what stands between others is looked at as a whole. */
-static bool in_word(char c)
-{
-	return isalnum((unsigned char)c) || c == '.' || c == ':' || c == '-' || c == '_';
-}
-
-static bool parse_mac(const char *word, uint8_t address[ADDRESS_OCTETS])
-{
-	unsigned int octets[6];
-	int end = 0;
-
-	if (sscanf(word, "%2x:%2x:%2x:%2x:%2x:%2x%n", &octets[0], &octets[1], &octets[2],
-		   &octets[3], &octets[4], &octets[5], &end) != 6 ||
-	    word[end] || end != 17)
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(octets); i++)
-		address[i] = (uint8_t)octets[i];
-	return true;
-}
-
 static bool tells_nothing(enum kind kind, const uint8_t address[ADDRESS_OCTETS])
 {
 	static const uint8_t zeros[ADDRESS_OCTETS], one[ADDRESS_OCTETS] = {[15] = 1};
@@ -113,18 +95,113 @@ static bool tells_nothing(enum kind kind, const uint8_t address[ADDRESS_OCTETS])
 	       (kind == MASK_IPV6 && !memcmp(address, one, ADDRESS_OCTETS));
 }
 
-/* The word itself as an address; false: it is none. */
-static bool parse_address(const char *word, enum kind *ret_kind, uint8_t address[ADDRESS_OCTETS])
+/* --- What an address at the very beginning of a text is.  Each returns how many octets of the text it takes; 0: none. */
+
+static size_t read_ipv4(const char *text, uint8_t address[ADDRESS_OCTETS])
 {
-	memset(address, 0, ADDRESS_OCTETS);
-	if (inet_pton(AF_INET, word, address) == 1)
-		return *ret_kind = MASK_IPV4, true;
-	memset(address, 0, ADDRESS_OCTETS);
-	if (inet_pton(AF_INET6, word, address) == 1)
-		return *ret_kind = MASK_IPV6, true;
-	memset(address, 0, ADDRESS_OCTETS);
-	return *ret_kind = MASK_MAC, parse_mac(word, address);
+	const char *at = text;
+
+	for (int i = 0; i < 4; i++) {
+		unsigned int value = 0;
+		int digits = 0;
+
+		if (i && *at++ != '.')
+			return 0;
+		for (; digits < 3 && isdigit((unsigned char)*at); digits++, at++) {
+			if (value * 10 + (unsigned int)(*at - '0') > UINT8_MAX)
+				break;
+			value = value * 10 + (unsigned int)(*at - '0');
+		}
+		if (!digits)
+			return 0;
+		address[i] = (uint8_t)value;
+	}
+	return (size_t)(at - text);
 }
+
+/* The longest beginning that is one. */
+static size_t read_ipv6(const char *text, uint8_t address[ADDRESS_OCTETS])
+{
+	char copy[INET6_ADDRSTRLEN];
+	size_t length = MIN(strspn(text, HEX ":."), sizeof(copy) - 1);
+
+	snprintf(copy, sizeof(copy), "%.*s", (int)length, text);
+	if (!strchr(copy, ':') || strchr(copy, ':') == strrchr(copy, ':'))
+		return 0;
+	for (; length > 1; length--) {
+		copy[length] = '\0';
+		if (inet_pton(AF_INET6, copy, address) == 1)
+			return length;
+	}
+	return 0;
+}
+
+static bool is_hex(const char *text, size_t count)
+{
+	return strspn(text, HEX) >= count;
+}
+
+static unsigned int hex_value(const char *two)
+{
+	const char digits[] = {two[0], two[1], '\0'};
+
+	return (unsigned int)strtoul(digits, NULL, 16);
+}
+
+/* 00:00:5e:00:53:01, with - too, and 0000.5e00.5301. */
+static size_t read_mac(const char *text, uint8_t address[ADDRESS_OCTETS])
+{
+	static const struct {
+		char separator;
+		unsigned int octets; /* between two of them */
+	} forms[] = {{':', 1}, {'-', 1}, {'.', 2}};
+
+	for (size_t form = 0; form < ARRAY_SIZE(forms); form++) {
+		const char *at = text;
+		unsigned int i = 0;
+
+		for (; i < MAC_OCTETS; i++, at += 2) {
+			if (i && i % forms[form].octets == 0 && *at++ != forms[form].separator)
+				break;
+			if (!is_hex(at, 2))
+				break;
+			address[i] = (uint8_t)hex_value(at);
+		}
+		if (i == MAC_OCTETS)
+			return (size_t)(at - text);
+	}
+	return 0;
+}
+
+/* The longest of all; an IPv4 address that is written as one of IPv6 is the same address. */
+static size_t read_address(const char *text, enum kind *ret_kind, uint8_t ret[ADDRESS_OCTETS])
+{
+	static const uint8_t mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	static size_t (*const readers[])(const char *text, uint8_t address[ADDRESS_OCTETS]) = {
+		[MASK_IPV4] = read_ipv4, [MASK_IPV6] = read_ipv6, [MASK_MAC] = read_mac};
+	size_t best = 0;
+
+	if (!isxdigit((unsigned char)*text) && *text != ':')
+		return 0;
+	for (size_t kind = 0; kind < ARRAY_SIZE(readers); kind++) {
+		uint8_t address[ADDRESS_OCTETS] = {0};
+		size_t length = readers[kind](text, address);
+
+		if (length <= best)
+			continue;
+		best = length;
+		*ret_kind = (enum kind)kind;
+		memcpy(ret, address, ADDRESS_OCTETS);
+	}
+	if (best && *ret_kind == MASK_IPV6 && !memcmp(ret, mapped, sizeof(mapped))) {
+		*ret_kind = MASK_IPV4;
+		memmove(ret, ret + sizeof(mapped), 4);
+		memset(ret + 4, 0, ADDRESS_OCTETS - 4);
+	}
+	return best;
+}
+
+/* --- Hosts */
 
 static const struct masked *find_host(const struct mask *mask, const char *word)
 {
@@ -134,45 +211,63 @@ static const struct masked *find_host(const struct mask *mask, const char *word)
 	return NULL;
 }
 
-/* Writes the word as it may be seen; 0 when nothing of it was known. */
-static bool put_known(FILE *file, struct mask *mask, const char *word)
+static bool in_name(char c)
 {
-	uint8_t address[ADDRESS_OCTETS];
-	const struct masked *host = find_host(mask, word);
-	enum kind kind;
-
-	if (host) {
-		fprintf(file, "host-%u", host->number);
-		return true;
-	}
-	if (!parse_address(word, &kind, address) || tells_nothing(kind, address))
-		return false;
-	fprintf(file, "%s-%u", kind_names[kind], number_of(mask, kind, address));
-	return true;
+	return isalnum((unsigned char)c) || c == '-' || c == '_';
 }
 
 /*
- * A sentence's full stop or colon, or a port, may follow: the longest beginning that is known counts.  What begins a word
- * counts alone, so that no part of a longer number is taken for an address.
+ * The longest host at the beginning of the text, NULL: none.  One with a dot counts wherever it stands, others as a whole
+ * word alone, for they may be part of any.
  */
-static void put_word(FILE *file, struct mask *mask, const char *word, size_t length)
+static const struct masked *read_host(const struct mask *mask, const char *text, bool inside)
 {
-	char copy[300];
+	const struct masked *best = NULL;
 
-	if (length >= sizeof(copy)) {
-		fwrite(word, 1, length, file);
-		return;
-	}
-	for (size_t part = length; part > 0; part--) {
-		if (part < length && word[part] != ':' && word[part] != '.' && word[part] != '-')
+	for (size_t i = 0; i < mask->count; i++) {
+		const char *word = mask->list[i].word;
+		size_t length = word ? strlen(word) : 0;
+
+		if (!length || strncasecmp(word, text, length) != 0 ||
+		    (best && strlen(best->word) >= length))
 			continue;
-		snprintf(copy, sizeof(copy), "%.*s", (int)part, word);
-		if (put_known(file, mask, copy)) {
-			fwrite(word + part, 1, length - part, file);
-			return;
-		}
+		if (strchr(word, '.') || (!inside && !in_name(text[length])))
+			best = &mask->list[i];
 	}
-	fwrite(word, 1, length, file);
+	return best;
+}
+
+/* How much of an address that tells nothing stays: up to another one that begins within it and goes on behind it. */
+static size_t length_alone(const char *text, size_t length)
+{
+	uint8_t address[ADDRESS_OCTETS];
+	enum kind kind;
+
+	for (size_t at = 1; at < length; at++)
+		if (read_address(text + at, &kind, address) > length - at)
+			return at;
+	return length;
+}
+
+/* Writes what stands at the beginning of the text as it may be seen, and returns how much of the text that was. */
+static size_t put_next(FILE *file, struct mask *mask, const char *text, bool inside)
+{
+	const struct masked *host = read_host(mask, text, inside);
+	uint8_t address[ADDRESS_OCTETS] = {0};
+	enum kind kind = MASK_IPV4;
+	size_t length = read_address(text, &kind, address);
+
+	if (host && strlen(host->word) >= length) {
+		fprintf(file, "host-%u", host->number);
+		return strlen(host->word);
+	}
+	if (length && !tells_nothing(kind, address)) {
+		fprintf(file, "%s-%u", kind_names[kind], number_of(mask, kind, address));
+		return length;
+	}
+	length = length ? length_alone(text, length) : 1;
+	fwrite(text, 1, length, file);
+	return length;
 }
 
 /* What stands behind :// is a host or a user, whatever else is wrong with that URL.  -ENOMEM. */
@@ -184,7 +279,7 @@ static int learn_host(struct mask *mask, const char *word)
 
 	snprintf(host, sizeof(host), "%.*s", (int)strcspn(word, ":/?#@[]'\" \t\n\\"), word);
 	if (!*host || !strcmp(host, "localhost") || find_host(mask, host) ||
-	    parse_address(host, &kind, address))
+	    read_address(host, &kind, address) == strlen(host))
 		return 0;
 	return mask_add(mask, host);
 }
@@ -208,7 +303,7 @@ static int learn_hosts(struct mask *mask, const char *text)
 char *mask_text(struct mask *mask, const char *text)
 {
 	char *copy = NULL;
-	size_t size, length;
+	size_t size;
 	FILE *file;
 
 	if (learn_hosts(mask, text) < 0)
@@ -216,15 +311,8 @@ char *mask_text(struct mask *mask, const char *text)
 	file = open_memstream(&copy, &size);
 	if (!file)
 		return NULL;
-	while (*text) {
-		for (length = 0; in_word(text[length]); length++)
-			;
-		if (length)
-			put_word(file, mask, text, length);
-		else
-			fputc(text[length++], file);
-		text += length;
-	}
+	for (size_t at = 0; text[at];)
+		at += put_next(file, mask, text + at, at > 0 && in_name(text[at - 1]));
 	if (fclose(file) != 0) {
 		free(copy);
 		return NULL;

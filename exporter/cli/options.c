@@ -5,6 +5,7 @@
 #include "config/load.h"
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/options.h"
+#include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 
 #define OPTION_BASE 1000 /* getopt's value for the first setting of the table */
@@ -143,6 +144,23 @@ static void print_help(enum config_verb verb)
 			"config show [--effective] [OPTION]...\n\n"
 			"Prints the settings that `flowtally run` has with these options, and who gave them.",
 	};
+	static const char *const examples[] = {
+		[VERB_RUN] =
+			"  flowtally run --interface eth0 --collector ipfix://192.0.2.20\n"
+			"  flowtally run --interface 'veth*' --live\n"
+			"  flowtally run --interface eth0 --collector json:- | jq .octetDeltaCount\n"
+			"  flowtally run --config /etc/flowtally/flowtally.yaml --idle-timeout 20s\n",
+		[VERB_REPLAY] =
+			"  flowtally replay capture.pcap --collector json:-\n"
+			"  flowtally replay capture.pcap --collector file:///tmp/capture.ipfix --quiet\n"
+			"  tcpdump -w - -c 1000 | flowtally replay - --collector ipfix://192.0.2.20\n",
+		[VERB_DROPS] = "  flowtally drops\n"
+			       "  flowtally drops --reason congestion\n"
+			       "  flowtally drops --address 10.0.0.0/8 --for 30s --by reason\n"
+			       "  flowtally drops --json | jq -r .interfaceName\n",
+		[VERB_SHOW] = "  flowtally config show --config /etc/flowtally/flowtally.yaml\n"
+			      "  flowtally config show --effective --interface eth0\n",
+	};
 
 	printf("usage: flowtally %s\n\n", usages[verb]);
 	for (size_t i = 0; i < settings_count; i++) {
@@ -157,7 +175,11 @@ static void print_help(enum config_verb verb)
 			printf(" (%s)", s->standard);
 		printf("\n");
 	}
-	printf("  %-26s %s\n", "--help", "print this");
+	printf("  %-26s %s\n\nexamples:\n%s", "--help", "print this", examples[verb]);
+	verb_print_exits(verb == VERB_RUN      ? "run"
+			 : verb == VERB_REPLAY ? "replay"
+			 : verb == VERB_DROPS  ? "drops"
+					       : "config");
 }
 
 static void list_words(const struct setting *s, char text[ARGUMENT_WORDS_MAX])

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/client.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/neighbours.h"
 #include "exporter/cli/status_text.h"
 #include "exporter/cli/verbs.h"
@@ -132,6 +133,11 @@ static void look_at_hooks(json_t *status, pid_t pid)
 	json_array_foreach (json_object_get(status, "interfaces"), index, interface)
 		if (index < NEIGHBOUR_MAX)
 			add_neighbours(interface);
+	if (json_array_size(json_object_get(status, "interfaces")) > NEIGHBOUR_MAX)
+		json_object_set_new(status, "neighbours_left_out",
+				    json_integer((json_int_t)json_array_size(
+							 json_object_get(status, "interfaces")) -
+						 NEIGHBOUR_MAX));
 }
 
 /* --- Asking. */
@@ -208,9 +214,8 @@ static json_t *fetch(struct status *s)
 static void show(const struct status *s, const json_t *status)
 {
 	const bool terminal = isatty(STDOUT_FILENO);
-	const char *no_color = getenv("NO_COLOR");
 	const struct status_form form = {
-		.color = terminal && !(no_color && *no_color),
+		.color = arguments_color(NULL),
 		.all = s->all,
 	};
 
@@ -244,7 +249,8 @@ static int run(struct status *s)
 			return result;
 		if (!s->watch_ns)
 			return result;
-		nap(s->watch_ns);
+		if (interrupt_wait(-1, (int)(s->watch_ns / NSEC_PER_MSEC)) < 0)
+			return result;
 	}
 }
 
@@ -255,9 +261,7 @@ int status_main(int argc, char **argv)
 		.verb = "status",
 		.usage =
 			"status [OPTION]...\n\n"
-			"Says whether the running exporter works, what it sees, what it loses and why.\n"
-			"Ends with 0 if it is healthy, 1 if something is wrong or it gives no answer, 2 if it does\n"
-			"not run or may not be asked.",
+			"Says whether the running exporter works, what it sees, what it loses and why.",
 		.examples =
 			"examples:\n"
 			"  flowtally status                            # twelve lines, what is wrong first\n"

@@ -57,11 +57,19 @@ static const char *age(char out[AGE_MAX], uint64_t seconds)
 	return out;
 }
 
-static uint64_t since(uint64_t ms)
+/*
+ * Seconds since a moment of the exporter's.  It says itself how long ago that was, by a clock that nobody sets; one of before
+ * that says when it was, by the wall clock of then.
+ */
+static uint64_t since(const json_t *object, const char *ago_ms, const char *at_ms)
 {
+	const json_t *ago = json_object_get(object, ago_ms);
 	const uint64_t now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+	const uint64_t then_ms = number(object, at_ms);
 
-	return now_ms > ms ? (now_ms - ms) / 1000 : 0;
+	if (json_is_integer(ago))
+		return (uint64_t)json_integer_value(ago) / 1000;
+	return now_ms > then_ms ? (now_ms - then_ms) / 1000 : 0;
 }
 
 static void label(const char *name, FILE *file)
@@ -116,7 +124,7 @@ static void print_head(const json_t *status, bool color, FILE *file)
 		: healthy ? GREEN
 			  : RED,
 		text(status, "health"), color ? PLAIN : "",
-		age(up, since(number(status, "started_ms"))),
+		age(up, since(status, "uptime_ms", "started_ms")),
 		number(json_object_get(status, "process"), "pid"),
 		age(last, number(status, "age_ms") / 1000));
 }
@@ -218,6 +226,11 @@ static void print_interfaces(const json_t *status, bool each, FILE *file)
 	}
 	json_array_foreach (all, index, one)
 		print_interface(one, file);
+	if (!number(status, "neighbours_left_out"))
+		return;
+	label("", file);
+	fprintf(file, "of the last %" PRIu64 " the hooks were not looked at for other programs\n",
+		number(status, "neighbours_left_out"));
 }
 
 /* --- Banks, cache, ledger. */
@@ -271,6 +284,7 @@ static uint64_t in_records(const json_t *ledger)
 static void print_ledger(const json_t *status, FILE *file)
 {
 	const json_t *ledger = json_object_get(status, "ledger");
+	char a[TEXT_NUMBER_MAX];
 
 	label("ledger", file);
 	fprintf(file, "%s: seen %" PRIu64 " packets = accounted %" PRIu64,
@@ -281,14 +295,17 @@ static void print_ledger(const json_t *status, FILE *file)
 	fputc('\n', file);
 	label("accounted", file);
 	fprintf(file,
-		"%" PRIu64 " octets, packets: in records %" PRIu64 " + cache %" PRIu64
-		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64 "\n",
-		number(json_object_get(ledger, "accounted"), "octets"), in_records(ledger),
-		packets(ledger, "cache"), packets(ledger, "bank"), packets(ledger, "evicted"),
-		packets(ledger, "drain_error"));
+		"in records %" PRIu64 " + cache %" PRIu64 " + bank %" PRIu64 " + evicted %" PRIu64
+		" + drain_error %" PRIu64 "; %s octets\n",
+		in_records(ledger), packets(ledger, "cache"), packets(ledger, "bank"),
+		packets(ledger, "evicted"), packets(ledger, "drain_error"),
+		text_number(a, (double)number(json_object_get(ledger, "accounted"), "octets")));
 }
 
-/* Sums over the interfaces, in no sum of the ledger. */
+/*
+ * Sums over the interfaces, in no sum of the ledger: the kernel counts what GSO or GRO has put together as one packet, a
+ * hook each that is on the wire.  They are read less often than banks may be.
+ */
 static void print_kernel(const json_t *status, FILE *file)
 {
 	static const char *const losses[] = {
@@ -297,6 +314,7 @@ static void print_kernel(const json_t *status, FILE *file)
 	};
 	const json_t *all = json_object_get(json_object_get(status, "ledger"), "interfaces");
 	uint64_t sums[ARRAY_SIZE(losses)] = {0}, received = 0, sent = 0;
+	char ago[AGE_MAX];
 	size_t index;
 	json_t *one;
 
@@ -306,8 +324,12 @@ static void print_kernel(const json_t *status, FILE *file)
 		for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
 			sums[i] += number(one, losses[i]);
 	}
-	label("the kernel's", file);
-	fprintf(file, "own counters: rx_packets %" PRIu64 ", tx_packets %" PRIu64, received, sent);
+	label("kernel", file);
+	fprintf(file,
+		"rx_packets %" PRIu64 ", tx_packets %" PRIu64 " (super-packets of GSO as one)",
+		received, sent);
+	if (number(status, "counters_ms"))
+		fprintf(file, ", %s ago", age(ago, since(status, "", "counters_ms")));
 	for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
 		if (sums[i])
 			fprintf(file, ", %s %" PRIu64, losses[i], sums[i]);
@@ -336,7 +358,7 @@ static void print_collector(const json_t *c, FILE *file)
 	if (!json_object_size(lost))
 		fputs(", lost 0", file);
 	if (number(c, "sent_ms"))
-		fprintf(file, ", sent %s ago\n", age(b, since(number(c, "sent_ms"))));
+		fprintf(file, ", sent %s ago\n", age(b, since(c, "sent_ago_ms", "sent_ms")));
 	else
 		fputs(", nothing sent yet\n", file);
 }
@@ -420,7 +442,7 @@ static void print_process(const json_t *status, FILE *file)
 	if (runs)
 		fprintf(file, ", %" PRIu64 " ns a packet in the kernel\n", ns / runs);
 	else
-		fputs("; ns a packet: sysctl kernel.bpf_stats_enabled=1 shows it\n", file);
+		fputs("; ns a packet: sysctl kernel.bpf_stats_enabled=1\n", file);
 }
 
 void status_print_text(const json_t *status, const struct status_form *form, FILE *file)

@@ -5,6 +5,8 @@
 
 struct argument_option; /* cli/arguments.h */
 
+#define VERB_EXITS 3
+
 struct verb {
 	const char *name; /* NULL: the end of the table */
 	int (*main)(int argc, char **argv);
@@ -12,10 +14,17 @@ struct verb {
 	/* Fills a list of ARGUMENTS_OPTIONS_MAX, without --help, and returns how many; NULL: it has none. */
 	size_t (*options)(struct argument_option *ret);
 	const char *arguments; /* what it takes beside options: "FILE", "FILE..." or another text */
+	const char *exits[VERB_EXITS]; /* what the statuses 0, 1 and 2 mean */
 };
 
 extern const struct verb verbs[];
 extern const struct verb config_verbs[]; /* those of `config` */
+
+/* Of `verbs` by its name; NULL: there is none. */
+const struct verb *verb_find(const char *name);
+
+/* For --help. */
+void verb_print_exits(const char *name);
 
 int run_main(int argc, char **argv);
 int replay_main(int argc, char **argv);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/export/format/utf8.h"
 #include "exporter/observe/doctor.h"
+#include "exporter/observe/text.h"
 #include <ctype.h>
 #include <stdarg.h>
 #include <string.h>
@@ -145,16 +147,6 @@ size_t doctor_report_count(const struct doctor_report *report, enum doctor_level
 
 /* --- As text. */
 
-/* What names and answers bring along does nothing to a terminal. */
-static void print_plain(FILE *file, const char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			fprintf(file, "\\x%02x", (unsigned char)*text);
-		else
-			fputc(*text, file);
-}
-
 /* Each way in a line of its own. */
 static void print_fixes(FILE *file, const char *fixes)
 {
@@ -165,7 +157,7 @@ static void print_fixes(FILE *file, const char *fixes)
 
 		snprintf(line, sizeof(line), "%.*s", (int)strcspn(fixes, "\n"), fixes);
 		fprintf(file, "%25s%3s: ", "", word);
-		print_plain(file, line);
+		utf8_print(file, line);
 		fputc('\n', file);
 		word = "or";
 	}
@@ -177,10 +169,10 @@ static void print_finding(FILE *file, const struct doctor_finding *finding)
 	/* mistakes of a file name it themselves */
 	if (finding->subject &&
 	    strncmp(finding->text, finding->subject, strlen(finding->subject)) != 0) {
-		print_plain(file, finding->subject);
+		utf8_print(file, finding->subject);
 		fputs(": ", file);
 	}
-	print_plain(file, finding->text);
+	utf8_print(file, finding->text);
 	fputc('\n', file);
 	if (finding->fix)
 		print_fixes(file, finding->fix);
@@ -200,23 +192,6 @@ void doctor_report_print(FILE *file, const struct doctor_report *report)
 
 /* --- As JSON. */
 
-/* A name may hold any octets, JSON none but UTF-8. */
-static json_t *plain_string(const char *text)
-{
-	json_t *string = json_string(text);
-	char *copy;
-
-	if (string)
-		return string;
-	copy = strdup(text);
-	for (char *c = copy; c && *c; c++)
-		if (*c & 0x80)
-			*c = '?';
-	string = copy ? json_string(copy) : NULL;
-	free(copy);
-	return string;
-}
-
 static json_t *fixes_json(const char *fixes)
 {
 	json_t *array = json_array();
@@ -225,7 +200,7 @@ static json_t *fixes_json(const char *fixes)
 		char line[DOCTOR_FIX_MAX];
 
 		snprintf(line, sizeof(line), "%.*s", (int)strcspn(fixes, "\n"), fixes);
-		json_array_append_new(array, plain_string(line));
+		json_array_append_new(array, text_json(line));
 	}
 	return array;
 }
@@ -234,10 +209,10 @@ static json_t *finding_json(const struct doctor_finding *finding)
 {
 	json_t *object = json_pack("{s:s, s:s, s:s, s:o}", "id", finding->id, "title",
 				   finding->title, "level", doctor_level_name(finding->level),
-				   "text", plain_string(finding->text));
+				   "text", text_json(finding->text));
 
 	if (object && finding->subject)
-		json_object_set_new(object, "subject", plain_string(finding->subject));
+		json_object_set_new(object, "subject", text_json(finding->subject));
 	if (object && finding->fix)
 		json_object_set_new(object, "fix", fixes_json(finding->fix));
 	return object;

@@ -19,8 +19,16 @@ static bool reached(const struct doctor_collector *c, enum doctor_stage stage)
 
 void doctor_collectors(struct doctor *d)
 {
+	const int error = d->facts->exporter.error;
+
 	if (d->wanted->collector_count)
 		doctor_ok(d, NULL, "%zu configured", d->wanted->collector_count);
+	else if (d->facts->collector_count)
+		doctor_ok(d, NULL, "%zu of the running exporter", d->facts->collector_count);
+	else if (error == -EACCES || error == -EPERM)
+		doctor_find(d, DOCTOR_WARN, NULL, "sudo flowtally doctor",
+			    "none is configured here, and this user may not ask the running "
+			    "exporter for its own");
 	else
 		doctor_find(d, DOCTOR_WARN, NULL, "collectors: [\"ipfix://HOST:4739\"]",
 			    "none is configured: what is metered goes nowhere");
@@ -152,6 +160,10 @@ static void judge_udp(struct doctor *d, const struct doctor_collector *c)
 				doctor_quote(quoted, c->url.host), c->url.port),
 			"UDP port %u of %s is closed (ICMP port unreachable)", c->url.port,
 			c->address);
+	else if (c->answer_error == -EPERM)
+		doctor_find(d, DOCTOR_FAIL, c->url.text,
+			    "nft list ruleset  # what goes out to that port must pass",
+			    "a packet filter of this host refuses what is sent to %s", c->address);
 	else
 		doctor_find(d, DOCTOR_FAIL, c->url.text,
 			    doctor_fix(fix, "ip route get %s\nping -c 1 %s\nnft list ruleset",
@@ -179,7 +191,7 @@ void doctor_collector_file(struct doctor *d)
 
 	for (size_t i = 0; i < d->facts->collector_count; i++) {
 		const struct doctor_collector *c = &d->facts->collectors[i];
-		const char *path = c->url.path ? c->url.path : "";
+		const char *path = c->url.path;
 		const int folder = strrchr(path, '/') ? (int)(strrchr(path, '/') - path) : 0;
 
 		snprintf(name, sizeof(name), "%.*s", MAX(folder, 1), path);

@@ -9,6 +9,7 @@
 #include "exporter/export/format/profile.h"
 #include "exporter/observe/control_request.h"
 #include "exporter/observe/ring.h"
+#include "exporter/observe/ring_order.h"
 #include "exporter/util.h"
 
 /* Octets of an interface's name as a string of JSON, quotes and '\0' included. */
@@ -19,6 +20,7 @@
 /* What is the same for all feeds. */
 struct feed_context {
 	const struct ring *ring;
+	const struct ring_order *order;	 /* of the ring */
 	const struct profile *profile;	 /* of the fields that are shown */
 	struct drop_reasons *drop_names; /* NULL: no drops */
 	struct record_context records;	 /* interfaces, as they are now */
@@ -26,8 +28,11 @@ struct feed_context {
 	uint64_t interval_ns;		 /* between two readings of the banks */
 	uint64_t settled_ns;		 /* CLOCK_MONOTONIC of the newest snapshot; 0: none yet */
 	uint64_t before_ns;		 /* of the one an interval before; the start, if none */
-	uint64_t before_told_ns;	 /* CLOCK_REALTIME of that */
-	uint64_t keep_ns;		 /* what is older is not shown */
+	uint64_t before_told_ns;	 /* CLOCK_BOOTTIME of that */
+	int64_t wall_ns;      /* CLOCK_REALTIME less CLOCK_BOOTTIME, as the ring has it */
+	uint64_t patience_ns; /* who is searched for longer is told that this goes on */
+	uint64_t keep_ns;     /* what is older is not shown */
+	uint64_t *missed; /* atomic: records that clients have missed, all told; NULL: not counted */
 };
 
 struct feed;
@@ -41,8 +46,14 @@ int feed_new(struct feed **ret, const struct control_request *request,
 struct feed *feed_free(struct feed *feed);
 DEFINE_CLEANUP(struct feed *, feed_free)
 
-/* A record as a filter and a view have it; its drop is NULL where that is not known. */
+/*
+ * A record as a filter and a view have it, with times since 1970 by the wall clock as it is now; its drop is NULL where that is
+ * not known.
+ */
 struct flow feed_flow(const struct ring_record *record, const struct feed_context *context);
+
+/* A client is told now that it has missed so many records: here alone they are counted for all clients. */
+void feed_count_missed(const struct feed_context *context, uint64_t records);
 
 enum feed_state {
 	FEED_MORE,  /* there is more to be shown, with more room or time */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/interfaces.h"
 #include <inttypes.h>
+#include "exporter/observe/text.h"
 
 bool interface_print_text(const struct ifstats_interface *i, FILE *file)
 {
@@ -72,7 +73,8 @@ static json_t *hooks_json(const struct ifstats_interface *i, const struct sight_
 static json_t *interface_json(const struct ifstats_interface *i, const struct sight *sight)
 {
 	const struct sight_interface *seen = sight ? sight_get(sight, i->ifindex) : NULL;
-	json_t *object = json_pack("{s:s,s:I}", "name", i->name, "ifindex", (json_int_t)i->ifindex);
+	json_t *object = json_pack("{s:o,s:I}", "name", text_json_name(i->name), "ifindex",
+				   (json_int_t)i->ifindex);
 
 	for (int stat = 0; stat < _IFSTAT_MAX; stat++)
 		json_object_set_new(object, ifstat_name((enum ifstat)stat),

@@ -53,20 +53,16 @@ static void put_number(struct metrics_writer *w, uint64_t value)
 	put(w, digits + at, sizeof(digits) - at);
 }
 
-/* A backslash, a quotation mark and an end of line are escaped in both forms; all is UTF-8. */
+/* A backslash and a quotation mark are escaped in both forms, an end of line is by utf8_escape(). */
 static void put_value(struct metrics_writer *w, const char *value)
 {
-	uint8_t valid[NAME_MAX_OCTETS];
-	const size_t length = utf8_fit(value, sizeof(valid));
+	char valid[NAME_MAX_OCTETS];
 
-	utf8_copy(valid, value, length);
-	for (size_t i = 0; i < length; i++)
-		if (valid[i] == '\\' || valid[i] == '"')
-			put(w, (const char[]){'\\', (char)valid[i]}, 2);
-		else if (valid[i] == '\n')
-			put(w, "\\n", 2);
+	for (const char *c = utf8_escape(valid, sizeof(valid), value, "\\"); *c; c++)
+		if (*c == '\\' || *c == '"')
+			put(w, (const char[]){'\\', *c}, 2);
 		else
-			put(w, (const char *)&valid[i], 1);
+			put(w, c, 1);
 }
 
 /* --- Families and samples. */
@@ -238,6 +234,29 @@ enum metrics_format metrics_negotiate(const char *accept)
 		at = end + (*end == ',');
 	}
 	return best_open && best_open >= best_text ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
+}
+
+bool metrics_takes_gzip(const char *accept)
+{
+	unsigned int named = 0, any = 0;
+	bool is_named = false;
+
+	for (const char *at = accept; at && *at;) {
+		const char *end = at + strcspn(at, ",");
+		const char *coding = at + strspn(at, " \t");
+		const size_t length = strcspn(coding, ";, \t");
+		const unsigned int q = quality(coding, end);
+
+		if ((length == 4 && !strncasecmp(coding, "gzip", 4)) ||
+		    (length == 6 && !strncasecmp(coding, "x-gzip", 6))) {
+			named = MAX(named, q);
+			is_named = true;
+		} else if (length == 1 && *coding == '*') {
+			any = q;
+		}
+		at = end + (*end == ',');
+	}
+	return is_named ? named > 0 : any > 0;
 }
 
 /* --- The process. */

@@ -5,6 +5,7 @@
  * in one interval of swaps.
  */
 #include <string.h>
+#include "exporter/observe/icmp_name.h"
 #include "exporter/observe/metrics_context.h"
 #include "exporter/observe/metrics_print.h"
 #include "exporter/observe/metrics_writer.h"
@@ -128,81 +129,20 @@ void metrics_print_hubble_flags(writer *w, context *c)
 				    flags[flag], family_name(f));
 }
 
-/* As gopacket, which Hubble has them from, calls them; the codes that it knows are told in parentheses. */
-static const struct icmp_name {
-	uint8_t type;
-	const char *name;
-	const char *codes[16]; /* of which there are names, from 0; NULL: none */
-} icmp_names[_TRAFFIC_FAMILY_MAX][16] = {
-	[TRAFFIC_IPV4] =
-		{
-			{0, "EchoReply", {NULL}},
-			{3,
-			 "DestinationUnreachable",
-			 {"Net", "Host", "Protocol", "Port", "FragmentationNeeded",
-			  "SourceRoutingFailed", "NetUnknown", "HostUnknown", "SourceIsolated",
-			  "NetAdminProhibited", "HostAdminProhibited", "NetTOS", "HostTOS",
-			  "CommAdminProhibited", "HostPrecedence", "PrecedenceCutoff"}},
-			{4, "SourceQuench", {NULL}},
-			{5, "Redirect", {"Net", "Host", "TOS+Net", "TOS+Host"}},
-			{8, "EchoRequest", {NULL}},
-			{9, "RouterAdvertisement", {NULL}},
-			{10, "RouterSolicitation", {NULL}},
-			{11, "TimeExceeded", {"TTLExceeded", "FragmentReassemblyTimeExceeded"}},
-			{12,
-			 "ParameterProblem",
-			 {"PointerIndicatesError", "MissingOption", "BadLength"}},
-			{13, "TimestampRequest", {NULL}},
-			{14, "TimestampReply", {NULL}},
-			{15, "InfoRequest", {NULL}},
-			{16, "InfoReply", {NULL}},
-			{17, "AddressMaskRequest", {NULL}},
-			{18, "AddressMaskReply", {NULL}},
-		},
-	[TRAFFIC_IPV6] =
-		{
-			{1,
-			 "DestinationUnreachable",
-			 {"NoRouteToDst", "AdminProhibited", "BeyondScopeOfSrc",
-			  "AddressUnreachable", "PortUnreachable", "SrcAddressFailedPolicy",
-			  "RejectRouteToDst"}},
-			{2, "PacketTooBig", {NULL}},
-			{3, "TimeExceeded", {"HopLimitExceeded", "FragmentReassemblyTimeExceeded"}},
-			{4,
-			 "ParameterProblem",
-			 {"ErroneousHeader", "UnrecognizedNextHeader", "UnrecognizedIPv6Option"}},
-			{128, "EchoRequest", {NULL}},
-			{129, "EchoReply", {NULL}},
-			{130, "MLDv1MulticastListenerQueryMessage", {NULL}},
-			{131, "MLDv1MulticastListenerReportMessage", {NULL}},
-			{132, "MLDv1MulticastListenerDoneMessage", {NULL}},
-			{133, "RouterSolicitation", {NULL}},
-			{134, "RouterAdvertisement", {NULL}},
-			{135, "NeighborSolicitation", {NULL}},
-			{136, "NeighborAdvertisement", {NULL}},
-			{137, "Redirect", {NULL}},
-			{143, "MLDv2MulticastListenerReportMessageV2", {NULL}},
-		},
-};
-
 /* gopacket tells a type that it does not know as "TYPE(CODE)", and so a code. */
 static void print_icmp_type(char *to, size_t size, unsigned int family, unsigned int type,
 			    unsigned int code)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(icmp_names[family]); i++) {
-		const struct icmp_name *known = &icmp_names[family][i];
+	const struct icmp_name *known = icmp_name_find(family == TRAFFIC_IPV6 ? 6 : 4, type);
 
-		if (!known->name || known->type != type)
-			continue;
-		if (!known->codes[0])
-			snprintf(to, size, "%s", known->name);
-		else if (code < ARRAY_SIZE(known->codes) && known->codes[code])
-			snprintf(to, size, "%s(%s)", known->name, known->codes[code]);
-		else
-			snprintf(to, size, "%s(Code: %u)", known->name, code);
-		return;
-	}
-	snprintf(to, size, "%u(%u)", type, code);
+	if (!known)
+		snprintf(to, size, "%u(%u)", type, code);
+	else if (!known->codes[0])
+		snprintf(to, size, "%s", known->name);
+	else if (code < ARRAY_SIZE(known->codes) && known->codes[code])
+		snprintf(to, size, "%s(%s)", known->name, known->codes[code]);
+	else
+		snprintf(to, size, "%s(Code: %u)", known->name, code);
 }
 
 /* Codes without a name of their own are one series with their type's. */
@@ -261,6 +201,23 @@ void metrics_print_hubble_ports(writer *w, context *c)
 		if (flows)
 			metrics_add(w, flows, protocol_name(TRAFFIC_ICMP, f), "0");
 	}
-	if (t && t->other_ports.flows)
-		metrics_add(w, t->other_ports.flows, "__other__", "__other__");
+	for (unsigned int p = 0; t && p < _TRAFFIC_PROTOCOL_MAX; p++)
+		if (t->other_ports[p].flows)
+			metrics_add(w, t->other_ports[p].flows, protocol_name(p, 0), "__other__");
+}
+
+/*
+ * What the kernel did not hand over, and what went from the ring before who followed it had read it.  There are the sources of
+ * flow.proto, LostEventSource, but for observer_events_queue: nothing of that kind is between the two.
+ */
+void metrics_print_hubble_lost(writer *w, context *c)
+{
+	uint64_t packets = 0;
+
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		packets += ledger_lost_before(&c->snapshot->ledger, (enum record_kind)kind);
+	metrics_add(w, packets, "perf_event_ring_buffer");
+	if (c->source->missed)
+		metrics_add(w, __atomic_load_n(c->source->missed, __ATOMIC_RELAXED),
+			    "hubble_ring_buffer");
 }

@@ -12,7 +12,7 @@ struct drop_reason;
 	X(reload_good) X(reload_time) X(program_runs) X(program_time) X(series) X(overflow) \
 	X(process_cpu) X(process_resident) X(process_virtual) X(process_fds) \
 	X(process_fds_max) X(process_threads) X(process_start) X(attached) X(hooks) X(silent) \
-	X(hook_packets) X(kernel_packets) X(kernel_losses) X(interface_packets) \
+	X(hook_packets) X(kernel_packets) X(kernel_losses) X(kernel_counters_time) X(interface_packets) \
 	X(interface_octets) X(gone_packets) X(gone_octets) X(port_packets) X(port_octets) \
 	X(icmp) X(flags) X(flows) X(active) X(drops) X(drop_octets) X(recorded_drops) \
 	X(recorded_drop_octets) X(drops_missed) X(seen) X(accounted) X(accounted_octets) \
@@ -21,7 +21,8 @@ struct drop_reason;
 	X(swaps) X(drain_errors) X(collector_up) X(collector_state) X(given) X(exported) \
 	X(exported_packets) X(exported_octets) X(queued) X(queued_packets) X(lost_records) \
 	X(messages) X(message_octets) X(cut) X(errors) X(hubble_flows) X(hubble_drops) \
-	X(hubble_flags) X(hubble_icmp) X(hubble_ports) X(settled)
+	X(hubble_flags) X(hubble_icmp) X(hubble_ports) X(hubble_lost) X(settled) X(missed) \
+	X(bank_last) X(drain_last) X(drain_time) X(templates) X(sent_time)
 /* clang-format on */
 
 #define X(name) \

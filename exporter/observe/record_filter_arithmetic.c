@@ -66,9 +66,9 @@ static int parse_accessor(struct filter_parser *p, struct filter_step *step)
 	if (!accessor)
 		return filter_fail(
 			p, &p->token,
-			"records do not hold these octets of %.16s; they have "
-			"tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type], "
-			"icmp6[icmp6code], ip[1], ip[9] and ports as tcp[2:2]",
+			"records hold no such octets of %.16s; they have "
+			"tcp[tcpflags], [icmptype], [icmpcode], [icmp6type], [icmp6code], ip[1], ip[9], "
+			"ports as [2:2]",
 			protocol.text);
 	filter_advance(p);
 	if (p->token.type != TOKEN_RIGHT)
@@ -130,32 +130,25 @@ static int parse_sum(struct filter_parser *p, uint64_t *ret)
 	return r;
 }
 
-static int parse_product(struct filter_parser *p, uint64_t *ret)
+/* & binds closer than |; both join operands of the next lower level. */
+static int parse_level(struct filter_parser *p, uint64_t *ret, enum token_type sign)
 {
+	const bool ands = sign == TOKEN_BITS_AND;
 	uint64_t more = 0;
-	int r = parse_sum(p, ret);
+	int r = ands ? parse_sum(p, ret) : parse_level(p, ret, TOKEN_BITS_AND);
 
-	while (r == 0 && p->token.type == TOKEN_BITS_AND) {
+	while (r == 0 && p->token.type == sign) {
 		filter_advance(p);
-		r = parse_sum(p, &more);
+		r = ands ? parse_sum(p, &more) : parse_level(p, &more, TOKEN_BITS_AND);
 		if (r == 0)
-			*ret &= more;
+			*ret = ands ? *ret & more : *ret | more;
 	}
 	return r;
 }
 
 static int parse_bits(struct filter_parser *p, uint64_t *ret)
 {
-	uint64_t more = 0;
-	int r = parse_product(p, ret);
-
-	while (r == 0 && p->token.type == TOKEN_BITS_OR) {
-		filter_advance(p);
-		r = parse_product(p, &more);
-		if (r == 0)
-			*ret |= more;
-	}
-	return r;
+	return parse_level(p, ret, TOKEN_BITS_OR);
 }
 
 /* What is compared: an accessor, in parentheses or not, with `& bits` behind it or not. */

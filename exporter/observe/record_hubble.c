@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
+#include "exporter/observe/icmp_name.h"
 #include "exporter/observe/ledger.h"
 #include "exporter/observe/record_hubble.h"
 #include "exporter/observe/text.h"
@@ -72,47 +73,16 @@ static void print_flags(char *text, size_t size, uint16_t bits)
 						 flags[i].name);
 }
 
-static const char *icmp_name(uint8_t version, uint8_t type)
-{
-	static const struct {
-		uint8_t version, type;
-		const char *name;
-	} names[] = {
-		{4, 0, "EchoReply"},
-		{4, 3, "DestinationUnreachable"},
-		{4, 5, "Redirect"},
-		{4, 8, "EchoRequest"},
-		{4, 11, "TimeExceeded"},
-		{4, 12, "ParameterProblem"},
-		{6, 1, "DestinationUnreachable"},
-		{6, 2, "PacketTooBig"},
-		{6, 3, "TimeExceeded"},
-		{6, 4, "ParameterProblem"},
-		{6, 128, "EchoRequest"},
-		{6, 129, "EchoReply"},
-		{6, 133, "RouterSolicitation"},
-		{6, 134, "RouterAdvertisement"},
-		{6, 135, "NeighborSolicitation"},
-		{6, 136, "NeighborAdvertisement"},
-		{6, 137, "Redirect"},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (names[i].version == version && names[i].type == type)
-			return names[i].name;
-	return NULL;
-}
-
 const char *hubble_summary(char text[HUBBLE_SUMMARY_MAX], const struct record_view *view)
 {
-	const char *icmp = icmp_name(view->ip_version, view->icmp_type);
+	const struct icmp_name *icmp = icmp_name_find(view->ip_version, view->icmp_type);
 	char names[64], protocol[TEXT_NUMBER_MAX];
 
 	if (view->parts & VIEW_TCP_FLAGS) {
 		print_flags(names, sizeof(names), view->tcp_flags);
 		snprintf(text, HUBBLE_SUMMARY_MAX, "TCP Flags: %s", *names ? names : "none");
 	} else if (view->parts & VIEW_ICMP && icmp) {
-		snprintf(text, HUBBLE_SUMMARY_MAX, "ICMPv%u %s", view->ip_version, icmp);
+		snprintf(text, HUBBLE_SUMMARY_MAX, "ICMPv%u %s", view->ip_version, icmp->name);
 	} else if (view->parts & VIEW_ICMP) {
 		snprintf(text, HUBBLE_SUMMARY_MAX, "ICMPv%u type %u code %u", view->ip_version,
 			 view->icmp_type, view->icmp_code);

@@ -7,6 +7,8 @@
  *
  * Each slot has a number that is odd while it is written (a sequence lock, as the kernel's seqcount_t).  A reader that finds
  * another number after copying than before has copied nothing.
+ *
+ * Times are of CLOCK_BOOTTIME, which nobody sets: a step of the wall clock neither ages a record nor hides it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,11 +18,14 @@
 #define RING_RECORDS_MIN 1024
 #define RING_RECORDS_MAX (1 << 22)
 
+/* Records that are settled at once at most; of a small ring half of what it holds. */
+#define RING_SETTLE_MAX 32768
+
 /* What a flow or a drop has had since it was last read. */
 struct ring_record {
-	uint64_t told_ns; /* CLOCK_REALTIME, when it was read from the bank */
+	uint64_t told_ns; /* when it was read from the bank */
 	struct flow_key key;
-	struct flow_record record; /* first_ns and last_ns are since 1970 */
+	struct flow_record record; /* first_ns and last_ns likewise */
 };
 
 struct ring;
@@ -36,9 +41,19 @@ uint64_t ring_memory(uint32_t records);
 /* In the thread of the writer.  Records are numbered from 0. */
 void ring_add(struct ring *ring, const struct ring_record *record);
 
+/*
+ * In the thread of the writer: what was added is a whole that readers can put in order (ring_order.h), as one reading of the
+ * banks is.  ring_add() does so by itself where that becomes too much to wait for.
+ */
+void ring_settle(struct ring *ring);
+
 /* In any thread: the number that the next record gets, and that of the oldest one that is still there. */
 uint64_t ring_next(const struct ring *ring);
 uint64_t ring_oldest(const struct ring *ring);
+
+/* Likewise: the number of the first record that is not settled; and how many records the ring holds at most. */
+uint64_t ring_settled(const struct ring *ring);
+uint32_t ring_size(const struct ring *ring);
 
 /*
  * In any thread: the record of the number *number, or of the oldest that is still there, to which *number is put.  False:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <string.h>
+#include "exporter/export/format/utf8.h"
 #include "exporter/observe/text.h"
 
 const char *text_number(char text[TEXT_NUMBER_MAX], double value)
@@ -66,6 +67,20 @@ const char *text_endpoint(char text[TEXT_ENDPOINT_MAX], const struct flow_key *k
 	}
 	snprintf(text, TEXT_ENDPOINT_MAX, "%s%s", address, tail);
 	return text;
+}
+
+json_t *text_json(const char *text)
+{
+	char copy[UTF8_ESCAPED_MAX(TEXT_JSON_MAX)];
+
+	return json_string(utf8_escape(copy, sizeof(copy), text, ""));
+}
+
+json_t *text_json_name(const char *name)
+{
+	char copy[UTF8_ESCAPED_MAX(TEXT_JSON_MAX)];
+
+	return json_string(utf8_escape(copy, sizeof(copy), name, "\\"));
 }
 
 void text_make_printable(char *text)

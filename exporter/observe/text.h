@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <jansson.h>
 #include "exporter/util.h"
 #include "xdp/flow.h"
 
@@ -28,6 +29,14 @@ const char *text_endpoint(char text[TEXT_ENDPOINT_MAX], const struct flow_key *k
 
 /* Its name, its number if it has gone, "-" for 0. */
 const char *text_interface(char text[IF_NAMESIZE], uint32_t ifindex);
+
+/*
+ * A string of JSON of any octets, of which what is not well-formed is escaped (utf8_escape()); at most TEXT_JSON_MAX of them.
+ * In a name a backslash is escaped too, so that names which differ still do.  NULL: no memory.
+ */
+#define TEXT_JSON_MAX 1024
+json_t *text_json(const char *text);
+json_t *text_json_name(const char *name);
 
 /* The kernel lets an interface's name have any letters, those that steer a terminal too. */
 void text_make_printable(char *text);

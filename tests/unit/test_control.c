@@ -26,6 +26,7 @@
 static char folder[] = "/tmp/flowtally-control-XXXXXX";
 static char path[sizeof(folder) + 16];
 static struct kernel_clock kernel_clock;
+static uint64_t missed_by_all;
 
 static int set_up(void **state)
 {
@@ -150,20 +151,29 @@ static void test_folders(void **state)
 
 /* --- Answers. */
 
-static struct control *start(struct snapshots *snapshots, uint32_t records)
+/* With the smallest ring. */
+static struct control *start_with(struct snapshots **ret, unsigned int kinds)
 {
-	const struct control_options options = {
+	struct control_options options = {
 		.path = path,
-		.records = records,
+		.records = RING_RECORDS_MIN,
 		.keep_ns = 3600 * NSEC_PER_SEC,
 		.enterprise = 32473,
-		.snapshots = snapshots,
 		.clock = &kernel_clock,
+		.kinds = kinds,
+		.missed = &missed_by_all,
 	};
 	struct control *control = NULL;
 
+	assert_int_equal(snapshots_new(ret), 0);
+	options.snapshots = *ret;
 	assert_int_equal(control_new(&control, &options), 0);
 	return control;
+}
+
+static struct control *start(struct snapshots **ret)
+{
+	return start_with(ret, 1u << RECORD_FLOW);
 }
 
 static int connect_to(void)
@@ -193,6 +203,14 @@ static bool read_line(int fd, char *line, size_t size)
 static void say(int fd, const char *text)
 {
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static int ask(const char *request)
+{
+	int fd = connect_to();
+
+	say(fd, request);
+	return fd;
 }
 
 #define ERROR(code, text) \
@@ -264,8 +282,7 @@ static void test_requests(void **state)
 	char line[4096];
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	assert_non_null(control);
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		int fd = connect_to();
@@ -278,6 +295,45 @@ static void test_requests(void **state)
 	}
 }
 
+/* This process asks by pairs of sockets, also where there is no place to listen at, and whatever is left of them is closed. */
+static void test_join(void **state)
+{
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	struct control_options options = {
+		.records = RING_RECORDS_MIN,
+		.keep_ns = NSEC_PER_SEC,
+		.clock = &kernel_clock,
+	};
+	struct control *control = NULL;
+	char line[4096];
+	int fds[40];
+
+	(void)state;
+	assert_int_equal(snapshots_new(&snapshots), 0);
+	options.snapshots = snapshots;
+	assert_int_equal(control_new(&control, &options), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = control_join(control);
+		assert_true(fds[i] >= 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		say(fds[i], "{\"version\":1,\"ask\":\"records\"}\n");
+		assert_true(read_line(fds[i], line, sizeof(line)));
+		assert_non_null(strstr(line, "\"answer\":\"records\""));
+	}
+	control_end(control, UINT64_MAX);
+	close(fds[0]);
+	fds[0] = control_join(control); /* nobody takes it any more */
+	control_free(control);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		while (read_line(fds[i], line, sizeof(line)))
+			; /* the end of the answer */
+		assert_int_equal(recv(fds[i], line, sizeof(line), MSG_DONTWAIT), 0);
+		close(fds[i]);
+	}
+}
+
 /* What has no end is no request, however slowly it comes. */
 static void test_endless(void **state)
 {
@@ -287,8 +343,7 @@ static void test_endless(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	assert_non_null(control);
 	fd = connect_to();
 	memset(blank, ' ', sizeof(blank));
@@ -311,7 +366,7 @@ static void give(struct control *control, uint64_t from, uint64_t to)
 		record.packets = i + 1;
 		control_delta(control, &key, &record);
 	}
-	control_settled(control);
+	control_settled(control, 1u << RECORD_FLOW);
 }
 
 /* The packets of a record; 0: the line is about something else. */
@@ -336,11 +391,9 @@ static void test_follow(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, 10);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":3,\"follow\":true}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":3,\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"held\":10,"));
 	assert_non_null(strstr(line, "\"complete\":true}"));
@@ -372,11 +425,9 @@ static void test_until(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, 10);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"held\":10,"));
 	for (int i = 0; i < 10 && strncmp(line, "{\"end\"", 6) != 0; i++)
@@ -385,7 +436,60 @@ static void test_until(void **state)
 	close(fd);
 }
 
-/* Who does not read misses what the ring cannot hold, and is told how much: nothing is forgotten, nothing told twice. */
+static void give_one(struct control *control, uint8_t kind, uint64_t first_ms, uint64_t packets)
+{
+	const struct flow_key key = {.kind = kind, .protocol = IPPROTO_UDP, .src = {192, 0, 2, 1}};
+	const struct flow_record record = {.packets = packets,
+					   .octets = 28,
+					   .first_ns = first_ms * NSEC_PER_MSEC,
+					   .last_ns = first_ms * NSEC_PER_MSEC};
+
+	control_delta(control, &key, &record);
+}
+
+static void check_packets(int fd, const uint64_t *expected, unsigned int expected_count)
+{
+	char line[32768];
+
+	for (unsigned int i = 0; i < expected_count; i++) {
+		assert_true(read_line(fd, line, sizeof(line)));
+		assert_int_equal(packets_of(line), expected[i]);
+	}
+}
+
+/* A client gets records of two kinds in the order of time, and waits for no kind that stays away. */
+static void test_two_kinds(void **state)
+{
+	static const uint64_t together[] = {1, 2, 3, 4}, alone[] = {5, 6};
+	const unsigned int flow = 1u << RECORD_FLOW, drop = 1u << RECORD_DROP;
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	_cleanup_(control_freep) struct control *control = NULL;
+	char line[32768];
+	int fd;
+
+	(void)state;
+	control = start_with(&snapshots, flow | drop);
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
+	assert_true(read_line(fd, line, sizeof(line)));
+	give_one(control, 0, 4000, 4);
+	give_one(control, 0, 2000, 2);
+	control_settled(control, flow);
+	give_one(control, 0, 3000, 3);
+	give_one(control, 0, 1000, 1);
+	control_settled(control, drop);
+	check_packets(fd, together, ARRAY_SIZE(together));
+	give_one(control, 0, 5000, 5);
+	control_settled(control, flow);
+	give_one(control, 0, 6000, 6);
+	control_settled(control, flow);
+	check_packets(fd, alone, ARRAY_SIZE(alone));
+	close(fd);
+}
+
+/*
+ * Who does not read misses what the ring cannot hold, and is told how much: nothing is forgotten, nothing told twice, and as
+ * much is counted.
+ */
 static void test_slow_reader(void **state)
 {
 	const uint64_t all = 100 * RING_RECORDS_MIN;
@@ -396,10 +500,9 @@ static void test_slow_reader(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
+	control = start(&snapshots);
+	__atomic_store_n(&missed_by_all, 0, __ATOMIC_RELAXED);
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	give(control, 0, all);
 	while (next <= all && read_line(fd, line, sizeof(line))) {
@@ -412,6 +515,7 @@ static void test_slow_reader(void **state)
 	}
 	assert_int_equal(next, all + 1);
 	assert_true(missed > 50 * RING_RECORDS_MIN);
+	assert_int_equal(__atomic_load_n(&missed_by_all, __ATOMIC_RELAXED), missed);
 	close(fd);
 }
 
@@ -425,8 +529,7 @@ static void test_hanging(void **state)
 	char line[32768];
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, RING_RECORDS_MIN);
 	for (int i = 0; i < HANGING; i++) {
 		hanging[i] = connect_to();
@@ -435,8 +538,7 @@ static void test_hanging(void **state)
 		else if (i % 3 == 1) /* and never reads */
 			say(hanging[i], "{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	}
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"answer\":\"records\""));
 	close(fd);
@@ -444,11 +546,12 @@ static void test_hanging(void **state)
 	for (int i = HANGING; i < 2 * CONTROL_CLIENTS_MAX; i++)
 		hanging[i] = connect_to();
 	assert_true(read_line(hanging[2 * CONTROL_CLIENTS_MAX - 1], line, sizeof(line)));
-	assert_string_equal(line, ERROR("busy", "as many clients as there can be; try again"));
+	assert_string_equal(
+		line, ERROR("busy", "as many clients as there can be, 64, of which 8 are for root; "
+				    "try again"));
 	/* And when they have done nothing for a second they make room. */
 	usleep(1200000);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"answer\":\"records\""));
 	close(fd);
@@ -461,8 +564,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_place),	   cmocka_unit_test(test_left_behind),
 		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
-		cmocka_unit_test(test_requests),   cmocka_unit_test(test_endless),
-		cmocka_unit_test(test_follow),	   cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_requests),   cmocka_unit_test(test_join),
+		cmocka_unit_test(test_endless),	   cmocka_unit_test(test_follow),
+		cmocka_unit_test(test_two_kinds),  cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_until),	   cmocka_unit_test(test_hanging),
 	};
 

@@ -259,9 +259,9 @@ static void test_drops(void **state)
 	assert_string_equal(o->drops_include, "policy,NO_SOCKET");
 	assert_string_equal(o->drops_exclude, "benign");
 	config_clear(&got.options);
-	expect_error("drops --reason policy,NO_SUCH", "--reason 'NO_SUCH'", "flowtally(8)");
+	expect_error("drops --reason policy,NO_SUCH", "--reason 'NO_SUCH'", "flowtally-drops(8)");
 	expect_error("run --interface e --drops-exclude benign,,memory", "--drops-exclude ''",
-		     "flowtally(8)");
+		     "flowtally-drops(8)");
 	expect_good("drops --drops-budget off --stop-timeout 100ms");
 	assert_int_equal(o->drops_budget, 0);
 	assert_int_equal(o->stop_timeout_ns, SEC / 10);
@@ -273,7 +273,7 @@ static void test_drops(void **state)
 	expect_error("run --interface e --drops-budget 10000001", "10000001",
 		     "1 to 10000000, or off");
 	expect_error("run --interface e --stop-timeout 0s", "--stop-timeout '0s'", "100ms");
-	expect_error("drops --by port", "'port'", "flow, reason or interface");
+	expect_error("drops --by port", "'port'", "flow, reason, interface or service");
 	expect_error("drops --port 65536", "'65536'", "1 to 65535");
 	expect_error("drops --address 10.0.0.0/33", "--address '10.0.0.0/33'", "192.0.2.0/24");
 	expect_error("drops --interface eth0", "--interface", "not an option of `flowtally drops`");
