@@ -3,26 +3,21 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <linux/bpf.h>
 #include <linux/landlock.h>
-#include <linux/sockios.h>
-#include <seccomp.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include "exporter/log.h"
+#include "exporter/sandbox_calls.h"
 #include "exporter/util.h"
 
 /* By the versions of the interface, each with all of the one before (landlock(7)); older headers lack the later names. */
 #define FILE_RIGHTS_1 ((1ull << 13) - 1)
 #define RIGHT_REFER   (1ull << 13) /* 2 */
 #define RIGHT_TRUNC   (1ull << 14) /* 3 */
+#define RIGHT_IOCTL   (1ull << 15) /* 5, of devices; nothing gets it */
 
 #define READING (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define WRITING \
@@ -35,8 +30,8 @@
 
 static struct {
 	enum sandbox_mode mode;
+	unsigned int uses;
 	int ruleset; /* of landlock; -1: none */
-	bool entered;
 	bool overrides; /* root is to go on without minding whose files and folders are */
 	/* The folders that can be written to. */
 	struct {
@@ -45,6 +40,8 @@ static struct {
 	} writable[FOLDERS_MAX];
 	size_t writable_count;
 } sandbox = {.ruleset = -1};
+
+static _Thread_local bool confined; /* this thread's files, by itself or by the thread that started it */
 
 /* --- Capabilities. */
 
@@ -107,7 +104,7 @@ static bool needs_override(const struct sandbox_options *options)
 		    errno == EACCES)
 			path = options->readable[i];
 	for (size_t i = 0; !path && i < options->writable_count; i++)
-		if (faccessat(AT_FDCWD, options->writable[i], W_OK | X_OK, AT_EACCESS) < 0 &&
+		if (faccessat(AT_FDCWD, options->writable[i], W_OK, AT_EACCESS) < 0 &&
 		    errno == EACCES)
 			path = options->writable[i];
 	set_override(true);
@@ -132,7 +129,8 @@ static uint64_t known_rights(void)
 
 	if (version < 1)
 		return 0;
-	return FILE_RIGHTS_1 | (version >= 2 ? RIGHT_REFER : 0) | (version >= 3 ? RIGHT_TRUNC : 0);
+	return FILE_RIGHTS_1 | (version >= 2 ? RIGHT_REFER : 0) |
+	       (version >= 3 ? RIGHT_TRUNC : 0) | (version >= 5 ? RIGHT_IOCTL : 0);
 }
 
 static void allow(int ruleset, const char *path, uint64_t rights)
@@ -158,7 +156,8 @@ static void prepare_files(const struct sandbox_options *options)
 
 	sandbox.ruleset = rights ? make_ruleset(rights) : -1;
 	if (sandbox.ruleset < 0) {
-		log_debug("landlock: this kernel does not have it, files are not confined");
+		log_info("this kernel does not have landlock: files that the exporter opens are "
+			 "not confined, all else is");
 		return;
 	}
 	/* Names in folders are no secret, and libbpf opens "/" to have a descriptor (bpf_map__reuse_fd()). */
@@ -171,8 +170,10 @@ static void prepare_files(const struct sandbox_options *options)
 
 static void confine_files(void)
 {
-	if (sandbox.ruleset >= 0 && syscall(SYS_landlock_restrict_self, sandbox.ruleset, 0) < 0)
+	if (sandbox.ruleset >= 0 && !confined &&
+	    syscall(SYS_landlock_restrict_self, sandbox.ruleset, 0) < 0)
 		log_errno(LOG_WARNING, errno, "landlock: files are not confined");
+	confined = true;
 }
 
 static bool is_writable(const struct stat *status)
@@ -206,259 +207,6 @@ bool sandbox_may_write(const char *folder)
 	return fd < 0 && errno == ENOENT; /* that it is missing is said elsewhere */
 }
 
-/* --- System calls. */
-
-/* Of memory, threads, time and the process itself; of files, of sockets, of what waits. */
-static const char *const calls[] = {
-	"brk",
-	"munmap",
-	"mremap",
-	"madvise",
-	"mincore",
-	"mlock",
-	"munlock",
-	"membarrier",
-	"futex",
-	"futex_waitv",
-	"set_robust_list",
-	"get_robust_list",
-	"rseq",
-	"set_tid_address",
-	"exit",
-	"exit_group",
-	"restart_syscall",
-	"sched_yield",
-	"sched_getaffinity",
-	"getcpu",
-	"clock_gettime",
-	"clock_nanosleep",
-	"clock_getres",
-	"gettimeofday",
-	"time",
-	"nanosleep",
-	"rt_sigaction",
-	"rt_sigprocmask",
-	"rt_sigreturn",
-	"rt_sigtimedwait",
-	"rt_sigpending",
-	"sigaltstack",
-	"tgkill",
-	"getpid",
-	"gettid",
-	"getppid",
-	"getuid",
-	"geteuid",
-	"getgid",
-	"getegid",
-	"getgroups",
-	"uname",
-	"sysinfo",
-	"getrusage",
-	"getrlimit",
-	"getrandom",
-	"times",
-	"capget",
-	"capset",
-	"read",
-	"readv",
-	"pread64",
-	"write",
-	"writev",
-	"pwrite64",
-	"lseek",
-	"close",
-	"close_range",
-	"open",
-	"openat",
-	"openat2",
-	"stat",
-	"lstat",
-	"fstat",
-	"newfstatat",
-	"statx",
-	"statfs",
-	"fstatfs",
-	"access",
-	"faccessat",
-	"faccessat2",
-	"readlink",
-	"readlinkat",
-	"getdents64",
-	"getcwd",
-	"dup",
-	"dup2",
-	"dup3",
-	"fcntl",
-	"flock",
-	"ftruncate",
-	"fallocate",
-	"fsync",
-	"fdatasync",
-	"fadvise64",
-	"mkdir",
-	"mkdirat",
-	"unlink",
-	"unlinkat",
-	"rename",
-	"renameat",
-	"renameat2",
-	"fchmod",
-	"fchmodat",
-	"pipe",
-	"pipe2",
-	"memfd_create",
-	"bind",
-	"connect",
-	"listen",
-	"accept",
-	"accept4",
-	"getsockname",
-	"getpeername",
-	"getsockopt",
-	"setsockopt",
-	"shutdown",
-	"sendto",
-	"sendmsg",
-	"sendmmsg",
-	"recvfrom",
-	"recvmsg",
-	"recvmmsg",
-	"poll",
-	"ppoll",
-	"select",
-	"pselect6",
-	"epoll_create1",
-	"epoll_ctl",
-	"epoll_wait",
-	"epoll_pwait",
-	"epoll_pwait2",
-	"eventfd2",
-	"signalfd4",
-	"timerfd_create",
-	"timerfd_settime",
-	"timerfd_gettime",
-	"inotify_init1",
-	"inotify_add_watch",
-	"inotify_rm_watch",
-	"landlock_restrict_self",
-	"seccomp",
-};
-
-/* Kinds of sockets: collectors and metrics; the control socket and the service manager; the kernel. */
-static const int families[] = {AF_INET, AF_INET6, AF_UNIX, AF_NETLINK};
-
-/*
- * Maps are made, read and emptied, programs loaded, tested and attached.  Not on the list: pinning, what others hold (by its
- * id), programs of control groups, statistics.
- */
-static const enum bpf_cmd commands[] = {
-	BPF_MAP_CREATE,
-	BPF_MAP_LOOKUP_ELEM,
-	BPF_MAP_UPDATE_ELEM,
-	BPF_MAP_DELETE_ELEM,
-	BPF_MAP_GET_NEXT_KEY,
-	BPF_MAP_LOOKUP_BATCH,
-	BPF_MAP_LOOKUP_AND_DELETE_BATCH,
-	BPF_MAP_DELETE_BATCH,
-	BPF_MAP_FREEZE,
-	BPF_PROG_LOAD,
-	BPF_PROG_TEST_RUN,
-	BPF_PROG_QUERY,
-	BPF_PROG_BIND_MAP,
-	BPF_BTF_LOAD,
-	BPF_OBJ_GET_INFO_BY_FD,
-	BPF_RAW_TRACEPOINT_OPEN,
-	BPF_LINK_CREATE,
-	BPF_LINK_UPDATE,
-	BPF_LINK_DETACH,
-};
-
-/* Sizes of terminals, what an unsent stream holds, drivers of interfaces. */
-static const unsigned int controls[] = {
-	TIOCGWINSZ, TCGETS,  TCSETS,	  TCSETSW,	TCSETSF,     TIOCOUTQ,
-	FIONREAD,   FIONBIO, SIOCETHTOOL, SIOCGIFINDEX, SIOCGIFNAME,
-};
-
-/* By which threads give up capabilities, and get their names. */
-static const int own[] = {PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_SET_NAME};
-
-static int add(scmp_filter_ctx filter, const char *name, unsigned int count,
-	       const struct scmp_arg_cmp *arguments)
-{
-	int number = seccomp_syscall_resolve_name(name);
-
-	if (number == __NR_SCMP_ERROR)
-		return 0; /* younger than the library */
-	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, arguments);
-}
-
-/* Threads, but no processes.  clone3() has its flags in memory, where no filter looks: libc takes clone() then. */
-static int add_threads(scmp_filter_ctx filter)
-{
-	const struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
-	int number = seccomp_syscall_resolve_name("clone3");
-	int r = add(filter, "clone", 1, &thread);
-
-	if (r == 0 && number != __NR_SCMP_ERROR && sandbox.mode == SANDBOX_KILL)
-		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), number, 0);
-	return r;
-}
-
-/* Memory that is written and memory that is run are not the same. */
-static int add_memory(scmp_filter_ctx filter)
-{
-	const struct scmp_arg_cmp plain = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-	int r = add(filter, "mmap", 1, &plain);
-
-	return r ?: add(filter, "mprotect", 1, &plain);
-}
-
-static int add_rules(scmp_filter_ctx filter)
-{
-	int r = add_threads(filter);
-
-	if (r == 0)
-		r = add_memory(filter);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(calls); i++)
-		r = add(filter, calls[i], 0, NULL);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++)
-		r = add(filter, "socket", 1, &SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(commands); i++)
-		r = add(filter, "bpf", 1, &SCMP_A0(SCMP_CMP_EQ, commands[i]));
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(controls); i++)
-		r = add(filter, "ioctl", 1, &SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, controls[i]));
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(own); i++)
-		r = add(filter, "prctl", 1, &SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)own[i]));
-	if (r == 0) /* its own limits */
-		r = add(filter, "prlimit64", 1, &SCMP_A0(SCMP_CMP_EQ, 0));
-	return r;
-}
-
-static void filter_release(scmp_filter_ctx *filter)
-{
-	if (*filter)
-		seccomp_release(*filter);
-}
-
-/* For all threads at once. */
-static int confine_calls(void)
-{
-	_cleanup_(filter_release) scmp_filter_ctx filter = seccomp_init(
-		sandbox.mode == SANDBOX_KILL ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(ENOSYS));
-	int r;
-
-	if (!filter)
-		return log_errno(LOG_ERR, ENOMEM, "seccomp");
-	r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	if (r == 0) /* calls that are frequent are found in few steps */
-		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	if (r == 0)
-		r = add_rules(filter);
-	if (r == 0)
-		r = seccomp_load(filter);
-	return r < 0 ? log_errno(LOG_ERR, r, "seccomp: system calls cannot be confined") : 0;
-}
-
 /* --- All of it. */
 
 int sandbox_begin(const struct sandbox_options *options)
@@ -473,16 +221,22 @@ int sandbox_begin(const struct sandbox_options *options)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	sandbox.overrides = needs_override(options);
 	prepare_files(options);
+	sandbox.uses = options->uses;
 	sandbox.mode = options->mode;
 	return 0;
 }
 
-void sandbox_enter_thread(uint64_t keep)
+bool sandbox_is_confined(void)
+{
+	return confined;
+}
+
+void sandbox_enter_thread(uint64_t keep, bool inherits)
 {
 	if (sandbox.mode == SANDBOX_OFF)
 		return;
-	if (!sandbox.entered)
-		confine_files();
+	confined = inherits;
+	confine_files();
 	keep_capabilities(keep);
 }
 
@@ -490,7 +244,6 @@ int sandbox_enter(uint64_t keep)
 {
 	if (sandbox.mode == SANDBOX_OFF)
 		return 0;
-	sandbox_enter_thread(keep);
-	sandbox.entered = true;
-	return confine_calls();
+	sandbox_enter_thread(keep, confined);
+	return sandbox_calls_confine(sandbox.mode, sandbox.uses);
 }

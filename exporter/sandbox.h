@@ -23,9 +23,17 @@ enum sandbox_mode {
 #define SANDBOX_METERING \
 	(SANDBOX_CAP(CAP_BPF) | SANDBOX_CAP(CAP_NET_ADMIN) | SANDBOX_CAP(CAP_PERFMON))
 
+/* What the process does beside reading files and writing to what is open: bits. */
+enum sandbox_use {
+	SANDBOX_FILES = 1,   /* makes, changes and removes files */
+	SANDBOX_NETWORK = 2, /* sends, and answers who connects */
+	SANDBOX_KERNEL = 4,  /* loads and attaches programs, and asks for interfaces */
+};
+
 struct sandbox_options {
 	enum sandbox_mode mode;
-	/* Folders, each with all that is in it; what does not exist is left out. */
+	unsigned int uses;
+	/* Files, and folders, each with all that is in it; what does not exist is left out. */
 	const char *const *readable;
 	size_t readable_count;
 	const char *const *writable; /* files may be made, changed and removed there */
@@ -44,8 +52,11 @@ int sandbox_begin(const struct sandbox_options *options);
  */
 int sandbox_enter(uint64_t keep);
 
-/* Of thread_start(): what a thread that begins gives up. */
-void sandbox_enter_thread(uint64_t keep);
+/* Of thread_start(): what a thread that begins gives up; `inherits`: whether the one that started it was confined then. */
+void sandbox_enter_thread(uint64_t keep, bool inherits);
+
+/* Whether the files of the calling thread, and of threads that it starts, are confined. */
+bool sandbox_is_confined(void);
 
 /*
  * Whether a file can be made in the folder, as far as landlock has a say: sandbox_begin() was told of it, or of one above it.

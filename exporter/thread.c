@@ -6,6 +6,7 @@
 
 struct start {
 	uint64_t keep;
+	bool confined;
 	void *(*run)(void *userdata);
 	void *userdata;
 };
@@ -15,7 +16,7 @@ static void *begin(void *userdata)
 	const struct start start = *(struct start *)userdata;
 
 	free(userdata);
-	sandbox_enter_thread(start.keep);
+	sandbox_enter_thread(start.keep, start.confined);
 	return start.run(start.userdata);
 }
 
@@ -28,7 +29,7 @@ int thread_start(pthread_t *ret, uint64_t keep, void *(*run)(void *userdata), vo
 
 	if (!start)
 		return -ENOMEM;
-	*start = (struct start){keep, run, userdata};
+	*start = (struct start){keep, sandbox_is_confined(), run, userdata};
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&thread, NULL, begin, start);

@@ -48,25 +48,16 @@ static void add_folders_of(struct folders *f, const char *file)
 		add_folder(f, real);
 }
 
-/* The file of a collector; false: it writes to none. */
-static bool find_file(const struct config_collector *collector, const char **ret)
+/* Files that collectors write to. */
+static void find_files(struct folders *f, const struct config *config)
 {
 	struct collector_url url;
 	char why[URL_WHY_MAX];
 
-	if (url_parse(collector->url, &url, why) < 0 || url_in_network(&url) || !*url.path)
-		return false;
-	*ret = url.path;
-	return true;
-}
-
-static void find_files(struct folders *f, const struct config *config)
-{
-	const char *path;
-
 	for (size_t i = 0; i < config->collector_count; i++)
-		if (find_file(&config->collectors[i], &path))
-			add_folders_of(f, path);
+		if (url_parse(config->collectors[i].url, &url, why) == 0 &&
+		    !url_in_network(&url) && *url.path)
+			add_folders_of(f, url.path);
 }
 
 static void find_writable(struct folders *f, const struct config *config)
@@ -85,7 +76,8 @@ static void find_writable(struct folders *f, const struct config *config)
 static void find_readable(struct folders *f, const struct config *config)
 {
 	static const char *const always[] = {
-		"/proc", "/sys", "/etc", "/usr", "/lib", "/lib64", "/dev/null", "/dev/urandom",
+		"/proc", "/sys/class", "/sys/devices", "/sys/kernel/btf", "/etc",
+		"/usr",	 "/lib",       "/dev/null",    "/dev/urandom",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
@@ -93,6 +85,7 @@ static void find_readable(struct folders *f, const struct config *config)
 	add_folders_of(f, "/etc/resolv.conf");
 	if (!config->path)
 		return;
+	add(f, config->path); /* whose owner may be another than its folder's */
 	add_folders_of(f, config->path);
 }
 
@@ -104,6 +97,7 @@ int confine_begin(const struct config *config)
 	find_writable(&writable, config);
 	return sandbox_begin(&(struct sandbox_options){
 		.mode = config->sandbox,
+		.uses = SANDBOX_FILES | SANDBOX_NETWORK | SANDBOX_KERNEL,
 		.readable = (const char *const *)readable.paths,
 		.readable_count = readable.count,
 		.writable = (const char *const *)writable.paths,

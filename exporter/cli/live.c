@@ -62,7 +62,7 @@ static void *run(void *userdata)
 	char why[TOP_MESSAGE_MAX];
 	int r;
 
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	(void)setpriority(PRIO_PROCESS, 0, NICE);
 	(void)top_view_ask(l->view); /* it is tried again */
 	r = l->screen ? top_view_screen(l->view, why) : top_view_batch(l->view, 0);
 	if (l->screen)

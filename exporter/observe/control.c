@@ -170,7 +170,7 @@ static void *run(void *userdata)
 	struct control *c = userdata;
 
 	pthread_setname_np(pthread_self(), "flowtally-ctrl");
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	(void)setpriority(PRIO_PROCESS, 0, NICE);
 	(void)loop_run(c->loop);
 	clients_clear(c->clients);
 	return NULL;

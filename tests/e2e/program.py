@@ -26,6 +26,11 @@ def binary():
     return os.path.abspath(path)
 
 
+def metering(*words):
+    """The program with just the capabilities that it needs."""
+    return [*LEAST, binary(), *words]
+
+
 def shown(text, lines=30):
     return ''.join(f'  stderr: {line}\n' for line in text.splitlines()[-lines:])
 

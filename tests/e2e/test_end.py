@@ -58,7 +58,7 @@ class Bench(Pair):
         self.sent += count
 
     def start(self, *options, **how):
-        return self.box.start('meter', program.binary(), 'run', '--summary', 'json', '--drops', 'off', *QUICK, *options,
+        return self.box.start('meter', *program.metering('run'), '--summary', 'json', '--drops', 'off', *QUICK, *options,
                               **how)
 
 

@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/netlink.h>
 #include <setjmp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -49,6 +52,7 @@ static void begin(enum sandbox_mode mode)
 	const char *const write_at[] = {writable};
 	const struct sandbox_options options = {
 		.mode = mode,
+		.uses = SANDBOX_FILES | SANDBOX_NETWORK | SANDBOX_KERNEL,
 		.readable = read_at,
 		.readable_count = ARRAY_SIZE(read_at),
 		.writable = write_at,
@@ -77,6 +81,14 @@ static void run_child(void (*test)(void))
 		_exit(0);
 	}
 	assert_int_equal(wait_for(child), 0);
+}
+
+static int open_as(const char *place, const char *name, mode_t mode)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", place, name);
+	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
 }
 
 static int open_in(const char *place, const char *name, int flags)
@@ -127,7 +139,14 @@ static void calls(void)
 	expect_refused(ptrace(PTRACE_TRACEME, 0, NULL, NULL), ENOSYS);
 	expect_refused(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS);
 	expect_refused(socket(AF_VSOCK, SOCK_STREAM, 0), ENOSYS);
+	expect_refused(socket(AF_UNIX, SOCK_STREAM, 0), ENOSYS);
+	expect_refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER), ENOSYS);
 	expect_refused(kill(getppid(), 0), ENOSYS);
+	expect_refused(tgkill(getppid(), getppid(), 0), ENOSYS);
+	expect_refused(setpriority(PRIO_PROCESS, (id_t)getppid(), 1), ENOSYS);
+	expect_refused(chmod(writable, 0755), ENOSYS);
+	expect_refused(open_as(writable, "own", 04700), ENOSYS);
+	expect_refused(open_as(writable, "own", 02700), ENOSYS);
 	expect_refused(syscall(SYS_bpf, BPF_OBJ_PIN, &attr, sizeof(attr)), ENOSYS);
 	expect_refused(syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &attr, sizeof(attr)), ENOSYS);
 	expect_refused(syscall(SYS_mount, "a", "/", "tmpfs", 0, NULL), ENOSYS);
@@ -136,10 +155,37 @@ static void calls(void)
 	expect_refused((long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
 				  -1, 0),
 		       ENOSYS);
+	expect(tgkill(getpid(), gettid(), 0) == 0);
+	expect(setpriority(PRIO_PROCESS, 0, 1) == 0);
 	expect(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0);
 	expect(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0) >= 0);
 	expect(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
 	       MAP_FAILED);
+}
+
+/* Who only reads files has neither network nor programs, and makes no file, with or without landlock. */
+static void reader(void)
+{
+	const struct sandbox_options options = {.mode = SANDBOX_ON};
+	int fd = open_in(readable, "file", O_RDONLY);
+	union bpf_attr attr = {0};
+
+	expect(sandbox_begin(&options) == 0);
+	expect(sandbox_enter(SANDBOX_NOTHING) == 0);
+	expect(sandbox_capabilities() == 0);
+	expect_refused(open_in(writable, "file", O_WRONLY), ENOSYS);
+	expect_refused(open_in(writable, "made", O_RDONLY | O_CREAT), ENOSYS);
+	expect_refused(open_in(writable, "file", O_RDONLY | O_TRUNC), ENOSYS);
+	expect_refused(unlink(writable), ENOSYS);
+	expect_refused(socket(AF_INET, SOCK_DGRAM, 0), ENOSYS);
+	expect_refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), ENOSYS);
+	expect_refused(syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr)), ENOSYS);
+	expect(read(fd, &attr, 1) == 0); /* what is open stays so */
+}
+
+static void test_reader(_unused_ void **state)
+{
+	run_child(reader);
 }
 
 static void test_calls(_unused_ void **state)
@@ -205,6 +251,50 @@ static void capabilities(void)
 static void test_capabilities(_unused_ void **state)
 {
 	run_child(capabilities);
+}
+
+/*
+ * A thread is confined however it comes: before the process is, after it, or while it is (the thread has been started,
+ * and gets to its first step when all else has been done).
+ */
+static atomic_int go;
+
+static void *try_hidden(_unused_ void *userdata)
+{
+	while (!atomic_load(&go))
+		sched_yield();
+	return (void *)(intptr_t)(open_in(hidden, "file", O_RDONLY) < 0 ? errno : 0);
+}
+
+static int joined(pthread_t thread)
+{
+	void *ret;
+
+	expect(pthread_join(thread, &ret) == 0);
+	return (int)(intptr_t)ret;
+}
+
+static void threads(void)
+{
+	pthread_t before[50], after;
+
+	begin(SANDBOX_KILL);
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++)
+		expect(thread_start(&before[i], SANDBOX_NOTHING, try_hidden, NULL) == 0);
+	expect(sandbox_enter(SANDBOX_NOTHING) == 0); /* some have not begun yet */
+	expect(thread_start(&after, SANDBOX_NOTHING, try_hidden, NULL) == 0);
+	atomic_store(&go, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++)
+		expect(joined(before[i]) == EACCES);
+	expect(joined(after) == EACCES);
+}
+
+static void test_threads(_unused_ void **state)
+{
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1)
+		skip();
+	for (int i = 0; i < 20; i++)
+		run_child(threads);
 }
 
 /* Root goes on writing to the folder of another user, and has that one capability for it. */
@@ -281,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_files),	 cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_kill),	 cmocka_unit_test(test_capabilities),
 		cmocka_unit_test(test_override), cmocka_unit_test(test_off),
+		cmocka_unit_test(test_reader),	 cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, clean_up);
