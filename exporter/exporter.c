@@ -74,7 +74,6 @@ struct exporter *exporter_free(struct exporter *e)
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
-	notifier_close(&e->notifier);
 	snapshots_freep(&e->snapshots);
 	snapshot_release(e->spare);
 	snapshot_release(e->snapshot);
@@ -469,7 +468,6 @@ int exporter_new(struct exporter **ret, enum exporter_source source, struct conf
 	*config = (struct config){0};
 	e->events = *events;
 	pthread_mutex_init(&e->ending, NULL);
-	notifier_open(&e->notifier);
 	*ret = e; /* before there is the thread that calls overdue() */
 	error = watch_signals(e);
 	if (error == 0)

@@ -9,52 +9,27 @@
 #include "exporter/util.h"
 #include "exporter/value.h"
 
-/* Where the manager listens; 0: there is none. */
-static socklen_t find_manager(struct sockaddr_un *ret)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-
-	if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof(ret->sun_path))
-		return 0;
-	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-	memcpy(ret->sun_path, path, strlen(path));
-	if (*path == '@')
-		ret->sun_path[0] = '\0';
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-}
-
-void notifier_open(struct notifier *n)
-{
-	struct sockaddr_un address;
-
-	*n = (struct notifier){.fd = -1};
-	if (!find_manager(&address))
-		return;
-	n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (n->fd < 0)
-		log_errno(LOG_WARNING, errno, "cannot notify the service manager");
-}
-
-void notifier_close(struct notifier *n)
-{
-	closep(&n->fd);
-	n->fd = -1;
-}
-
 /* False: the manager does not read, tell it again later. */
-static bool try(const struct notifier *n, const char *state)
+static bool try(const char *state)
 {
-	struct sockaddr_un address;
-	const socklen_t length = find_manager(&address);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *path = getenv("NOTIFY_SOCKET");
+	_cleanup_(closep) int fd = -1;
+	size_t length;
 
-	if (!length || n->fd < 0 ||
-	    sendto(n->fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
-		   length) >= 0)
+	if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof(address.sun_path))
 		return true;
-	if (errno == EAGAIN) /* its queue is full */
+	length = offsetof(struct sockaddr_un, sun_path) + strlen(path);
+	memcpy(address.sun_path, path, strlen(path));
+	if (*path == '@')
+		address.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
+			      (socklen_t)length) >= 0)
+		return true;
+	if (fd >= 0 && errno == EAGAIN) /* its queue is full */
 		return false;
-	log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'",
-		  getenv("NOTIFY_SOCKET"));
+	log_errno(LOG_WARNING, errno, "cannot notify the service manager at '%s'", path);
 	return true;
 }
 
@@ -66,7 +41,7 @@ static void drop_first(struct notifier *n)
 
 void notifier_tell_again(struct notifier *n)
 {
-	while (n->count && try(n, n->waiting[0]))
+	while (n->count && try(n->waiting[0]))
 		drop_first(n);
 }
 
@@ -103,5 +78,5 @@ void notifier_tell_alive(struct notifier *n)
 {
 	notifier_tell_again(n);
 	if (!n->count)
-		(void)try(n, "WATCHDOG=1");
+		(void)try("WATCHDOG=1");
 }

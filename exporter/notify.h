@@ -8,19 +8,11 @@
 	4 /* messages that wait for a manager that does not read; the oldest goes first */
 #define NOTIFY_MAX 64 /* octets of a message, with the 0 at its end */
 
+/* All 0 at the start. */
 struct notifier {
-	int fd; /* -1: there is no manager */
 	char waiting[NOTIFY_ROOM][NOTIFY_MAX]; /* oldest first */
 	size_t count;
 };
-
-/*
- * Finds the manager by NOTIFY_SOCKET.  The socket is made here, since a confined process makes none of its kind (sandbox.h).
- * A failure is logged, and then there is no manager.
- */
-void notifier_open(struct notifier *n);
-
-void notifier_close(struct notifier *n);
 
 /*
  * Tells it `state`, such as "READY=1", behind what waits.  Without a manager, or when it fails, which is logged, nothing

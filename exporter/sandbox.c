@@ -26,7 +26,7 @@
 	 LANDLOCK_ACCESS_FS_MAKE_SOCK | RIGHT_TRUNC)
 #define OF_FILES (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | RIGHT_TRUNC)
 
-#define FOLDERS_MAX 64
+#define FOLDERS_MAX 256 /* more than collectors have */
 
 static struct {
 	enum sandbox_mode mode;
@@ -108,7 +108,7 @@ static bool needs_override(const struct sandbox_options *options)
 		    errno == EACCES)
 			path = options->writable[i];
 	set_override(true);
-	if (path)
+	if (path && options->uses & SANDBOX_KERNEL) /* no news of a verb that somebody calls */
 		log_notice("the capability CAP_DAC_OVERRIDE is kept: '%s' belongs to another user",
 			   path);
 	return path;
@@ -121,11 +121,18 @@ static int make_ruleset(uint64_t rights)
 	return (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
 }
 
-/* All that this kernel can forbid. */
-static uint64_t known_rights(void)
+int sandbox_landlock(void)
 {
 	long version =
 		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+	return version < 0 ? -errno : (int)version;
+}
+
+/* All that this kernel can forbid. */
+static uint64_t known_rights(void)
+{
+	const int version = sandbox_landlock();
 
 	if (version < 1)
 		return 0;

@@ -64,5 +64,8 @@ bool sandbox_is_confined(void);
  */
 bool sandbox_may_write(const char *folder);
 
+/* The version of landlock that the kernel has; -EOPNOTSUPP: it was left out at its boot, -ENOSYS: it knows none. */
+int sandbox_landlock(void);
+
 /* Capabilities that the calling thread has in effect. */
 uint64_t sandbox_capabilities(void);

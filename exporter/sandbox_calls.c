@@ -163,6 +163,9 @@ static const unsigned int ioctl_requests[] = {
 /* By which threads give up capabilities, and get their names. */
 static const int prctl_options[] = {PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_SET_NAME};
 
+/* Of socket(), without SOCK_CLOEXEC and SOCK_NONBLOCK. */
+#define SOCK_TYPE 0xf
+
 struct filter {
 	scmp_filter_ctx context;
 	int error; /* of the first rule that failed; 0: none */
@@ -235,12 +238,18 @@ static void allow_open(struct filter *f, unsigned int uses)
 	allow_if(f, "open", of_open);
 }
 
-/* No socket(AF_UNIX): those of other programs, such as a container engine's, would let a user who is root do all. */
+/*
+ * Of AF_UNIX datagrams alone: for the service manager, and for libc, which asks by such a socket what number an interface has.
+ * Streams to other programs, such as a container engine's, would let a user who is root do all.
+ */
 static void allow_network(struct filter *f)
 {
 	allow_all(f, network, ARRAY_SIZE(network));
 	allow_if(f, "socket", SCMP_A0(SCMP_CMP_EQ, AF_INET));
 	allow_if(f, "socket", SCMP_A0(SCMP_CMP_EQ, AF_INET6));
+	allow(f, "socket", 2,
+	      (const struct scmp_arg_cmp[]){SCMP_A0(SCMP_CMP_EQ, AF_UNIX),
+					    SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE, SOCK_DGRAM)});
 	allow_if(f, "socketpair", SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
 }
 

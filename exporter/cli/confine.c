@@ -4,52 +4,68 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <string.h>
+#include "config/schema.h"
 #include "exporter/log.h"
 
-/* Folders of one configuration. */
-#define FOLDERS_MAX (2 * EXPORT_COLLECTORS_MAX + 20)
-
-struct folders {
-	char *paths[FOLDERS_MAX];
-	size_t count;
+/* Of folders and files. */
+struct places {
+	char **paths;
+	size_t count, room;
 };
 
-static void folders_clear(struct folders *f)
+static void places_clear(struct places *p)
 {
-	for (size_t i = 0; i < f->count; i++)
-		free(f->paths[i]);
+	for (size_t i = 0; i < p->count; i++)
+		free(p->paths[i]);
+	free(p->paths);
 }
 
-static void add(struct folders *f, const char *path)
+/* What there is no memory for cannot be opened later, and that is told then. */
+static void add(struct places *p, const char *path)
 {
-	char *copy = f->count < FOLDERS_MAX ? strdup(path) : NULL;
+	const size_t room = p->count < p->room ? p->room : 2 * p->room + 16;
+	char **paths = reallocarray(p->paths, room, sizeof(*paths)), *copy = strdup(path);
 
-	if (copy)
-		f->paths[f->count++] = copy;
+	if (paths) {
+		p->paths = paths;
+		p->room = room;
+	}
+	if (paths && copy)
+		p->paths[p->count++] = TAKE_PTR(copy);
+	free(copy);
 }
 
-static void add_folder(struct folders *f, const char *path)
+static void add_folder(struct places *p, const char *path)
 {
 	char folder[PATH_MAX];
 	const char *slash = strrchr(path, '/');
 
 	snprintf(folder, sizeof(folder), "%.*s", slash ? MAX((int)(slash - path), 1) : 1,
 		 slash ? path : ".");
-	add(f, folder);
+	add(p, folder);
 }
 
 /* Of a file that is there or will be, and of the one that it leads to by links. */
-static void add_folders_of(struct folders *f, const char *file)
+static void add_folders_of(struct places *p, const char *file)
 {
 	char real[PATH_MAX];
 
-	add_folder(f, file);
+	add_folder(p, file);
 	if (realpath(file, real) && strcmp(real, file) != 0)
-		add_folder(f, real);
+		add_folder(p, real);
+}
+
+/* One to be read, whose owner may be another than its folder's. */
+static void add_file(struct places *p, const char *path)
+{
+	if (!path)
+		return;
+	add(p, path);
+	add_folders_of(p, path);
 }
 
 /* Files that collectors write to. */
-static void find_files(struct folders *f, const struct config *config)
+static void find_files(struct places *p, const struct config *config)
 {
 	struct collector_url url;
 	char why[URL_WHY_MAX];
@@ -57,23 +73,23 @@ static void find_files(struct folders *f, const struct config *config)
 	for (size_t i = 0; i < config->collector_count; i++)
 		if (url_parse(config->collectors[i].url, &url, why) == 0 &&
 		    !url_in_network(&url) && *url.path)
-			add_folders_of(f, url.path);
+			add_folders_of(p, url.path);
 }
 
-static void find_writable(struct folders *f, const struct config *config)
+static void find_writable(struct places *p, const struct config *config)
 {
-	find_files(f, config);
+	find_files(p, config);
 	if (config->sandbox_folder)
-		add(f, config->sandbox_folder);
+		add(p, config->sandbox_folder);
 	if (config->control_socket && strcmp(config->control_socket, "off") != 0)
-		add_folders_of(f, config->control_socket); /* it is removed at the end */
+		add_folders_of(p, config->control_socket); /* it is removed at the end */
 }
 
 /*
  * What is opened again after the start: the kernel's files, names of users and addresses (resolv.conf is replaced at times, and
  * may be a link to a folder in /run), times of places, and the configuration.
  */
-static void find_readable(struct folders *f, const struct config *config)
+static void find_readable(struct places *p, const struct config *config)
 {
 	static const char *const always[] = {
 		"/proc", "/sys/class", "/sys/devices", "/sys/kernel/btf", "/etc",
@@ -81,23 +97,36 @@ static void find_readable(struct folders *f, const struct config *config)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
-		add(f, always[i]);
-	add_folders_of(f, "/etc/resolv.conf");
-	if (!config->path)
-		return;
-	add(f, config->path); /* whose owner may be another than its folder's */
-	add_folders_of(f, config->path);
+		add(p, always[i]);
+	add_folders_of(p, "/etc/resolv.conf");
+	add_file(p, config->path);
+	add_file(p, config->capture);
+}
+
+/* A capture is a file among others; what comes from the kernel takes all there is. */
+static unsigned int find_uses(const struct config *config)
+{
+	struct collector_url url;
+	char why[URL_WHY_MAX];
+	unsigned int uses = SANDBOX_FILES;
+
+	if (!config->capture)
+		return SANDBOX_FILES | SANDBOX_NETWORK | SANDBOX_KERNEL;
+	for (size_t i = 0; i < config->collector_count; i++)
+		if (url_parse(config->collectors[i].url, &url, why) == 0 && url_in_network(&url))
+			uses |= SANDBOX_NETWORK;
+	return uses;
 }
 
 int confine_begin(const struct config *config)
 {
-	_cleanup_(folders_clear) struct folders readable = {0}, writable = {0};
+	_cleanup_(places_clear) struct places readable = {0}, writable = {0};
 
 	find_readable(&readable, config);
 	find_writable(&writable, config);
 	return sandbox_begin(&(struct sandbox_options){
 		.mode = config->sandbox,
-		.uses = SANDBOX_FILES | SANDBOX_NETWORK | SANDBOX_KERNEL,
+		.uses = find_uses(config),
 		.readable = (const char *const *)readable.paths,
 		.readable_count = readable.count,
 		.writable = (const char *const *)writable.paths,
@@ -105,14 +134,46 @@ int confine_begin(const struct config *config)
 	});
 }
 
-int confine_enter(void)
+int confine_enter(uint64_t keep)
 {
-	return sandbox_enter(SANDBOX_METERING | SANDBOX_CAP(CAP_DAC_OVERRIDE));
+	return sandbox_enter(keep | SANDBOX_CAP(CAP_DAC_OVERRIDE));
+}
+
+static enum sandbox_mode mode_of_environment(void)
+{
+	const struct setting *s = setting_find("sandbox");
+	char name[SETTING_ENVIRONMENT_MAX];
+	const char *value = getenv(setting_environment(s, name));
+
+	for (const struct setting_word *word = s->words; value && word->word; word++)
+		if (!strcmp(word->word, value))
+			return (enum sandbox_mode)word->value;
+	return SANDBOX_ON;
+}
+
+int confine_reader(const char *const *paths, size_t count)
+{
+	/* The time zone, names of what a terminal can, and what the thread may do. */
+	static const char *const always[] = {"/etc/localtime", "/usr/share", "/usr/lib/locale",
+					     "/proc"};
+	_cleanup_(places_clear) struct places readable = {0};
+	int error;
+
+	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
+		add(&readable, always[i]);
+	for (size_t i = 0; i < count; i++)
+		add_file(&readable, paths[i]);
+	error = sandbox_begin(&(struct sandbox_options){
+		.mode = mode_of_environment(),
+		.readable = (const char *const *)readable.paths,
+		.readable_count = readable.count,
+	});
+	return error ?: confine_enter(SANDBOX_NOTHING);
 }
 
 int confine_allows(const struct config *config)
 {
-	_cleanup_(folders_clear) struct folders folders = {0};
+	_cleanup_(places_clear) struct places folders = {0};
 
 	find_files(&folders, config);
 	for (size_t i = 0; i < folders.count; i++)

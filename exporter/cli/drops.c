@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally drops`: what the kernel drops, and why, on the terminal. */
 #include <errno.h>
+#include <linux/capability.h>
 #include "exporter/cli/confine.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
@@ -304,7 +305,7 @@ int drops_main(int argc, char **argv)
 		return error < 0 ? 2 : 0; /* --help */
 	if (make(&t, &config) < 0)
 		return 1;
-	if (confine_enter() < 0)
+	if (confine_enter(SANDBOX_METERING) < 0)
 		return 1;
 	if (!exporter_ending(t.exporter))
 		log_notice("ready: showing drops of %s every %g s",

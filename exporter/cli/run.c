@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
+#include <linux/capability.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -458,7 +459,7 @@ int run_main(int argc, char **argv)
 		return 1;
 	}
 	serve_metrics(&r);
-	if (confine_enter() < 0)
+	if (confine_enter(SANDBOX_METERING) < 0)
 		return 1;
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);

@@ -507,7 +507,7 @@ def test_clock_is_set():
         offset = bench.directory / 'offset'
         offset.write_text('0\n', encoding='ascii')
         shim = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={offset}']
-        with bench.daemon('--idle-timeout', '500ms', prefix=shim):
+        with bench.daemon('--idle-timeout', '500ms', '--sandbox-folder', bench.directory, prefix=shim):  # whose file it reads
             bench.ask('status', '--wait')
             bench.send()
             bench.wait_for_sent()

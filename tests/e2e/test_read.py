@@ -35,7 +35,7 @@ def captures():
 
 
 def read(*arguments, data=None):
-    run = subprocess.run([program.binary(), 'read', *map(str, arguments)], capture_output=True, timeout=60, input=data)
+    run = subprocess.run([*program.SANDBOX, program.binary(), 'read', *map(str, arguments)], capture_output=True, timeout=60, input=data)
     return run.returncode, run.stdout.decode(), run.stderr.decode()
 
 

@@ -124,7 +124,6 @@ static void begin_reload(void)
 					       .notifier = &t.notifier,
 					       .apply = apply};
 
-	notifier_open(&t.notifier);
 	assert_int_equal(reload_new(&t.reload, &options), 0);
 }
 
@@ -708,11 +707,10 @@ static void test_notify_later(void **state)
 {
 	int fd = open_manager();
 	char message[256] = "";
-	struct notifier n;
+	struct notifier n = {0};
 	unsigned int sent = 0;
 
 	(void)state;
-	notifier_open(&n);
 	while (!n.count && sent++ < 10000)
 		notifier_tell(&n, "STATUS=full");
 	assert_int_equal(n.count, 1);
@@ -732,7 +730,6 @@ static void test_notify_later(void **state)
 	notifier_tell(&n, "READY=1"); /* the oldest makes room for it */
 	assert_int_equal(n.count, NOTIFY_ROOM);
 	assert_string_equal(n.waiting[NOTIFY_ROOM - 1], "READY=1");
-	notifier_close(&n);
 	close(fd);
 	unsetenv("NOTIFY_SOCKET");
 }

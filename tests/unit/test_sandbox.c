@@ -139,7 +139,9 @@ static void calls(void)
 	expect_refused(ptrace(PTRACE_TRACEME, 0, NULL, NULL), ENOSYS);
 	expect_refused(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS);
 	expect_refused(socket(AF_VSOCK, SOCK_STREAM, 0), ENOSYS);
-	expect_refused(socket(AF_UNIX, SOCK_STREAM, 0), ENOSYS);
+	expect_refused(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ENOSYS);
+	expect_refused(socket(AF_UNIX, SOCK_SEQPACKET, 0), ENOSYS);
+	expect(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0);
 	expect_refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER), ENOSYS);
 	expect_refused(kill(getppid(), 0), ENOSYS);
 	expect_refused(tgkill(getppid(), getppid(), 0), ENOSYS);
