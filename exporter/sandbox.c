@@ -31,7 +31,7 @@
 static struct {
 	enum sandbox_mode mode;
 	unsigned int uses;
-	int ruleset; /* of landlock; -1: none */
+	int ruleset;	/* of landlock; -1: none */
 	bool overrides; /* root is to go on without minding whose files and folders are */
 	/* The folders that can be written to. */
 	struct {
@@ -41,7 +41,8 @@ static struct {
 	size_t writable_count;
 } sandbox = {.ruleset = -1};
 
-static _Thread_local bool confined; /* this thread's files, by itself or by the thread that started it */
+/* The files of this thread, by itself or by the thread that started it. */
+static _Thread_local bool confined;
 
 /* --- Capabilities. */
 
@@ -136,8 +137,8 @@ static uint64_t known_rights(void)
 
 	if (version < 1)
 		return 0;
-	return FILE_RIGHTS_1 | (version >= 2 ? RIGHT_REFER : 0) |
-	       (version >= 3 ? RIGHT_TRUNC : 0) | (version >= 5 ? RIGHT_IOCTL : 0);
+	return FILE_RIGHTS_1 | (version >= 2 ? RIGHT_REFER : 0) | (version >= 3 ? RIGHT_TRUNC : 0) |
+	       (version >= 5 ? RIGHT_IOCTL : 0);
 }
 
 static void allow(int ruleset, const char *path, uint64_t rights)

@@ -116,9 +116,9 @@ static const char *const files[] = {
 };
 
 static const char *const network[] = {
-	"bind",	      "connect",     "listen",	   "accept",   "accept4",  "getsockname",
-	"getpeername", "getsockopt", "setsockopt", "shutdown", "sendto",   "sendmsg",
-	"sendmmsg",   "recvfrom",    "recvmsg",	   "recvmmsg",
+	"bind",	       "connect",    "listen",	   "accept",   "accept4", "getsockname",
+	"getpeername", "getsockopt", "setsockopt", "shutdown", "sendto",  "sendmsg",
+	"sendmmsg",    "recvfrom",   "recvmsg",	   "recvmmsg",
 };
 
 static const char *const kernel[] = {
@@ -162,6 +162,9 @@ static const unsigned int ioctl_requests[] = {
 
 /* By which threads give up capabilities, and get their names. */
 static const int prctl_options[] = {PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_SET_NAME};
+
+/* Of open(): a file is made, emptied, or made without a name. */
+#define MAKING (O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))
 
 /* Of socket(), without SOCK_CLOEXEC and SOCK_NONBLOCK. */
 #define SOCK_TYPE 0xf
@@ -217,8 +220,7 @@ static void allow_own(struct filter *f)
 	for (size_t i = 0; i < ARRAY_SIZE(prctl_options); i++)
 		allow_if(f, "prctl", SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctl_options[i]));
 	for (size_t i = 0; i < ARRAY_SIZE(ioctl_requests); i++)
-		allow_if(f, "ioctl",
-			 SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, ioctl_requests[i]));
+		allow_if(f, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, ioctl_requests[i]));
 }
 
 /*
@@ -227,15 +229,13 @@ static void allow_own(struct filter *f)
  */
 static void allow_open(struct filter *f, unsigned int uses)
 {
-	const struct scmp_arg_cmp made =
-		uses & SANDBOX_FILES
-			? SCMP_A3(SCMP_CMP_MASKED_EQ, S_ISUID | S_ISGID, 0)
-			: SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
-	struct scmp_arg_cmp of_open = made;
-
-	of_open.arg--; /* open() does not have the folder */
-	allow_if(f, "openat", made);
-	allow_if(f, "open", of_open);
+	if (uses & SANDBOX_FILES) {
+		allow_if(f, "openat", SCMP_A3(SCMP_CMP_MASKED_EQ, S_ISUID | S_ISGID, 0));
+		allow_if(f, "open", SCMP_A2(SCMP_CMP_MASKED_EQ, S_ISUID | S_ISGID, 0));
+	} else {
+		allow_if(f, "openat", SCMP_A2(SCMP_CMP_MASKED_EQ, MAKING, 0));
+		allow_if(f, "open", SCMP_A1(SCMP_CMP_MASKED_EQ, MAKING, 0));
+	}
 }
 
 /*
@@ -258,11 +258,13 @@ static void allow_kernel(struct filter *f)
 	allow_all(f, kernel, ARRAY_SIZE(kernel));
 	for (size_t i = 0; i < ARRAY_SIZE(bpf_commands); i++)
 		allow_if(f, "bpf", SCMP_A0(SCMP_CMP_EQ, bpf_commands[i]));
-	for (size_t i = 0; i < ARRAY_SIZE(netlink_protocols); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(netlink_protocols); i++) {
+		const scmp_datum_t protocol = (scmp_datum_t)netlink_protocols[i];
+
 		allow(f, "socket", 2,
-		      (const struct scmp_arg_cmp[]){
-			      SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
-			      SCMP_A2(SCMP_CMP_EQ, (scmp_datum_t)netlink_protocols[i])});
+		      (const struct scmp_arg_cmp[]){SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
+						    SCMP_A2(SCMP_CMP_EQ, protocol)});
+	}
 }
 
 static void filter_clear(struct filter *f)
@@ -294,7 +296,7 @@ int sandbox_calls_confine(enum sandbox_mode mode, unsigned int uses)
 		allow_kernel(&f);
 	if (f.error == 0)
 		f.error = seccomp_load(f.context);
-	return f.error < 0
-		       ? log_errno(LOG_ERR, f.error, "seccomp: system calls cannot be confined")
-		       : 0;
+	if (f.error < 0)
+		return log_errno(LOG_ERR, f.error, "seccomp: system calls cannot be confined");
+	return 0;
 }

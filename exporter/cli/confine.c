@@ -71,8 +71,8 @@ static void find_files(struct places *p, const struct config *config)
 	char why[URL_WHY_MAX];
 
 	for (size_t i = 0; i < config->collector_count; i++)
-		if (url_parse(config->collectors[i].url, &url, why) == 0 &&
-		    !url_in_network(&url) && *url.path)
+		if (url_parse(config->collectors[i].url, &url, why) == 0 && !url_in_network(&url) &&
+		    *url.path)
 			add_folders_of(p, url.path);
 }
 

@@ -222,22 +222,24 @@ void doctor_seccomp(struct doctor *d)
 /* Without landlock the exporter confines all but its files; system calls are confined by every kernel that it runs on. */
 void doctor_sandbox(struct doctor *d)
 {
+	static const char less[] = "files of the exporter are not confined";
 	const int version = d->facts->process.landlock;
 
 	if (version > 0)
 		doctor_ok(d, NULL, "files can be confined, by version %d of landlock", version);
 	else if (version == -EOPNOTSUPP)
-		doctor_find(d, DOCTOR_WARN, NULL,
-			    "cat /sys/kernel/security/lsm  # put landlock in front of what it says: lsm=landlock,... on the kernel's command line",
-			    "this kernel was booted without landlock: the exporter does without confining its files");
+		doctor_find(
+			d, DOCTOR_WARN, NULL,
+			"cat /sys/kernel/security/lsm  # boot with lsm=landlock, and what it says",
+			"the kernel was booted without landlock: %s", less);
 	else if (version == -ENOSYS)
 		doctor_find(d, DOCTOR_WARN, NULL,
 			    "apt-get install linux-image-$(dpkg --print-architecture)",
-			    "this kernel has no landlock, which came with Linux 5.13: the exporter does without confining its files");
+			    "no landlock, which came with Linux 5.13: %s", less);
 	else
 		doctor_find(d, DOCTOR_WARN, NULL,
 			    "securityContext: {seccompProfile: {type: RuntimeDefault}}",
-			    "landlock is refused here: the exporter does without confining its files");
+			    "landlock is refused here: %s", less);
 }
 
 /* Raising the limit to the hard one is libbpf's work; beyond it takes CAP_SYS_RESOURCE. */

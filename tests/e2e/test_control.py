@@ -393,8 +393,8 @@ def test_signal_prints_the_ledger():
 def test_head():
     """run --collector json:- | head -1 ends, by itself, when the first record has been read."""
     with Bench() as bench:
-        command = f'exec {" ".join(program.metering("run"))} --interface m0 {" ".join(QUICK)} --idle-timeout 200ms --drops off' \
-                  ' --control-socket off --collector json:- --summary off'
+        command = f'exec {" ".join(program.metering("run"))} --interface m0 {" ".join(QUICK)} --idle-timeout 200ms' \
+                  ' --drops off --control-socket off --collector json:- --summary off'
         process = bench.box.start('meter', 'sh', '-c', f'({command}; echo "status $?" >&2) | head -1',
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         end = time.monotonic() + WAIT_SECONDS

@@ -175,7 +175,7 @@ static void reader(void)
 	expect(sandbox_begin(&options) == 0);
 	expect(sandbox_enter(SANDBOX_NOTHING) == 0);
 	expect(sandbox_capabilities() == 0);
-	expect_refused(open_in(writable, "file", O_WRONLY), ENOSYS);
+	expect_refused(open_in(writable, ".", O_WRONLY | O_TMPFILE), ENOSYS);
 	expect_refused(open_in(writable, "made", O_RDONLY | O_CREAT), ENOSYS);
 	expect_refused(open_in(writable, "file", O_RDONLY | O_TRUNC), ENOSYS);
 	expect_refused(unlink(writable), ENOSYS);
