@@ -12,6 +12,7 @@
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
 #include "exporter/observe/drop_table.h"
+#include "exporter/sandbox.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -103,6 +104,8 @@ struct config {
 	bool metrics_hubble;
 	uint64_t stop_timeout_ns;
 	enum summary_form summary;
+	enum sandbox_mode sandbox;
+	char *sandbox_folder;
 	char *mask; /* features of the kernel, with commas */
 	bool live;
 	bool verbose;

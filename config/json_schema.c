@@ -138,6 +138,8 @@ static json_t *type_of(const struct setting *s)
 				 EXPORT_COLLECTORS_MAX, "items", collector());
 	case SETTING_LISTEN:
 		return json_pack("{s:[o,o]}", "anyOf", pattern(LISTEN_PATTERN), words(off));
+	case SETTING_FOLDER:
+		return pattern("^/");
 	case SETTING_REASONS:
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:

@@ -52,6 +52,12 @@ static const struct setting_word summary_words[] = {
 	{"off", SUMMARY_OFF},
 	{NULL, 0},
 };
+static const struct setting_word sandbox_words[] = {
+	{"on", SANDBOX_ON},
+	{"off", SANDBOX_OFF},
+	{"kill", SANDBOX_KILL},
+	{NULL, 0},
+};
 static const struct setting_word mask_words[] = {
 	{"tcx", 0},	 {"xdp-frags", 0},    {"batch", 0}, {"ringbuf", 0},
 	{"xdp-link", 0}, {"coarse-clock", 0}, {"fetch", 0}, {NULL, 0},
@@ -262,6 +268,14 @@ const struct setting settings[] = {
 	  "show what flows most, as `flowtally top` does, or as text where there is no terminal",
 	  NULL, "true", SETTING_FLAG, RUN, RELOAD_NEVER,
 	  FIELD(live), 0, 0, NULL },
+	{ "sandbox", NULL, "MODE",
+	  "once all is open, give up what is not needed any more: on, off, or kill (end at a forbidden system call)",
+	  "on", "off", SETTING_WORD, ALL, RELOAD_NEVER,
+	  FIELD(sandbox), 0, 0, sandbox_words },
+	{ "sandbox-folder", NULL, "PATH",
+	  "where files of collectors may be that a reload adds, beside the folders of the start",
+	  "/var/lib/flowtally", "/srv/flows", SETTING_FOLDER, RUN, RELOAD_NEVER,
+	  FIELD(sandbox_folder), 0, 0, NULL },
 	{ "mask", NULL, "FEATURES",
 	  "for tests: do without these features of the kernel: tcx,xdp-frags",
 	  NULL, "tcx", SETTING_FEATURES, RUN, RELOAD_NEVER,
@@ -425,6 +439,7 @@ int setting_print(const struct setting *s, const struct config *config, char **r
 	case SETTING_FEATURES:
 	case SETTING_TEMPLATE:
 	case SETTING_SOCKET:
+	case SETTING_FOLDER:
 	case SETTING_GROUP:
 	case SETTING_LISTEN:
 	case SETTING_ADDRESS:

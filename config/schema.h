@@ -19,6 +19,7 @@ enum setting_type {
 	SETTING_FEATURES,   /* char *, words with commas */
 	SETTING_TEMPLATE,   /* char *, a profile or element names */
 	SETTING_SOCKET,	    /* char *, an absolute path, or "off" */
+	SETTING_FOLDER,	    /* char *, an absolute path */
 	SETTING_GROUP,	    /* char *, a name or number of the system's groups */
 	SETTING_LISTEN,	    /* char *, an address and a port, or "off" */
 	SETTING_ADDRESS,    /* char *, IPv4 or IPv6 */

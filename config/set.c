@@ -207,6 +207,13 @@ static int set_socket(const struct task *t, const char *text)
 	return store_text(t, text);
 }
 
+static int set_folder(const struct task *t, const char *text)
+{
+	if (*text != '/' || strlen(text) >= PATH_MAX)
+		return refuse(t, "'%s': the path must be absolute", text);
+	return store_text(t, text);
+}
+
 static int set_listen(const struct task *t, const char *text)
 {
 	char why[HTTP_WHY_MAX];
@@ -252,6 +259,8 @@ static int set_value(struct task *t, const char *text)
 		return set_template(t, text);
 	case SETTING_SOCKET:
 		return set_socket(t, text);
+	case SETTING_FOLDER:
+		return set_folder(t, text);
 	case SETTING_GROUP:
 		return *text ? store_text(t, text) : refuse(t, ": empty; a group is needed");
 	case SETTING_LISTEN:
@@ -478,6 +487,7 @@ void config_clear(struct config *config)
 	free(config->drops_include);
 	free(config->drops_exclude);
 	free(config->metrics_listen);
+	free(config->sandbox_folder);
 	free(config->mask);
 	*config = (struct config){0};
 }

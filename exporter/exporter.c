@@ -31,6 +31,7 @@ struct exporter {
 	struct stop *stop;
 	struct loop *loop; /* NULL: of a capture */
 	struct loop_source *stop_source;
+	struct loop_source *watchdog; /* NULL: nobody wants to hear that the loop turns */
 	struct notifier notifier;
 	struct source *source;
 	struct pipeline *pipeline;
@@ -69,6 +70,7 @@ struct exporter *exporter_free(struct exporter *e)
 	set_readable(e, false);
 	source_freep(&e->source); /* hooks go before anything else */
 	pipeline_freep(&e->pipeline);
+	loop_source_freep(&e->watchdog);
 	loop_source_freep(&e->stop_source);
 	loop_freep(&e->loop);
 	stop_freep(&e->stop);
@@ -334,6 +336,26 @@ static int on_report(void *userdata, _unused_ uint32_t events)
 	return 0;
 }
 
+/* The loop turns: twice in the time that the service manager waits for that. */
+static int on_watchdog(void *userdata, _unused_ uint32_t events)
+{
+	struct exporter *e = userdata;
+
+	notifier_tell_alive(&e->notifier);
+	return 0;
+}
+
+static int watch_loop(struct exporter *e)
+{
+	const uint64_t period_ns = notifier_watchdog_ns();
+	int error;
+
+	if (!period_ns)
+		return 0;
+	error = loop_add_timer(e->loop, on_watchdog, e, &e->watchdog);
+	return error ?: loop_set_timer(e->watchdog, period_ns / 2, period_ns / 2);
+}
+
 static void on_overdue(void *userdata)
 {
 	struct exporter *e = userdata;
@@ -352,6 +374,8 @@ static int make_loop(struct exporter *e)
 		error = loop_add_signal(e->loop, SIGHUP, on_hangup, e);
 	if (error == 0 && e->events.report)
 		error = loop_add_signal(e->loop, SIGUSR1, on_report, e);
+	if (error == 0)
+		error = watch_loop(e);
 	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the event loop") : 0;
 }
 

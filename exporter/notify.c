@@ -7,6 +7,7 @@
 #include "exporter/notify.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
+#include "exporter/value.h"
 
 /* False: the manager does not read, tell it again later. */
 static bool try(const char *state)
@@ -59,4 +60,23 @@ void notifier_tell_reloading(struct notifier *n)
 	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
 		 (unsigned long long)(clock_ns(CLOCK_MONOTONIC) / 1000));
 	notifier_tell(n, state);
+}
+
+uint64_t notifier_watchdog_ns(void)
+{
+	const char *period = getenv("WATCHDOG_USEC"), *whose = getenv("WATCHDOG_PID");
+	uint64_t usec, pid;
+
+	if (!period || value_number(period, &usec) < 0 || usec > UINT64_MAX / 1000)
+		return 0;
+	if (whose && (value_number(whose, &pid) < 0 || pid != (uint64_t)getpid()))
+		return 0;
+	return usec * 1000;
+}
+
+void notifier_tell_alive(struct notifier *n)
+{
+	notifier_tell_again(n);
+	if (!n->count)
+		(void)try("WATCHDOG=1");
 }

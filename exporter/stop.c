@@ -152,7 +152,7 @@ static int start_thread(struct stop *s)
 	int r;
 
 	s->caller = pthread_self();
-	r = thread_start(&s->thread, stop_thread, s);
+	r = thread_start(&s->thread, SANDBOX_NOTHING, stop_thread, s);
 	s->running = r == 0;
 	return r;
 }

@@ -43,6 +43,9 @@ void setting_range_print(const struct setting *s)
 	case SETTING_TEMPLATE:
 		printf("names, with commas");
 		break;
+	case SETTING_FOLDER:
+		printf("absolute path");
+		break;
 	case SETTING_SOCKET:
 		printf("absolute path, or off");
 		break;

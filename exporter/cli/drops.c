@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally drops`: what the kernel drops, and why, on the terminal. */
 #include <errno.h>
+#include <linux/capability.h>
+#include "exporter/cli/confine.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
@@ -250,7 +252,9 @@ static int make(struct tracer *t, struct config *config)
 		return log_errno(LOG_ERR, error,
 				 "cannot make a table, choose a smaller --drop-entries");
 	}
-	error = exporter_new(&t->exporter, SOURCE_DROPS, config, &events);
+	error = confine_begin(config);
+	if (error == 0)
+		error = exporter_new(&t->exporter, SOURCE_DROPS, config, &events);
 	if (error < 0)
 		return error;
 	t->config = exporter_config(t->exporter);
@@ -310,6 +314,8 @@ int drops_main(int argc, char **argv)
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
 	if (make(&t, &config) < 0)
+		return 1;
+	if (confine_enter(SANDBOX_METERING) < 0)
 		return 1;
 	if (!exporter_ending(t.exporter))
 		log_notice("ready: showing drops of %s every %g s",

@@ -63,7 +63,7 @@ static void *run(void *userdata)
 	const uint64_t one = 1;
 	int r;
 
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	(void)setpriority(PRIO_PROCESS, 0, NICE);
 	(void)top_view_ask(l->view); /* it is tried again */
 	r = l->screen ? top_view_screen(l->view, l->why) : top_view_batch(l->view, 0);
 	if (l->screen)
@@ -141,7 +141,7 @@ int live_new(struct live **ret, const struct live_options *options)
 	if (r < 0)
 		return r;
 	take_terminal(l);
-	r = thread_start(&l->thread, run, l);
+	r = thread_start(&l->thread, SANDBOX_NOTHING, run, l);
 	l->running = r == 0;
 	if (r == 0)
 		*ret = TAKE_PTR(l);

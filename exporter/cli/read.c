@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/confine.h"
 #include "exporter/cli/interrupt.h"
 #include "exporter/cli/last_lines.h"
 #include "exporter/cli/read_file.h"
@@ -557,5 +558,7 @@ int read_main(int argc, char **argv)
 	e = make(&r);
 	if (e < 0)
 		return e == -EINVAL || e == -E2BIG ? USAGE : FAILED;
+	if (confine_reader(r.files, r.file_count) < 0)
+		return FAILED;
 	return run(&r);
 }

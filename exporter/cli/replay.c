@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "exporter/cli/confine.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -98,7 +99,11 @@ int replay_main(int argc, char **argv)
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
 	prepare_progress(&r, &config);
-	error = exporter_new(&r.exporter, SOURCE_CAPTURE, &config, &events);
+	error = confine_begin(&config);
+	if (error == 0)
+		error = exporter_new(&r.exporter, SOURCE_CAPTURE, &config, &events);
+	if (error == 0)
+		error = confine_enter(SANDBOX_NOTHING);
 	if (error == 0)
 		error = exporter_start(r.exporter);
 	if (error < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
+#include <linux/capability.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 #include "config/print.h"
+#include "exporter/cli/confine.h"
 #include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
@@ -300,7 +302,10 @@ static void take_over(struct run *r)
 static int apply(void *userdata, struct config *config)
 {
 	struct run *r = userdata;
-	int error = exporter_apply(r->exporter, config);
+	int error = confine_allows(config);
+
+	if (error == 0)
+		error = exporter_apply(r->exporter, config);
 
 	if (error == 0)
 		take_over(r);
@@ -427,6 +432,9 @@ static int make(struct run *r, struct config *config)
 	int error;
 
 	r->terminals = find_terminals();
+	error = confine_begin(config);
+	if (error < 0)
+		return error;
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
 	if (error < 0)
 		return error;
@@ -454,6 +462,8 @@ int run_main(int argc, char **argv)
 		return 1;
 	}
 	serve_metrics(&r);
+	if (confine_enter(SANDBOX_METERING) < 0)
+		return 1;
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);
 		watch_file(&r);

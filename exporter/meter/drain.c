@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <linux/capability.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -492,7 +493,7 @@ static int start_thread(struct drain *d)
 	int r;
 
 	d->running = true; /* which the thread reads */
-	r = thread_start(&d->thread, drain_thread, d);
+	r = thread_start(&d->thread, SANDBOX_CAP(CAP_BPF), drain_thread, d);
 	if (r < 0)
 		d->running = false;
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <net/if.h> /* before the kernel's own version of it */
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -650,7 +651,7 @@ static void *hooks_thread(void *userdata)
 
 static int start_thread(struct hooks *h)
 {
-	int r = thread_start(&h->thread, hooks_thread, h);
+	int r = thread_start(&h->thread, SANDBOX_METERING, hooks_thread, h);
 
 	h->running = r == 0;
 	return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -333,7 +334,7 @@ static int start_loading(struct loading *l)
 	int r;
 
 	__atomic_add_fetch(&l->owners, 1, __ATOMIC_ACQ_REL);
-	r = thread_start(&thread, load_thread, l);
+	r = thread_start(&thread, SANDBOX_METERING, load_thread, l);
 	if (r < 0)
 		__atomic_sub_fetch(&l->owners, 1, __ATOMIC_ACQ_REL);
 	else

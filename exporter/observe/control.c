@@ -170,7 +170,7 @@ static void *run(void *userdata)
 	struct control *c = userdata;
 
 	pthread_setname_np(pthread_self(), "flowtally-ctrl");
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	(void)setpriority(PRIO_PROCESS, 0, NICE);
 	(void)loop_run(c->loop);
 	clients_clear(c->clients);
 	return NULL;
@@ -229,7 +229,7 @@ static int make(struct control *c, const struct control_options *o)
 	if (r == 0)
 		r = make_clients(c, o);
 	if (r == 0)
-		r = thread_start(&c->thread, run, c);
+		r = thread_start(&c->thread, SANDBOX_NOTHING, run, c);
 	c->running = r == 0;
 	return r;
 }

@@ -41,6 +41,7 @@ struct doctor_process {
 	uint32_t user;
 	uint64_t capabilities; /* effective; a bit for each CAP_* */
 	int seccomp;	       /* mode: 0 none, 1 strict, 2 filter, or DOCTOR_UNKNOWN */
+	int landlock;	       /* its version, or -errno: sandbox.h */
 	uint64_t memlock;      /* octets; UINT64_MAX: no limit */
 	uint64_t files;	       /* descriptors, hard limit */
 	uint64_t available;    /* octets of the machine that can be had; UINT64_MAX: not known */

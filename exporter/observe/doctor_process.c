@@ -7,6 +7,7 @@
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/descriptors.h"
 #include "exporter/observe/doctor_check.h"
+#include "exporter/sandbox.h"
 
 #define RELEASE_CAP_BPF 508 /* before it CAP_SYS_ADMIN stood for CAP_BPF and CAP_PERFMON */
 #define RELEASE_CHARGES \
@@ -128,6 +129,7 @@ void doctor_read_process(const char *root, struct doctor_process *ret)
 	*ret = (struct doctor_process){
 		.user = geteuid(),
 		.seccomp = DOCTOR_UNKNOWN,
+		.landlock = sandbox_landlock(),
 		.memlock = hard_limit(RLIMIT_MEMLOCK),
 		.files = hard_limit(RLIMIT_NOFILE),
 		.available = UINT64_MAX,
@@ -215,6 +217,29 @@ void doctor_seccomp(struct doctor *d)
 			  kernel->feature_count && !refused ? ", which lets bpf(2) pass" : "");
 	else
 		doctor_ok(d, NULL, "no filter of system calls");
+}
+
+/* Without landlock the exporter confines all but its files; system calls are confined by every kernel that it runs on. */
+void doctor_sandbox(struct doctor *d)
+{
+	static const char less[] = "files of the exporter are not confined";
+	const int version = d->facts->process.landlock;
+
+	if (version > 0)
+		doctor_ok(d, NULL, "files can be confined, by version %d of landlock", version);
+	else if (version == -EOPNOTSUPP)
+		doctor_find(
+			d, DOCTOR_WARN, NULL,
+			"cat /sys/kernel/security/lsm  # boot with lsm=landlock, and what it says",
+			"the kernel was booted without landlock: %s", less);
+	else if (version == -ENOSYS)
+		doctor_find(d, DOCTOR_WARN, NULL,
+			    "apt-get install linux-image-$(dpkg --print-architecture)",
+			    "no landlock, which came with Linux 5.13: %s", less);
+	else
+		doctor_find(d, DOCTOR_WARN, NULL,
+			    "securityContext: {seccompProfile: {type: RuntimeDefault}}",
+			    "landlock is refused here: %s", less);
 }
 
 /* Raising the limit to the hard one is libbpf's work; beyond it takes CAP_SYS_RESOURCE. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/http.h"
 #include <errno.h>
+#include <linux/capability.h>
 #include <inttypes.h>
 #include <microhttpd.h>
 #include <poll.h>
@@ -664,7 +665,7 @@ int http_new(struct http **ret, struct snapshots *snapshots, const struct http_s
 		return -errno;
 	r = http_apply(h, settings);
 	if (r == 0)
-		r = thread_start(&h->thread, run, h);
+		r = thread_start(&h->thread, SANDBOX_CAP(CAP_NET_BIND_SERVICE), run, h);
 	if (r < 0)
 		return r;
 	h->running = true;

@@ -12,6 +12,11 @@ import ledger
 from sandbox import DIES_WITH_TEST, scratch, wait_until
 from tap import Failure, check, check_equal, skip_all
 
+# Just what it needs, which a container with these alone has: no capability can come back by an exec.
+LEAST = ['setpriv', '--bounding-set', '-all,+bpf,+net_admin,+perfmon', '--inh-caps', '-all', '--ambient-caps', '-all']
+# A system call that is not on the list of docs/security.md ends the program, unless who runs the tests says otherwise.
+SANDBOX = ['env', 'FLOWTALLY_SANDBOX=' + os.environ.pop('FLOWTALLY_SANDBOX', 'kill')]
+
 READY_SECONDS = 60  # of a machine that has much else to do
 STOP_SECONDS = 20
 
@@ -21,6 +26,11 @@ def binary():
     if not os.access(path, os.X_OK):
         skip_all('no program: name it as the argument or in FLOWTALLY')
     return os.path.abspath(path)
+
+
+def metering(*words):
+    """The program with just the capabilities and the system calls that it needs."""
+    return [*LEAST, *SANDBOX, binary(), *words]
 
 
 def shown(text, lines=30):
@@ -37,7 +47,8 @@ def last_ledger(stderr):
 class Daemon:
     """with Daemon(box, 'meter', '--interface', 'm0', ...) as daemon: ...; started and ready inside."""
 
-    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None, drops='off'):
+    def __init__(self, box, role, *options, summary='json', prefix=(), stdout=None, drops='off', least=True):
+        self.least = [*(LEAST if least else []), *SANDBOX]
         self.box, self.role = box, role
         self.stdout, self.prefix = stdout, prefix
         self.options = ['run', '--summary', summary, '--drops', drops, *options]
@@ -49,7 +60,7 @@ class Daemon:
         # There is one place for the control socket, and many exporters run at a time: who needs one names its own.
         socket = () if '--control-socket' in self.options else ('--control-socket', 'off')
         with open(self.log_path, 'wb') as log:
-            self.process = self.box.start(self.role, *self.prefix, binary(), *self.options, *socket,
+            self.process = self.box.start(self.role, *self.prefix, *self.least, binary(), *self.options, *socket,
                                           stdout=self.stdout or log, stderr=log)
         try:
             wait_until(lambda: self.is_ready() or self.process.poll() is not None, READY_SECONDS, 'the word ready')
@@ -92,7 +103,8 @@ class Daemon:
 
 def run(*words, prefix=(), timeout=60, path=None):
     """Runs the program to its end: (exit status, standard output, standard error)."""
-    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), path or binary(), *map(str, words)],
+    sandbox = SANDBOX if words[0] in ('read', 'replay') else []
+    done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), *sandbox, path or binary(), *map(str, words)],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', check=False,
                           timeout=timeout)
     return done.returncode, done.stdout, done.stderr

@@ -37,6 +37,7 @@ LONG = 30000, 31000  # source ports: of the first pair of steps, of the second
 def daemon_with_shim(bench, scheme, offset, *options):
     environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={offset}']
     return program.Daemon(bench.box, 'meter', *QUICK, '--active-timeout', '60s', '--statistics-interval', '500ms',
+                          '--sandbox-folder', Path(offset).parent,  # which the shim reads
                           '--collector', f'{scheme}://{PEER}:9995', *options, prefix=environment)
 
 
@@ -221,7 +222,8 @@ def test_sleep():
 
         with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9), \
                 program.Daemon(bench.box, 'meter', '--interface', 'm0', '--drain-interval', '500ms', '--idle-timeout', '20s',
-                               '--collector', f'json://{path}', prefix=environment) as daemon:
+                               '--sandbox-folder', bench.directory.name, '--collector', f'json://{path}',
+                               prefix=environment) as daemon:
             send(20000, 0)
             send(20001, 0)
             time.sleep(1.5)

@@ -40,7 +40,7 @@ class Run(program.Daemon):
 
     def __init__(self, bench, path, *options, prefix=()):
         super().__init__(bench.box, 'meter', prefix=prefix)
-        self.options = ['run', '--config', path, *options]
+        self.options = ['run', '--config', path, '--sandbox-folder', bench.directory.name, *options]
         self.path, self.read = path, 0
 
     def lines(self):

@@ -40,10 +40,10 @@ COMMANDS = {
 }
 
 
-def words_of(box, *options, prefix=()):
+def words_of(box, *options, prefix=(), least=True):
     """In the namespace, with /sys as it is."""
-    return [*DIES_WITH_TEST, 'nsenter', f'--net=/run/netns/{box.names["meter"]}', *prefix, program.binary(), 'drops',
-            *options]
+    return [*DIES_WITH_TEST, 'nsenter', f'--net=/run/netns/{box.names["meter"]}', *prefix,
+            *(program.metering() if least else [program.binary()]), 'drops', *options]
 
 
 class Drops:
@@ -327,7 +327,7 @@ def test_no_permission(box):
         os.chmod(directory, 0o755)
         copy = shutil.copy(program.binary(), directory)
         os.chmod(copy, 0o755)
-        done = subprocess.run([*words_of(box, prefix=NOBODY)[:-2], copy, 'drops'], stdin=subprocess.DEVNULL,
+        done = subprocess.run([*words_of(box, prefix=NOBODY, least=False)[:-2], copy, 'drops'], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, check=False, timeout=20)
     check_equal('exit status', done.returncode, FAILED)
     check('CAP_PERFMON' in done.stderr and 'root' in done.stderr, done.stderr)

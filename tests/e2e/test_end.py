@@ -58,7 +58,7 @@ class Bench(Pair):
         self.sent += count
 
     def start(self, *options, **how):
-        return self.box.start('meter', program.binary(), 'run', '--summary', 'json', '--drops', 'off', *QUICK, *options,
+        return self.box.start('meter', *program.metering('run'), '--summary', 'json', '--drops', 'off', *QUICK, *options,
                               **how)
 
 
@@ -381,6 +381,27 @@ def test_manager():
                 check_equal('state', manager.recv(100), b'STOPPING=1')
 
 
+def test_watchdog():
+    """A service manager that asks for it hears that the loop turns, and does not when it stands still."""
+    with Bench() as bench:
+        path = f'{bench.directory}/notify'
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            manager.settimeout(10)
+            prefix = ['env', f'NOTIFY_SOCKET={path}', 'WATCHDOG_USEC=1000000']
+            with program.Daemon(bench.box, 'meter', *QUICK, prefix=prefix) as daemon:
+                states = [manager.recv(100) for _ in range(4)]
+                check_equal('states', sorted(set(states)), [b'READY=1', b'WATCHDOG=1'])
+                with Halted(daemon.process.pid):
+                    manager.settimeout(3)
+                    said = []
+                    with contextlib.suppress(TimeoutError):
+                        while len(said) < 3:  # two may have been on their way
+                            said.append(manager.recv(100))
+                    check(len(said) < 3, f'a loop that stands still says {said}')
+                daemon.stop()
+
+
 def test_before_ready():
     """A signal while the programs are loaded ends it as one that comes later does."""
     for delay in 0.05, 0.2, 0.5:
@@ -415,6 +436,7 @@ def main():
         ('stderr is never read', test_stderr_never_read),
         ('stdout is full', test_full_output),
         ('the service manager does not read', test_manager),
+        ('the service manager watches', test_watchdog),
         ('a signal before ready', test_before_ready),
     ], tap.AT_ONCE)
 

@@ -116,7 +116,7 @@ def test_stop():
         daemon = program.Daemon(bench.box, 'meter', '--interface', 'm0', '--interface', 'v*', '--collector',
                                 f'file://{bench.file}')
         with open(daemon.log_path, 'wb') as log:
-            daemon.process = bench.box.start('meter', program.binary(), *daemon.options, stdout=log, stderr=log)
+            daemon.process = bench.box.start('meter', *program.metering(), *daemon.options, stdout=log, stderr=log)
         wait_until(lambda: attached(daemon, '.*') > 10, PATIENCE, 'the first to be attached')
         before = attached(daemon, '.*')
         daemon.stop(signal.SIGTERM)

@@ -35,7 +35,8 @@ def captures():
 
 
 def read(*arguments, data=None):
-    run = subprocess.run([program.binary(), 'read', *map(str, arguments)], capture_output=True, timeout=60, input=data)
+    words = [*program.SANDBOX, program.binary(), 'read', *map(str, arguments)]
+    run = subprocess.run(words, capture_output=True, timeout=60, input=data)
     return run.returncode, run.stdout.decode(), run.stderr.decode()
 
 

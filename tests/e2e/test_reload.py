@@ -220,7 +220,7 @@ def test_thousand():
         nfcapds = [Nfcapd(box, 'node', directory, port) for port in KEPT.values()]
         wire = Capture(box, 'node', 'lo', f'{directory}/wire.pcapng', 'udp dst portrange 9995-9996', 65535)
         daemon = program.Daemon(box, 'node')
-        daemon.options = ['run', '--config', changes.path]
+        daemon.options = ['run', '--config', changes.path, '--sandbox-folder', directory]
         with daemon:
             reloader = Reloader(daemon, changes)
             generators = [Generator(box, ALWAYS, 0, seconds), Generator(box, SOMETIMES, 1, seconds)]

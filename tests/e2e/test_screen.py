@@ -35,7 +35,7 @@ class Bench(Pair):
     addresses = METER, PEER
 
     def words(self, *words):
-        return ['nsenter', f'--net=/run/netns/{self.box.names["meter"]}', program.binary(), *words]
+        return ['nsenter', f'--net=/run/netns/{self.box.names["meter"]}', *program.metering(*words)]
 
     def run_words(self, *options):
         return self.words('run', '--interface', 'm0', '--live', '--drops', 'off', '--control-socket', 'off', '--metrics-listen',

@@ -85,7 +85,7 @@ class Case:
         row = self.row
         interface = () if {'--interface', '--config'} & set(row.options) else ('--interface', 'm0')
         to = () if {'--collector', '--config'} & set(row.options) else ('--collector', 'file:///dev/null')
-        settings = {**QUICK, **row.settings, **settings}
+        settings = {'sandbox-folder': self.directory, **QUICK, **row.settings, **settings}
         self.daemon = self.stack.enter_context(program.Daemon(
             self.box, 'meter', *interface, *to, '--control-socket', self.socket, *self.filled(row.options),
             *(f'--{key}={value}' for key, value in settings.items()), prefix=() if row.apart else self.filled(row.prefix),

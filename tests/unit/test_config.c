@@ -183,6 +183,7 @@ static const char *as_shown(const struct setting *s)
 	       : !strcmp(s->name, "drop-entries")   ? "32768"
 	       : !strcmp(s->name, "drops")	    ? "\"on\""
 	       : !strcmp(s->name, "watch")	    ? "\"off\""
+	       : !strcmp(s->name, "sandbox")	    ? "\"off\""
 	       : !strcmp(s->name, "drops-include")  ? "\"policy,NO_SOCKET\""
 	       : !strcmp(s->name, "drops-exclude")  ? "\"benign,tcp_state\""
 	       : !strcmp(s->name, "metrics-listen") ? "\"[::1]:9718\""

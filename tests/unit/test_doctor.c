@@ -110,6 +110,7 @@ static void read_files(void)
 	sys.facts.process.user = 0;
 	sys.facts.process.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN |
 					 1ull << CAP_PERFMON;
+	sys.facts.process.landlock = 4;
 	sys.facts.process.memlock = UINT64_MAX;
 	sys.facts.process.files = 1024;
 }
@@ -119,6 +120,21 @@ static void read_files(void)
 static void no_perfmon(void)
 {
 	sys.facts.process.capabilities &= ~(1ull << CAP_PERFMON);
+}
+
+static void no_landlock(void)
+{
+	sys.facts.process.landlock = -ENOSYS;
+}
+
+static void landlock_off(void)
+{
+	sys.facts.process.landlock = -EOPNOTSUPP;
+}
+
+static void landlock_refused(void)
+{
+	sys.facts.process.landlock = -EPERM;
 }
 
 static void no_user(void)
@@ -453,6 +469,12 @@ static const struct sick {
 	 "a filter of system calls", "securityContext: {seccompProfile: {type: RuntimeDefault}}", NULL},
 	{"a security module", {{0}}, bpf_refused, "seccomp", DOCTOR_FAIL, NULL, "a security module",
 	 "systemctl edit flowtally", NULL},
+	{"no landlock", {{0}}, no_landlock, "sandbox", DOCTOR_WARN, NULL, "Linux 5.13",
+	 "apt-get install linux-image-$(dpkg --print-architecture)", NULL},
+	{"landlock off", {{0}}, landlock_off, "sandbox", DOCTOR_WARN, NULL, "was booted without landlock",
+	 "cat /sys/kernel/security/lsm", NULL},
+	{"landlock refused", {{0}}, landlock_refused, "sandbox", DOCTOR_WARN, NULL, "is refused here",
+	 "securityContext: {seccompProfile: {type: RuntimeDefault}}", NULL},
 	{"memlock", {{"/proc/sys/kernel/osrelease", "5.10.0\n"}}, little_memlock, "memlock", DOCTOR_FAIL, NULL,
 	 "0.1 MB may be locked", "ulimit -l unlimited", "kernel-version"},
 	{"little memory", {{"/proc/meminfo", "MemAvailable: 80000 kB\n"}}, NULL, "memory", DOCTOR_FAIL, NULL,
