@@ -148,6 +148,37 @@ static void test_folders(void **state)
 	assert_int_equal(rmdir(open), 0);
 }
 
+/* An empty folder of ours becomes ours alone; where something lies, it stays as it is. */
+static void test_empty_folder(void **state)
+{
+	char volume[sizeof(folder) + 16], inside[sizeof(folder) + 64];
+	struct listener *listener = NULL;
+	char why[LISTENER_WHY_MAX];
+	struct stat status;
+
+	(void)state;
+	snprintf(volume, sizeof(volume), "%s/volume", folder);
+	snprintf(inside, sizeof(inside), "%s/something", volume);
+	assert_int_equal(mkdir(volume, 0755), 0);
+	assert_int_equal(chmod(volume, 0777), 0);
+	assert_int_equal(mkdir(inside, 0755), 0);
+	snprintf(inside, sizeof(inside), "%s/socket", volume);
+	assert_int_equal(listen_at(&listener, inside, NULL, why), -EPERM);
+	assert_non_null(strstr(why, "chmod go-w"));
+	assert_int_equal(stat(volume, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0777);
+	snprintf(inside, sizeof(inside), "%s/something", volume);
+	assert_int_equal(rmdir(inside), 0);
+	snprintf(inside, sizeof(inside), "%s/socket", volume);
+	assert_int_equal(listen_at(&listener, inside, NULL, why), 0);
+	assert_int_equal(stat(volume, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0755);
+	listener_free(listener);
+	snprintf(inside, sizeof(inside), "%s/socket.lock", volume);
+	unlink(inside);
+	assert_int_equal(rmdir(volume), 0);
+}
+
 /* --- Answers. */
 
 static struct control *start(struct snapshots *snapshots, uint32_t records)
@@ -459,11 +490,12 @@ static void test_hanging(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_place),	   cmocka_unit_test(test_left_behind),
-		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
-		cmocka_unit_test(test_requests),   cmocka_unit_test(test_endless),
-		cmocka_unit_test(test_follow),	   cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_until),	   cmocka_unit_test(test_hanging),
+		cmocka_unit_test(test_place),	     cmocka_unit_test(test_left_behind),
+		cmocka_unit_test(test_of_another),   cmocka_unit_test(test_folders),
+		cmocka_unit_test(test_empty_folder), cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_endless),	     cmocka_unit_test(test_follow),
+		cmocka_unit_test(test_slow_reader),  cmocka_unit_test(test_until),
+		cmocka_unit_test(test_hanging),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
