@@ -1,4 +1,6 @@
-{{/* SPDX-License-Identifier: Apache-2.0 */}}
+{{- /*
+SPDX-License-Identifier: Apache-2.0
+*/ -}}
 {{/* What cannot work is refused here, with the way out; what is risky is said by NOTES.txt. */}}
 
 {{- define "flowtally.checks" -}}

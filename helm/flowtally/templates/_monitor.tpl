@@ -1,4 +1,6 @@
-{{/* SPDX-License-Identifier: Apache-2.0 */}}
+{{- /*
+SPDX-License-Identifier: Apache-2.0
+*/ -}}
 {{/* The endpoint of a monitor: its values. */}}
 {{- define "flowtally.endpoint" -}}
 port: metrics
@@ -22,7 +24,6 @@ metricRelabelings:
 {{/* A list of the root, the values and the kind of the monitor. */}}
 {{- define "flowtally.monitor" -}}
 {{- $root := index . 0 }}{{ $values := index . 1 -}}
-# SPDX-License-Identifier: Apache-2.0
 apiVersion: monitoring.coreos.com/v1
 kind: {{ index . 2 }}
 metadata:

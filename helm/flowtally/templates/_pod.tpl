@@ -1,4 +1,6 @@
-{{/* SPDX-License-Identifier: Apache-2.0 */}}
+{{- /*
+SPDX-License-Identifier: Apache-2.0
+*/ -}}
 {{/* What the pods of the DaemonSet and that of `helm test` have in common. */}}
 
 {{- define "flowtally.podSecurityContext" -}}
