@@ -4,6 +4,7 @@
 
 chart.py schema FLOWTALLY   values.schema.json: values.yaml with its comments, and the program's own schema of its configuration
 chart.py readme             README.md: tools/chart.md with a table of values.yaml in place of the line @values
+chart.py write FLOWTALLY    writes both
 """
 import json
 import re
@@ -85,14 +86,9 @@ def type_of(value):
 
 
 def config_schema(program):
-    """That of the program; null takes a key of a preset away."""
-    schema = json.loads(subprocess.run([program, 'config', 'schema'], check=True, capture_output=True, text=True).stdout)
-    schema.pop('$schema')
-    schema.pop('title')
-    for key, rule in schema['properties'].items():
-        outer = {word: rule.pop(word) for word in ('description', 'default') if word in rule}
-        schema['properties'][key] = {**outer, 'anyOf': [rule, {'type': 'null'}]}
-    return schema
+    """That of the program."""
+    text = subprocess.run([program, 'config', 'schema'], check=True, capture_output=True, text=True).stdout
+    return {key: value for key, value in json.loads(text).items() if key not in ('$schema', 'title')}
 
 
 def schema(program):
@@ -127,4 +123,8 @@ def readme():
 
 
 if __name__ == '__main__':
-    print(schema(sys.argv[2]) if sys.argv[1] == 'schema' else readme(), end='')
+    if sys.argv[1] == 'write':
+        (CHART / 'values.schema.json').write_text(schema(sys.argv[2]), encoding='utf-8')
+        (CHART / 'README.md').write_text(readme(), encoding='utf-8')
+    else:
+        print(schema(sys.argv[2]) if sys.argv[1] == 'schema' else readme(), end='')

@@ -90,7 +90,7 @@ imagePullSecrets:
 {{/* What flowtally.yaml has: the preset, the values over it, and the collector in the cluster. */}}
 {{- define "flowtally.config" -}}
 {{- $config := (include "flowtally.preset" . | fromYaml).config -}}
-{{- $given := deepCopy .Values.config -}}
+{{- $given := .Values.config -}}
 {{- range $section := list "metrics" "control" }}
 {{- if hasKey $given $section }}
 {{- range $key, $value := $config }}
@@ -101,10 +101,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 {{- range $key, $value := $given }}
-{{- $config = omit $config $key }}
-{{- if not (kindIs "invalid" $value) }}
 {{- $config = set $config $key $value }}
-{{- end }}
 {{- end }}
 {{- if .Values.collector.enabled }}
 {{- $url := printf "ipfix://%s.%s.svc:%d" (include "flowtally.collectorName" .) (include "flowtally.namespace" .) (int .Values.collector.port) }}
