@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Kubernetes API server with its etcd, for one test program.  There is no kubelet: pods do not run, but for what a test says of them."""
+"""A Kubernetes API server with its etcd, for one test program.
+
+There is no kubelet: pods do not run, but for what a test says of them.
+"""
 import json
 import os
+import socket
+import ssl
 import subprocess
 import tempfile
-import time
 import urllib.request
-import ssl
 from pathlib import Path
-import socket
+
 import yaml
 
 import chart
@@ -54,12 +57,14 @@ class Cluster:
                    '--initial-advertise-peer-urls', self.peer_url, '--initial-cluster', f'default={self.peer_url}')
         key = self.folder / 'sa.key'
         subprocess.run(['openssl', 'genrsa', '-out', key, '2048'], check=True, capture_output=True)
-        subprocess.run(['openssl', 'rsa', '-in', key, '-pubout', '-out', self.folder / 'sa.pub'], check=True, capture_output=True)
+        subprocess.run(['openssl', 'rsa', '-in', key, '-pubout', '-out', self.folder / 'sa.pub'], check=True,
+                       capture_output=True)
         (self.folder / 'tokens.csv').write_text(
             ''.join(f'{user}-token,{user},{user},"{group}"\n' for user, group in TOKENS.items()), encoding='ascii')
         for user in TOKENS:
             (self.folder / user).write_text(KUBECONFIG.format(port=self.port, user=user), encoding='ascii')
-        self.start(chart.BIN / 'kube-apiserver', '--etcd-servers', self.etcd_url, f'--service-account-key-file={self.folder}/sa.pub',
+        self.start(chart.BIN / 'kube-apiserver', '--etcd-servers', self.etcd_url,
+                   f'--service-account-key-file={self.folder}/sa.pub',
                    f'--service-account-signing-key-file={key}', '--service-account-issuer=https://kubernetes.default.svc',
                    f'--token-auth-file={self.folder}/tokens.csv', '--authorization-mode=RBAC', f'--secure-port={self.port}',
                    '--bind-address=127.0.0.1', f'--cert-dir={self.folder}/certs', '--service-cluster-ip-range=10.0.0.0/24',
@@ -81,17 +86,21 @@ class Cluster:
         self.scratch.cleanup()
 
     def is_ready(self):
-        request = urllib.request.Request(f'https://127.0.0.1:{self.port}/readyz', headers={'Authorization': 'Bearer admin-token'})
+        request = urllib.request.Request(f'https://127.0.0.1:{self.port}/readyz',
+                                         headers={'Authorization': 'Bearer admin-token'})
+        nobody = ssl.create_default_context()
+        nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
         try:
-            with urllib.request.urlopen(request, timeout=5, context=ssl._create_unverified_context()) as answer:  # pylint: disable=protected-access
+            with urllib.request.urlopen(request, timeout=5, context=nobody) as answer:
                 return answer.status == 200
         except OSError:
             return False
 
     def prepare(self):
-        """Resources of the Prometheus operator and of OpenShift, and a class of priority."""
+        """Resources of the Prometheus operator and of OpenShift, and the namespace of the former."""
         self.kubectl('create', '-f', chart.CACHE / 'crds')
         self.kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s')
+        self.namespace('monitoring')
 
     def namespace(self, name, **levels):
         """With the account that a controller would make; levels: of Pod Security."""
@@ -104,10 +113,11 @@ class Cluster:
 
     def kubectl(self, *words, status=0, user='admin', text=None):
         """Runs kubectl; its standard output and error.  status None: any."""
-        done = subprocess.run([chart.BIN / 'kubectl', *map(str, words)], input=text, capture_output=True, text=True, check=False,
-                              timeout=120, env={**os.environ, **self.environment(user)})
+        done = subprocess.run([chart.BIN / 'kubectl', *map(str, words)], input=text, capture_output=True, text=True,
+                              check=False, timeout=120, env={**os.environ, **self.environment(user)})
         if status is not None and done.returncode != status:
-            raise Failure(f'kubectl {" ".join(map(str, words))}: exit status {done.returncode}\n{done.stdout[-500:]}{done.stderr}')
+            raise Failure(f'kubectl {" ".join(map(str, words))}: exit status {done.returncode}\n'
+                          f'{done.stdout[-500:]}{done.stderr}')
         return done.stdout, done.stderr
 
     def apply(self, *resources, verb='create', more=(), **options):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a container of a rendered pod as a node would: by runc, with containerd's defaults, and volumes as the kubelet makes them.
+"""Starts a container of a rendered pod as a node would: by runc, with containerd's defaults.
 
+Volumes are as the kubelet makes them.
 The image is the program under test with its libraries.  A pod in the node's network is in a namespace of the test's.
 """
 import contextlib
@@ -104,8 +105,10 @@ class Container:
     def __enter__(self):
         (self.folder / 'config.json').write_text(json.dumps(self.configuration()), encoding='utf-8')
         with open(self.folder / 'log', 'wb') as log, open(self.folder / 'out', 'wb') as out:
-            words = ['nsenter', f'--net=/run/netns/{self.box.names[self.role]}', *self.runc('run', '--bundle', self.folder, self.name)]
-            self.process = subprocess.Popen([*DIES_WITH_TEST, *map(str, words)], stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+            words = ['nsenter', f'--net=/run/netns/{self.box.names[self.role]}',
+                     *self.runc('run', '--bundle', self.folder, self.name)]
+            self.process = subprocess.Popen([*DIES_WITH_TEST, *map(str, words)], stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=log)
         return self
 
     def __exit__(self, _, error, __):
@@ -150,7 +153,8 @@ class Container:
             # A ConfigMap is read-only, whatever the mount says.
             own.append((mount['mountPath'], folders[mount['name']], mount.get('readOnly') or mount['name'] in self.volumes))
         return found + [{'destination': where, 'type': 'bind', 'source': str(source),
-                         'options': ['rbind', 'rprivate', 'ro' if is_read_only else 'rw']} for where, source, is_read_only in own]
+                         'options': ['rbind', 'rprivate', 'ro' if is_read_only else 'rw']}
+                        for where, source, is_read_only in own]
 
     def configuration(self):
         security = {**self.spec.get('securityContext', {}), **self.container.get('securityContext', {})}
@@ -160,7 +164,8 @@ class Container:
         held = names if uid == 0 else []  # no ambient ones
         limit = self.container.get('resources', {}).get('limits', {}).get('memory')
         spec = {
-            'ociVersion': '1.0.2', 'hostname': 'node', 'root': {'path': 'rootfs', 'readonly': security['readOnlyRootFilesystem']},
+            'ociVersion': '1.0.2', 'hostname': 'node',
+            'root': {'path': 'rootfs', 'readonly': security['readOnlyRootFilesystem']},
             'process': {
                 'terminal': False, 'cwd': '/', 'user': {'uid': uid, 'gid': security.get('runAsGroup', 0)},
                 'args': [self.entry, *self.container.get('args', [])],

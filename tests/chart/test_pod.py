@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The rendered pods run: the program under test by runc, with the capabilities, user, system calls, mounts and memory of the chart."""
+"""The rendered pods run: the program under test by runc, with rights, system calls, mounts and memory of the chart."""
 import contextlib
 import json
 import os
@@ -59,7 +59,7 @@ def rows(container):
 
 
 def test_meters():
-    """With the collector that the chart brings: what is sent arrives there, to the packet; it is well, ends in time, and has no more rights."""
+    """With the collector that the chart brings: what is sent arrives there, to the packet; it is well and ends in time."""
     resources = render({'config': {**QUICK, **FEW}, 'collector': {'enabled': True}})
     deployment = find(resources, 'Deployment')['spec']['template']
     with node() as box:
@@ -149,9 +149,9 @@ def test_memory():
         resources = render({'preset': preset, 'config': quick})
         with node() as box, exporter(box, resources) as pod:
             pod.wait_ready()
-            for part in range(parts):  # a bank has room for two, the cache for four
+            for part in range(1, parts + 1):  # a bank has room for two, the cache for four
                 flood(box, part * entries // 2, entries // 2)
-                wait_until(lambda pod=pod, part=part: flows_of(pod) >= (part + 1) * entries // 2 * 0.9, 20, 'flows in the cache')
+                wait_until(lambda pod=pod, wanted=0.9 * part * entries / 2: flows_of(pod) >= wanted, 20, 'flows in the cache')
             use = pod.memory()
             if not use:
                 comment('no control group of memory of version 1: the limit is not looked at')

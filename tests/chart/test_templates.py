@@ -49,7 +49,8 @@ def with_content():
     folder = Path(tempfile.mkdtemp(prefix='flowtally-chart-'))
     copy = folder / 'flowtally'
     shutil.copytree(CHART, copy)
-    for name, files in ('dashboards', {'some_nodes.json': DASHBOARD}), ('rules', {'alerts.yaml': ALERTS, 'alerts_test.yaml': ':'}):
+    rules = {'alerts.yaml': ALERTS, 'alerts_test.yaml': ':'}
+    for name, files in ('dashboards', {'some_nodes.json': DASHBOARD}), ('rules', rules):
         shutil.rmtree(copy / name, ignore_errors=True)
         (copy / name).mkdir()
         for file, text in files.items():
@@ -195,7 +196,8 @@ def test_refusals():
 def test_schema():
     """Of the chart and of the configuration, each where helm sees it: the way of a value is in the message."""
     for values, words in (
-            ({'presett': 'full'}, 'presett'), ({'preset': 'all'}, 'preset'), ({'config': {'idle-timout': '15s'}}, 'idle-timout'),
+            ({'presett': 'full'}, 'presett'), ({'preset': 'all'}, 'preset'),
+            ({'config': {'idle-timout': '15s'}}, 'idle-timout'),
             ({'config': {'idle-timeout': 15}}, 'idle-timeout'), ({'config': {'collectors': [{'url': 'ipfix://a', 'dscp': 64}]}},
                                                                  'collectors'),
             ({'image': {'digest': 'sha256:1'}}, 'digest'), ({'hostNetwork': 'yes'}, 'hostNetwork'),
@@ -284,7 +286,8 @@ def test_monitors():
     check_equal('namespace', monitor['spec']['namespaceSelector'], {'matchNames': ['flowtally']})
     endpoint = monitor['spec']['podMetricsEndpoints'][0]
     check(endpoint['port'] in [p['name'] for p in the_container(resources)['ports']], 'it asks another port')
-    check_equal('limits', (monitor['spec']['sampleLimit'], endpoint['scrapeTimeout'], endpoint['interval']), (20000, '10s', '30s'))
+    limits = monitor['spec']['sampleLimit'], endpoint['scrapeTimeout'], endpoint['interval']
+    check_equal('limits', limits, (20000, '10s', '30s'))
     check_equal('labels', monitor['metadata']['labels']['release'], 'prometheus')
     resources = render(CHART / 'ci/service-monitor-values.yaml', *MONITORING)
     monitor, service = find(resources, 'ServiceMonitor'), find(resources, 'Service')
