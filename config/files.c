@@ -7,8 +7,8 @@
 
 /* Where something is written or read. */
 struct place {
-	struct stat status; /* of the file, or of the folder it is to be made in */
-	const char *name;   /* of the file in that folder; empty: the file exists */
+	struct stat status;	 /* of the file, or of the folder it is to be made in */
+	char name[NAME_MAX + 1]; /* of the file in that folder; empty: the file exists */
 };
 
 /* Of an absolute path. */
@@ -17,12 +17,12 @@ static bool find_path(const char *path, struct place *ret)
 	const char *slash = strrchr(path, '/');
 	char folder[PATH_MAX];
 
-	ret->name = "";
+	*ret->name = '\0';
 	if (stat(path, &ret->status) == 0)
 		return true;
-	if ((size_t)(slash + 1 - path) >= sizeof(folder))
+	if ((size_t)(slash + 1 - path) >= sizeof(folder) || strlen(slash + 1) > NAME_MAX)
 		return false;
-	ret->name = slash + 1;
+	snprintf(ret->name, sizeof(ret->name), "%s", slash + 1);
 	snprintf(folder, sizeof(folder), "%.*s", (int)(slash + 1 - path), path);
 	return stat(folder, &ret->status) == 0;
 }
@@ -37,7 +37,7 @@ static bool find_collector(const char *url, struct place *ret)
 		return false;
 	if (*parsed.path)
 		return find_path(parsed.path, ret);
-	ret->name = "";
+	*ret->name = '\0';
 	return fstat(STDOUT_FILENO, &ret->status) == 0;
 }
 
@@ -64,4 +64,34 @@ bool config_overwrites(const char *url, const char *file)
 
 	return found && S_ISREG(input.status.st_mode) && find_collector(url, &output) &&
 	       same(&output, &input);
+}
+
+const char *config_cannot_rotate(const char *url)
+{
+	struct collector_url parsed;
+	char why[URL_WHY_MAX];
+	struct stat st;
+
+	if (url_parse(url, &parsed, why) < 0 || url_in_network(&parsed) ||
+	    (!parsed.options.rotate_ns && !parsed.options.rotate_size))
+		return NULL;
+	if (!*parsed.path)
+		return "is standard output";
+	if (lstat(parsed.path, &st) < 0 || S_ISREG(st.st_mode))
+		return NULL;
+	return S_ISLNK(st.st_mode) ? "is a symbolic link" : "is no regular file";
+}
+
+bool config_is_finished_name(const char *url, const char *other)
+{
+	struct collector_url a, b;
+	char why[URL_WHY_MAX];
+	size_t length;
+
+	if (url_parse(url, &a, why) < 0 || url_parse(other, &b, why) < 0 || !b.options.keep)
+		return false;
+	length = strlen(b.path);
+	return length && !strncmp(a.path, b.path, length) && a.path[length] == '.' &&
+	       a.path[length + 1] &&
+	       !a.path[length + 1 + strspn(a.path + length + 1, "0123456789")];
 }

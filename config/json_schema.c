@@ -95,6 +95,12 @@ static json_t *collector(void)
 			json_object_set_new(keys, names[i],
 					    json_pack("{s:[o,o]}", "anyOf", integer(1, 3600),
 						      pattern(TIME_PATTERN)));
+		else if (!strcmp(names[i], "rotate"))
+			json_object_set_new(keys, names[i],
+					    json_pack("{s:[{s:s},{s:i}]}", "anyOf", "type",
+						      "string", "const", 0));
+		else if (!strcmp(names[i], "keep"))
+			json_object_set_new(keys, names[i], integer(0, URL_KEEP_MAX));
 	return json_pack("{s:[{s:s},{s:s,s:o,s:o,s:b}]}", "anyOf", "type", "string", "type",
 			 "object", "properties", keys, "oneOf", ways(), "additionalProperties",
 			 false);

@@ -334,30 +334,50 @@ static struct config_source collector_source(const struct loader *l, size_t i)
 	return config_source_of(&l->config, find("collector"), &l->config.collectors[i].origin);
 }
 
+/* One file for each of them, which no other deletes. */
+static void check_other_files(struct loader *l, size_t i)
+{
+	const struct config *c = &l->config;
+	struct config_source source = collector_source(l, i), other;
+	const char *url = c->collectors[i].url;
+	char place[CONFIG_SOURCE_MAX];
+
+	for (size_t n = 0; n < c->collector_count; n++) {
+		const char *theirs = c->collectors[n].url;
+
+		other = collector_source(l, n);
+		if (n < i && config_share_file(url, theirs)) {
+			problems_at(l->problems, &source, "'%s': the same file as %s '%s'", url,
+				    config_source_print(&other, place), theirs);
+			break;
+		}
+		if (config_is_finished_name(url, theirs))
+			problems_at(l->problems, &source,
+				    "'%s': the name of a finished file of %s '%s'; choose another",
+				    url, config_source_print(&other, place), theirs);
+	}
+}
+
 /* Files are overwritten, so that nothing else may be in them that is wanted. */
 static void check_files(struct loader *l)
 {
 	const struct config *c = &l->config;
-	char other[CONFIG_SOURCE_MAX];
 
 	for (size_t i = 0; i < c->collector_count; i++) {
-		struct config_source source = collector_source(l, i), first;
-		const char *url = c->collectors[i].url;
+		struct config_source source = collector_source(l, i);
+		const char *url = c->collectors[i].url, *why = config_cannot_rotate(url);
 
+		if (why)
+			problems_at(l->problems, &source,
+				    "'%s': the file cannot be rotated, it %s; a regular file can",
+				    url, why);
 		if (c->capture && config_overwrites(url, c->capture))
 			problems_at(l->problems, &source, "'%s': would overwrite the capture '%s'",
 				    url, c->capture);
 		if (c->path && config_overwrites(url, c->path))
 			problems_at(l->problems, &source,
 				    "'%s': would overwrite the configuration '%s'", url, c->path);
-		for (size_t n = 0; n < i; n++) {
-			if (!config_share_file(url, c->collectors[n].url))
-				continue;
-			first = collector_source(l, n);
-			problems_at(l->problems, &source, "'%s': the same file as %s '%s'", url,
-				    config_source_print(&first, other), c->collectors[n].url);
-			break;
-		}
+		check_other_files(l, i);
 	}
 }
 

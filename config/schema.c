@@ -38,6 +38,7 @@ static const struct setting_word by_words[] = {
 	{"flow", DROPS_BY_FLOW},
 	{"reason", DROPS_BY_REASON},
 	{"interface", DROPS_BY_INTERFACE},
+	{"service", DROPS_BY_SERVICE},
 	{NULL, 0},
 };
 static const struct setting_word watch_words[] = {
@@ -106,7 +107,7 @@ const struct setting settings[] = {
 	  "own", "all", SETTING_WORD, RUN, RELOAD_APPLIES,
 	  FIELD(drops_everywhere), 0, 0, namespace_words },
 	{ "by", NULL, "WHAT",
-	  "a line for each reason and flow, reason alone, or interface: flow, reason or interface",
+	  "a row for each reason and flow, interface or service (a server's port), or reason alone",
 	  "flow", "reason", SETTING_WORD, VERB_DROPS, RELOAD_NEVER,
 	  FIELD(by), 0, 0, by_words },
 	{ "reason", NULL, "LIST",
@@ -258,7 +259,7 @@ const struct setting settings[] = {
 	  "text", "json", SETTING_WORD, ALL, RELOAD_APPLIES,
 	  FIELD(summary), 0, 0, summary_words },
 	{ "live", NULL, NULL,
-	  "show the busiest flows on standard output",
+	  "show what flows most, as `flowtally top` does, or as text where there is no terminal",
 	  NULL, "true", SETTING_FLAG, RUN, RELOAD_NEVER,
 	  FIELD(live), 0, 0, NULL },
 	{ "mask", NULL, "FEATURES",

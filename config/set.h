@@ -62,3 +62,9 @@ bool config_share_file(const char *url, const char *other);
 
 /* Whether the collector would write into the regular file that is read; "-" is standard input. */
 bool config_overwrites(const char *url, const char *file);
+
+/* Why the file of a collector that is to be rotated cannot be, NULL when it can: a FIFO, a device, a symbolic link. */
+const char *config_cannot_rotate(const char *url);
+
+/* Whether the collector would write into what the other takes for a finished file of its own, and may delete. */
+bool config_is_finished_name(const char *url, const char *other);

@@ -35,16 +35,17 @@ struct exporter {
 	struct source *source;
 	struct pipeline *pipeline;
 	bool applying;
-	int refused;		     /* -errno of what is being applied; 0: it is in force */
-	struct config next;	     /* that is being applied */
-	struct snapshot *snapshot;   /* of the last settled swap; held */
-	struct snapshot *spare;	     /* for the last one of all, which memory may not fail */
-	struct snapshots *snapshots; /* for other threads; NULL: nobody is shown any */
-	struct traffic *traffic;     /* likewise */
-	const struct reload *reload; /* whose counters are shown; NULL: none */
-	uint64_t started_ns;	     /* CLOCK_REALTIME */
-	bool begun;		     /* every interface has been tried */
-	bool unbalanced;	     /* the last one that was settled did not balance */
+	int refused;		      /* -errno of what is being applied; 0: it is in force */
+	struct config next;	      /* that is being applied */
+	struct snapshot *snapshot;    /* of the last settled swap; held */
+	struct snapshot *spare;	      /* for the last one of all, which memory may not fail */
+	struct snapshots *snapshots;  /* for other threads; NULL: nobody is shown any */
+	struct traffic *traffic;      /* likewise */
+	const struct reload *reload;  /* whose counters are shown; NULL: none */
+	uint64_t started_ns;	      /* CLOCK_REALTIME */
+	uint64_t started_boottime_ns; /* CLOCK_BOOTTIME */
+	bool begun;		      /* every interface has been tried */
+	bool unbalanced;	      /* the last one that was settled did not balance */
 
 	pthread_mutex_t ending; /* whoever has it may read the books */
 	bool readable;		/* under it: they are there */
@@ -95,6 +96,7 @@ static void describe(const struct exporter *e, struct snapshot *snapshot)
 	};
 
 	snapshot->started_ns = e->started_ns;
+	snapshot->started_boottime_ns = e->started_boottime_ns;
 	snapshot->starting = !e->begun;
 	snapshot->interval_ns = c->drain_ns;
 	snapshot->idle_ns = c->idle_ns;
@@ -395,11 +397,12 @@ static int make_snapshots(struct exporter *e)
 	int error = 0;
 
 	e->started_ns = clock_ns(CLOCK_REALTIME);
+	e->started_boottime_ns = clock_ns(CLOCK_BOOTTIME);
 	e->snapshot = snapshot_new();
 	e->spare = snapshot_new();
 	if (!e->snapshot || !e->spare)
 		error = -ENOMEM;
-	if (error == 0 && e->kind == SOURCE_KERNEL)
+	if (error == 0 && e->kind != SOURCE_CAPTURE)
 		error = snapshots_new(&e->snapshots);
 	if (error == 0 && e->kind == SOURCE_KERNEL)
 		error = traffic_new(&e->traffic);

@@ -70,6 +70,7 @@ static void put_line(FILE *file, int level, const char *text, int error)
 static struct {
 	pthread_mutex_t lock;
 	bool impatient; /* nothing may wait */
+	bool held;	/* nothing is written */
 	bool gave_up;	/* waiting did not help, and nothing has been taken since */
 	int own;	/* a description of our own, O_NONBLOCK; -1: none */
 	dev_t device;	/* of which file that is */
@@ -171,7 +172,7 @@ static bool enqueue(const char *data, size_t size)
 
 static void write_queue(void)
 {
-	size_t done = write_text(output.queue, output.queued);
+	size_t done = output.held ? 0 : write_text(output.queue, output.queued);
 
 	output.queued -= done;
 	if (done)
@@ -205,7 +206,7 @@ static bool write_patiently(int timeout_ms)
 		size_t before = output.queued;
 
 		write_waiting();
-		if (!output.queued)
+		if (!output.queued || output.held)
 			return true;
 		if (output.queued < before)
 			since_ns = clock_ns(CLOCK_MONOTONIC);
@@ -226,7 +227,7 @@ static void put(const char *data, size_t size, bool always)
 	write_waiting();
 	if (!output.impatient && !output.gave_up && output.queued)
 		output.gave_up = !write_patiently(PATIENCE_MS);
-	if (!output.queued)
+	if (!output.queued && !output.held)
 		done = write_text(data, size);
 	/* of a line that has begun the rest must follow */
 	if (done < size && ((!always && !done && output.queued + size > QUEUE_MAX) ||
@@ -252,6 +253,47 @@ bool log_flush(int timeout_ms)
 	all = write_patiently(timeout_ms);
 	pthread_mutex_unlock(&output.lock);
 	return all;
+}
+
+void log_hold(void)
+{
+	pthread_mutex_lock(&output.lock);
+	output.held = true;
+	pthread_mutex_unlock(&output.lock);
+}
+
+void log_release(void)
+{
+	pthread_mutex_lock(&output.lock);
+	output.held = false;
+	write_waiting();
+	pthread_mutex_unlock(&output.lock);
+}
+
+static const char *line_before(const char *begin, const char *end)
+{
+	const char *before = end > begin ? memrchr(begin, '\n', (size_t)(end - 1 - begin)) : NULL;
+
+	return before ? before + 1 : begin;
+}
+
+bool log_held(unsigned int back, char *ret, size_t size)
+{
+	const char *begin, *end;
+	bool found;
+
+	pthread_mutex_lock(&output.lock);
+	end = output.queue + output.queued;
+	begin = line_before(output.queue, end);
+	for (; back && end > output.queue; back--) {
+		end = begin;
+		begin = line_before(output.queue, end);
+	}
+	found = output.held && end > output.queue;
+	if (found)
+		snprintf(ret, size, "%.*s", (int)(end - 1 - begin), begin);
+	pthread_mutex_unlock(&output.lock);
+	return found;
 }
 
 void log_text(const char *text, size_t size)

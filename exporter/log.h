@@ -22,6 +22,15 @@ void log_message(int level, const char *format, ...) _printf_(2, 3);
 void log_never_wait(void);
 
 /*
+ * Between these two what is said waits in memory as for a reader that does not read, since a full screen is on the terminal
+ * that standard error leads to.  log_held(): the line that is said `back` lines before the last one, without its end, cut to
+ * `size`; false: there is none.
+ */
+void log_hold(void);
+void log_release(void);
+bool log_held(unsigned int back, char *ret, size_t size);
+
+/*
  * Writes what waits, for as long as an octet is taken every `timeout_ms` (0: what can be written at once).
  * True when nothing waits any more.
  */

@@ -11,8 +11,8 @@
 #include "exporter/util.h"
 #include "exporter/value.h"
 
-#define MMAP_OCTETS (1 << 20) /* what is larger is mapped by itself */
-#define LAST_MS	    1000      /* for the log's reader, at the end */
+#define MMAP_OCTETS (256 << 10) /* what is larger is mapped by itself */
+#define LAST_MS	    1000	/* for the log's reader, at the end */
 
 /* What a newcomer needs, in that order. */
 static void print_first_steps(FILE *file)

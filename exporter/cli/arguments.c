@@ -138,6 +138,40 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 	return count;
 }
 
+int arguments_take_flag(struct record_choice *choice, int flag, const char *text,
+			char error[ARGUMENTS_ERROR_MAX])
+{
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	int r = record_choice_add(choice, &record_flags[flag], text, why);
+
+	if (r < 0)
+		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
+	return r;
+}
+
+int arguments_take_word(char *words, size_t size, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	const size_t used = strlen(words);
+
+	if (snprintf(words + used, size - used, "%s%s", used ? " " : "", text) < (int)(size - used))
+		return 0;
+	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
+	return -EINVAL;
+}
+
+char *arguments_filter(const struct record_choice *choice, const char *words)
+{
+	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
+	char why[FILTER_ERROR_MAX] = "out of memory";
+	char *text = NULL;
+
+	if (record_choice_filter(&filter, &text, choice, *words ? words : NULL, why) < 0) {
+		log_error("%s", why);
+		return NULL;
+	}
+	return text ? text : strdup("");
+}
+
 int arguments_parse(const struct arguments *a, int argc, char **argv)
 {
 	struct option options[ARGUMENTS_OPTIONS_MAX + 2] = {0};

@@ -39,6 +39,8 @@ struct arguments {
 	void *userdata;
 };
 
+struct record_choice;
+
 /*
  * What follows adds options to a list of ARGUMENTS_OPTIONS_MAX, of which `count` are there, and returns how many there are
  * then.  Those of record_flags have the ids from `base` on.
@@ -47,6 +49,21 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 
 /* The classes of drops, as what a value can be. */
 void arguments_list_classes(char words[ARGUMENT_WORDS_MAX]);
+
+/*
+ * What `take` does with a flag of record_flags, by its place there, and with a word of the expression, which may be one word
+ * of the shell's, or several: it is added to `words`.  -errno: `error` says what is wrong.
+ */
+int arguments_take_flag(struct record_choice *choice, int flag, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+int arguments_take_word(char *words, size_t size, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+
+/*
+ * The expression of the flags and the words for the exporter, on the heap.  It is checked here first, where what is wrong is
+ * said at once, and without an exporter.  NULL after that has been logged.
+ */
+char *arguments_filter(const struct record_choice *choice, const char *words);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

@@ -122,6 +122,19 @@ int client_open(struct client **ret, const char *path, char why[CLIENT_WHY_MAX])
 	return 0;
 }
 
+int client_new(struct client **ret, int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		close(fd);
+		return -ENOMEM;
+	}
+	c->fd = fd;
+	*ret = c;
+	return 0;
+}
+
 pid_t client_peer(const struct client *c)
 {
 	return c->peer;

@@ -12,6 +12,9 @@ struct client;
 
 /* -errno: `why` says what is wrong, and how it is mended.  -ENOENT, -ECONNREFUSED: no exporter runs there. */
 int client_open(struct client **ret, const char *path, char why[CLIENT_WHY_MAX]);
+
+/* Takes over a connected socket, also on failure.  -ENOMEM. */
+int client_new(struct client **ret, int fd);
 struct client *client_free(struct client *client);
 DEFINE_CLEANUP(struct client *, client_free)
 

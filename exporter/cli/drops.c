@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally drops`: what the kernel drops, and why, on the terminal. */
 #include <errno.h>
+#include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
+#include "exporter/cli/top_screen.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/kernel_clock.h"
+#include "exporter/observe/control.h"
 #include "exporter/observe/drop_table.h"
 #include "exporter/observe/drop_text.h"
-#include "exporter/observe/screen.h"
+#include "exporter/observe/lines.h"
 
 /* How long the end waits for a reader that takes nothing. */
 #define READER_MS 2000
@@ -18,8 +21,10 @@
 struct tracer {
 	struct exporter *exporter;
 	const struct config *config; /* the exporter's */
-	struct screen *screen;
+	struct lines *lines;
 	struct drop_table *table;
+	struct control *control;	 /* of the full screen; NULL: lines are printed */
+	struct live *live;		 /* the screen */
 	struct loop_source *end;	 /* timer of --for */
 	struct loop_source *reader;	 /* NULL: cannot be watched */
 	uint64_t shown_ns;		 /* time of the last swap whose drops have been shown */
@@ -30,34 +35,13 @@ struct tracer {
 
 static void tracer_clear(struct tracer *t)
 {
+	live_freep(&t->live);
+	control_freep(&t->control);
 	drop_table_freep(&t->table);
 	loop_source_freep(&t->reader);
 	loop_source_freep(&t->end);
-	screen_freep(&t->screen);
+	lines_freep(&t->lines);
 	exporter_freep(&t->exporter);
-}
-
-static uint64_t count_missed(const struct tracer *t)
-{
-	const struct ledger *ledger = exporter_snapshot(t->exporter);
-
-	return ledger_lost(ledger) + ledger->drops_missed;
-}
-
-static void print_table(struct tracer *t, FILE *file, const struct drop_view *view,
-			struct screen_size size)
-{
-	const struct drop_row *others = drop_table_others(t->table), *const * rows;
-	struct drop_totals totals = {
-		.packets = others->packets,
-		.total = drop_table_total(t->table),
-		.missed = count_missed(t),
-	};
-	size_t active, count = drop_table_sort(t->table, &rows, &active);
-
-	for (size_t i = 0; i < active; i++)
-		totals.packets += rows[i]->packets;
-	drop_print_table(file, view, size, &totals, rows, count, others);
 }
 
 static void print_lines(struct tracer *t, FILE *file, const struct drop_view *view)
@@ -80,25 +64,21 @@ static void print_lines(struct tracer *t, FILE *file, const struct drop_view *vi
 /* What a reader has no time for is shown later. */
 static void show(struct tracer *t, uint64_t now_ns)
 {
-	const struct screen_size size = screen_size(t->screen);
 	const struct drop_view view = {
 		.by = t->config->by,
 		.seconds = (double)MAX(now_ns - t->shown_ns, NSEC_PER_MSEC) / NSEC_PER_SEC,
 		.clock_offset_ns = kernel_clock_offset_ns(exporter_clock(t->exporter)),
 		.reasons = exporter_drop_names(t->exporter),
 	};
-	FILE *file = screen_begin(t->screen);
+	FILE *file = lines_begin(t->lines);
 
 	if (!file)
 		return;
-	if (size.rows)
-		print_table(t, file, &view, size);
-	else
-		print_lines(t, file, &view);
-	screen_show(t->screen);
+	print_lines(t, file, &view);
+	lines_show(t->lines);
 	drop_table_next(t->table);
 	t->shown_ns = now_ns;
-	if (screen_error(t->screen) < 0)
+	if (lines_error(t->lines) < 0)
 		exporter_end(t->exporter);
 }
 
@@ -114,7 +94,10 @@ static void on_delta(void *userdata, _unused_ enum record_kind kind, const struc
 		return;
 	record.first_ns = kernel_clock_told_ns(clock, record.first_ns);
 	record.last_ns = kernel_clock_told_ns(clock, record.last_ns);
-	drop_table_add(t->table, key, &record);
+	if (t->control)
+		control_delta(t->control, key, delta);
+	else
+		drop_table_add(t->table, key, &record);
 	t->shown[key->drop_reason] += record.packets;
 }
 
@@ -122,6 +105,10 @@ static void on_settled(void *userdata, _unused_ unsigned int kinds, uint64_t now
 {
 	struct tracer *t = userdata;
 
+	if (t->control) {
+		control_settled(t->control);
+		return;
+	}
 	/* a bank that filled early is no reason to show something early; a timer may come a little early */
 	if (!t->finishing && now_ns - t->shown_ns >= t->config->interval_ns / 10 * 9)
 		show(t, now_ns);
@@ -139,16 +126,65 @@ static int on_end(void *userdata, _unused_ uint32_t events)
 static int watch_reader(struct tracer *t)
 {
 	struct loop *loop = exporter_loop(t->exporter);
-	int error = loop_add_timer(loop, on_end, t, &t->end);
+	int error = lines_new(&t->lines, STDOUT_FILENO);
 
 	if (error < 0)
-		return log_errno(LOG_ERR, error, "cannot make the event loop");
-	error = screen_new(&t->screen, STDOUT_FILENO, !t->config->json);
-	if (error < 0)
 		return log_errno(LOG_ERR, error, "cannot write to standard output");
-	error = loop_add_fd(loop, screen_fd(t->screen), 0, on_end, t, &t->reader);
+	error = loop_add_fd(loop, lines_fd(t->lines), 0, on_end, t, &t->reader);
 	return error == -EPERM ? 0 : error; /* nobody reads from a file */
 }
+
+/* --- On a full screen. */
+
+static void on_quit(void *userdata)
+{
+	struct tracer *t = userdata;
+
+	exporter_end(t->exporter);
+}
+
+/* Before there are drops to be shown. */
+static int make_control(struct tracer *t)
+{
+	const struct control_options options = {
+		.records = t->config->control_records,
+		.keep_ns = t->config->control_keep_ns,
+		.enterprise = t->config->export.enterprise,
+		.snapshots = exporter_snapshots(t->exporter),
+		.drop_names = exporter_drop_names(t->exporter),
+		.clock = exporter_clock(t->exporter),
+	};
+
+	return control_new(&t->control, &options);
+}
+
+static int show_screen(struct tracer *t)
+{
+	const struct live_options options = {
+		.control = t->control,
+		.loop = exporter_loop(t->exporter),
+		.choice = {.tab = TOP_DROPS,
+			   .drops_by = t->config->by,
+			   .drops_alone = true,
+			   .by = TOP_BY_PACKETS,
+			   .every_ms = MIN(t->config->interval_ns / NSEC_PER_MSEC,
+					   (uint64_t)CONTROL_EVERY_MS_MAX)},
+		.quit = on_quit,
+		.userdata = t,
+	};
+	int error = live_new(&t->live, &options);
+
+	return error < 0 ? log_errno(LOG_ERR, error, "cannot show drops") : 0;
+}
+
+static bool wants_screen(const struct tracer *t)
+{
+	char why[TOP_MESSAGE_MAX];
+
+	return !t->config->json && top_screen_possible(why);
+}
+
+/* --- The end. */
 
 static void print_text(const struct tracer *t, const struct ledger *ledger)
 {
@@ -177,6 +213,7 @@ static void on_overdue(void *userdata)
 	struct ledger_reasons reasons;
 	struct ledger ledger;
 
+	live_abandon();
 	if (!exporter_may_speak(t->exporter)) /* and nobody may from then on: the process ends */
 		return;
 	log_always(LOG_ERR, "the end was cut short by %s, before all was shown",
@@ -205,20 +242,23 @@ static int make(struct tracer *t, struct config *config)
 	if (error < 0)
 		return error;
 	t->config = exporter_config(t->exporter);
-	error = watch_reader(t);
+	error = loop_add_timer(exporter_loop(t->exporter), on_end, t, &t->end);
+	if (error < 0)
+		return log_errno(LOG_ERR, error, "cannot make the event loop");
+	error = wants_screen(t) ? make_control(t) : watch_reader(t);
 	t->shown_ns = kernel_clock_coarse_ns(exporter_clock(t->exporter));
 	return error ?: exporter_start(t->exporter);
 }
 
 /* The reader gets some time, unless it has not read for a while. */
-static bool end_screen(struct tracer *t)
+static bool end_lines(struct tracer *t)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	uint64_t deadline_ns = exporter_deadline_ns(t->exporter);
 
 	if (deadline_ns <= now_ns)
 		return false;
-	return screen_end(t->screen, (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
+	return lines_end(t->lines, (int)MIN((deadline_ns - now_ns) / NSEC_PER_MSEC, READER_MS));
 }
 
 /* All that was seen is shown, and what was not is counted. */
@@ -226,16 +266,19 @@ static int finish(struct tracer *t)
 {
 	int error;
 
+	live_freep(&t->live);
+	t->live = NULL;
 	t->finishing = true;
 	exporter_stop(t->exporter);
-	if (end_screen(t))
+	if (t->lines && end_lines(t))
 		show(t, kernel_clock_now_ns(exporter_clock(t->exporter)));
-	end_screen(t);
+	if (t->lines)
+		end_lines(t);
 	if (exporter_may_speak(t->exporter)) {
 		print_ledger(t, exporter_snapshot(t->exporter));
 		exporter_spoken(t->exporter);
 	}
-	error = screen_error(t->screen);
+	error = t->lines ? lines_error(t->lines) : 0;
 	if (error == 0 || error == -EPIPE ||
 	    error == -EIO) /* a pipe's reader or a terminal has gone */
 		return 0;
@@ -262,6 +305,8 @@ int drops_main(int argc, char **argv)
 			   t.config->drops_everywhere ? "all network namespaces"
 						      : "this network namespace",
 			   (double)t.config->interval_ns / NSEC_PER_SEC);
+	if (t.control && !exporter_ending(t.exporter) && show_screen(&t) < 0)
+		return 1;
 	if (t.config->for_ns)
 		loop_set_timer(t.end, t.config->for_ns, 0);
 	error = exporter_run(t.exporter);

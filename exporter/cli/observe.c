@@ -48,7 +48,8 @@ static const struct argument_option own_options[] = {
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
 	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT,
 	 "compact table wide json jsonl csv hubble-json"},
-	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC, not local", OPTION_UTC},
+	{"utc", 0, ARGUMENT_NONE, NULL,
+	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
 	 OPTION_COLOR, "auto always never"},
 	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
@@ -59,10 +60,11 @@ struct observe {
 	const char *path;
 	uint64_t now_ms;
 	bool follow;
-	bool asked;	/* for more than there may be: by --last, --since or --all */
-	bool objects;	/* each record as it comes, an object a line */
-	bool has_color; /* --color has been said */
-	uint64_t last;	/* UINT64_MAX: not said */
+	bool asked;		   /* for more than there may be: by --last, --since or --all */
+	bool objects;		   /* each record as it comes, an object a line */
+	bool has_color;		   /* --color has been said */
+	uint64_t last;		   /* UINT64_MAX: not said */
+	const char *since, *until; /* as they were said; NULL: not */
 	uint64_t since_ms, until_ms;
 	struct record_text text;
 	struct record_choice *choice;
@@ -98,18 +100,6 @@ static int take_last(struct observe *o, const char *text, char error[ARGUMENTS_E
 	return -EINVAL;
 }
 
-static int take_when(const struct observe *o, const char *text, uint64_t *ret,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	if (when_parse(text, o->now_ms, ret) == 0)
-		return 0;
-	snprintf(
-		error, ARGUMENTS_ERROR_MAX,
-		"'%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
-		text);
-	return -EINVAL;
-}
-
 static int take_output(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	static const char *const forms[] = {"compact", "table", "wide",	      "json",
@@ -142,35 +132,12 @@ static int take_color(struct observe *o, const char *text, char error[ARGUMENTS_
 	return -EINVAL;
 }
 
-static int take_flag(struct observe *o, const struct record_flag *flag, const char *text,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	int r = record_choice_add(o->choice, flag, text, why);
-
-	if (r < 0)
-		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
-	return r;
-}
-
-/* An expression may be one word of the shell's, or several. */
-static int take_word(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	const size_t used = strlen(o->words);
-
-	if (snprintf(o->words + used, sizeof(o->words) - used, "%s%s", used ? " " : "", text) <
-	    (int)(sizeof(o->words) - used))
-		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
-	return -EINVAL;
-}
-
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct observe *o = userdata;
 
 	if (id >= FLAG_BASE)
-		return take_flag(o, &record_flags[id - FLAG_BASE], text, error);
+		return arguments_take_flag(o->choice, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_SOCKET:
 		o->path = text;
@@ -182,12 +149,15 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		return take_last(o, text, error);
 	case OPTION_ALL:
 		o->since_ms = 1; /* of 1970 */
+		o->since = NULL;
 		return 0;
 	case OPTION_SINCE:
 		o->asked = true;
-		return take_when(o, text, &o->since_ms, error);
+		o->since = text;
+		return 0;
 	case OPTION_UNTIL:
-		return take_when(o, text, &o->until_ms, error);
+		o->until = text;
+		return 0;
 	case OPTION_OUTPUT:
 		return take_output(o, text, error);
 	case OPTION_UTC:
@@ -196,7 +166,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_COLOR:
 		return take_color(o, text, error);
 	default:
-		return take_word(o, text, error);
+		return arguments_take_word(o->words, sizeof(o->words), text, error);
 	}
 }
 
@@ -233,6 +203,30 @@ static int parse(struct observe *o, int argc, char **argv)
 	return arguments_parse(&arguments, argc, argv);
 }
 
+/* Which zone is meant may be said after the time. */
+static bool read_when(const struct observe *o, const char *option, const char *text, uint64_t *ret)
+{
+	if (!text || when_parse(text, o->now_ms, o->text.utc, ret) == 0)
+		return true;
+	log_error(
+		"--%s '%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
+		option, text);
+	return false;
+}
+
+/* False after what is wrong has been logged. */
+static bool read_times(struct observe *o)
+{
+	bool good = read_when(o, "since", o->since, &o->since_ms);
+
+	good &= read_when(o, "until", o->until, &o->until_ms);
+	if (!good || o->until_ms >= o->since_ms)
+		return good;
+	log_error("--until %s is before --since %s: no record can be of that time", o->until,
+		  o->since);
+	return false;
+}
+
 /* --- The request. */
 
 /* What is meant where nothing is said of how much. */
@@ -261,20 +255,6 @@ static json_t *request_of(const struct observe *o, const char *filter)
 	if (filter && *filter)
 		json_object_set_new(request, "filter", json_string(filter));
 	return request;
-}
-
-/* Checked here first, where it is said at once, and without an exporter.  NULL after what is wrong has been logged. */
-static char *filter_of(const struct observe *o)
-{
-	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	char *text = NULL;
-
-	if (record_choice_filter(&filter, &text, o->choice, *o->words ? o->words : NULL, why) < 0) {
-		log_error("%s", why);
-		return NULL;
-	}
-	return text ? text : strdup("");
 }
 
 /* --- The answer. */
@@ -411,8 +391,8 @@ int observe_main(int argc, char **argv)
 	o->last = o->until_ms = UINT64_MAX;
 	o->text.form = RECORD_COMPACT;
 	r = parse(o, argc, argv);
-	if (r == 0)
-		filter = filter_of(o);
+	if (r == 0 && read_times(o))
+		filter = arguments_filter(o->choice, o->words);
 	if (r != 0 || !filter)
 		return r > 0 ? DONE : USAGE; /* --help */
 	if (!o->has_color)

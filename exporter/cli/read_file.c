@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "exporter/cli/read_file.h"
+#include "exporter/cli/read_next.h"
 #include "exporter/export/format/wire.h"
 #include "exporter/log.h"
 
@@ -146,6 +147,23 @@ static int open_input(struct input *in)
 	return begin(in);
 }
 
+/* The file that follows the one that was read to its end; or the same one, where others have emptied it. */
+static int open_next(struct input *in)
+{
+	struct stat st, named;
+	int fd;
+
+	if (fstat(in->fd, &st) == 0 && stat(in->path, &named) == 0 && st.st_dev == named.st_dev &&
+	    st.st_ino == named.st_ino)
+		return open_input(in);
+	fd = read_next(in->path, in->fd);
+	if (fd < 0)
+		return fd;
+	closep(&in->fd);
+	in->fd = fd;
+	return begin(in);
+}
+
 static void refuse_capture(const struct input *in)
 {
 	static const uint32_t magics[] = {0xd4c3b2a1, 0xa1b2c3d4, 0x4d3cb2a1, 0xa1b23c4d,
@@ -186,7 +204,7 @@ static int read_some(struct input *in)
 		return 1;
 	}
 	take_messages(in, true);
-	r = open_input(in);
+	r = open_next(in);
 	return r < 0 && r != -ENOENT ? r : 1; /* moved again: there may be one soon */
 }
 

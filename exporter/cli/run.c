@@ -2,12 +2,14 @@
 /* `flowtally run`: flows and drops of live interfaces. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
 #include <xxhash.h>
 #include "config/print.h"
+#include "exporter/cli/live.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -17,10 +19,9 @@
 #include "exporter/meter/cache.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/hooks.h"
-#include "exporter/meter/kernel_clock.h"
 #include "exporter/observe/control.h"
+#include "exporter/observe/doctor_check.h"
 #include "exporter/observe/http.h"
-#include "exporter/observe/live.h"
 #include "exporter/reload.h"
 
 struct run {
@@ -28,7 +29,7 @@ struct run {
 	struct config_request *request; /* of the start */
 	struct reload *reload;		/* NULL without a file */
 	struct http *http;		/* NULL: its thread could not be had */
-	struct live *live;		/* NULL without --live */
+	struct live *live;		/* NULL: nothing is shown */
 	struct control *control;	/* NULL: no socket */
 	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
 	int reader_fd;		/* watched for that: the collector may watch the other; 0: none */
@@ -45,8 +46,8 @@ static void forget_reader(struct run *r)
 
 static void run_clear(struct run *r)
 {
-	reload_freep(&r->reload);
 	live_freep(&r->live);
+	reload_freep(&r->reload);
 	control_freep(&r->control);
 	forget_reader(r);
 	http_freep(&r->http);
@@ -54,55 +55,50 @@ static void run_clear(struct run *r)
 	config_request_freep(&r->request);
 }
 
-/* --- The live table. */
+/* --- What is shown. */
 
-static void on_delta(void *userdata, enum record_kind kind, const struct flow_key *key,
+static void on_delta(void *userdata, _unused_ enum record_kind kind, const struct flow_key *key,
 		     const struct flow_record *record)
 {
 	struct run *r = userdata;
 
 	if (r->control)
 		control_delta(r->control, key, record);
-	if (r->live && kind == RECORD_FLOW)
-		live_delta(r->live, key, record);
 }
 
-static void name_interfaces(const struct hooks *hooks, char *ret, size_t size)
-{
-	const struct hooks_interface *interface;
-	size_t length = 0;
-
-	ret[0] = '\0';
-	for (size_t i = 0; hooks && (interface = hooks_get(hooks, i)) && length < size; i++)
-		if (hooks_interface_meters(interface))
-			length += (size_t)snprintf(ret + length, size - length, "%s%s",
-						   length ? ", " : "", interface->name);
-}
-
-static void on_settled(void *userdata, unsigned int kinds, uint64_t now_ns)
+static void on_settled(void *userdata, _unused_ unsigned int kinds, _unused_ uint64_t now_ns)
 {
 	struct run *r = userdata;
-	const struct ledger *ledger = exporter_snapshot(r->exporter);
-	struct live_totals totals = {.now_ns = now_ns};
-	char interfaces[256];
 
 	if (r->control)
 		control_settled(r->control);
-	if (!r->live || !(kinds & 1u << RECORD_FLOW))
-		return;
-	name_interfaces(exporter_hooks(r->exporter), interfaces, sizeof(interfaces));
-	totals.interfaces = interfaces;
-	totals.flows = ledger->sides[RECORD_FLOW].cache.entries;
-	totals.lost = ledger_lost(ledger);
-	live_refresh(r->live, &totals);
 }
 
-/* Shows the last table, not the flows of the end. */
-static void end_table(struct run *r)
+static void on_quit(void *userdata)
 {
-	if (r->live)
-		live_end(r->live);
-	live_freep(&r->live);
+	struct run *r = userdata;
+
+	exporter_end(r->exporter);
+}
+
+/* When the start has been told.  Without it the exporter does its work as ever. */
+static void show(struct run *r)
+{
+	const struct live_options options = {
+		.control = r->control,
+		.loop = exporter_loop(r->exporter),
+		.choice = {.tab = TOP_FLOWS,
+			   .drops_by = DROPS_BY_SERVICE,
+			   .every_ms = CONTROL_EVERY_MS},
+		.quit = on_quit,
+		.userdata = r,
+	};
+	int error = !exporter_config(r->exporter)->live ? 0
+		    : r->control			? live_new(&r->live, &options)
+							: -ENOMEM;
+
+	if (error < 0)
+		log_errno(LOG_WARNING, error, "nothing can be shown");
 }
 
 /* --- Signals. */
@@ -163,8 +159,8 @@ static void on_report(void *userdata)
 static void open_control(struct run *r)
 {
 	const struct config *config = exporter_config(r->exporter);
-	const struct control_options options = {
-		.path = config->control_socket,
+	struct control_options options = {
+		.path = strcmp(config->control_socket, "off") ? config->control_socket : NULL,
 		.group = config->control_group,
 		.records = config->control_records,
 		.keep_ns = config->control_keep_ns,
@@ -174,7 +170,10 @@ static void open_control(struct run *r)
 		.clock = exporter_clock(r->exporter),
 	};
 
-	if (strcmp(config->control_socket, "off") != 0)
+	if (options.path)
+		(void)control_new(&r->control, &options);
+	options.path = NULL;
+	if (!r->control && config->live)
 		(void)control_new(&r->control, &options);
 }
 
@@ -342,10 +341,33 @@ static void on_overdue(void *userdata)
 {
 	struct run *r = userdata;
 
+	live_abandon();
 	summary_overdue(r->exporter);
 }
 
 /* --- Words. */
+
+/* How the files are read that a user has looked at coming about; what is below the working directory as he would type it. */
+static void tell_files(const struct config *config)
+{
+	char folder[PATH_MAX], quoted[DOCTOR_QUOTE_MAX], why[URL_WHY_MAX];
+	struct collector_url url;
+	const char *path;
+	size_t length;
+
+	if (!getcwd(folder, sizeof(folder)))
+		folder[0] = '\0';
+	length = strlen(folder);
+	for (size_t i = 0; config->live && i < config->collector_count; i++) {
+		if (url_parse(config->collectors[i].url, &url, why) < 0 || url.scheme != URL_FILE)
+			continue;
+		path = url.path;
+		if (length > 1 && !strncmp(path, folder, length) && path[length] == '/')
+			path += length + 1;
+		log_notice("to read what was recorded: %s read %s", program_invocation_name,
+			   doctor_quote(quoted, path));
+	}
+}
 
 static void announce_memory(const struct config *config, bool drops)
 {
@@ -394,7 +416,6 @@ static int make(struct run *r, struct config *config)
 		.overdue = on_overdue,
 		.userdata = r,
 	};
-	bool live = config->live;
 	int error;
 
 	r->terminals = find_terminals();
@@ -402,10 +423,7 @@ static int make(struct run *r, struct config *config)
 	if (error < 0)
 		return error;
 	open_control(r);
-	if (!live)
-		return 0;
-	error = live_new(&r->live, STDOUT_FILENO, kernel_clock_now_ns(exporter_clock(r->exporter)));
-	return error < 0 ? log_errno(LOG_ERR, error, "cannot make the live table") : 0;
+	return 0;
 }
 
 size_t run_options(struct argument_option *ret)
@@ -428,14 +446,17 @@ int run_main(int argc, char **argv)
 		announce(&r);
 		watch_file(&r);
 		watch_reader(&r);
+		show(&r);
 	}
 	error = exporter_run(r.exporter);
+	live_freep(&r.live);
+	r.live = NULL;
 	tell_reloads(&r);
 	exporter_show_reloads(r.exporter, NULL);
 	reload_freep(&r.reload);
-	end_table(&r);
 	ended = exporter_stop(r.exporter);
 	close_control(&r);
 	summary_say(r.exporter);
+	tell_files(exporter_config(r.exporter));
 	return error < 0 || ended < 0 ? 1 : 0;
 }

@@ -132,6 +132,11 @@ static void look_at_hooks(json_t *status, pid_t pid)
 	json_array_foreach (json_object_get(status, "interfaces"), index, interface)
 		if (index < NEIGHBOUR_MAX)
 			add_neighbours(interface);
+	if (json_array_size(json_object_get(status, "interfaces")) > NEIGHBOUR_MAX)
+		json_object_set_new(status, "neighbours_left_out",
+				    json_integer((json_int_t)json_array_size(
+							 json_object_get(status, "interfaces")) -
+						 NEIGHBOUR_MAX));
 }
 
 /* --- Asking. */

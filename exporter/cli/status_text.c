@@ -57,11 +57,19 @@ static const char *age(char out[AGE_MAX], uint64_t seconds)
 	return out;
 }
 
-static uint64_t since(uint64_t ms)
+/*
+ * Seconds since a moment of the exporter's.  It says itself how long ago that was, by a clock that nobody sets; one of before
+ * that says when it was, by the wall clock of then.
+ */
+static uint64_t since(const json_t *object, const char *ago_ms, const char *at_ms)
 {
+	const json_t *ago = json_object_get(object, ago_ms);
 	const uint64_t now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+	const uint64_t then_ms = number(object, at_ms);
 
-	return now_ms > ms ? (now_ms - ms) / 1000 : 0;
+	if (json_is_integer(ago))
+		return (uint64_t)json_integer_value(ago) / 1000;
+	return now_ms > then_ms ? (now_ms - then_ms) / 1000 : 0;
 }
 
 static void label(const char *name, FILE *file)
@@ -116,7 +124,7 @@ static void print_head(const json_t *status, bool color, FILE *file)
 		: healthy ? GREEN
 			  : RED,
 		text(status, "health"), color ? PLAIN : "",
-		age(up, since(number(status, "started_ms"))),
+		age(up, since(status, "uptime_ms", "started_ms")),
 		number(json_object_get(status, "process"), "pid"),
 		age(last, number(status, "age_ms") / 1000));
 }
@@ -218,6 +226,11 @@ static void print_interfaces(const json_t *status, bool each, FILE *file)
 	}
 	json_array_foreach (all, index, one)
 		print_interface(one, file);
+	if (!number(status, "neighbours_left_out"))
+		return;
+	label("", file);
+	fprintf(file, "of the last %" PRIu64 " the hooks were not looked at for other programs\n",
+		number(status, "neighbours_left_out"));
 }
 
 /* --- Banks, cache, ledger. */
@@ -336,7 +349,7 @@ static void print_collector(const json_t *c, FILE *file)
 	if (!json_object_size(lost))
 		fputs(", lost 0", file);
 	if (number(c, "sent_ms"))
-		fprintf(file, ", sent %s ago\n", age(b, since(number(c, "sent_ms"))));
+		fprintf(file, ", sent %s ago\n", age(b, since(c, "sent_ago_ms", "sent_ms")));
 	else
 		fputs(", nothing sent yet\n", file);
 }

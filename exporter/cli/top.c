@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally top`: what flows most, on a full screen or as text again and again. */
 #include <errno.h>
-#include <langinfo.h>
 #include <locale.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include "exporter/cli/arguments.h"
-#include "exporter/cli/client.h"
-#include "exporter/cli/top_model.h"
-#include "exporter/cli/top_screen.h"
+#include "exporter/cli/top_view.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/observe/control.h"
 #include "exporter/observe/record_flags.h"
-#include "exporter/observe/text.h"
 #include "exporter/value.h"
 
 #define DONE	    0
@@ -22,14 +17,10 @@
 #define NOT_RUNNING 2
 #define USAGE	    2
 
-#define ANSWER_MS     10000
-#define LOOK_MS	      200 /* keys wake at once */
-#define AGAIN_NS      NSEC_PER_SEC
-#define FLAG_BASE     1000 /* id of the first of record_flags */
-#define WORDS_MAX     CONTROL_REQUEST_MAX
-#define BATCH_COLUMNS 512
-#define BATCH_MAX     1000000000
-#define EVERY_NS_MAX  (CONTROL_EVERY_MS_MAX * NSEC_PER_MSEC)
+#define FLAG_BASE    1000 /* id of the first of record_flags */
+#define WORDS_MAX    CONTROL_REQUEST_MAX
+#define BATCH_MAX    1000000000
+#define EVERY_NS_MAX (CONTROL_EVERY_MS_MAX * NSEC_PER_MSEC)
 
 enum {
 	OPTION_TAB,
@@ -63,15 +54,11 @@ struct top {
 	bool batch;
 	uint64_t count; /* of --batch; 0: for ever */
 	struct record_choice *flags;
-	char words[WORDS_MAX];	     /* the expression */
-	struct client *rows;	     /* asked for the sums; NULL: not connected */
-	struct client *status;	     /* likewise */
-	uint64_t tried_ns, asked_ns; /* CLOCK_MONOTONIC */
-	bool status_due;	     /* an answer is on its way */
-	struct top_model model;
+	char words[WORDS_MAX]; /* the expression */
+	struct top_choice choice;
 };
 
-static volatile sig_atomic_t interrupted;
+static atomic_int interrupted;
 
 static void on_signal(_unused_ int number)
 {
@@ -103,7 +90,7 @@ static int take_tab(struct top *t, const char *text, char error[ARGUMENTS_ERROR_
 	int tab = top_tab_parse(text);
 
 	if (tab >= 0) {
-		t->model.choice.tab = (enum top_tab)tab;
+		t->choice.tab = (enum top_tab)tab;
 		return 0;
 	}
 	for (int i = 0; i < TOP_KEYS; i++)
@@ -123,8 +110,8 @@ static int take_keys(struct top *t, const char *text, char error[ARGUMENTS_ERROR
 		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", *why ? why : "out of memory");
 		return -EINVAL;
 	}
-	t->model.choice.keys = text;
-	t->model.choice.tab = TOP_KEYS;
+	t->choice.keys = text;
+	t->choice.tab = TOP_KEYS;
 	return 0;
 }
 
@@ -134,7 +121,7 @@ static int take_by(struct top *t, const char *text, char error[ARGUMENTS_ERROR_M
 
 	if (by < 0)
 		return fail(error, text, "it can be octets, packets or flows");
-	t->model.choice.by = (enum top_by)by;
+	t->choice.by = (enum top_by)by;
 	return 0;
 }
 
@@ -145,7 +132,7 @@ static int take_every(struct top *t, const char *text, char error[ARGUMENTS_ERRO
 	if (value_duration(text, &ns) < 0 || ns < CONTROL_EVERY_MS_MIN * NSEC_PER_MSEC ||
 	    ns > EVERY_NS_MAX)
 		return fail(error, text, "not a time; it can be 100ms to 1h, such as 500ms or 2s");
-	t->model.choice.every_ms = ns / NSEC_PER_MSEC;
+	t->choice.every_ms = ns / NSEC_PER_MSEC;
 	return 0;
 }
 
@@ -156,35 +143,12 @@ static int take_count(struct top *t, const char *text, char error[ARGUMENTS_ERRO
 	return fail(error, text, "not a number of 1 or more");
 }
 
-static int take_flag(struct top *t, const struct record_flag *flag, const char *text,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	int r = record_choice_add(t->flags, flag, text, why);
-
-	if (r < 0)
-		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", why);
-	return r;
-}
-
-/* An expression may be one word of the shell's, or several. */
-static int take_word(struct top *t, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	const size_t used = strlen(t->words);
-
-	if (snprintf(t->words + used, sizeof(t->words) - used, "%s%s", used ? " " : "", text) <
-	    (int)(sizeof(t->words) - used))
-		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX, "the expression is too long");
-	return -EINVAL;
-}
-
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct top *t = userdata;
 
 	if (id >= FLAG_BASE)
-		return take_flag(t, &record_flags[id - FLAG_BASE], text, error);
+		return arguments_take_flag(t->flags, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_TAB:
 		return take_tab(t, text, error);
@@ -195,7 +159,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_EVERY:
 		return take_every(t, text, error);
 	case OPTION_OCTETS_A_SECOND:
-		t->model.choice.octets = true;
+		t->choice.octets = true;
 		return 0;
 	case OPTION_BATCH:
 		t->batch = true;
@@ -206,7 +170,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		t->path = text;
 		return 0;
 	default:
-		return take_word(t, text, error);
+		return arguments_take_word(t->words, sizeof(t->words), text, error);
 	}
 }
 
@@ -227,7 +191,7 @@ static int parse(struct top *t, int argc, char **argv)
 			"top [OPTION]... [EXPRESSION]\n\n"
 			"Shows what flows most. EXPRESSION is as tcpdump has it (pcap-filter(7)).\n"
 			"Keys: 1-6 tab, s sort, / filter, space pause, b bits or octets, h ends of hosts,\n"
-			"enter detail, q quit.",
+			"rows of drops, enter detail, q quit.",
 		.examples = "examples:\n"
 			    "  flowtally top\n"
 			    "  flowtally top --tab hosts net 10.0.0.0/8\n"
@@ -242,236 +206,45 @@ static int parse(struct top *t, int argc, char **argv)
 	return arguments_parse(&arguments, argc, argv);
 }
 
-/* --- Asking.  What goes wrong is the model's message, and is tried again. */
+/* --- Showing. */
 
-static void say(struct top *t, const char *what)
+static int connect_to(const void *userdata, struct client **ret, char why[CLIENT_WHY_MAX])
 {
-	snprintf(t->model.message, sizeof(t->model.message), "%s", what);
-	text_make_printable(t->model.message);
+	return client_open(ret, userdata, why);
 }
 
-static void hang_up(struct top *t)
+static int show(struct top *t, struct top_view *view)
 {
-	client_freep(&t->rows);
-	client_freep(&t->status);
-	t->rows = t->status = NULL;
-	t->status_due = false;
-}
+	char why[TOP_MESSAGE_MAX];
+	int r = t->batch ? top_view_batch(view, t->count) : top_view_screen(view, why);
 
-static int ask_rows(struct top *t)
-{
-	char why[CLIENT_WHY_MAX];
-	int r;
-
-	t->tried_ns = clock_ns(CLOCK_MONOTONIC);
-	hang_up(t);
-	r = client_open(&t->rows, t->path, why);
-	if (r < 0) {
-		say(t, why);
-		return r;
-	}
-	r = client_ask(t->rows, top_request(&t->model.choice));
-	if (r < 0) {
-		hang_up(t);
-		say(t, strerror(-r));
-	}
-	return r;
-}
-
-/* -EAGAIN: nothing has come; 1: an answer has been taken; other -errno: there will be none, as the message says. */
-static int take_rows(struct top *t, int timeout_ms)
-{
-	json_t *line;
-	const char *end;
-	int r = client_read(t->rows, timeout_ms, &line);
-
-	if (r == -EAGAIN)
-		return r;
-	if (r < 0) {
-		say(t, r == -EINVAL    ? client_refusal(t->rows)
-		       : r == -ENODATA ? "the exporter has ended"
-				       : strerror(-r));
-		return r;
-	}
-	end = json_string_value(json_object_get(line, "end"));
-	if (end)
-		say(t, end);
-	else
-		t->model.message[0] = '\0';
-	r = end ? -ENODATA : 1;
-	if (r == 1 && !t->model.choice.paused && top_model_take(&t->model, line) < 0)
-		r = -EPROTO;
-	json_decref(line);
-	return r;
-}
-
-/* About once a second. */
-static void ask_status(struct top *t)
-{
-	char why[CLIENT_WHY_MAX];
-
-	if (t->status_due || clock_ns(CLOCK_MONOTONIC) - t->asked_ns < AGAIN_NS)
-		return;
-	t->asked_ns = clock_ns(CLOCK_MONOTONIC);
-	if (!t->status && client_open(&t->status, t->path, why) < 0)
-		return;
-	t->status_due = client_ask(t->status, json_pack("{s:i,s:s}", "version", CONTROL_VERSION,
-							"ask", "status")) == 0;
-}
-
-/* Where the exporter refuses, such as before the first swap, it is asked again; what else is wrong is said by the rows. */
-static void take_status(struct top *t, int timeout_ms)
-{
-	json_t *line;
-	int r;
-
-	if (!t->rows)
-		return;
-	ask_status(t);
-	r = t->status_due ? client_read(t->status, timeout_ms, &line) : -EAGAIN;
-	if (r == -EAGAIN)
-		return;
-	t->status_due = false;
-	if (r < 0) {
-		client_freep(&t->status);
-		t->status = NULL;
-		return;
-	}
-	if (!t->model.choice.paused)
-		top_model_take_status(&t->model, line);
-	json_decref(line);
-}
-
-/* --- Text. */
-
-static void print_line(const char *line)
-{
-	size_t size = strlen(line);
-
-	while (size && line[size - 1] == ' ')
-		size--;
-	printf("%.*s\n", (int)size, line);
-}
-
-static void print_picture(const struct top_model *m)
-{
-	char line[TOP_LINE_MAX];
-
-	print_line(m->head);
-	print_line(m->losses);
-	top_print_tabs(m, line, BATCH_COLUMNS);
-	print_line(line);
-	top_print_titles(m, line, BATCH_COLUMNS);
-	print_line(line);
-	for (size_t i = 0; i < m->count; i++) {
-		top_print_entry(m, i, line, BATCH_COLUMNS);
-		print_line(line);
-	}
-	if (m->others.all.flows) {
-		top_print_others(m, line, BATCH_COLUMNS);
-		print_line(line);
-	}
-	if (m->missed)
-		printf("missed %llu records\n", (unsigned long long)m->missed);
-	fflush(stdout);
-}
-
-static int run_batch(struct top *t)
-{
-	int r;
-
-	for (uint64_t i = 0; !interrupted && !ferror(stdout) && (!t->count || i < t->count);) {
-		r = take_rows(t, -1);
-		if (r == -EAGAIN)
-			continue;
-		if (r < 0)
-			return log_error("%s", t->model.message), FAILED;
-		t->asked_ns = 0; /* of the same moment */
-		take_status(t, ANSWER_MS);
-		if (i++)
-			putchar('\n');
-		print_picture(&t->model);
-	}
+	if (r == -ENOTTY)
+		return log_error("%s; --batch shows the same as text", why), USAGE;
+	if (r == -ENOMEM)
+		return log_errno(LOG_ERR, r, "cannot go on"), FAILED;
+	if (t->batch && r < 0 && r != -EPIPE)
+		return log_error("%s", top_view_message(view)), FAILED;
 	return DONE;
-}
-
-/* --- The full screen. */
-
-static void wait_for_something(const struct top *t)
-{
-	struct pollfd files[] = {
-		{.fd = STDIN_FILENO, .events = POLLIN},
-		{.fd = t->rows ? client_fd(t->rows) : -1, .events = POLLIN},
-		{.fd = t->status ? client_fd(t->status) : -1, .events = POLLIN},
-	};
-
-	(void)poll(files, ARRAY_SIZE(files), LOOK_MS);
-	if (files[0].revents & (POLLHUP | POLLERR | POLLNVAL))
-		interrupted = 1; /* the terminal has gone */
-}
-
-static void take_all(struct top *t)
-{
-	int r = 0;
-
-	if (!t->rows && clock_ns(CLOCK_MONOTONIC) - t->tried_ns >= AGAIN_NS)
-		(void)ask_rows(t);
-	while (t->rows && (r = take_rows(t, 0)) == 1)
-		;
-	if (t->rows && r != -EAGAIN)
-		hang_up(t);
-	take_status(t, 0);
-}
-
-static int run_screen(struct top *t)
-{
-	_cleanup_(top_screen_freep) struct top_screen *screen = NULL;
-	enum top_command command;
-	char why[TOP_WHY_MAX];
-	int r = top_screen_new(&screen, why);
-
-	if (r < 0)
-		return log_error("%s", r == -ENOTTY ? why : strerror(-r)), USAGE;
-	while (!interrupted) {
-		take_all(t);
-		top_screen_draw(screen, &t->model);
-		wait_for_something(t);
-		command = top_screen_keys(screen, &t->model);
-		if (command == TOP_QUIT)
-			break;
-		if (command == TOP_ASK) {
-			top_model_clear(&t->model);
-			t->model.choice.paused = false;
-			(void)ask_rows(t);
-		}
-	}
-	return DONE;
-}
-
-/* Checked here first, where it is said at once, and without an exporter.  NULL after what is wrong has been logged. */
-static char *filter_of(const struct top *t)
-{
-	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
-	char why[FILTER_ERROR_MAX] = "out of memory";
-	char *text = NULL;
-
-	if (record_choice_filter(&filter, &text, t->flags, *t->words ? t->words : NULL, why) < 0) {
-		log_error("%s", why);
-		return NULL;
-	}
-	return text ? text : strdup("");
 }
 
 static int run(struct top *t)
 {
-	int r = ask_rows(t);
+	_cleanup_(top_view_freep) struct top_view *view = NULL;
+	const struct top_view_options options = {
+		.connect = connect_to,
+		.userdata = t->path,
+		.choice = t->choice,
+		.ended = &interrupted,
+		.wake = -1,
+	};
+	int r = top_view_new(&view, &options);
 
 	if (r < 0)
-		return log_error("%s", t->model.message), NOT_RUNNING;
+		return log_errno(LOG_ERR, r, "cannot begin"), FAILED;
+	if (top_view_ask(view) < 0)
+		return log_error("%s", top_view_message(view)), NOT_RUNNING;
 	catch_signals();
-	r = t->batch ? run_batch(t) : run_screen(t);
-	hang_up(t);
-	return r;
+	return show(t, view);
 }
 
 int top_main(int argc, char **argv)
@@ -486,15 +259,15 @@ int top_main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	t->path = CONTROL_SOCKET;
 	t->flags = flags;
-	t->model.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
-	t->model.choice.every_ms = CONTROL_EVERY_MS;
+	t->choice.drops_by = DROPS_BY_SERVICE;
+	t->choice.every_ms = CONTROL_EVERY_MS;
 	r = parse(t, argc, argv);
 	if (r == 0)
-		filter = filter_of(t);
+		filter = arguments_filter(t->flags, t->words);
 	if (r != 0 || !filter)
 		return r > 0 ? DONE : USAGE; /* --help */
 	if (t->count && !t->batch)
 		return log_error("--number is of --batch"), USAGE;
-	t->model.choice.filter = *filter ? filter : NULL;
+	t->choice.filter = *filter ? filter : NULL;
 	return run(t);
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include "exporter/meter/drop_reason.h"
 #include "exporter/observe/text.h"
 
 #define NUMBER_COLUMNS 8 /* of a number with a blank */
@@ -38,16 +39,23 @@ int top_tab_parse(const char *name)
 static const char *keys_of(const struct top_choice *c)
 {
 	static const char *const ends[_TOP_END_MAX] = {"host", "src", "dst"};
+	static const char *const drops[_DROPS_BY_MAX] = {
+		[DROPS_BY_FLOW] = "proto,src,sport,dst,dport,iface,dir,reason",
+		[DROPS_BY_REASON] = "reason,class",
+		[DROPS_BY_INTERFACE] = "iface,dir,reason,class",
+		[DROPS_BY_SERVICE] = "service,reason,class",
+	};
 	static const char *const keys[_TOP_TAB_MAX] = {
 		[TOP_FLOWS] = "proto,src,sport,dst,dport,iface,dir",
 		[TOP_PORTS] = "service",
 		[TOP_PROTOCOLS] = "proto",
-		[TOP_DROPS] = "reason,class,iface,service",
 		[TOP_INTERFACES] = "iface,dir",
 	};
 
 	if (c->tab == TOP_HOSTS)
 		return ends[c->end];
+	if (c->tab == TOP_DROPS)
+		return drops[c->drops_by];
 	return c->tab == TOP_KEYS ? c->keys : keys[c->tab];
 }
 
@@ -221,14 +229,14 @@ static double percent(const json_t *flows, const char *part, const char *limit)
 		       : 0;
 }
 
-static uint64_t refused(const json_t *status)
+/* In the books of flows, or of drops. */
+static uint64_t refused(const json_t *books)
 {
 	uint64_t sum = 0;
 	const char *name;
 	json_t *amount;
 
-	json_object_foreach (json_object_get(json_object_get(status, "ledger"), "refused"), name,
-			     amount)
+	json_object_foreach (json_object_get(books, "refused"), name, amount)
 		sum += number(amount, "packets");
 	return sum;
 }
@@ -257,8 +265,39 @@ static void print_collectors(const json_t *collectors, char *line, size_t size)
 		snprintf(line, size, "%zu collectors", json_array_size(collectors));
 }
 
+static void print_classes(const json_t *classes, char *line, size_t size)
+{
+	size_t used = 0;
+	json_t *packets;
+	const char *name;
+
+	line[0] = '\0';
+	json_object_foreach ((json_t *)classes, name, packets)
+		if (used < size)
+			used += (size_t)snprintf(line + used, size - used,
+						 "%s%s %" JSON_INTEGER_FORMAT, used ? ", " : "",
+						 name, json_integer_value(packets));
+	text_make_printable(line);
+}
+
+/* Of an exporter that traces drops alone. */
+static void take_drops(struct top_model *m, const json_t *status, const char *what)
+{
+	const json_t *drops = json_object_get(status, "drops");
+	const json_t *books = json_object_get(json_object_get(status, "ledger"), "drops");
+	char rate[TEXT_NUMBER_MAX];
+
+	snprintf(m->head, sizeof(m->head),
+		 "%s pkt/s dropped, seen %" PRIu64 " pkt, refused %" PRIu64 ", missed %" PRIu64
+		 "%s%s",
+		 text_number(rate, real(drops, "rate")), number(books, "seen"), refused(books),
+		 number(books, "missed"), *what ? "  ! " : "", what);
+	print_classes(json_object_get(drops, "classes"), m->losses, sizeof(m->losses));
+}
+
 void top_model_take_status(struct top_model *m, const json_t *status)
 {
+	const json_t *books = json_object_get(status, "ledger");
 	const json_t *flows = json_object_get(status, "flows");
 	const json_t *all = json_object_get(status, "collectors");
 	const json_t *problem = json_array_get(json_object_get(status, "problems"), 0);
@@ -266,16 +305,21 @@ void top_model_take_status(struct top_model *m, const json_t *status)
 
 	copy_text(health, sizeof(health), json_object_get(status, "health"));
 	copy_text(what, sizeof(what), json_object_get(problem, "what"));
+	if (m->choice.drops_alone) {
+		take_drops(m, status, what);
+		return;
+	}
 	print_rates(m, status, rates, sizeof(rates));
 	print_collectors(all, collectors, sizeof(collectors));
 	snprintf(m->head, sizeof(m->head), "flowtally %s  %s%s%s", health, rates,
 		 *what ? "  ! " : "", what);
 	snprintf(m->losses, sizeof(m->losses),
 		 "refused %" PRIu64 " pkt, lost %" PRIu64
-		 " rec  bank %.0f%% cache %.0f%%  %s  drops %.3g/s",
-		 refused(status), lost_records(all), percent(flows, "bank_entries", "bank_limit"),
+		 " rec  bank %.0f%% cache %.0f%%  %s  drops %.3g/s, missed %" PRIu64,
+		 refused(books), lost_records(all), percent(flows, "bank_entries", "bank_limit"),
 		 percent(flows, "cache_entries", "cache_limit"), collectors,
-		 real(json_object_get(status, "drops"), "rate"));
+		 real(json_object_get(status, "drops"), "rate"),
+		 number(json_object_get(books, "drops"), "missed"));
 }
 
 /* --- Lines. */
@@ -303,16 +347,19 @@ void top_cut(char *line, unsigned int columns)
 
 void top_print_tabs(const struct top_model *m, char *line, unsigned int columns)
 {
+	static const char *const rows[_DROPS_BY_MAX] = {"flow", "reason", "interface", "service"};
 	const struct top_choice *c = &m->choice;
 
 	line[0] = '\0';
-	if (columns < 60) { /* the others are a key away */
+	if (c->drops_alone || columns < 60) { /* the others are a key away, if there are any */
 		append(line, "[%d %s] %s", (int)c->tab + 1, tabs[c->tab], sums[c->by]);
 	} else {
 		for (int i = 0; i < (c->keys ? _TOP_TAB_MAX : TOP_KEYS); i++)
 			append(line, i == (int)c->tab ? "[%d %s]" : " %d %s ", i + 1, tabs[i]);
 		append(line, " by %s", sums[c->by]);
 	}
+	if (c->tab == TOP_DROPS)
+		append(line, ", rows by %s", rows[c->drops_by]);
 	if (c->filter)
 		append(line, "  filter: %s", c->filter);
 	text_make_printable(line);
@@ -417,6 +464,21 @@ void top_print_others(const struct top_model *m, char *line, unsigned int column
 	print_numbers(m, line, columns, &m->others.all, &m->others.recent);
 	append(line, "others");
 	top_cut(line, columns);
+}
+
+bool top_print_explanation(const struct top_model *m, char *line, unsigned int columns)
+{
+	const struct drop_reason *reason = NULL;
+
+	for (unsigned int i = 0; m->count && i < m->key_count; i++)
+		if (!strcmp(m->keys[i], "reason"))
+			reason = drop_reason_text(m->entries[m->selected].cells[i]);
+	if (!reason)
+		return false;
+	line[0] = '\0';
+	append(line, "%s: %s", reason->name, reason->explanation);
+	top_cut(line, columns);
+	return true;
 }
 
 /* --- Detail. */

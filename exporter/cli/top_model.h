@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "exporter/observe/control_request.h"
+#include "exporter/observe/drop_table.h"
 #include "exporter/observe/record_top.h"
 
 #define TOP_HISTORY	60   /* periods that a sparkline has */
@@ -15,6 +16,7 @@
 #define TOP_MESSAGE_MAX 1024
 #define TOP_COLUMNS_MIN 20
 #define TOP_LINES_MIN	5
+#define TOP_NOTES_MAX	3
 
 enum top_tab {
 	TOP_FLOWS,
@@ -45,8 +47,10 @@ struct top_entry {
 struct top_choice {
 	enum top_tab tab;
 	enum top_end end;
+	enum drops_by drops_by; /* of drops: what makes a row, beside the reason */
 	enum top_by by;
-	bool octets; /* octets a second, not bits */
+	bool drops_alone; /* the exporter meters nothing else, so that there is that tab alone */
+	bool octets;	  /* octets a second, not bits */
 	bool paused;
 	const char *keys;   /* of --keys; NULL: none */
 	const char *filter; /* NULL: none */
@@ -68,6 +72,9 @@ struct top_model {
 	uint64_t missed;
 	char message[TOP_MESSAGE_MAX]; /* what is wrong; empty: nothing */
 	char head[TOP_LINE_MAX], losses[TOP_LINE_MAX];
+	unsigned int note_count;
+	/* What the exporter has said last, the newest first. */
+	char notes[TOP_NOTES_MAX][TOP_LINE_MAX];
 };
 
 const char *top_tab_name(enum top_tab tab);
@@ -92,6 +99,9 @@ void top_print_others(const struct top_model *model, char *line, unsigned int co
 /* Line `index` of the selected entry's detail; false: there is none. */
 bool top_print_detail(const struct top_model *model, unsigned int index, char *line,
 		      unsigned int columns);
+
+/* What the reason of the selected entry means; false: it has none, or nothing is known of it. */
+bool top_print_explanation(const struct top_model *model, char *line, unsigned int columns);
 
 /* Cuts to so many columns of a terminal; each sign has one. */
 void top_cut(char *line, unsigned int columns);

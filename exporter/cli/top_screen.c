@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/cli/top_screen.h"
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 #include "exporter/observe/record_filter.h"
 #include "exporter/observe/text.h"
@@ -25,7 +28,7 @@ struct top_screen {
 };
 
 static const char help[] =
-	"1-6 tab  s sort  / filter  space pause  b bits  h ends  enter detail  q quit";
+	"1-6 tab  s sort  / filter  space pause  b bits  h rows  enter detail  q quit";
 
 /* --- The terminal. */
 
@@ -41,36 +44,70 @@ static bool can_address(void)
 	return address && address != (char *)-1;
 }
 
-int top_screen_new(struct top_screen **ret, char why[TOP_WHY_MAX])
+/* Who sets a terminal up in the background is stopped for it. */
+static bool in_background(void)
 {
-	_cleanup_(top_screen_freep) struct top_screen *s = calloc(1, sizeof(*s));
+	const pid_t front = tcgetpgrp(STDIN_FILENO);
+
+	return front >= 0 && front != getpgrp();
+}
+
+bool top_screen_possible(char why[TOP_MESSAGE_MAX])
+{
 	const char *term = getenv("TERM");
 	char shown[64];
 
-	if (!s)
-		return -ENOMEM;
 	snprintf(shown, sizeof(shown), "%s", term ? term : "");
 	text_make_printable(shown);
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-		snprintf(why, TOP_WHY_MAX,
-			 "a full screen needs a terminal; --batch shows the same as text");
-	else if (!term || !can_address())
-		snprintf(
-			why, TOP_WHY_MAX,
-			"this terminal (TERM=%s) has no full screen; --batch shows the same as text",
-			shown);
+		snprintf(why, TOP_MESSAGE_MAX, "a full screen needs a terminal");
+	else if (in_background())
+		snprintf(why, TOP_MESSAGE_MAX, "a full screen needs to be in the foreground");
+	else if (!*shown || !can_address())
+		snprintf(why, TOP_MESSAGE_MAX, "this terminal (TERM=%s) has no full screen", shown);
 	else
-		s->terminal = newterm(NULL, stdout, stdin);
-	if (!s->terminal)
-		return -ENOTTY;
-	set_term(s->terminal);
+		return true;
+	return false;
+}
+
+/* Control-Z would stop whoever else is in the foreground too, such as sudo. */
+static void take_terminal(bool own)
+{
+	struct termios mode;
+
 	cbreak();
 	noecho();
 	nonl();
+	if (own && tcgetattr(STDIN_FILENO, &mode) == 0) {
+		mode.c_cc[VSUSP] = _POSIX_VDISABLE;
+		(void)tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+		def_prog_mode();
+	}
 	keypad(stdscr, TRUE);
 	nodelay(stdscr, TRUE);
 	set_escdelay(ESCAPE_MS);
 	(void)curs_set(0);
+}
+
+int top_screen_new(struct top_screen **ret, bool own, char why[TOP_MESSAGE_MAX])
+{
+	_cleanup_(top_screen_freep) struct top_screen *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	if (!top_screen_possible(why))
+		return -ENOTTY;
+	if (own)
+		signal(SIGTSTP, SIG_IGN); /* else ncurses would take it, in any thread */
+	s->terminal = newterm(NULL, stdout, stdin);
+	/* Not ncurses's, which interrupts other threads with each change of the size: top_screen_draw() looks. */
+	signal(SIGWINCH, SIG_IGN);
+	if (!s->terminal) {
+		snprintf(why, TOP_MESSAGE_MAX, "this terminal cannot be set up");
+		return -ENOTTY;
+	}
+	set_term(s->terminal);
+	take_terminal(own);
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -132,6 +169,23 @@ static void draw_detail(const struct top_model *m, int first, int rows)
 		put_line(first + i, line, A_NORMAL);
 }
 
+/* Above the foot: what a reason means, and what the exporter says.  Returns how many lines. */
+static int draw_notes(const struct top_model *m)
+{
+	const unsigned int most = LINES >= 16 ? TOP_NOTES_MAX : LINES >= 8 ? 1 : 0;
+	char line[TOP_LINE_MAX];
+	int used = 0;
+
+	for (unsigned int i = 0; i < m->note_count && i < most; i++) {
+		snprintf(line, sizeof(line), "%s", m->notes[i]);
+		top_cut(line, (unsigned int)COLS);
+		put_line(LINES - 2 - used++, line, A_DIM);
+	}
+	if (LINES >= 8 && top_print_explanation(m, line, (unsigned int)COLS))
+		put_line(LINES - 2 - used++, line, A_NORMAL);
+	return used;
+}
+
 static void draw_foot(const struct top_screen *s, const struct top_model *m)
 {
 	const size_t room = (size_t)MAX(COLS - 3, 1), typed = strlen(s->typed);
@@ -158,12 +212,23 @@ static void draw_foot(const struct top_screen *s, const struct top_model *m)
 	put_line(LINES - 1, line, attributes);
 }
 
+static void look_at_size(void)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row && size.ws_col &&
+	    is_term_resized(size.ws_row, size.ws_col))
+		resizeterm(size.ws_row, size.ws_col);
+}
+
 void top_screen_draw(struct top_screen *s, const struct top_model *m)
 {
 	char line[TOP_LINE_MAX];
-	int row = 0;
+	int row = 0, notes;
 
+	look_at_size();
 	erase();
+	notes = draw_notes(m);
 	snprintf(line, sizeof(line), "%s", *m->message ? m->message : m->head);
 	top_cut(line, (unsigned int)COLS);
 	put_line(row++, line, A_BOLD);
@@ -175,12 +240,12 @@ void top_screen_draw(struct top_screen *s, const struct top_model *m)
 	top_print_tabs(m, line, (unsigned int)COLS);
 	put_line(row++, line, A_NORMAL);
 	if (m->detail && m->count) {
-		draw_detail(m, row, LINES - 1 - row);
+		draw_detail(m, row, LINES - 1 - notes - row);
 	} else {
 		top_print_titles(m, line, (unsigned int)COLS);
 		put_line(row++, line, A_REVERSE);
 		if (m->seconds > 0)
-			draw_entries(s, m, row, LINES - 1 - row);
+			draw_entries(s, m, row, LINES - 1 - notes - row);
 		else if (!*m->message)
 			put_line(row, "waiting for the banks", A_NORMAL);
 	}
@@ -194,6 +259,8 @@ static void to_tab(struct top_model *m, int tab)
 {
 	const int count = m->choice.keys ? _TOP_TAB_MAX : TOP_KEYS;
 
+	if (m->choice.drops_alone)
+		return;
 	m->choice.tab = (enum top_tab)((tab + count) % count);
 }
 
@@ -296,6 +363,8 @@ static enum top_command ask_key(struct top_model *m, int key)
 		c->by = (enum top_by)((c->by + 1) % _TOP_BY_MAX);
 	else if (key == 'h' && c->tab == TOP_HOSTS)
 		c->end = (enum top_end)((c->end + 1) % _TOP_END_MAX);
+	else if (key == 'h' && c->tab == TOP_DROPS)
+		c->drops_by = (enum drops_by)((c->drops_by + 1) % _DROPS_BY_MAX);
 	else
 		return TOP_NOTHING;
 	return TOP_ASK;

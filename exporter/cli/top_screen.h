@@ -12,10 +12,14 @@ enum top_command {
 
 struct top_screen;
 
-#define TOP_WHY_MAX 256
+/* False: this terminal cannot show one, and `why` says so. */
+bool top_screen_possible(char why[TOP_MESSAGE_MAX]);
 
-/* -ENOTTY: this terminal cannot show one, and `why` says so; -ENOMEM. */
-int top_screen_new(struct top_screen **ret, char why[TOP_WHY_MAX]);
+/*
+ * -ENOTTY: this terminal cannot show one, and `why` says so; -ENOMEM.  `own`: it is shown by a thread of an exporter, which is
+ * not to be stopped by control-Z.
+ */
+int top_screen_new(struct top_screen **ret, bool own, char why[TOP_MESSAGE_MAX]);
 
 /* Gives the terminal back. */
 struct top_screen *top_screen_free(struct top_screen *screen);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include "exporter/export/account.h"
 #include "exporter/log.h"
 
@@ -9,8 +10,10 @@ void account_send(struct account *a, const struct export_count *n, uint64_t mess
 	count_add(&a->stats.exported, n);
 	a->stats.messages += messages;
 	a->stats.bytes += octets;
-	if (messages)
-		a->stats.sent_ms = clock_ns(CLOCK_REALTIME_COARSE) / NSEC_PER_MSEC;
+	if (!messages)
+		return;
+	a->stats.sent_ms = clock_ns(CLOCK_REALTIME_COARSE) / NSEC_PER_MSEC;
+	a->stats.sent_boottime_ns = clock_ns(CLOCK_BOOTTIME);
 }
 
 void account_lose(struct account *a, enum export_loss loss, const struct export_count *n)
@@ -74,4 +77,9 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 	case _COLLECTOR_STATE_MAX:
 		break;
 	}
+}
+
+void account_fail(struct account *a, int error)
+{
+	account_set_state(a, error == ECONNREFUSED ? COLLECTOR_REFUSED : COLLECTOR_FAILING, error);
 }

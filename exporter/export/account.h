@@ -53,3 +53,6 @@ void account_revoke(struct account *a, enum export_loss loss, const struct expor
 
 /* Logs one line when the state changes; `error` (errno or 0) is the reason.  Who has been removed stays that. */
 void account_set_state(struct account *a, enum collector_state state, int error);
+
+/* The state that an attempt to connect or to send leaves behind that failed with `error` (errno), and its line of the log. */
+void account_fail(struct account *a, int error);

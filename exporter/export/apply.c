@@ -112,6 +112,7 @@ static void resolve_settings(struct wanted *w, const struct export_options *o)
 
 	s->message_max = own->message_max ? own->message_max : o->message_max;
 	s->drops = wants_drops(o, &w->url);
+	s->rotation = (struct file_rotation){own->rotate_ns, own->rotate_size, own->keep};
 	if (!url_in_network(&w->url))
 		return;
 	s->rate = own->rate ? own->rate : o->rate;
@@ -164,7 +165,8 @@ static bool same_options(const struct url_options *a, const struct url_options *
 {
 	return !strcmp(a->template, b->template) && !strcmp(a->source, b->source) &&
 	       a->rate == b->rate && a->message_max == b->message_max && a->dscp == b->dscp &&
-	       a->drops == b->drops && a->retry == b->retry;
+	       a->drops == b->drops && a->retry == b->retry && a->rotate_ns == b->rotate_ns &&
+	       a->rotate_size == b->rotate_size && a->keep == b->keep;
 }
 
 /* How much is the same, the target at least; 0: it is another collector. */
@@ -268,7 +270,8 @@ static bool same_settings(const struct collector_settings *a, const struct colle
 {
 	return a->rate == b->rate && a->retry_ns == b->retry_ns && a->dscp == b->dscp &&
 	       a->message_max == b->message_max && a->drops == b->drops &&
-	       address_equal(&a->source, &b->source);
+	       address_equal(&a->source, &b->source) && a->rotation.ns == b->rotation.ns &&
+	       a->rotation.size == b->rotation.size && a->rotation.keep == b->rotation.keep;
 }
 
 static int plan_encoding(struct plan *p, struct wanted *w)
@@ -307,7 +310,7 @@ static int make_collector(struct plan *p, struct wanted *w)
 		return 0;
 	r = url_in_network(&w->url)
 		    ? network_collector_new(&w->c, &w->url, &w->settings, w->encoding, context)
-		    : file_collector_new(&w->c, &w->url, w->encoding, context);
+		    : file_collector_new(&w->c, &w->url, &w->settings, w->encoding, context);
 	if (r < 0)
 		return r;
 	w->made = true;

@@ -3,6 +3,7 @@
 /* What all collectors have in common: counters, state, and how the exports drive them. */
 #include "exporter/export/account.h"
 #include "exporter/export/session.h"
+#include "exporter/export/transport/transport.h"
 #include "exporter/export/url.h"
 
 struct encoding;
@@ -49,6 +50,7 @@ struct collector_settings {
 	uint8_t dscp;
 	uint16_t message_max; /* octets */
 	bool drops;	      /* it gets records of drops */
+	struct file_rotation rotation;
 };
 
 /* The first member of each kind of collector. */
@@ -80,7 +82,8 @@ int network_collector_new(struct collector **ret, const struct collector_url *ur
 			  const struct collector_settings *settings, struct encoding *encoding,
 			  const struct export_context *context);
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       struct encoding *encoding, const struct export_context *context);
+		       const struct collector_settings *settings, struct encoding *encoding,
+		       const struct export_context *context);
 
 void collector_init(struct collector *c, const struct collector_ops *ops,
 		    const struct collector_url *url, struct encoding *encoding,

@@ -205,8 +205,19 @@ void exports_set_metering(struct exports *exports, uint64_t packets, uint64_t oc
 	u->octets = octets;
 }
 
+static bool rotates_by_time(const struct exports *exports)
+{
+	for (unsigned int i = 0; i < exports->count; i++)
+		if (exports->collectors[i]->settings.rotation.ns)
+			return true;
+	return false;
+}
+
 void exports_set_time(struct exports *exports, uint64_t time_ns)
 {
+	/* Files are rotated at whole seconds: what was given before is in the file of its time. */
+	if (time_ns / NSEC_PER_SEC != exports->context.time_ms / 1000 && rotates_by_time(exports))
+		exports_flush(exports);
 	exports->context.timed = true;
 	exports->context.time_ms = time_ns / NSEC_PER_MSEC;
 }

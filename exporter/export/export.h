@@ -59,7 +59,7 @@ enum export_loss {
 enum collector_state {
 	COLLECTOR_RESOLVING, /* no address or connection yet; messages wait in the queue */
 	COLLECTOR_UP,
-	COLLECTOR_REFUSED, /* answers with an ICMP error; messages wait in the queue */
+	COLLECTOR_REFUSED, /* answers with an ICMP error, or refuses connections; messages wait in the queue */
 	COLLECTOR_FAILING, /* cannot be sent to or written; tried again, in the network with what waits in the queue */
 	COLLECTOR_STALLED, /* there is a connection or a reader, which has taken nothing for ACCOUNT_STALL_NS */
 	COLLECTOR_REMOVED, /* by exports_apply(): is given nothing more, and sends what is queued for some seconds */
@@ -92,6 +92,7 @@ struct collector_stats {
 	uint64_t cut; /* strings that were cut, for their record would have been longer than a message */
 	uint64_t errors;  /* failed system calls, and datagrams answered by an ICMP error */
 	uint64_t sent_ms; /* when messages were last sent or written, ms since 1970; 0: never */
+	uint64_t sent_boottime_ns; /* CLOCK_BOOTTIME likewise */
 };
 
 /* True when the URL is one that exports_add() takes; else *ret_why, valid until the thread's next call, says what is wrong. */
@@ -114,7 +115,8 @@ DEFINE_CLEANUP(struct exports *, exports_free)
 /*
  * Adds a collector: ipfix://host[:4739], ipfix+tcp://host[:4739], netflow9://host[:2055], file:///path,
  * json:///path or json:-.
- * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, drops, retry.
+ * After a host may follow ?KEY=VALUE&...: template, rate, source, dscp, message-size, drops, retry;
+ * after the path of a file rotate, keep, template, drops.
  * Errors: -EINVAL (URL or template), -ENOSPC (EXPORT_COLLECTORS_MAX), -ENOMEM, -errno of
  * opening the file or a socket.  A name that does not resolve is no error: it is tried again.
  */
@@ -140,7 +142,8 @@ struct export_changes {
  * - A collector is known by its target: scheme, host and port, or path; of several at one target by its name and
  *   what is said of it.  It may get or lose its name.
  * - Who is not changed is not touched: socket, queue, session, open file.
- * - Who is added gets records from now on, and begins as at the start.  A file that holds something is kept as PATH.1 then.
+ * - Who is added gets records from now on, and begins as at the start.  A file that holds something is
+ *   kept under a number then.
  * - Who is removed gets no more records, and has some seconds to send what is queued; what is left then is lost as
  *   unsent.  Its counters stay in exports_stats().
  * - Who is changed keeps its transport, sequences, queue and counters.  rate, retry, dscp and drops hold at once, in

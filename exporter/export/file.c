@@ -96,9 +96,10 @@ static void file_begin(struct collector *c)
 }
 
 /* What differs is of the messages alone: templates follow before them. */
-static void file_change(struct collector *c, _unused_ const struct collector_settings *settings)
+static void file_change(struct collector *c, const struct collector_settings *settings)
 {
 	c->ops->flush(c);
+	file_transport_rotate(to_file(c)->file, &settings->rotation);
 }
 
 static struct collector *file_free(struct collector *c)
@@ -135,7 +136,8 @@ static const struct collector_ops json_ops = {
 };
 
 int file_collector_new(struct collector **ret, const struct collector_url *url,
-		       struct encoding *encoding, const struct export_context *context)
+		       const struct collector_settings *settings, struct encoding *encoding,
+		       const struct export_context *context)
 {
 	struct file_collector *f = calloc(1, sizeof(*f));
 	bool json = url->scheme == URL_JSON;
@@ -145,6 +147,8 @@ int file_collector_new(struct collector **ret, const struct collector_url *url,
 		return -ENOMEM;
 	collector_init(&f->c, json ? &json_ops : &file_ops, url, encoding, context);
 	r = file_transport_new(&f->file, &f->c.account, url->path);
+	if (r >= 0)
+		file_transport_rotate(f->file, &settings->rotation);
 	if (r >= 0 && !json)
 		r = sender_init(&f->sender, &f->c, f->file, SLOTS, 0);
 	if (r < 0) {

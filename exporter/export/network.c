@@ -225,7 +225,7 @@ static void open_session(struct network *n, uint64_t now_ns)
 		forget_answer(n);
 	if (r < 0) {
 		stats->errors++;
-		account_set_state(&n->c.account, COLLECTOR_FAILING, -r);
+		account_fail(&n->c.account, -r);
 		retry_later(n, false, now_ns);
 		return;
 	}
@@ -274,7 +274,7 @@ static int renew_session(struct network *n, uint64_t now_ns)
 	stats->errors++;
 	if (!moved)
 		return 0; /* the socket there is takes messages, or fails later */
-	account_set_state(&n->c.account, COLLECTOR_FAILING, -r);
+	account_fail(&n->c.account, -r);
 	return r;
 }
 

@@ -188,21 +188,144 @@ static int parse_retry(const char *value, struct url_options *o, char *why)
 	return 0;
 }
 
+/* One part of rotate: a time or a size. */
+static bool parse_rotate_part(const char *part, struct url_options *o)
+{
+	uint64_t number;
+
+	if (value_duration(part, &number) == 0) {
+		if (o->rotate_ns || number < NSEC_PER_SEC || number % NSEC_PER_SEC ||
+		    number > URL_ROTATE_MAX_S * NSEC_PER_SEC)
+			return false;
+		o->rotate_ns = number;
+		return true;
+	}
+	if (value_size(part, &number) < 0 || o->rotate_size || number < URL_ROTATE_SIZE_MIN ||
+	    number > URL_ROTATE_SIZE_MAX)
+		return false;
+	o->rotate_size = number;
+	return true;
+}
+
+static int parse_rotate(const char *value, struct url_options *o, char *why)
+{
+	struct url_options parsed = {0};
+	char part[2 * VALUE_TEXT_MAX];
+	size_t length = strcspn(value, ",");
+	bool good = length < sizeof(part);
+
+	o->rotate_said = true;
+	if (!strcmp(value, "off") || !strcmp(value, "0"))
+		return 0;
+	if (good) {
+		snprintf(part, sizeof(part), "%.*s", (int)length, value);
+		good = parse_rotate_part(part, &parsed) &&
+		       (!value[length] || parse_rotate_part(value + length + 1, &parsed));
+	}
+	if (!good)
+		return wrong(
+			why,
+			"rotate '%.40s' is not a time (1s to 8760h), a size (%d to 1000GB), both with a"
+			" comma as in 1h,100MiB, or off",
+			value, URL_ROTATE_SIZE_MIN);
+	o->rotate_ns = parsed.rotate_ns;
+	o->rotate_size = parsed.rotate_size;
+	return 0;
+}
+
+static int parse_keep(const char *value, struct url_options *o, char *why)
+{
+	unsigned long number;
+
+	if (!parse_number(value, 0, URL_KEEP_MAX, &number))
+		return wrong(why, "keep '%.40s' is not between 0 (all files) and %d", value,
+			     URL_KEEP_MAX);
+	o->keep = (uint16_t)number;
+	o->keep_said = true;
+	return 0;
+}
+
+/* --- Their values as one can write them */
+
+static const char *print_template(const struct url_options *o, _unused_ char *text)
+{
+	return o->template;
+}
+
+static const char *print_rate(const struct url_options *o, char *text)
+{
+	value_print_rate(text, o->rate);
+	return text;
+}
+
+static const char *print_source(const struct url_options *o, _unused_ char *text)
+{
+	return o->source;
+}
+
+static const char *print_dscp(const struct url_options *o, char *text)
+{
+	snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
+	return text;
+}
+
+static const char *print_message_size(const struct url_options *o, char *text)
+{
+	value_print_size(text, o->message_max);
+	return text;
+}
+
+static const char *print_drops(const struct url_options *o, _unused_ char *text)
+{
+	return o->drops == URL_DROPS_ON ? "on" : "off";
+}
+
+static const char *print_retry(const struct url_options *o, char *text)
+{
+	value_print_duration(text, o->retry * NSEC_PER_SEC);
+	return text;
+}
+
+static const char *print_rotate(const struct url_options *o, char *text)
+{
+	char time[VALUE_TEXT_MAX] = "", size[VALUE_TEXT_MAX] = "";
+
+	if (o->rotate_ns)
+		value_print_duration(time, o->rotate_ns);
+	if (o->rotate_size)
+		value_print_size(size, o->rotate_size);
+	if (*time && *size)
+		snprintf(text, VALUE_TEXT_MAX, "%.9s,%.13s", time, size);
+	else
+		snprintf(text, VALUE_TEXT_MAX, "%s", *time ? time : *size ? size : "off");
+	return text;
+}
+
+static const char *print_keep(const struct url_options *o, char *text)
+{
+	snprintf(text, VALUE_TEXT_MAX, "%u", o->keep);
+	return text;
+}
+
 #define TCP	(1u << URL_IPFIX_TCP)
+#define FILES	(1u << URL_FILE | 1u << URL_JSON)
 #define NETWORK (1u << URL_IPFIX | 1u << URL_NETFLOW9 | TCP)
 
 static const struct {
 	const char *name;
 	int (*parse)(const char *value, struct url_options *o, char *why);
+	const char *(*print)(const struct url_options *o, char *text); /* VALUE_TEXT_MAX */
 	unsigned int schemes;
 } known[] = {
-	{"template", parse_template, NETWORK | 1u << URL_FILE},
-	{"rate", parse_rate, NETWORK},
-	{"source", parse_source, NETWORK},
-	{"dscp", parse_dscp, NETWORK},
-	{"message-size", parse_message_size, NETWORK},
-	{"drops", parse_drops, NETWORK | 1u << URL_FILE | 1u << URL_JSON},
-	{"retry", parse_retry, TCP},
+	{"template", parse_template, print_template, NETWORK | 1u << URL_FILE},
+	{"rate", parse_rate, print_rate, NETWORK},
+	{"source", parse_source, print_source, NETWORK},
+	{"dscp", parse_dscp, print_dscp, NETWORK},
+	{"message-size", parse_message_size, print_message_size, NETWORK},
+	{"drops", parse_drops, print_drops, NETWORK | 1u << URL_FILE | 1u << URL_JSON},
+	{"retry", parse_retry, print_retry, TCP},
+	{"rotate", parse_rotate, print_rotate, FILES},
+	{"keep", parse_keep, print_keep, FILES},
 };
 
 const char *url_option_name(unsigned int index)
@@ -217,8 +340,8 @@ bool url_option_applies(unsigned int index, enum url_scheme scheme)
 
 bool url_option_said(unsigned int index, const struct url_options *o)
 {
-	const bool said[] = {*o->template,   o->rate,  *o->source, o->dscp >= 0,
-			     o->message_max, o->drops, o->retry};
+	const bool said[] = {*o->template, o->rate,  *o->source,     o->dscp >= 0, o->message_max,
+			     o->drops,	   o->retry, o->rotate_said, o->keep_said};
 
 	_Static_assert(ARRAY_SIZE(said) == ARRAY_SIZE(known), "one of each");
 	return said[index];
@@ -227,21 +350,7 @@ bool url_option_said(unsigned int index, const struct url_options *o)
 const char *url_option_print(unsigned int index, const struct url_options *o,
 			     char text[VALUE_TEXT_MAX])
 {
-	if (index == 0)
-		return o->template;
-	if (index == 2)
-		return o->source;
-	if (index == 1)
-		value_print_rate(text, o->rate);
-	else if (index == 3)
-		snprintf(text, VALUE_TEXT_MAX, "%d", o->dscp);
-	else if (index == 4)
-		value_print_size(text, o->message_max);
-	else if (index == 5)
-		return o->drops == URL_DROPS_ON ? "on" : "off";
-	else
-		value_print_duration(text, o->retry * NSEC_PER_SEC);
-	return text;
+	return known[index].print(o, text);
 }
 
 int url_option_set(struct url_options *o, const char *key, const char *value, char why[URL_WHY_MAX])
@@ -315,6 +424,25 @@ static int parse_authority(const char *text, uint16_t port, struct collector_url
 	return parse_port(rest + 1, &url->port, why);
 }
 
+/* What no collector of that scheme heeds is not to be said. */
+static int check_options(const struct collector_url *url, char *why)
+{
+	static const char *const where[] = {
+		[URL_IPFIX] = "ipfix://",	[URL_IPFIX_TCP] = "ipfix+tcp://",
+		[URL_NETFLOW9] = "netflow9://", [URL_FILE] = "file://",
+		[URL_JSON] = "json://",
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(known); i++)
+		if (url_option_said(i, &url->options) && !url_option_applies(i, url->scheme))
+			return known[i].schemes == FILES
+				       ? wrong(why, "%s has a meaning with files alone",
+					       known[i].name)
+				       : wrong(why, "%s has no meaning with %s", known[i].name,
+					       where[url->scheme]);
+	return 0;
+}
+
 static int parse_network(const char *text, uint16_t port, struct collector_url *url, char *why)
 {
 	const char *options = strchr(text, '?');
@@ -334,19 +462,35 @@ static int parse_network(const char *text, uint16_t port, struct collector_url *
 		r = parse_options(options + 1, &url->options, why);
 	if (r >= 0 && url->options.retry && url->scheme != URL_IPFIX_TCP)
 		return wrong(why, "retry has a meaning with ipfix+tcp:// alone");
-	return r;
+	return r < 0 ? r : check_options(url, why);
+}
+
+/* A file's name may hold a '?': options are what follows the last one, if there is a '=' in it. */
+static const char *find_options(const char *path)
+{
+	const char *mark = strrchr(path, '?');
+
+	return mark && strchr(mark, '=') ? mark : NULL;
 }
 
 static int parse_path(const char *text, const char *example, struct collector_url *url, char *why)
 {
-	if (!*text)
+	const char *options = find_options(text);
+	size_t length = options ? (size_t)(options - text) : strlen(text);
+	int r;
+
+	if (!length)
 		return wrong(why, "the path is missing: %s", example);
 	if (*text != '/')
 		return wrong(why, "the path must be absolute: %s", example);
-	if (text[strlen(text) - 1] == '/')
-		return wrong(why, "'%s' is a folder; the name of the file is missing", text);
-	url->path = text;
-	return 0;
+	if (length >= sizeof(url->path))
+		return wrong(why, "the path has more than %d octets", URL_PATH_MAX - 1);
+	memcpy(url->path, text, length);
+	url->path[length] = '\0';
+	if (text[length - 1] == '/')
+		return wrong(why, "'%s' is a folder; the name of the file is missing", url->path);
+	r = options ? parse_options(options + 1, &url->options, why) : 0;
+	return r < 0 ? r : check_options(url, why);
 }
 
 /* --- Schemes */

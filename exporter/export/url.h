@@ -14,13 +14,20 @@
 #define URL_MESSAGE_MIN 512 /* octets */
 #define URL_MESSAGE_MAX 9000
 #define URL_DSCP_MAX	63
+#define URL_PATH_MAX	4096 /* octets with the end, as PATH_MAX */
+
+/* Files: what a rotation may ask for. */
+#define URL_ROTATE_SIZE_MIN 1024 /* octets */
+#define URL_ROTATE_SIZE_MAX 1000000000000ull
+#define URL_ROTATE_MAX_S    31536000ull /* a year */
+#define URL_KEEP_MAX	    1000
 
 enum url_scheme {
 	URL_IPFIX,     /* ipfix://host[:port][?option&...], UDP */
 	URL_IPFIX_TCP, /* ipfix+tcp://host[:port][?option&...] */
 	URL_NETFLOW9,  /* netflow9://host[:port][?option&...], UDP */
-	URL_FILE,      /* file:///path */
-	URL_JSON,      /* json:///path, or json:- with an empty path: standard output */
+	URL_FILE,      /* file:///path[?option&...] */
+	URL_JSON, /* json:///path[?option&...], or json:- with an empty path: standard output */
 };
 
 /* Whether a collector gets records of drops. */
@@ -38,6 +45,11 @@ struct url_options {
 	uint16_t message_max;		 /* 0: not said */
 	int dscp;			 /* -1: not said */
 	enum url_drops drops;
+	bool rotate_said;
+	uint64_t rotate_ns;   /* files: periods of the wall clock; 0: none */
+	uint64_t rotate_size; /* files: octets at which one ends; 0: any */
+	bool keep_said;
+	uint16_t keep;	/* files: finished ones that are kept, at most; 0: all */
 	uint16_t retry; /* TCP: s between two attempts to connect, 1 to 3600; 0: not said */
 };
 #define URL_OPTIONS_NONE ((struct url_options){.dscp = -1})
@@ -50,12 +62,12 @@ struct collector_url {
 	struct ip_address address;   /* the same, with its scope */
 	uint16_t port;
 	struct url_options options;
-	const char *path; /* absolute; points into the URL */
+	char path[URL_PATH_MAX]; /* absolute; empty: none */
 };
 
 /*
- * One option by its key: template, rate, source, dscp, message-size, drops or retry; each can be said once.  -EINVAL:
- * `why` says what is wrong.  Whether elements of a template exist is not looked at.
+ * One option by its key: template, rate, source, dscp, message-size, drops, retry, rotate or keep; each can be said once.
+ * -EINVAL: `why` says what is wrong.  Whether elements of a template exist is not looked at.
  */
 int url_option_set(struct url_options *options, const char *key, const char *value,
 		   char why[URL_WHY_MAX]);

@@ -203,6 +203,12 @@ uint64_t kernel_clock_told_ns(const struct kernel_clock *c, uint64_t kernel_ns)
 	return kernel_ns + slept_ns;
 }
 
+uint64_t kernel_clock_boottime_ns(const struct kernel_clock *c, uint64_t kernel_ns)
+{
+	return kernel_clock_told_ns(c, kernel_ns) + (uint64_t)c->ahead_ns + (uint64_t)c->differ_ns -
+	       c->slept_ns;
+}
+
 int64_t kernel_clock_offset_ns(const struct kernel_clock *c)
 {
 	return (int64_t)(clock_ns(CLOCK_REALTIME) - kernel_clock_now_ns(c) - c->slept_ns);

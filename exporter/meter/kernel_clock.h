@@ -58,6 +58,9 @@ void kernel_clock_look(struct kernel_clock *clock);
 uint64_t kernel_clock_told_ns(const struct kernel_clock *clock, uint64_t kernel_ns);
 int64_t kernel_clock_offset_ns(const struct kernel_clock *clock);
 
+/* What CLOCK_BOOTTIME was in this process at a time of the kernel's: nobody sets it. */
+uint64_t kernel_clock_boottime_ns(const struct kernel_clock *clock, uint64_t kernel_ns);
+
 /*
  * A descriptor that becomes readable after a sleep, and when the wall clock is set; -errno.  kernel_clock_rearm() is to
  * be called then.

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/clients.h"
-#include "exporter/observe/text.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include "exporter/loop.h"
 #include "exporter/observe/control.h"
+#include "exporter/observe/feed_names.h"
 #include "exporter/observe/status.h"
 #include "exporter/observe/top_feed.h"
 
 #define OUT_OCTETS   (3 * FEED_LINE_MAX) /* of a feed's buffer */
 #define TURN_OCTETS  (256 << 10)	 /* sent to one client before the next has its turn */
-#define TURN_STEPS   64
-#define EVICT_NS     NSEC_PER_SEC
+#define TURN_NS	     (5 * NSEC_PER_MSEC) /* likewise worked for it */
+#define HANGS_NS     NSEC_PER_SEC	 /* who moves nothing for so long hangs */
+#define PATIENCE_NS  NSEC_PER_SEC
 #define STATUS_NS    NSEC_PER_SEC /* a text of the status is not older than that */
-#define RECENT_NS    (60 * NSEC_PER_SEC)
 #define STATUS_ERROR "the status takes more memory than there is"
 
 /* A text on its way to any number of clients. */
@@ -29,13 +29,13 @@ struct client {
 	struct clients *all;
 	struct client *next;
 	int fd;
+	uid_t uid;
 	struct loop_source *source;
 	uint32_t events;      /* that are watched */
 	uint64_t moved_ns;    /* CLOCK_MONOTONIC: when an octet was last read or sent */
 	bool closing;	      /* when what is on its way has been sent */
 	bool ended;	      /* it sends nothing any more */
-	bool stuck;	      /* takes or says nothing for now */
-	bool quiet;	      /* follows, and has all that there is */
+	bool stuck;	      /* takes or says nothing for now: what is next is up to it */
 	struct text *answer;  /* on its way; NULL: none */
 	struct feed *feed;    /* likewise */
 	struct top_feed *top; /* likewise */
@@ -47,11 +47,8 @@ struct client {
 
 struct clients {
 	struct clients_options options;
-	struct feed_context context;
+	struct feed_names names; /* and clock, as feeds have them */
 	struct profile *profile;
-	struct export_interface *interfaces; /* of the context */
-	char (*names)[FEED_NAME_MAX];	     /* likewise */
-	uint64_t context_number;	     /* of the snapshot that it is made from */
 	struct client *first;
 	unsigned int count;
 	struct text *status; /* the last one */
@@ -97,6 +94,16 @@ static struct text *text_of_fault(enum control_fault fault, const char *error)
 
 /* --- Whoever comes and goes. */
 
+static bool has_any(_unused_ const struct client *client)
+{
+	return true;
+}
+
+static bool has_top(const struct client *client)
+{
+	return client->top;
+}
+
 static void client_free(struct client *client)
 {
 	struct client **at = &client->all->first;
@@ -133,48 +140,174 @@ static void watch(struct client *client, uint32_t events)
 	client->events = events;
 }
 
-/* Who has moved nothing for a while, and longest. */
-static struct client *find_idle(const struct clients *all, uint64_t now_ns)
-{
-	struct client *idle = NULL;
+/* --- Places.  Each user has some, and who has most makes room for who has less. */
 
-	for (struct client *c = all->first; c; c = c->next)
-		if (!c->quiet && now_ns - c->moved_ns >= EVICT_NS &&
-		    (!idle || c->moved_ns < idle->moved_ns))
-			idle = c;
-	return idle;
+static const struct places {
+	bool (*has)(const struct client *client); /* a place of this kind */
+	unsigned int all, reserved, user;
+	const char *what;
+} any_places = {has_any, CONTROL_CLIENTS_MAX, CONTROL_CLIENTS_RESERVED, CONTROL_CLIENTS_USER,
+		"clients"},
+  top_places = {has_top, CONTROL_TOPS_MAX, CONTROL_TOPS_RESERVED, CONTROL_TOPS_USER,
+		"clients that ask for top"};
+
+/* For whom places are reserved. */
+static bool is_trusted(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
 }
 
-static void refuse(int fd)
+static unsigned int count_user(const struct clients *all, const struct places *p, uid_t uid)
 {
-	struct text *text =
-		text_of_fault(CONTROL_FAULT_BUSY, "as many clients as there can be; try again");
+	unsigned int count = 0;
+
+	for (const struct client *c = all->first; c; c = c->next)
+		count += p->has(c) && c->uid == uid;
+	return count;
+}
+
+/* Why a user gets none; NULL: there is one. */
+static const char *lacks(const struct clients *all, const struct places *p, uid_t uid)
+{
+	unsigned int count = 0, untrusted = 0;
+
+	for (const struct client *c = all->first; c; c = c->next) {
+		count += p->has(c);
+		untrusted += p->has(c) && !is_trusted(c->uid);
+	}
+	if (!is_trusted(uid) && count_user(all, p, uid) >= p->user)
+		return "of one user";
+	if (count >= p->all || (!is_trusted(uid) && untrusted >= p->all - p->reserved))
+		return "of all users";
+	return NULL;
+}
+
+/* What the user has who has most, of those whose clients can make room for one of `uid`. */
+static unsigned int find_most(const struct clients *all, const struct places *p, uid_t uid)
+{
+	unsigned int most = 0, count;
+
+	for (const struct client *c = all->first; c; c = c->next) {
+		count = is_trusted(uid) || !is_trusted(c->uid) ? count_user(all, p, c->uid) : 0;
+		most = MAX(most, count);
+	}
+	return most;
+}
+
+static bool hangs(const struct client *client)
+{
+	return client->stuck && clock_ns(CLOCK_MONOTONIC) - client->moved_ns >= HANGS_NS;
+}
+
+/*
+ * Whose place a client of `uid` can have: of who has most, and more than `uid` would have then, the one that has moved
+ * nothing for longest.  Else one of its own that hangs.  NULL: nobody's.
+ */
+static struct client *find_victim(const struct clients *all, const struct places *p, uid_t uid)
+{
+	const unsigned int most = find_most(all, p, uid);
+	const bool other = most > count_user(all, p, uid) + 1;
+	struct client *victim = NULL;
+	bool may;
+
+	for (struct client *c = all->first; c; c = c->next) {
+		may = other ? count_user(all, p, c->uid) == most : c->uid == uid && hangs(c);
+		may &= p->has(c) && (is_trusted(uid) || !is_trusted(c->uid));
+		if (may && (!victim || c->moved_ns < victim->moved_ns))
+			victim = c;
+	}
+	return victim;
+}
+
+static void print_refusal(char text[CONTROL_ERROR_MAX], const struct places *p, const char *whose)
+{
+	if (!strcmp(whose, "of one user"))
+		snprintf(text, CONTROL_ERROR_MAX, "as many %s as one user can have, %u; end one",
+			 p->what, p->user);
+	else
+		snprintf(text, CONTROL_ERROR_MAX,
+			 "as many %s as there can be, %u, of which %u are for root; try again",
+			 p->what, p->all, p->reserved);
+}
+
+static void print_farewell(char text[CONTROL_ERROR_MAX], const struct client *client,
+			   const struct places *p)
+{
+	snprintf(
+		text, CONTROL_ERROR_MAX,
+		"another needed a place: of %u %s at a time, user %u had %u, more than others, and this "
+		"one was quiet longest",
+		p->all, p->what, client->uid, count_user(client->all, p, client->uid));
+}
+
+/* In the middle of a line nothing can be said. */
+static bool is_between_lines(const struct client *client)
+{
+	const char *octets = client->answer ? client->answer->octets : client->out;
+
+	return client->begin == client->end || client->begin == 0 ||
+	       octets[client->begin - 1] == '\n';
+}
+
+static void say_fault(int fd, const char *error)
+{
+	struct text *text = text_of_fault(CONTROL_FAULT_BUSY, error);
 
 	if (text)
 		(void)!send(fd, text->octets, text->size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	text_release(text);
-	close(fd);
+}
+
+static void dismiss(struct client *client)
+{
+	char error[CONTROL_ERROR_MAX];
+
+	print_farewell(error, client, &any_places);
+	if (is_between_lines(client))
+		say_fault(client->fd, error);
+	client_free(client);
+}
+
+static uid_t uid_of(int fd)
+{
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t size = sizeof(peer);
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	return peer.uid;
+}
+
+/* NULL: there is none, and `error` says why. */
+static struct client *find_place(struct clients *all, uid_t uid, char error[CONTROL_ERROR_MAX])
+{
+	const char *whose = lacks(all, &any_places, uid);
+	struct client *client = whose ? find_victim(all, &any_places, uid) : NULL;
+
+	if (client) {
+		dismiss(client);
+		whose = lacks(all, &any_places, uid);
+	}
+	snprintf(error, CONTROL_ERROR_MAX, "out of memory");
+	if (whose)
+		print_refusal(error, &any_places, whose);
+	return whose ? NULL : calloc(1, sizeof(*client));
 }
 
 void clients_add(struct clients *all, int fd)
 {
-	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	struct client *client = NULL, *idle;
+	const uid_t uid = uid_of(fd);
+	char error[CONTROL_ERROR_MAX];
+	struct client *client = find_place(all, uid, error);
 
-	if (all->count == CONTROL_CLIENTS_MAX) {
-		idle = find_idle(all, now_ns);
-		if (idle)
-			client_free(idle);
-	}
-	if (all->count < CONTROL_CLIENTS_MAX)
-		client = calloc(1, sizeof(*client));
 	if (!client) {
-		refuse(fd);
+		say_fault(fd, error);
+		close(fd);
 		return;
 	}
 	client->all = all;
 	client->fd = fd;
-	client->moved_ns = now_ns;
+	client->uid = uid;
+	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
 	client->events = EPOLLIN;
 	if (loop_add_fd(all->options.loop, fd, EPOLLIN, on_event, client, &client->source) < 0) {
 		close(fd);
@@ -243,83 +376,16 @@ static void answer_status(struct client *client)
 	answer(client, all->status);
 }
 
-static int compare_interfaces(const void *a, const void *b)
-{
-	const struct export_interface *one = a, *two = b;
-
-	return (one->ifindex > two->ifindex) - (one->ifindex < two->ifindex);
-}
-
-/* The kernel lets a name have any octets but few. */
-static void quote(char ret[FEED_NAME_MAX], const char *name)
-{
-	json_t *string = text_json_name(name);
-	char *quoted;
-
-	quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
-	snprintf(ret, FEED_NAME_MAX, "%s", quoted ? quoted : "\"\"");
-	free(quoted);
-	json_decref(string);
-}
-
-static void copy_interfaces(struct clients *all, const struct snapshot *s)
-{
-	for (size_t i = 0; i < s->interface_count; i++) {
-		all->interfaces[i].ifindex = s->interfaces[i].ifindex;
-		snprintf(all->interfaces[i].name, sizeof(all->interfaces[i].name), "%s",
-			 s->interfaces[i].device);
-	}
-	qsort(all->interfaces, s->interface_count, sizeof(*all->interfaces), compare_interfaces);
-	for (size_t i = 0; i < s->interface_count; i++)
-		quote(all->names[i], all->interfaces[i].name);
-}
-
-/* Where periods of record sums begin and end: at settled swaps, when all that was read is in the ring. */
-static void look_at_times(struct clients *all, const struct snapshot *s,
-			  const struct snapshot *before)
-{
-	all->context.interval_ns = s->interval_ns;
-	all->context.settled_ns = s->monotonic_ns;
-	all->context.before_told_ns = before ? before->time_ns : s->started_ns;
-	all->context.before_ns =
-		before ? before->monotonic_ns
-		       : s->monotonic_ns - MIN(s->monotonic_ns, s->time_ns - s->started_ns);
-}
-
-/* Names of interfaces, as they are in the newest snapshot. */
-static void look_at_interfaces(struct clients *all)
-{
-	_cleanup_(snapshot_releasep) const struct snapshot *before = NULL;
-	_cleanup_(snapshot_releasep)
-		const struct snapshot *s = snapshots_newest(all->options.snapshots, &before);
-	size_t count = s ? s->interface_count : 0;
-
-	if (!s || s->number == all->context_number)
-		return;
-	free(all->interfaces);
-	free(all->names);
-	all->interfaces = calloc(MAX(count, (size_t)1), sizeof(*all->interfaces));
-	all->names = calloc(MAX(count, (size_t)1), sizeof(*all->names));
-	if (all->interfaces && all->names)
-		copy_interfaces(all, s);
-	else
-		count = 0; /* they have numbers */
-	all->context.names = all->names;
-	all->context.records.interfaces = all->interfaces;
-	all->context.records.interface_count = (unsigned int)count;
-	look_at_times(all, s, before);
-	all->context_number = s->number;
-}
-
 static void answer_records(struct client *client, const struct control_request *request)
 {
 	char error[CONTROL_ERROR_MAX];
 	int r;
 
-	look_at_interfaces(client->all);
+	feed_names_look(&client->all->names, client->all->options.snapshots);
 	if (!client->out)
 		client->out = malloc(OUT_OCTETS);
-	r = client->out ? feed_new(&client->feed, request, &client->all->context, error) : -ENOMEM;
+	r = client->out ? feed_new(&client->feed, request, &client->all->names.context, error)
+			: -ENOMEM;
 	if (r == -ENOMEM)
 		answer_fault(client, CONTROL_FAULT_BUSY, "out of memory");
 	else if (r < 0)
@@ -328,14 +394,47 @@ static void answer_records(struct client *client, const struct control_request *
 	client->end = client->feed ? 0 : client->end;
 }
 
+/* The other one goes on its own turn. */
+static void end_top(struct client *client)
+{
+	char error[CONTROL_ERROR_MAX];
+
+	print_farewell(error, client, &top_places);
+	client->top = top_feed_free(client->top);
+	client->closing = true;
+	client->stuck = false;
+	if (client->begin == client->end)
+		answer_fault(client, CONTROL_FAULT_BUSY, error);
+}
+
+/* False: there is none, and `error` says why. */
+static bool find_top_place(const struct client *client, char error[CONTROL_ERROR_MAX])
+{
+	const char *whose = lacks(client->all, &top_places, client->uid);
+	struct client *other = whose ? find_victim(client->all, &top_places, client->uid) : NULL;
+
+	if (other) {
+		end_top(other);
+		whose = lacks(client->all, &top_places, client->uid);
+	}
+	if (whose)
+		print_refusal(error, &top_places, whose);
+	return !whose;
+}
+
 static void answer_top(struct client *client, const struct control_request *request)
 {
+	_cleanup_(top_feed_freep) struct top_feed *top = NULL;
 	char error[CONTROL_ERROR_MAX];
 	enum control_fault fault;
 
-	look_at_interfaces(client->all);
-	if (top_feed_new(&client->top, request, &client->all->context, &fault, error) < 0)
+	feed_names_look(&client->all->names, client->all->options.snapshots);
+	if (top_feed_new(&top, request, &client->all->names.context, &fault, error) < 0)
 		answer_fault(client, fault, error);
+	else if (find_top_place(client, error))
+		client->top = TAKE_PTR(top);
+	else
+		answer_fault(client, CONTROL_FAULT_BUSY, error);
 }
 
 static void handle(struct client *client, size_t size)
@@ -396,33 +495,32 @@ static enum step fill(struct client *client, bool ending)
 	enum feed_state state;
 	size_t used;
 
-	state = feed_fill(client->feed, &client->all->context, ending, client->out, OUT_OCTETS,
-			  &used);
+	state = feed_fill(client->feed, &client->all->names.context, ending, client->out,
+			  OUT_OCTETS, &used);
 	client->begin = 0;
 	client->end = used;
-	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
 	if (state == FEED_ENDED)
 		client->feed = feed_free(client->feed);
-	client->quiet = state == FEED_WAITS && !used;
-	if (client->quiet)
-		watch(client, 0); /* what it asks meanwhile waits; that it goes is always told */
-	return client->quiet ? STEP_WAIT : STEP_ON;
+	if (state != FEED_WAITS || used)
+		return STEP_ON;
+	watch(client, 0); /* what it asks meanwhile waits; that it goes is always told */
+	return STEP_WAIT;
 }
 
 static enum step fill_top(struct client *client, bool ending)
 {
 	char *line = NULL;
-	enum feed_state state = top_feed_fill(client->top, &client->all->context, ending, &line);
+	enum feed_state state =
+		top_feed_fill(client->top, &client->all->names.context, ending, &line);
 
-	client->moved_ns = clock_ns(CLOCK_MONOTONIC);
 	if (line || state == FEED_ENDED)
 		answer(client, text_new(line, line ? strlen(line) : 0));
 	if (state == FEED_ENDED)
 		client->top = top_feed_free(client->top);
-	client->quiet = state == FEED_WAITS && !line;
-	if (client->quiet)
-		watch(client, 0); /* likewise */
-	return client->quiet ? STEP_WAIT : STEP_ON;
+	if (state != FEED_WAITS || line)
+		return STEP_ON;
+	watch(client, 0); /* likewise */
+	return STEP_WAIT;
 }
 
 static enum step read_some(struct client *client)
@@ -475,16 +573,17 @@ static enum step step(struct client *client, bool ending)
 /* STEP_ON: it is to go on another time. */
 static enum step serve(struct client *client, bool ending)
 {
+	const uint64_t end_ns = clock_ns(CLOCK_MONOTONIC) + TURN_NS;
 	size_t sent = 0, before;
 	enum step r = STEP_ON;
 
 	client->stuck &= !ending; /* is asked once more */
-	for (int i = 0; i < TURN_STEPS && sent < TURN_OCTETS && r == STEP_ON; i++) {
+	do {
 		before = client->begin;
 		r = step(client, ending);
 		if (r == STEP_ON && client->begin > before)
 			sent += client->begin - before;
-	}
+	} while (r == STEP_ON && sent < TURN_OCTETS && clock_ns(CLOCK_MONOTONIC) < end_ns);
 	return r;
 }
 
@@ -494,7 +593,7 @@ enum clients_state clients_serve(struct clients *all, bool ending)
 	struct client *client = all->first, *next;
 	enum step r;
 
-	look_at_interfaces(all);
+	feed_names_look(&all->names, all->options.snapshots);
 	for (; client; client = next) {
 		next = client->next;
 		r = serve(client, ending);
@@ -518,7 +617,7 @@ void clients_look(struct clients *all)
 	for (; client; client = next) {
 		next = client->next;
 		limit_ns = client->begin < client->end ? CLIENTS_STALLED_NS : CLIENTS_SILENT_NS;
-		if (!client->quiet && now_ns - client->moved_ns >= limit_ns)
+		if (client->stuck && now_ns - client->moved_ns >= limit_ns)
 			client_free(client);
 	}
 }
@@ -544,11 +643,12 @@ int clients_new(struct clients **ret, const struct clients_options *options)
 		clients_free(all);
 		return r;
 	}
-	all->context = (struct feed_context){
+	all->names.context = (struct feed_context){
 		.ring = options->ring,
 		.profile = all->profile,
 		.drop_names = options->drop_names,
 		.keep_ns = options->keep_ns,
+		.patience_ns = PATIENCE_NS,
 		.interval_ns = 5 * NSEC_PER_SEC, /* until there is a snapshot */
 	};
 	*ret = all;
@@ -563,8 +663,7 @@ struct clients *clients_free(struct clients *all)
 	text_release(all->status);
 	status_forget(&all->memory);
 	profile_freep(&all->profile);
-	free(all->interfaces);
-	free(all->names);
+	feed_names_clear(&all->names);
 	free(all);
 	return NULL;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/control.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "exporter/log.h"
 #include "exporter/loop.h"
 #include "exporter/meter/kernel_clock.h"
@@ -25,17 +27,17 @@ struct control {
 	struct clients *clients;
 	struct listener *listener;
 	const struct kernel_clock *clock;
-	uint64_t told_ns;     /* CLOCK_REALTIME of the records that come now; 0: to be read */
-	uint64_t offset_ns;   /* of their times, likewise */
+	uint64_t told_ns;     /* CLOCK_BOOTTIME of the records that come now; 0: to be read */
 	unsigned int written; /* records since the thread was woken */
 	int wake;	      /* eventfd */
+	int joins[2];	      /* pipe: ends of connections that this process itself asks by */
 	uint64_t ending_ns; /* atomic: CLOCK_MONOTONIC until which the end may last; 0: it has not begun */
 	bool running;
 	pthread_t thread;
 
 	/* The thread's. */
 	struct loop *loop;
-	struct loop_source *wake_source, *listen_source, *look, *again;
+	struct loop_source *wake_source, *join_source, *listen_source, *look, *again;
 };
 
 /* --- In the loop's thread. */
@@ -52,13 +54,11 @@ void control_delta(struct control *c, const struct flow_key *key, const struct f
 {
 	struct ring_record r = {.key = *key, .record = *record};
 
-	if (!c->told_ns) {
-		c->told_ns = clock_ns(CLOCK_REALTIME);
-		c->offset_ns = (uint64_t)kernel_clock_offset_ns(c->clock);
-	}
+	if (!c->told_ns)
+		c->told_ns = clock_ns(CLOCK_BOOTTIME);
 	r.told_ns = c->told_ns;
-	r.record.first_ns = kernel_clock_told_ns(c->clock, record->first_ns) + c->offset_ns;
-	r.record.last_ns = kernel_clock_told_ns(c->clock, record->last_ns) + c->offset_ns;
+	r.record.first_ns = kernel_clock_boottime_ns(c->clock, record->first_ns);
+	r.record.last_ns = kernel_clock_boottime_ns(c->clock, record->last_ns);
 	ring_add(c->ring, &r);
 	if (++c->written < WAKE_RECORDS)
 		return;
@@ -70,6 +70,19 @@ void control_settled(struct control *c)
 {
 	c->told_ns = 0;
 	wake(c);
+}
+
+int control_join(struct control *c)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	if (write(c->joins[1], &ends[1], sizeof(ends[1])) == sizeof(ends[1]))
+		return ends[0];
+	close(ends[0]);
+	close(ends[1]);
+	return -EAGAIN;
 }
 
 /* --- The thread. */
@@ -107,7 +120,8 @@ static int on_wake(void *userdata, _unused_ uint32_t events)
 /* Whom we have no descriptor for waits, and is not asked about again and again. */
 static void listen_again(struct control *c, bool on)
 {
-	loop_set_events(c->listen_source, on ? EPOLLIN : 0);
+	if (c->listener)
+		loop_set_events(c->listen_source, on ? EPOLLIN : 0);
 }
 
 static int on_look(void *userdata, _unused_ uint32_t events)
@@ -116,6 +130,16 @@ static int on_look(void *userdata, _unused_ uint32_t events)
 
 	clients_look(c->clients);
 	listen_again(c, true);
+	return serve(c);
+}
+
+static int on_join(void *userdata, _unused_ uint32_t events)
+{
+	struct control *c = userdata;
+	int fd;
+
+	while (read(c->joins[0], &fd, sizeof(fd)) == sizeof(fd))
+		clients_add(c->clients, fd);
 	return serve(c);
 }
 
@@ -150,6 +174,8 @@ static int make_loop(struct control *c)
 	if (r == 0)
 		r = loop_add_fd(c->loop, c->wake, EPOLLIN, on_wake, c, &c->wake_source);
 	if (r == 0)
+		r = loop_add_fd(c->loop, c->joins[0], EPOLLIN, on_join, c, &c->join_source);
+	if (r == 0 && c->listener)
 		r = loop_add_fd(c->loop, listener_fd(c->listener), EPOLLIN, on_client, c,
 				&c->listen_source);
 	if (r == 0)
@@ -183,7 +209,7 @@ static int make(struct control *c, const struct control_options *o)
 	int r;
 
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (c->wake < 0)
+	if (c->wake < 0 || pipe2(c->joins, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	r = ring_new(&c->ring, o->records);
 	if (r == 0)
@@ -205,9 +231,9 @@ int control_new(struct control **ret, const struct control_options *o)
 
 	if (!c)
 		return log_errno(LOG_WARNING, -ENOMEM, "there is no control socket");
-	c->wake = -1;
+	c->wake = c->joins[0] = c->joins[1] = -1;
 	c->clock = o->clock;
-	r = listener_new(&c->listener, &options, why);
+	r = o->path ? listener_new(&c->listener, &options, why) : 0;
 	if (r < 0) {
 		log_warning("there is no control socket, and `flowtally status` says nothing: %s",
 			    why);
@@ -216,8 +242,10 @@ int control_new(struct control **ret, const struct control_options *o)
 	r = make(c, o);
 	if (r < 0)
 		return log_errno(LOG_WARNING, r, "there is no control socket");
-	log_info("control socket '%s': %u recent records for `flowtally observe` take %.1f MB",
-		 o->path, o->records, (double)ring_memory(o->records) / 1e6);
+	if (o->path)
+		log_info(
+			"control socket '%s': %u recent records for `flowtally observe` take %.1f MB",
+			o->path, o->records, (double)ring_memory(o->records) / 1e6);
 	*ret = TAKE_PTR(c);
 	return 0;
 }
@@ -236,17 +264,24 @@ void control_end(struct control *c, uint64_t deadline_ns)
 
 struct control *control_free(struct control *c)
 {
+	int fd;
+
 	if (!c)
 		return NULL;
 	control_end(c, 0);
+	while (read(c->joins[0], &fd, sizeof(fd)) == sizeof(fd))
+		close(fd);
 	clients_freep(&c->clients);
 	loop_source_freep(&c->again);
 	loop_source_freep(&c->look);
 	loop_source_freep(&c->listen_source);
+	loop_source_freep(&c->join_source);
 	loop_source_freep(&c->wake_source);
 	loop_freep(&c->loop);
 	listener_freep(&c->listener);
 	ring_freep(&c->ring);
+	closep(&c->joins[0]);
+	closep(&c->joins[1]);
 	closep(&c->wake);
 	free(c);
 	return NULL;

@@ -11,7 +11,15 @@
 #include "exporter/util.h"
 #include "xdp/flow.h"
 
-#define CONTROL_CLIENTS_MAX 64
+/* Clients at a time; some of the places are for root and the exporter's own user alone, and no other user has more than... */
+#define CONTROL_CLIENTS_MAX	 64
+#define CONTROL_CLIENTS_RESERVED 8
+#define CONTROL_CLIENTS_USER	 24
+
+/* Likewise of those who ask for top, which costs most. */
+#define CONTROL_TOPS_MAX      8
+#define CONTROL_TOPS_RESERVED 2
+#define CONTROL_TOPS_USER     4
 
 /* Where clients look when nobody says otherwise. */
 #define CONTROL_SOCKET "/run/flowtally/flowtally.sock"
@@ -20,7 +28,7 @@ struct control;
 struct kernel_clock;
 
 struct control_options {
-	const char *path;  /* of the socket; absolute */
+	const char *path;  /* of the socket; absolute; NULL: none, for control_join() alone */
 	const char *group; /* whose members may connect; NULL: the process's own */
 	uint32_t records;  /* that the ring holds */
 	uint64_t keep_ns;  /* older ones are not shown */
@@ -41,6 +49,9 @@ void control_end(struct control *control, uint64_t deadline_ns);
 
 struct control *control_free(struct control *control);
 DEFINE_CLEANUP(struct control *, control_free)
+
+/* In any thread: a connection to it for this process itself, a descriptor that is the caller's.  -errno. */
+int control_join(struct control *control);
 
 /* In the loop's thread: what a flow or a drop has had since it was last read. */
 void control_delta(struct control *control, const struct flow_key *key,

@@ -179,7 +179,7 @@ void doctor_collector_file(struct doctor *d)
 
 	for (size_t i = 0; i < d->facts->collector_count; i++) {
 		const struct doctor_collector *c = &d->facts->collectors[i];
-		const char *path = c->url.path ? c->url.path : "";
+		const char *path = c->url.path;
 		const int folder = strrchr(path, '/') ? (int)(strrchr(path, '/') - path) : 0;
 
 		snprintf(name, sizeof(name), "%.*s", MAX(folder, 1), path);

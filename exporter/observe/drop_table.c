@@ -4,6 +4,7 @@
 #include <string.h>
 #include <xxhash.h>
 #include "exporter/observe/drop_table.h"
+#include "exporter/observe/record_view.h"
 
 #define NOWHERE UINT32_MAX
 
@@ -52,8 +53,11 @@ struct drop_table *drop_table_free(struct drop_table *t)
 }
 
 /* What of a key tells rows apart. */
-static struct flow_key reduce(enum drops_by by, const struct flow_key *key)
+static struct flow_key reduce(enum drops_by by, const struct flow_key *key,
+			      const struct flow_record *delta)
 {
+	bool ports = record_view_has_ports(key->protocol);
+
 	if (by == DROPS_BY_FLOW)
 		return *key;
 	if (by == DROPS_BY_INTERFACE)
@@ -61,6 +65,16 @@ static struct flow_key reduce(enum drops_by by, const struct flow_key *key)
 			.ifindex = key->ifindex,
 			.kind = key->kind & (FLOW_DROP | FLOW_EGRESS),
 			.drop_reason = key->drop_reason,
+		};
+	if (by == DROPS_BY_SERVICE)
+		return (struct flow_key){
+			.kind = key->kind & FLOW_DROP,
+			.drop_reason = key->drop_reason,
+			.protocol = key->protocol,
+			.dst_port = ports ? htons(record_view_service(
+						    ntohs(key->src_port), ntohs(key->dst_port),
+						    delta->tcp_flags, delta->packets))
+					  : 0,
 		};
 	return (struct flow_key){.kind = key->kind & FLOW_DROP, .drop_reason = key->drop_reason};
 }
@@ -90,7 +104,7 @@ static struct drop_row *find_row(struct drop_table *t, const struct flow_key *ke
 void drop_table_add(struct drop_table *t, const struct flow_key *key,
 		    const struct flow_record *delta)
 {
-	const struct flow_key reduced = reduce(t->by, key);
+	const struct flow_key reduced = reduce(t->by, key, delta);
 	struct drop_row *row = find_row(t, &reduced);
 
 	if (!row->packets) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What was dropped, by flow, reason or interface: since the last time it was shown, and in all.  Bounded:
+ * What was dropped, by flow, reason, interface or service: since the last time it was shown, and in all.  Bounded:
  * what finds no row is summed up as others, so that the sums are those of everything that was added.
  */
 #include <stdbool.h>
@@ -16,6 +16,8 @@ enum drops_by {
 	DROPS_BY_FLOW,
 	DROPS_BY_REASON,
 	DROPS_BY_INTERFACE, /* and direction */
+	DROPS_BY_SERVICE,   /* protocol and the server's port: dst_port of the row's key */
+	_DROPS_BY_MAX,
 };
 
 struct drop_row {

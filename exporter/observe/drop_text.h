@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What `flowtally drops` shows: lines, lines of JSON, a table, and what there was in all at the end. */
+/* What `flowtally drops` shows: lines, lines of JSON, and what there was in all at the end. */
 #include <stdbool.h>
 #include <stdio.h>
 #include "exporter/observe/drop_table.h"
-#include "exporter/observe/screen.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/ledger.h"
 
@@ -25,18 +24,6 @@ void drop_print_line(FILE *file, const struct drop_view *view, const struct drop
  * droppedPacketTotalCount, and interfaceName where it is known.  What is in no row has others.
  */
 void drop_print_json(FILE *file, const struct drop_view *view, const struct drop_row *row);
-
-/* For the first line of a table. */
-struct drop_totals {
-	uint64_t packets; /* since the last refresh */
-	uint64_t total;
-	uint64_t missed; /* refused, lost, or not seen by the tracer */
-};
-
-/* Rows as drop_table_sort() gives them; no more and no longer lines than the terminal has room for. */
-void drop_print_table(FILE *file, const struct drop_view *view, struct screen_size size,
-		      const struct drop_totals *totals, const struct drop_row *const *rows,
-		      size_t count, const struct drop_row *others);
 
 /*
  * Packets by reason, all and those `shown` (by drop_reason_pack()), and the ledger of drops.  The ledger's

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include "exporter/observe/record_filter.h"
 #include "exporter/observe/record_view.h"
 
@@ -19,12 +20,17 @@ struct feed {
 	enum phase phase;
 	struct record_filter *filter; /* NULL: all records */
 	uint64_t oldest;	      /* number of the first record that is not too old */
+	uint64_t first;		      /* of the first one that may be of what is asked for */
+	uint64_t found;		      /* of PHASE_COUNT: the oldest one that matches */
 	uint64_t next;	 /* number of the record that is shown next; PHASE_COUNT: looked at last */
 	uint64_t end;	 /* number of the first one that is not shown; UINT64_MAX: it follows */
 	uint64_t wanted; /* of PHASE_COUNT: records that are still to be found */
-	uint64_t since_ns, until_ns; /* since 1970 */
+	uint64_t since_ns, until_ns; /* CLOCK_BOOTTIME; 0 and UINT64_MAX: no bound */
 	uint64_t missed;	     /* and not told yet */
+	bool reaches;		     /* the ring does, as far back as since_ns */
 	bool partly;		     /* what was asked for reaches back further than the ring */
+	uint64_t searched;	     /* records ever */
+	uint64_t said_ns;	     /* CLOCK_MONOTONIC of its last line */
 };
 
 /* What feed_fill() writes. */
@@ -33,9 +39,14 @@ struct page {
 	size_t room;
 };
 
-static uint64_t to_ns(uint64_t ms)
+/* Of the wall clock, as it is now; what is before the start of the machine becomes 1. */
+static uint64_t to_boottime_ns(uint64_t ms, int64_t wall_ns)
 {
-	return ms < UINT64_MAX / NSEC_PER_MSEC ? ms * NSEC_PER_MSEC : UINT64_MAX;
+	const int64_t most_ms = INT64_MAX / (int64_t)NSEC_PER_MSEC / 2;
+
+	if (ms == 0 || ms > (uint64_t)most_ms)
+		return ms ? UINT64_MAX : 0;
+	return (uint64_t)MAX((int64_t)(ms * NSEC_PER_MSEC) - wall_ns, 1);
 }
 
 struct feed *feed_free(struct feed *feed)
@@ -51,26 +62,24 @@ struct feed *feed_free(struct feed *feed)
 static void find_begin(struct feed *f, const struct control_request *request,
 		       const struct feed_context *c)
 {
-	const uint64_t now_ns = clock_ns(CLOCK_REALTIME), end = ring_next(c->ring);
+	const uint64_t now_ns = clock_ns(CLOCK_BOOTTIME), end = ring_next(c->ring);
 	const uint64_t kept_ns = c->keep_ns < now_ns ? now_ns - c->keep_ns : 0;
 	struct ring_record first;
 
 	f->oldest = ring_find(c->ring, kept_ns);
 	f->end = request->follow ? UINT64_MAX : end;
 	f->wanted = request->last;
-	f->phase = PHASE_BEGIN;
-	f->next = f->oldest;
-	if (request->last == 0) {
-		f->next = end;
-	} else if (request->last != UINT64_MAX) {
-		f->next = end;
-		f->phase = PHASE_COUNT;
-	} else if (f->since_ns) {
+	f->first = f->oldest;
+	if (f->since_ns) {
 		/* A record is read after its last packet, one interval at most. */
-		f->next = MAX(ring_find(c->ring, f->since_ns), f->oldest);
-		f->partly = !ring_get(c->ring, f->oldest, &first) ||
-			    first.told_ns > f->since_ns + c->interval_ns;
+		f->first = MAX(ring_find(c->ring, f->since_ns), f->oldest);
+		f->reaches = ring_get(c->ring, f->oldest, &first) &&
+			     first.told_ns <= f->since_ns + c->interval_ns;
+		f->partly = !f->reaches && request->last == UINT64_MAX;
 	}
+	f->next = request->last == UINT64_MAX ? f->first : end;
+	f->found = f->next;
+	f->phase = request->last == 0 || request->last == UINT64_MAX ? PHASE_BEGIN : PHASE_COUNT;
 }
 
 int feed_new(struct feed **ret, const struct control_request *request, const struct feed_context *c,
@@ -82,8 +91,9 @@ int feed_new(struct feed **ret, const struct control_request *request, const str
 
 	if (!f)
 		return -ENOMEM;
-	f->since_ns = to_ns(request->since_ms);
-	f->until_ns = to_ns(request->until_ms);
+	f->since_ns = to_boottime_ns(request->since_ms, c->wall_ns);
+	f->until_ns = to_boottime_ns(request->until_ms, c->wall_ns);
+	f->said_ns = clock_ns(CLOCK_MONOTONIC);
 	r = request->filter ? record_filter_new(&f->filter, request->filter, why) : 0;
 	if (r < 0) {
 		snprintf(error, CONTROL_ERROR_MAX, "%s", why);
@@ -98,6 +108,8 @@ struct flow feed_flow(const struct ring_record *record, const struct feed_contex
 {
 	struct flow flow = {.key = record->key, .record = record->record};
 
+	flow.record.first_ns += (uint64_t)c->wall_ns;
+	flow.record.last_ns += (uint64_t)c->wall_ns;
 	if (flow.key.kind & FLOW_DROP && c->drop_names)
 		flow.drop =
 			drop_reasons_get(c->drop_names, drop_reason_unpack(flow.key.drop_reason));
@@ -125,16 +137,23 @@ static void count_back(struct feed *f, const struct feed_context *c)
 	struct ring_record record;
 	struct flow flow;
 
-	for (unsigned int i = 0; i < SLICE && f->wanted && f->next > f->oldest; i++) {
-		if (!ring_get(c->ring, f->next - 1, &record))
-			break; /* overtaken */
+	for (unsigned int i = 0; i < SLICE && f->wanted && f->next > f->first; i++) {
+		if (!ring_get(c->ring, f->next - 1, &record)) {
+			f->partly = true; /* overtaken */
+			break;
+		}
 		f->next--;
+		f->searched++;
 		flow = feed_flow(&record, c);
-		f->wanted -= matches(f, c, &record, &flow);
+		if (!matches(f, c, &record, &flow))
+			continue;
+		f->wanted--;
+		f->found = f->next;
 	}
-	if (f->wanted && f->next > f->oldest && ring_get(c->ring, f->next - 1, &record))
+	if (f->wanted && f->next > f->first && !f->partly)
 		return;
-	f->partly = f->wanted;
+	f->partly |= f->wanted && !f->reaches;
+	f->next = f->found;
 	f->phase = PHASE_BEGIN;
 }
 
@@ -157,7 +176,9 @@ static uint64_t told_ms(const struct feed_context *c, uint64_t number)
 {
 	struct ring_record record;
 
-	return ring_get(c->ring, number, &record) ? record.told_ns / NSEC_PER_MSEC : 0;
+	return ring_get(c->ring, number, &record)
+		       ? (record.told_ns + (uint64_t)c->wall_ns) / NSEC_PER_MSEC
+		       : 0;
 }
 
 static void print_begin(struct feed *f, const struct feed_context *c, struct page *page)
@@ -179,13 +200,23 @@ static void print_missed(struct feed *f, struct page *page)
 	f->missed = 0;
 }
 
+static int compare_number(const void *key, const void *element)
+{
+	const uint32_t ifindex = *(const uint32_t *)key;
+	const struct export_interface *interface = element;
+
+	return (ifindex > interface->ifindex) - (ifindex < interface->ifindex);
+}
+
 /* By which people know the interface; records have its number. */
 static const char *find_name(const struct feed_context *c, uint32_t ifindex)
 {
-	for (unsigned int i = 0; ifindex && i < c->records.interface_count; i++)
-		if (c->records.interfaces[i].ifindex == ifindex)
-			return c->names[i];
-	return NULL;
+	const struct export_interface *all = c->records.interfaces, *found = NULL;
+
+	if (ifindex && all)
+		found = bsearch(&ifindex, all, c->records.interface_count, sizeof(*all),
+				compare_number);
+	return found ? c->names[found - all] : NULL;
 }
 
 static void print_record(const struct feed_context *c, const struct flow *flow, struct page *page)
@@ -215,7 +246,7 @@ static bool is_over(const struct feed *f, const struct feed_context *c, bool end
 {
 	return ending || f->next >= f->end ||
 	       (f->until_ns != UINT64_MAX &&
-		clock_ns(CLOCK_REALTIME) > f->until_ns + 2 * c->interval_ns);
+		clock_ns(CLOCK_BOOTTIME) > f->until_ns + 2 * c->interval_ns);
 }
 
 static enum feed_state show(struct feed *f, const struct feed_context *c, bool ending,
@@ -241,12 +272,26 @@ static enum feed_state show(struct feed *f, const struct feed_context *c, bool e
 			continue;
 		}
 		f->next++;
+		f->searched++;
 		flow = feed_flow(&record, c);
 		print_missed(f, page);
 		if (matches(f, c, &record, &flow))
 			print_record(c, &flow, page);
 	}
 	return FEED_MORE;
+}
+
+/* Whoever waits for a search through a large ring learns now and then that it goes on. */
+static void print_progress(struct feed *f, const struct feed_context *c, enum feed_state state,
+			   struct page *page, size_t size)
+{
+	const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	if (page->room == size && state == FEED_MORE && now_ns - f->said_ns < c->patience_ns)
+		return;
+	if (page->room == size && state == FEED_MORE && size >= FEED_LINE_MAX)
+		print(page, "{\"searched\":%" PRIu64 "}\n", f->searched);
+	f->said_ns = now_ns;
 }
 
 enum feed_state feed_fill(struct feed *f, const struct feed_context *c, bool ending, char *out,
@@ -263,6 +308,7 @@ enum feed_state feed_fill(struct feed *f, const struct feed_context *c, bool end
 		state = show(f, c, ending, &page);
 	else if (f->phase == PHASE_OVER)
 		state = FEED_ENDED;
+	print_progress(f, c, state, &page, size);
 	*ret_used = size - page.room;
 	return state;
 }

@@ -26,8 +26,10 @@ struct feed_context {
 	uint64_t interval_ns;		 /* between two readings of the banks */
 	uint64_t settled_ns;		 /* CLOCK_MONOTONIC of the newest snapshot; 0: none yet */
 	uint64_t before_ns;		 /* of the one an interval before; the start, if none */
-	uint64_t before_told_ns;	 /* CLOCK_REALTIME of that */
-	uint64_t keep_ns;		 /* what is older is not shown */
+	uint64_t before_told_ns;	 /* CLOCK_BOOTTIME of that */
+	int64_t wall_ns;      /* CLOCK_REALTIME less CLOCK_BOOTTIME, as the ring has it */
+	uint64_t patience_ns; /* who is searched for longer is told that this goes on */
+	uint64_t keep_ns;     /* what is older is not shown */
 };
 
 struct feed;
@@ -41,7 +43,10 @@ int feed_new(struct feed **ret, const struct control_request *request,
 struct feed *feed_free(struct feed *feed);
 DEFINE_CLEANUP(struct feed *, feed_free)
 
-/* A record as a filter and a view have it; its drop is NULL where that is not known. */
+/*
+ * A record as a filter and a view have it, with times since 1970 by the wall clock as it is now; its drop is NULL where that is
+ * not known.
+ */
 struct flow feed_flow(const struct ring_record *record, const struct feed_context *context);
 
 enum feed_state {

@@ -78,7 +78,7 @@ static void judge_hooks(json_t *list, const struct snapshot *s)
 	if (s->starting)
 		add(list, "wait: each takes 10 to 30 ms",
 		    "the start is not over: interfaces are being attached");
-	else if (!s->interface_count)
+	else if (!s->interface_count && s->kinds[RECORD_FLOW].metered)
 		add(list, "ip -br link shows which there are; name them in `interfaces`",
 		    "no interface matches, so nothing is metered");
 	for (size_t i = 0; i < s->interface_count; i++)
@@ -145,26 +145,76 @@ static void judge_kind(json_t *list, const struct snapshot *now, const struct sn
 
 /* --- Collectors. */
 
-static const struct {
-	const char *what, *fix;
-} states[_COLLECTOR_STATE_MAX] = {
-	[COLLECTOR_RESOLVING] = {"has no address or connection yet",
-				 "getent hosts NAME; ip route get ADDRESS; start the collector"},
-	[COLLECTOR_REFUSED] = {"refuses what is sent: nobody listens at that port",
-			       "start the collector, or correct its port"},
-	[COLLECTOR_FAILING] = {"cannot be sent to or written",
-			       "the log says why; ip route get ADDRESS, or df and ls -l for a file"},
-	[COLLECTOR_STALLED] = {"has taken nothing for a while",
-			       "look at the collector: it is connected, and does not read"},
+/* Where records go decides what may be wrong with it. */
+enum medium {
+	MEDIUM_UDP,
+	MEDIUM_TCP,
+	MEDIUM_FILE,
+	_MEDIUM_MAX
 };
 
-static const char *const loss_fixes[_EXPORT_LOSS_MAX] = {
-	[EXPORT_LOSS_QUEUE_FULL] = "raise its `rate`, or share the flows among several (`balance`)",
-	[EXPORT_LOSS_SEND_ERROR] =
-		"the log says why; df for a file, the connection for a collector",
-	[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
-	[EXPORT_LOSS_UNSENT] = "it was removed with records in its queue",
+struct words {
+	const char *what, *fix;
 };
+
+#define NO_ADDRESS \
+	{ \
+		"has no address or connection yet", \
+			"getent hosts NAME; ip route get ADDRESS; start the collector; " DOCTOR \
+	}
+#define CANNOT_SEND \
+	{ \
+		"cannot be sent to", \
+			"the log says why; ip route get ADDRESS; look at the collector's own log; " DOCTOR \
+	}
+#define LOOK_AT_IT "look at the collector: it is connected, and does not read"
+
+static const struct words states[_MEDIUM_MAX][_COLLECTOR_STATE_MAX] = {
+	[MEDIUM_UDP] = {[COLLECTOR_RESOLVING] = NO_ADDRESS,
+			[COLLECTOR_REFUSED] = {"cannot be reached: ICMP errors answer what is sent",
+					       "start the collector, or correct its port; " DOCTOR
+					       " says which of the two"},
+			[COLLECTOR_FAILING] = CANNOT_SEND,
+			[COLLECTOR_STALLED] = {"has taken nothing for a while", LOOK_AT_IT}},
+	[MEDIUM_TCP] =
+		{[COLLECTOR_RESOLVING] = NO_ADDRESS,
+		 [COLLECTOR_REFUSED] = {"has refused connections: nobody listened at that port",
+					"start the collector, or correct its port"},
+		 [COLLECTOR_FAILING] = CANNOT_SEND,
+		 [COLLECTOR_STALLED] = {"has taken nothing for a while", LOOK_AT_IT}},
+	[MEDIUM_FILE] = {[COLLECTOR_RESOLVING] = {"is not open yet", "ls -l FILE; df FILE"},
+			 [COLLECTOR_FAILING] = {"cannot be written",
+						"the log says why; df FILE, ls -l FILE"},
+			 [COLLECTOR_STALLED] = {"has taken nothing for a while",
+						"look at who reads the pipe, or at the disk"}},
+};
+
+static const char *const loss_fixes[_MEDIUM_MAX][_EXPORT_LOSS_MAX] = {
+	[MEDIUM_UDP] = {[EXPORT_LOSS_QUEUE_FULL] =
+				"raise its `rate`, or share the flows among several (`balance`)",
+			[EXPORT_LOSS_SEND_ERROR] = "the log says why; ip route get ADDRESS",
+			[EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
+			[EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
+	[MEDIUM_TCP] =
+		{[EXPORT_LOSS_QUEUE_FULL] =
+			 "look at why it reads slowly, or share the flows among several (`balance`)",
+		 [EXPORT_LOSS_SEND_ERROR] =
+			 "look at why it, or a host on the way, ends connections",
+		 [EXPORT_LOSS_REFUSED] = "start the collector, or correct its port",
+		 [EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
+	[MEDIUM_FILE] = {[EXPORT_LOSS_QUEUE_FULL] =
+				 "look at who reads the pipe, or at the disk: it is too slow",
+			 [EXPORT_LOSS_SEND_ERROR] = "the log says why; df FILE, ls -l FILE",
+			 [EXPORT_LOSS_REFUSED] = "the log says why; df FILE, ls -l FILE",
+			 [EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
+};
+
+static enum medium medium_of(const char *url)
+{
+	if (!strncmp(url, "file:", 5) || !strncmp(url, "json:", 5))
+		return MEDIUM_FILE;
+	return !strncmp(url, "ipfix+tcp:", 10) ? MEDIUM_TCP : MEDIUM_UDP;
+}
 
 static const struct collector_stats *find_collector(const struct snapshot *s, const char *url)
 {
@@ -180,14 +230,16 @@ static void judge_collector(json_t *list, const struct collector_stats *c,
 			    const struct collector_stats *before)
 {
 	const char *name = c->name ? c->name : c->url;
+	const enum medium medium = medium_of(c->url);
+	const struct words *words = &states[medium][c->state];
 	uint64_t records;
 
-	if (states[c->state].what)
-		add(list, states[c->state].fix, "collector %s %s", name, states[c->state].what);
+	if (words->what)
+		add(list, words->fix, "collector %s %s", name, words->what);
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++) {
 		records = c->lost[i].records - (before ? before->lost[i].records : 0);
 		if (records)
-			add(list, loss_fixes[i],
+			add(list, loss_fixes[medium][i],
 			    "collector %s has lost %" PRIu64 " records of late (%s)", name, records,
 			    export_loss_name((enum export_loss)i));
 	}

@@ -175,11 +175,9 @@ static bool take_interface(struct top_key *key, const struct record_view *v)
 	return take_name(v->interface, key->interface) || v->ifindex;
 }
 
-/* The lesser port is the server's as a rule: clients take theirs from above. */
 static bool take_service(struct top_key *key, const struct record_view *v)
 {
-	uint16_t port = !v->src_port || (v->dst_port && v->dst_port < v->src_port) ? v->dst_port
-										   : v->src_port;
+	uint16_t port = record_view_service(v->src_port, v->dst_port, v->tcp_flags, v->packets);
 
 	return take_octet(v, VIEW_PROTOCOL, v->protocol, &key->protocol) &&
 	       take_port(v, port, &key->service);

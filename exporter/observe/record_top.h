@@ -56,8 +56,8 @@ struct top_row {
 struct record_top;
 
 /*
- * `keys`: src, dst, sport, dport, proto, iface, dir, vlan, tos, end, reason, class, service (the lesser port, that of
- * the server as a rule, with its protocol), and host and port, of which a record has two: it is added to both, and the
+ * `keys`: src, dst, sport, dport, proto, iface, dir, vlan, tos, end, reason, class, service (the server's port,
+ * record_view_service(), with its protocol), and host and port, of which a record has two: it is added to both, and the
  * two together are an end.  `rows` TOP_ROWS_MIN at least.  -EINVAL: `error` says what is wrong; -ENOMEM.
  */
 int record_top_new(struct record_top **ret, const char *keys, enum top_by by, uint32_t rows,

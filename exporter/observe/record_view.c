@@ -10,10 +10,23 @@
 #define PROTOCOL_SCTP	 132
 #define PROTOCOL_UDPLITE 136
 
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+
 bool record_view_has_ports(uint8_t protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == PROTOCOL_SCTP ||
 	       protocol == PROTOCOL_DCCP || protocol == PROTOCOL_UDPLITE;
+}
+
+uint16_t record_view_service(uint16_t src_port, uint16_t dst_port, uint16_t tcp_flags,
+			     uint64_t packets)
+{
+	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return dst_port;
+	if ((tcp_flags & TCP_SYN) && packets == 1)
+		return src_port;
+	return !src_port || (dst_port && dst_port < src_port) ? dst_port : src_port;
 }
 
 static void copy_name(char to[VIEW_NAME_MAX], const char *name)

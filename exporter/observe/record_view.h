@@ -72,3 +72,11 @@ int record_view_of_json(struct record_view *ret, const json_t *object);
 
 /* Of TCP, UDP, UDP-Lite, SCTP and DCCP. */
 bool record_view_has_ports(uint8_t protocol);
+
+/*
+ * Which of two ports is the server's.  A SYN goes to it, and a SYN with ACK comes from it (RFC 9293, section 3.5); `tcp_flags`
+ * are an OR, so that both in one record tell nothing unless it is of one packet.  Else it is the lesser one: clients take
+ * theirs from above (RFC 6335, section 6; Linux from 32768 on), and 0 is none.
+ */
+uint16_t record_view_service(uint16_t src_port, uint16_t dst_port, uint16_t tcp_flags,
+			     uint64_t packets);

@@ -7,6 +7,8 @@
  *
  * Each slot has a number that is odd while it is written (a sequence lock, as the kernel's seqcount_t).  A reader that finds
  * another number after copying than before has copied nothing.
+ *
+ * Times are of CLOCK_BOOTTIME, which nobody sets: a step of the wall clock neither ages a record nor hides it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,9 +20,9 @@
 
 /* What a flow or a drop has had since it was last read. */
 struct ring_record {
-	uint64_t told_ns; /* CLOCK_REALTIME, when it was read from the bank */
+	uint64_t told_ns; /* when it was read from the bank */
 	struct flow_key key;
-	struct flow_record record; /* first_ns and last_ns are since 1970 */
+	struct flow_record record; /* first_ns and last_ns likewise */
 };
 
 struct ring;

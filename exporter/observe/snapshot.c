@@ -68,6 +68,7 @@ void snapshot_stamp(struct snapshot *s)
 {
 	s->time_ns = clock_ns(CLOCK_REALTIME);
 	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+	s->boottime_ns = clock_ns(CLOCK_BOOTTIME);
 }
 
 uint64_t snapshot_counters_ns(const struct snapshot *snapshot)

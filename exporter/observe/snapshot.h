@@ -33,13 +33,15 @@ struct snapshot_program {
 };
 
 struct snapshot {
-	uint64_t number;	     /* from 1 */
-	uint64_t time_ns;	     /* CLOCK_REALTIME, when it was taken */
-	uint64_t monotonic_ns;	     /* CLOCK_MONOTONIC likewise */
-	uint64_t started_ns;	     /* CLOCK_REALTIME of the exporter's start */
-	uint64_t interval_ns;	     /* between swaps */
-	uint64_t idle_ns, active_ns; /* timeouts of flows */
-	uint32_t domain;	     /* observation domain */
+	uint64_t number;	      /* from 1 */
+	uint64_t time_ns;	      /* CLOCK_REALTIME, when it was taken */
+	uint64_t monotonic_ns;	      /* CLOCK_MONOTONIC likewise */
+	uint64_t boottime_ns;	      /* CLOCK_BOOTTIME likewise */
+	uint64_t started_ns;	      /* CLOCK_REALTIME of the exporter's start */
+	uint64_t started_boottime_ns; /* CLOCK_BOOTTIME likewise */
+	uint64_t interval_ns;	      /* between swaps */
+	uint64_t idle_ns, active_ns;  /* timeouts of flows */
+	uint32_t domain;	      /* observation domain */
 	struct ledger ledger;
 	struct snapshot_kind kinds[_RECORD_KIND_MAX];
 	bool starting; /* interfaces are still being tried for the first time, and are not known yet */

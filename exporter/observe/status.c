@@ -199,6 +199,13 @@ static const struct collector_stats *find_before(const struct rates *r, const ch
 	return NULL;
 }
 
+/* How long ago that was, ms, however the wall clock was set meanwhile; null of what never was. */
+static json_t *ago_json(uint64_t boottime_ns)
+{
+	return boottime_ns ? INTEGER((clock_ns(CLOCK_BOOTTIME) - boottime_ns) / NSEC_PER_MSEC)
+			   : json_null();
+}
+
 static json_t *collector_json(const struct collector_stats *c, const struct rates *r)
 {
 	const struct collector_stats *b = find_before(r, c->url);
@@ -208,12 +215,12 @@ static json_t *collector_json(const struct collector_stats *c, const struct rate
 		if (c->lost[i].records)
 			json_object_set_new(lost, export_loss_name((enum export_loss)i),
 					    INTEGER(c->lost[i].records));
-	return json_pack("{s:s,s:s*,s:s,s:o,s:o,s:I,s:o,s:I}", "url", c->url, "name", c->name,
+	return json_pack("{s:s,s:s*,s:s,s:o,s:o,s:I,s:o,s:I,s:o}", "url", c->url, "name", c->name,
 			 "state", collector_state_name(c->state), "records_rate",
 			 rate(r, c->exported.records, b ? b->exported.records : 0), "octets_rate",
 			 rate(r, c->bytes, b ? b->bytes : 0), "queued",
 			 (json_int_t)c->queued.records, "lost", lost, "sent_ms",
-			 (json_int_t)c->sent_ms);
+			 (json_int_t)c->sent_ms, "sent_ago_ms", ago_json(c->sent_boottime_ns));
 }
 
 static json_t *collectors(const struct snapshot *s, const struct rates *r)
@@ -255,11 +262,12 @@ static json_t *head(const struct snapshot *s, const struct snapshot *since, uint
 	json_t *problems = status_problems(s, since, age_ns);
 	const char *health = json_array_size(problems) ? "degraded" : "healthy";
 
-	return json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "version",
+	return json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "version",
 			 CONTROL_VERSION, "answer", "status", "health", health, "exporter",
 			 FLOWTALLY_VERSION, "problems", problems, "started_ms",
 			 (json_int_t)(s->started_ns / NSEC_PER_MSEC), "time_ms",
-			 (json_int_t)(s->time_ns / NSEC_PER_MSEC), "counters_ms",
+			 (json_int_t)(s->time_ns / NSEC_PER_MSEC), "uptime_ms",
+			 ago_json(s->started_boottime_ns), "counters_ms",
 			 (json_int_t)(snapshot_counters_ns(s) / NSEC_PER_MSEC), "age_ms",
 			 (json_int_t)(age_ns / NSEC_PER_MSEC), "interval_ms",
 			 (json_int_t)(s->interval_ns / NSEC_PER_MSEC), "idle_ms",

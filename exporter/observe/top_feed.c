@@ -55,7 +55,7 @@ int top_feed_new(struct top_feed **ret, const struct control_request *request,
 		 char error[CONTROL_ERROR_MAX])
 {
 	_cleanup_(top_feed_freep) struct top_feed *f = calloc(1, sizeof(*f));
-	const uint64_t now_ns = clock_ns(CLOCK_REALTIME);
+	const uint64_t now_ns = clock_ns(CLOCK_BOOTTIME);
 	int r = f ? make(f, request, ret_fault, error) : -ENOMEM;
 
 	if (r < 0 && r != -EINVAL) {

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -56,8 +57,8 @@ class Bench:
         check(status in (HEALTHY, DEGRADED), f'exit status {status}', stderr)
         return json.loads(stdout)
 
-    def observe(self, *words):
-        status, stdout, stderr = self.ask('observe', '-o', 'jsonl', *words)
+    def observe(self, *words, **how):
+        status, stdout, stderr = self.ask('observe', '-o', 'jsonl', *words, **how)
         check_equal('exit status of observe', status, 0)
         return [json.loads(line) for line in stdout.splitlines()], stderr
 
@@ -159,6 +160,10 @@ def test_observe_past():
             check_equal(f'{words}', sums(bench.observe('--all', *words)[0]), expected)
         check_equal('since it was sent', sums(bench.observe('--since', begin)[0]), SENT)
         check_equal('until it was sent', sums(bench.observe('--until', begin)[0]), {})
+        soon = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(time.time() + 60))  # in UTC, and 5 h ago in local time
+        for words, expected in ((['--utc'], SENT), ([], {})):
+            records, _ = bench.observe('--until', soon, *words, prefix=['env', 'TZ=XXX-5'])
+            check_equal(f'until a time without a zone {words}', sums(records), expected)
         check_equal('of the last two', len(bench.observe('--last', '2')[0]), 2)
         records, stderr = bench.observe('--last', '3', 'port', '1002')
         check_equal('fewer than asked for', sums(records), {1002: 19})
@@ -265,6 +270,58 @@ def test_degraded():
             daemon.kill()
 
 
+def test_refused_collector():
+    """A collector that refuses connections is named as that, by status and doctor; started, as the fix says, all is well."""
+    with Bench() as bench:
+        url = f'ipfix+tcp://{PEER}:4739?retry=1'
+        with bench.daemon('--collector', url) as daemon:
+            lines = wait_until(lambda: bench.ask('status')[0] == DEGRADED and bench.ask('status')[1].splitlines(), WAIT_SECONDS,
+                               'something wrong')
+            check('has refused connections' in lines[0] and lines[0].startswith('! '), 'first line:', *lines)
+            check_equal('fix', lines[1], '  fix: start the collector, or correct its port')
+            check_equal('state', [one['state'] for one in bench.status()['collectors']], ['up', 'refused'])
+            with bench.box.entered('peer'):
+                server = socket.socket()
+            with server:
+                server.bind((PEER, 4739))
+                server.listen()
+                check_equal('all is well', bench.ask('status', '--wait=30s')[0], HEALTHY)
+                check(len(bench.ask('status')[1].splitlines()) <= 12, 'twelve lines:', bench.ask('status')[1])
+            daemon.kill()
+
+
+# What a client of version 1 asks, octet by octet, and what it reads in the answers: these stay.
+VERSION_1 = (
+    (b'{"version":1,"ask":"status"}\n', 'status',
+     {'version', 'answer', 'exporter', 'health', 'problems', 'interfaces', 'collectors', 'ledger'}),
+    (b'{"version":1,"ask":"records","last":2}\n', 'records', {'version', 'answer'}),
+    (b'{"version":1,"ask":"top","keys":"host","by":"octets","rows":5,"every_ms":1000}\n', 'top',
+     {'answer', 'seconds', 'keys', 'rows'}),
+)
+PARTS_OF_VERSION_1 = {  # of the lists of status
+    'interfaces': {'name', 'device', 'ifindex', 'ingress', 'egress', 'attached', 'reason', 'rates', 'obstacles'},
+    'collectors': {'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
+}
+
+
+def test_client_of_version_1():
+    """A client that was written for version 1 finds all that it reads."""
+    with Bench() as bench, bench.daemon():
+        bench.ask('status', '--wait')
+        for octets, name, keys in VERSION_1:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(WAIT_SECONDS)
+                sock.connect(str(bench.socket))
+                sock.sendall(octets)
+                with sock.makefile() as lines:
+                    answer = json.loads(lines.readline())
+            check_equal('answer', answer.get('answer'), name)
+            check(keys <= answer.keys(), f'{name} lacks {keys - answer.keys()}', answer)
+            for part, inner in PARTS_OF_VERSION_1.items():
+                for one in answer[part] if name == 'status' else ():
+                    check(inner <= one.keys(), f'{part} lacks {inner - one.keys()}', one)
+
+
 def test_neighbours():
     """Programs of others on our hooks are named, in the order in which packets meet them, wherever root asks from."""
     source = 'int foreign(void *skb) { return -1; }\nchar _license[] __attribute__((section("license"))) = "GPL";\n'
@@ -298,6 +355,8 @@ def test_not_running():
         status, stdout, stderr = bench.ask('status')
         check(status == NOT_RUNNING and not stdout, f'exit status {status}', stdout)
         check(str(bench.socket) in stderr and 'flowtally run' in stderr, 'where, and how to start:', stderr)
+        status, _, stderr = program.run('observe', '--since', '10s', '--until', '20s')
+        check(status == USAGE and '--until 20s is before --since 10s' in stderr, f'the wrong way round: {status}', stderr)
         for words in (('status', '--no-such'), ('status', 'word'), ('status', '--watch=never'), ('observe', '--last', 'x'),
                       ('observe', '--since', 'never'), ('observe', '-o', 'xml'), ('observe', 'no such thing'),
                       ('observe', '--ip', 'x')):
@@ -351,6 +410,89 @@ def test_hostile_clients():
             check_equal('ledger', bench.status()['ledger']['balanced'], True)
         ledger = daemon.stop()
         check(ledger['accounted']['packets'] >= 3000, 'accounted:', ledger['accounted'])
+
+
+def connect(stack, bench, request):
+    sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+    sock.settimeout(WAIT_SECONDS)
+    sock.connect(str(bench.socket))
+    sock.sendall(request)
+    return sock, json.loads(stack.enter_context(sock.makefile()).readline())
+
+
+# Follows 70 times, and prints what each is told first.
+HOLD = '''
+import socket, sys, time
+held = []
+for i in range(70):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+    held[-1].sendall(b'{"version":1,"ask":"records","last":0,"follow":true}\\n')
+    print(held[-1].recv(1000).decode().splitlines()[0], flush=True)
+time.sleep(60)
+'''
+
+
+def test_group_cannot_lock_out():
+    """One member of the group follows as often as it can, and quietly: others are answered, and it is told."""
+    with Bench() as bench, bench.daemon('--control-group', '4'):
+        bench.ask('status', '--wait')
+        process = subprocess.Popen([*DIES_WITH_TEST, 'setpriv', '--reuid', str(NOBODY), '--regid', str(NOBODY), '--groups', '4',
+                                    sys.executable, '-c', HOLD, bench.socket], stdout=subprocess.PIPE)
+        answers = [json.loads(process.stdout.readline()) for _ in range(70)]
+        check_equal('who follows', [answer.get('answer') for answer in answers], ['records'] * 24 + [None] * 46)
+        check('as one user can have, 24' in answers[-1]['error']['text'], 'why not:', answers[-1])
+        for number in range(20):
+            check_equal(f'root, time {number}', bench.ask('status')[0], HEALTHY)
+        other = ['setpriv', '--reuid', '1', '--regid', '1', '--groups', '4']
+        check_equal('another member', bench.ask('status', prefix=other)[0], HEALTHY)
+        process.kill()
+        process.communicate()
+
+
+def test_tops():
+    """Eight ask for top, the ninth learns that there are eight; their tables are no longer there when they have gone."""
+    with Bench() as bench, bench.daemon():
+        bench.ask('status', '--wait')
+        with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9):
+            for port in range(3000, 6000):
+                traffic.udp(bench.box, 'peer', (PEER, port), (METER, 9), 1)
+        wait_until(lambda: bench.status()['ledger']['accounted']['packets'] >= 3000, WAIT_SECONDS, '3000 packets')
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                answer = connect(stack, bench, b'{"version":1,"ask":"top"}\n')[1]
+                check_equal('answer', answer['answer'], 'top')
+            answer = connect(stack, bench, b'{"version":1,"ask":"top"}\n')[1]
+            check_equal('code of the ninth', answer['error']['code'], 'busy')
+            check('clients that ask for top as there can be, 8' in answer['error']['text'], 'why:', answer)
+            time.sleep(1.2)  # a text of the status is shared for one second
+            held = bench.status()['process']['resident_octets']
+        wait_until(lambda: bench.status()['process']['resident_octets'] < held - 4e6, WAIT_SECONDS, '4 MB given back')
+
+
+def test_clock_is_set():
+    """An hour forward and back: what is recent stays recent, and ages stay what they are."""
+    with Bench() as bench:
+        offset = bench.directory / 'offset'
+        offset.write_text('0\n', encoding='ascii')
+        shim = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={offset}']
+        with bench.daemon('--idle-timeout', '500ms', prefix=shim):
+            bench.ask('status', '--wait')
+            bench.send()
+            bench.wait_for_sent()
+            wait_until(lambda: bench.status()['collectors'][0]['sent_ago_ms'] is not None, WAIT_SECONDS, 'records sent')
+            for seconds in 0, 3600, -3600:
+                new = bench.directory / 'new'
+                new.write_text(f'{seconds}\n', encoding='ascii')
+                new.rename(offset)
+                time.sleep(1.2)  # a text of the status is shared for one second
+                check_equal(f'recent, {seconds}', sums(bench.observe('--since', '1m', prefix=shim)[0]), SENT)
+                check_equal(f'kept, {seconds}', sums(bench.observe('--all')[0]), SENT)
+                status = bench.status()
+                check(status['uptime_ms'] < 60000, f'up {status["uptime_ms"]} ms')
+                check(status['collectors'][0]['sent_ago_ms'] < 60000, 'sent:', status['collectors'][0])
+                head = bench.ask('status')[1].splitlines()[0]
+                check(': up ' in head and ' min' not in head and ' h ' not in head, 'first line:', head)
 
 
 if __name__ == '__main__':

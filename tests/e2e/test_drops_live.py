@@ -146,6 +146,19 @@ def test_by(box, by, names, expected):
     check_equal('sums', summed(rows(lines), *names, 'REASON'), expected)
 
 
+def test_by_service(box):
+    """One row for a server's port, whichever of its clients was refused, and whatever direction its packets had."""
+    with Drops(box, '--by', 'service', '--json', '--interval', '60s') as drops:
+        for client in range(42000, 42010):
+            traffic.udp(box, 'peer', (THERE[0], client), (HERE[0], 9001), 2)
+            traffic.udp(box, 'peer', (THERE[0], 9001), (HERE[0], client), 1)
+        found = [json.loads(line) for line in drops.stop()]
+    check_equal('rows', [(row['protocolIdentifier'], row['destinationTransportPort'], row['dropReasonName'],
+                          row['droppedPacketDeltaCount']) for row in found], [(17, 9001, 'NO_SOCKET', 30)])
+    check_equal('other keys', set(found[0]) & {'sourceIPv4Address', 'sourceTransportPort', 'ingressInterface', 'interfaceName'},
+                set())
+
+
 def test_json(box):
     """The keys of the collector json:, and the sums of the ledger."""
     with Drops(box, '--json', '--summary', 'json') as drops:
@@ -282,27 +295,6 @@ def terminal(rows_, columns):
         os.close(master)
 
 
-def test_terminal(box):
-    """A table in place: it fits, it has the sums, and it stays when the end comes."""
-    with terminal(12, 80) as (slave, came):
-        with Drops(box, '--interval', '200ms', stdout=slave) as drops:
-            for port in range(9001, 9031):
-                send(box, port, port - 9000)
-            wait_until(lambda: b'9030' in b''.join(came), 5, 'the last flow')
-            time.sleep(0.5)
-            drops.stop()
-    pictures = re.sub(r'\r', '', b''.join(came).decode()).split('\033[J')
-    check(len(pictures) > 2, f'{len(pictures)} pictures')
-    lines = [re.sub(r'\033\[[0-9]*[A-Zm]', '', line) for line in pictures[-1].splitlines()]
-    check(all(len(line) <= 80 for line in lines) and len(lines) <= 12, *lines)
-    check('465 packets in 30 rows, 0 missed' in lines[1], *lines)
-    check_equal('titles', lines[2].split(), ['PKT/s', 'TOTAL', 'PROTO', 'SOURCE', 'DESTINATION', 'REASON'])
-    check_equal('the first rows', [re.sub(' +', ' ', line.strip()).split(' ', 1)[1] for line in lines[3:5]],
-                [f'{30 - i} UDP 10.75.0.2:{16030 - i} 10.75.0.1:{9030 - i} NO_SOCKET' for i in range(2)])
-    check(any(line.startswith('NO_SOCKET: Nothing listens') for line in lines), *lines)
-    check(pictures[-1].endswith('B\n'), repr(pictures[-1][-20:]))
-
-
 def test_json_terminal(box):
     """Lines stay lines, also there."""
     with terminal(12, 80) as (slave, came):
@@ -360,6 +352,9 @@ def main():
             ('by reason', functools.partial(test_by, box, 'reason', [], {('NO_SOCKET',): 7})),
             ('by interface', functools.partial(test_by, box, 'interface', ['DIR', 'INTERFACE'],
                                                {('in', 'm0', 'NO_SOCKET'): 7})),
+            ('by service', functools.partial(test_by, box, 'service', ['SERVICE'],
+                                             {('UDP/9001', 'NO_SOCKET'): 4, ('UDP/9002', 'NO_SOCKET'): 3})),
+            ('JSON by service', functools.partial(test_by_service, box)),
             ('JSON', functools.partial(test_json, box)),
             *((f'filter by {name}', functools.partial(test_filter, box, *filters[name])) for name in filters),
             ('benign drops', functools.partial(test_excluded, box)),
@@ -369,7 +364,6 @@ def main():
             ('broken pipe before the first line', functools.partial(test_broken_pipe_before, box)),
             ('full disk', functools.partial(test_full_disk, box)),
             ('slow reader', functools.partial(test_slow_reader, box)),
-            ('terminal', functools.partial(test_terminal, box)),
             ('JSON on a terminal', functools.partial(test_json_terminal, box)),
             *((name, functools.partial(test_complaint, box, name)) for name in COMMANDS),
             ('no BTF', functools.partial(test_no_btf, box)),

@@ -144,10 +144,11 @@ def test_kept():
             for number in range(3):
                 status, _, err = program.run('replay', capture, '--collector', f'{scheme}://{path}')
                 check_equal('status', status, 0)
-                check(f'is now {path}.1' in err, f'not said: {err}')
+                check(f'is now {path}.{number + 1}' in err, f'not said: {err}')
                 first.append(path.read_bytes())
-                check_equal('what was there', Path(f'{path}.{number + 1}').read_bytes(), b'not ours\n')
-                check_equal('what the run before left', Path(f'{path}.1').read_bytes(), first[-2] if number else b'not ours\n')
+                check_equal('what was there', Path(f'{path}.1').read_bytes(), b'not ours\n')
+                check_equal('what the run before left', Path(f'{path}.{number + 1}').read_bytes(),
+                            first[-2] if number else b'not ours\n')
             check_equal('files', len(list(Path(folder).glob(f'kept.{scheme}*'))), 4)
             first.clear()
             long = Path(folder) / ('x' * 254)  # no room for a number

@@ -1,17 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """`flowtally top` in a real terminal (tmux), and as text, against what was sent to a real exporter."""
-import contextlib
-import os
 import signal
 import socket
-import subprocess
 import time
 
 import program
 import tap
+import terminal
 import traffic
-from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
+from sandbox import Sandbox, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.87.0.1', '10.87.0.2'
@@ -71,56 +69,9 @@ class Bench:
                    (f'{octets / 1000:.2f}k', str(packets)), WAIT_SECONDS, 'all that was sent')
 
 
-class Terminal:
-    """tmux with one program in it, on a server of its own."""
-
-    def __init__(self, bench, *words, columns=120, lines=30, environment=(), locale='C.UTF-8'):
-        self.socket = f'{bench.scratch.name}/tmux'
-        self.words = ['env', f'LC_ALL={locale}', *environment, program.binary(), 'top', '--socket', bench.path, *words]
-        self.columns, self.lines = columns, lines
-
-    def tmux(self, *words):
-        environment = dict(os.environ, LC_ALL='C.UTF-8', TERM='screen')
-        environment.pop('TMUX', None)
-        command = [*DIES_WITH_TEST, 'tmux', '-u', '-f', '/dev/null', '-S', self.socket, *map(str, words)]
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=WAIT_SECONDS).stdout
-
-    def __enter__(self):
-        self.tmux('new-session', '-d', '-x', self.columns, '-y', self.lines, *self.words, ';',
-                  'set', '-g', 'remain-on-exit', 'on', ';', 'set', '-g', 'status', 'off')
-        self.resize(self.columns, self.lines)
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.tmux('kill-server')
-
-    def resize(self, columns, lines):
-        self.tmux('resize-window', '-x', columns, '-y', lines)
-
-    def type(self, *keys):
-        self.tmux('send-keys', *keys)
-
-    def screen(self, *options):
-        return self.tmux('capture-pane', '-p', *options).splitlines()
-
-    def raw(self):
-        return self.tmux('capture-pane', '-p', '-e')
-
-    def is_dead(self):
-        return self.tmux('display', '-p', '#{pane_dead} #{pane_dead_status}').split()
-
-    def wait(self, condition, what):
-        try:
-            wait_until(lambda: condition(self.screen()), WAIT_SECONDS, what)
-        except tap.Failure as failure:
-            raise tap.Failure(f'{failure}; the screen:\n' + '\n'.join(self.screen())) from None
-
-    def wait_for(self, text):
-        self.wait(lambda lines: any(text in line for line in lines), text)
-
-    def wait_gone(self, text):
-        self.wait(lambda lines: not any(text in line for line in lines), f'no {text}')
+class Top(terminal.Terminal):
+    def __init__(self, bench, *words, **options):
+        super().__init__(bench.scratch.name, [program.binary(), 'top', '--socket', bench.path, *words], **options)
 
 
 def entries(lines):
@@ -177,9 +128,9 @@ def test_mistakes():
         with bench.daemon():
             status, stdout, stderr = program.run('top', '--socket', bench.path)
             check(status == USAGE and '--batch' in stderr and not stdout, f'no terminal: {status}', stderr)
-            with Terminal(bench, environment=['TERM=dumb']) as terminal:
-                wait_until(lambda: terminal.is_dead() == ['1', str(USAGE)], WAIT_SECONDS, 'the end')
-                text = ' '.join(terminal.screen('-S', '-'))  # tmux moves it up for a line of its own
+            with Top(bench, environment=['TERM=dumb']) as top:
+                wait_until(lambda: top.is_dead() == ['1', str(USAGE)], WAIT_SECONDS, 'the end')
+                text = ' '.join(top.screen('-S', '-'))  # tmux moves it up for a line of its own
                 check('TERM=dumb' in text and '--batch' in text, 'why:', text)
 
 
@@ -187,62 +138,62 @@ def test_screen():
     """Tabs, sorts, a filter, a detail, the end: what stands there is what was sent."""
     with Bench() as bench, bench.daemon():
         bench.send()
-        with Terminal(bench, 'dst port 9') as terminal:
-            terminal.wait(lambda lines: entries(lines) == expected(), 'what was sent')
-            terminal.wait_for('flowtally healthy')
-            terminal.wait_for('refused 0 pkt, lost 0 rec')
-            terminal.wait(lambda lines: list(entries(lines)) == [1001, 1002, 1003], 'the order by octets')
-            terminal.type('s')
-            terminal.wait(lambda lines: list(entries(lines)) == [1002, 1001, 1003], 'the order by packets')
+        with Top(bench, 'dst port 9') as top:
+            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.wait_for('flowtally healthy')
+            top.wait_for('refused 0 pkt, lost 0 rec')
+            top.wait(lambda lines: list(entries(lines)) == [1001, 1002, 1003], 'the order by octets')
+            top.type('s')
+            top.wait(lambda lines: list(entries(lines)) == [1002, 1001, 1003], 'the order by packets')
             for number, tab in enumerate(TABS, 1):
-                terminal.type(str(number))
-                terminal.wait_for(f'[{number} {tab}]')
-            terminal.type('BTab', 'BTab')
-            terminal.wait_for('UDP')
-            terminal.wait_for('[4 protocols]')
-            terminal.type('1', '/', 'C-u')
-            terminal.type('-l', 'port 1003 an')
-            terminal.type('Enter')
-            terminal.wait_for("'an'")
-            terminal.type('d', ' ', 'u', 'd', 'p', 'Enter')
-            terminal.wait_for('filter: port 1003 and udp')
-            terminal.wait(lambda lines: list(entries(lines)) == [1003], 'what matches')
-            terminal.type('Enter')
-            terminal.wait_for('octets 128')
-            terminal.wait_for('sport 1003')
-            terminal.wait_for('▁▁▁')
-            terminal.type('b')
-            terminal.wait_for('B/s, at most')
-            terminal.type('q')
-            wait_until(lambda: terminal.is_dead() == ['1', '0'], WAIT_SECONDS, 'the end')
+                top.type(str(number))
+                top.wait_for(f'[{number} {tab}]')
+            top.type('BTab', 'BTab')
+            top.wait_for('UDP')
+            top.wait_for('[4 protocols]')
+            top.type('1', '/', 'C-u')
+            top.type('-l', 'port 1003 an')
+            top.type('Enter')
+            top.wait_for("'an'")
+            top.type('d', ' ', 'u', 'd', 'p', 'Enter')
+            top.wait_for('filter: port 1003 and udp')
+            top.wait(lambda lines: list(entries(lines)) == [1003], 'what matches')
+            top.type('Enter')
+            top.wait_for('octets 128')
+            top.wait_for('sport 1003')
+            top.wait_for('▁▁▁')
+            top.type('b')
+            top.wait_for('B/s, at most')
+            top.type('q')
+            wait_until(lambda: top.is_dead() == ['1', '0'], WAIT_SECONDS, 'the end')
 
 
 def test_pause():
     with Bench() as bench, bench.daemon():
         bench.send()
-        with Terminal(bench, 'dst port 9') as terminal:
-            terminal.wait(lambda lines: entries(lines) == expected(), 'what was sent')
-            terminal.type('Space')
-            terminal.wait_for('paused')
+        with Top(bench, 'dst port 9') as top:
+            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.type('Space')
+            top.wait_for('paused')
             bench.send()
             time.sleep(3)
-            check_equal('paused', entries(terminal.screen()), expected())
-            terminal.type('Space')
-            terminal.wait(lambda lines: entries(lines).get(1002, ['', ''])[1] == '38', 'twice as many')
+            check_equal('paused', entries(top.screen()), expected())
+            top.type('Space')
+            top.wait(lambda lines: entries(lines).get(1002, ['', ''])[1] == '38', 'twice as many')
 
 
 def test_sizes():
     """Each line is in its place whatever the size: down to 20x5, and back."""
     with Bench() as bench, bench.daemon():
         bench.send()
-        with Terminal(bench, 'dst port 9') as terminal:
-            terminal.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+        with Top(bench, 'dst port 9') as top:
+            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
             for columns, lines in ((80, 24), (40, 10), (20, 5), (59, 7), (20, 30), (200, 5)):
-                terminal.resize(columns, lines)
-                terminal.wait(lambda screen: is_whole(screen, columns, lines), f'a picture of {columns}x{lines}')
-            terminal.resize(120, 30)
-            terminal.wait(lambda screen: entries(screen) == expected(), 'the first picture')
-            check(is_whole(terminal.screen(), 120, 30), 'whole', *terminal.screen())
+                top.resize(columns, lines)
+                top.wait(lambda screen: is_whole(screen, columns, lines), f'a picture of {columns}x{lines}')
+            top.resize(120, 30)
+            top.wait(lambda screen: entries(screen) == expected(), 'the first picture')
+            check(is_whole(top.screen(), 120, 30), 'whole', *top.screen())
 
 
 def is_whole(screen, columns, lines):
@@ -266,29 +217,29 @@ def test_plain_terminal():
     """Without UTF-8 no sign of it."""
     with Bench() as bench, bench.daemon():
         bench.send()
-        with Terminal(bench, 'dst port 9', locale='C', environment=['TERM=vt100']) as terminal:
-            terminal.wait(lambda lines: entries(lines) == expected(), 'what was sent')
-            terminal.type('Enter')
-            terminal.wait_for('packets 7')
-            check('\n'.join(terminal.screen()).isascii(), 'ASCII', *terminal.screen())
+        with Top(bench, 'dst port 9', locale='C', environment=['TERM=vt100']) as top:
+            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.type('Enter')
+            top.wait_for('packets 7')
+            check('\n'.join(top.screen()).isascii(), 'ASCII', *top.screen())
 
 
 def test_exporter_dies():
     with Bench() as bench:
-        with bench.daemon() as first, Terminal(bench, 'dst port 9') as terminal:
+        with bench.daemon() as first, Top(bench, 'dst port 9') as top:
             bench.send()
-            terminal.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
             first.process.send_signal(signal.SIGKILL)
             first.process.wait()
-            terminal.wait_for('no exporter runs at')
-            check_equal('it goes on', terminal.is_dead()[0], '0')
-            check_equal('what was there stays', entries(terminal.screen()), expected())
+            top.wait_for('no exporter runs at')
+            check_equal('it goes on', top.is_dead()[0], '0')
+            check_equal('what was there stays', entries(top.screen()), expected())
             with bench.daemon() as second:
-                terminal.wait_gone('no exporter runs at')
+                top.wait_gone('no exporter runs at')
                 bench.send()
-                terminal.wait(lambda lines: entries(lines) == expected(), 'what the next one saw')
+                top.wait(lambda lines: entries(lines) == expected(), 'what the next one saw')
                 second.stop()
-                terminal.wait_for('no exporter runs that')
+                top.wait_for('no exporter runs that')
 
 
 def test_odd_names():
@@ -300,9 +251,9 @@ def test_odd_names():
             with traffic.bound(bench.box, 'meter', socket.SOCK_DGRAM, METER, 9):
                 traffic.udp(bench.box, 'peer', (PEER, 1001), (METER, 9), 5)
             wait_until(lambda: ('x?[31m', 'in') in bench.rows('--tab', 'interfaces', 'dst port 9'), WAIT_SECONDS, 'the name')
-            with Terminal(bench, '--tab', 'interfaces', 'dst port 9') as terminal:
-                terminal.wait_for('x?[31m')
-                check('\x1b[31m' not in terminal.raw(), 'a colour', terminal.raw())
+            with Top(bench, '--tab', 'interfaces', 'dst port 9') as top:
+                top.wait_for('x?[31m')
+                check('\x1b[31m' not in top.raw(), 'a colour', top.raw())
 
 
 if __name__ == '__main__':

@@ -62,7 +62,8 @@ static void check_line(const char *line, size_t size)
 	fuzz_require(json_object_get(object, "answer") || json_object_get(object, "record") ||
 				     json_object_get(object, "error") ||
 				     json_object_get(object, "end") ||
-				     json_object_get(object, "missed")
+				     json_object_get(object, "missed") ||
+				     json_object_get(object, "searched")
 			     ? NULL
 			     : "an answer of no kind");
 	json_decref(object);
@@ -133,6 +134,8 @@ void fuzz_write_seeds(void)
 		"{\"version\":1,\"ask\":\"records\",\"filter\":\"tcp and port 80 or packets > 1\"}\n",
 		"{\"version\":2,\"ask\":\"status\"}\n{\"version\":1,\"ask\":\"status\"}\n",
 		"{\"version\":1,\"ask\":\"records\",\"last\":0}\n{\"version\":1,\"ask\":\"records\"}\n",
+		"{\"version\":1,\"ask\":\"top\",\"keys\":\"host,service\",\"every_ms\":100}\n",
+		"{\"version\":1,\"ask\":\"records\",\"last\":9,\"since_ms\":1,\"filter\":\"port 9\"}\n",
 		"[[[[[[\n",
 	};
 

@@ -13,7 +13,7 @@ static const char *check_url(const char *text, const struct collector_url *url)
 
 	if (url->text != text)
 		return "the text of another URL";
-	if (url->path[0] && (url->path < text || url->path > text + strlen(text)))
+	if (url->path[0] && !strstr(text, url->path))
 		return "a path outside the URL";
 	if (memchr(url->host, 0, sizeof(url->host)) == NULL)
 		return "a host without an end";

@@ -151,7 +151,7 @@ static const struct {
 	 "f:1:17: metrics-listen '127.0.0.1:99999': no port; write 127.0.0.1:9717, [::1]:9717 or off\n"},
 	{"collectors:\n  - url: ipfix://a\n    ratte: 5\n",
 	 "f:3:5: 'ratte': no such key of a collector; there are url, protocol, host, port, path, name, template,"
-	 " rate, source, dscp, message-size, drops and retry; did you mean rate?\n"},
+	 " rate, source, dscp, message-size, drops, retry, rotate and keep; did you mean rate?\n"},
 	{"collectors:\n  - url: ipfix://a\n    rate: 5\n    rate: 6\n",
 	 "f:4:5: rate: given twice; line 3 has it already\n"},
 	{"collectors:\n  - url: ipfix://a?rate=5\n    rate: 6\n",

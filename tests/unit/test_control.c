@@ -181,18 +181,20 @@ static void test_empty_folder(void **state)
 
 /* --- Answers. */
 
-static struct control *start(struct snapshots *snapshots, uint32_t records)
+/* With the smallest ring. */
+static struct control *start(struct snapshots **ret)
 {
-	const struct control_options options = {
+	struct control_options options = {
 		.path = path,
-		.records = records,
+		.records = RING_RECORDS_MIN,
 		.keep_ns = 3600 * NSEC_PER_SEC,
 		.enterprise = 32473,
-		.snapshots = snapshots,
 		.clock = &kernel_clock,
 	};
 	struct control *control = NULL;
 
+	assert_int_equal(snapshots_new(ret), 0);
+	options.snapshots = *ret;
 	assert_int_equal(control_new(&control, &options), 0);
 	return control;
 }
@@ -224,6 +226,14 @@ static bool read_line(int fd, char *line, size_t size)
 static void say(int fd, const char *text)
 {
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static int ask(const char *request)
+{
+	int fd = connect_to();
+
+	say(fd, request);
+	return fd;
 }
 
 #define ERROR(code, text) \
@@ -295,8 +305,7 @@ static void test_requests(void **state)
 	char line[4096];
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	assert_non_null(control);
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		int fd = connect_to();
@@ -309,6 +318,45 @@ static void test_requests(void **state)
 	}
 }
 
+/* This process asks by pairs of sockets, also where there is no place to listen at, and whatever is left of them is closed. */
+static void test_join(void **state)
+{
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	struct control_options options = {
+		.records = RING_RECORDS_MIN,
+		.keep_ns = NSEC_PER_SEC,
+		.clock = &kernel_clock,
+	};
+	struct control *control = NULL;
+	char line[4096];
+	int fds[40];
+
+	(void)state;
+	assert_int_equal(snapshots_new(&snapshots), 0);
+	options.snapshots = snapshots;
+	assert_int_equal(control_new(&control, &options), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = control_join(control);
+		assert_true(fds[i] >= 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		say(fds[i], "{\"version\":1,\"ask\":\"records\"}\n");
+		assert_true(read_line(fds[i], line, sizeof(line)));
+		assert_non_null(strstr(line, "\"answer\":\"records\""));
+	}
+	control_end(control, UINT64_MAX);
+	close(fds[0]);
+	fds[0] = control_join(control); /* nobody takes it any more */
+	control_free(control);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		while (read_line(fds[i], line, sizeof(line)))
+			; /* the end of the answer */
+		assert_int_equal(recv(fds[i], line, sizeof(line), MSG_DONTWAIT), 0);
+		close(fds[i]);
+	}
+}
+
 /* What has no end is no request, however slowly it comes. */
 static void test_endless(void **state)
 {
@@ -318,8 +366,7 @@ static void test_endless(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	assert_non_null(control);
 	fd = connect_to();
 	memset(blank, ' ', sizeof(blank));
@@ -367,11 +414,9 @@ static void test_follow(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, 10);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":3,\"follow\":true}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":3,\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"held\":10,"));
 	assert_non_null(strstr(line, "\"complete\":true}"));
@@ -403,11 +448,9 @@ static void test_until(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, 10);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true,\"until_ms\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"held\":10,"));
 	for (int i = 0; i < 10 && strncmp(line, "{\"end\"", 6) != 0; i++)
@@ -427,10 +470,8 @@ static void test_slow_reader(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
+	control = start(&snapshots);
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	give(control, 0, all);
 	while (next <= all && read_line(fd, line, sizeof(line))) {
@@ -456,8 +497,7 @@ static void test_hanging(void **state)
 	char line[32768];
 
 	(void)state;
-	assert_int_equal(snapshots_new(&snapshots), 0);
-	control = start(snapshots, RING_RECORDS_MIN);
+	control = start(&snapshots);
 	give(control, 0, RING_RECORDS_MIN);
 	for (int i = 0; i < HANGING; i++) {
 		hanging[i] = connect_to();
@@ -466,8 +506,7 @@ static void test_hanging(void **state)
 		else if (i % 3 == 1) /* and never reads */
 			say(hanging[i], "{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	}
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"answer\":\"records\""));
 	close(fd);
@@ -475,11 +514,12 @@ static void test_hanging(void **state)
 	for (int i = HANGING; i < 2 * CONTROL_CLIENTS_MAX; i++)
 		hanging[i] = connect_to();
 	assert_true(read_line(hanging[2 * CONTROL_CLIENTS_MAX - 1], line, sizeof(line)));
-	assert_string_equal(line, ERROR("busy", "as many clients as there can be; try again"));
+	assert_string_equal(
+		line, ERROR("busy", "as many clients as there can be, 64, of which 8 are for root; "
+				    "try again"));
 	/* And when they have done nothing for a second they make room. */
 	usleep(1200000);
-	fd = connect_to();
-	say(fd, "{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"last\":1}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "\"answer\":\"records\""));
 	close(fd);
@@ -493,9 +533,9 @@ int main(void)
 		cmocka_unit_test(test_place),	     cmocka_unit_test(test_left_behind),
 		cmocka_unit_test(test_of_another),   cmocka_unit_test(test_folders),
 		cmocka_unit_test(test_empty_folder), cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_endless),	     cmocka_unit_test(test_follow),
-		cmocka_unit_test(test_slow_reader),  cmocka_unit_test(test_until),
-		cmocka_unit_test(test_hanging),
+		cmocka_unit_test(test_join),	     cmocka_unit_test(test_endless),
+		cmocka_unit_test(test_follow),	     cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_until),	     cmocka_unit_test(test_hanging),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -88,6 +88,40 @@ static void test_by(void **state)
 	}
 }
 
+/* Clients of one port, in either direction and on any interface, are one row; of another protocol or reason they are not. */
+static void test_by_service(void **state)
+{
+	const struct flow_record record = {.packets = 1};
+	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
+	const struct drop_row *const *rows;
+	struct flow_key key;
+	size_t active;
+
+	(void)state;
+	assert_int_equal(drop_table_new(&t, DROPS_BY_SERVICE, 16), 0);
+	for (uint16_t i = 0; i < 100; i++) {
+		key = key_of(i, NO_SOCKET);
+		key.ifindex = i;
+		key.kind |= i % 2 ? FLOW_EGRESS | FLOW_IPV6 : 0;
+		key.src_port = htons(i % 3 ? 32768 + i : 53);
+		key.dst_port = htons(i % 3 ? 53 : 32768 + i);
+		drop_table_add(t, &key, &record);
+	}
+	assert_int_equal(drop_table_sort(t, &rows, &active), 1);
+	assert_int_equal(rows[0]->packets, 100);
+	assert_int_equal(ntohs(rows[0]->key.dst_port), 53);
+	key.protocol = 6;
+	drop_table_add(t, &key, &record);
+	key.protocol = 1; /* ICMP has a type and a code there */
+	for (uint16_t i = 0; i < 3; i++) {
+		key.dst_port = htons(i);
+		drop_table_add(t, &key, &record);
+	}
+	assert_int_equal(drop_table_sort(t, &rows, &active), 3);
+	assert_int_equal(rows[1]->packets, 3);
+	assert_int_equal(rows[1]->key.dst_port, 0);
+}
+
 /* More than fits: the less busy make room, and what is in no row is in the others, to the packet. */
 static void test_bounded(void **state)
 {
@@ -188,9 +222,10 @@ static void test_match(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sums),  cmocka_unit_test(test_times),
-		cmocka_unit_test(test_by),    cmocka_unit_test(test_bounded),
-		cmocka_unit_test(test_match), cmocka_unit_test(test_unseen),
+		cmocka_unit_test(test_sums),	cmocka_unit_test(test_times),
+		cmocka_unit_test(test_by),	cmocka_unit_test(test_by_service),
+		cmocka_unit_test(test_bounded), cmocka_unit_test(test_match),
+		cmocka_unit_test(test_unseen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

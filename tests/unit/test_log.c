@@ -215,6 +215,39 @@ static void test_threads(_unused_ void **state)
 	assert_int_equal(lines + missing, ARRAY_SIZE(threads) * LINES);
 }
 
+/* What is held is not written, can be looked at from its end, and comes in its order when it is let go. */
+static void test_held(_unused_ void **state)
+{
+	unsigned int missing;
+	char line[64];
+
+	open_pipe();
+	assert_false(log_held(0, line, sizeof(line)));
+	log_info("before");
+	log_hold();
+	assert_false(log_held(0, line, sizeof(line)));
+	log_info("first");
+	log_info("second");
+	assert_true(log_flush(0)); /* it is not waited for */
+	assert_true(log_held(0, line, sizeof(line)));
+	assert_string_equal(line, "flowtally: second");
+	assert_true(log_held(1, line, 13));
+	assert_string_equal(line, "flowtally: f");
+	assert_false(log_held(2, line, sizeof(line)));
+	read_text();
+	assert_string_equal(text, "flowtally: before\n");
+	log_release();
+	assert_false(log_held(0, line, sizeof(line)));
+	read_text();
+	assert_string_equal(text, "flowtally: first\nflowtally: second\n");
+	log_hold(); /* bounded, and what finds no room is counted */
+	log_lines(LINES);
+	assert_false(log_held(UINT32_MAX, line, sizeof(line)));
+	log_release();
+	read_text();
+	assert_int_equal(count_lines(&missing) + missing, LINES);
+}
+
 /* Nobody will ever read: nothing waits for that. */
 static void test_no_reader(_unused_ void **state)
 {
@@ -301,6 +334,7 @@ int main(void)
 		TEST(test_inherited),
 		TEST(test_flags),
 		TEST(test_threads),
+		TEST(test_held),
 		TEST(test_no_reader),
 	};
 

@@ -273,7 +273,7 @@ static void test_drops(void **state)
 	expect_error("run --interface e --drops-budget 10000001", "10000001",
 		     "1 to 10000000, or off");
 	expect_error("run --interface e --stop-timeout 0s", "--stop-timeout '0s'", "100ms");
-	expect_error("drops --by port", "'port'", "flow, reason or interface");
+	expect_error("drops --by port", "'port'", "flow, reason, interface or service");
 	expect_error("drops --port 65536", "'65536'", "1 to 65535");
 	expect_error("drops --address 10.0.0.0/33", "--address '10.0.0.0/33'", "192.0.2.0/24");
 	expect_error("drops --interface eth0", "--interface", "not an option of `flowtally drops`");

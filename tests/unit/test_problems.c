@@ -129,15 +129,24 @@ static void test_losses(void **state)
 static void test_collectors(void **state)
 {
 	static const struct {
+		const char *url;
 		enum collector_state state;
 		const char *what, *fix;
 	} states[] = {
-		{COLLECTOR_RESOLVING, "collector main has no address", "getent"},
-		{COLLECTOR_REFUSED, "collector main refuses", "port"},
-		{COLLECTOR_FAILING, "collector main cannot be sent to", "log"},
-		{COLLECTOR_STALLED, "collector main has taken nothing", "collector"},
-		{COLLECTOR_UP, NULL, NULL},
-		{COLLECTOR_REMOVED, NULL, NULL},
+		{"ipfix://a", COLLECTOR_RESOLVING, "collector main has no address", "getent"},
+		{"ipfix://a", COLLECTOR_REFUSED, "collector main cannot be reached", "port"},
+		{"netflow9://a", COLLECTOR_REFUSED, "ICMP", "flowtally doctor"},
+		{"ipfix+tcp://a", COLLECTOR_REFUSED, "collector main has refused connections",
+		 "port"},
+		{"ipfix://a", COLLECTOR_FAILING, "collector main cannot be sent to", "log"},
+		{"ipfix+tcp://a", COLLECTOR_FAILING, "collector main cannot be sent to", "log"},
+		{"file:///a", COLLECTOR_FAILING, "collector main cannot be written", "df"},
+		{"json:-", COLLECTOR_FAILING, "collector main cannot be written", "df"},
+		{"ipfix+tcp://a", COLLECTOR_STALLED, "collector main has taken nothing",
+		 "collector"},
+		{"json:///a", COLLECTOR_STALLED, "collector main has taken nothing", "pipe"},
+		{"ipfix://a", COLLECTOR_UP, NULL, NULL},
+		{"ipfix://a", COLLECTOR_REMOVED, NULL, NULL},
 	};
 	struct collector_stats *c;
 
@@ -146,9 +155,9 @@ static void test_collectors(void **state)
 		calloc(1, sizeof(*now.ledger.collectors) + sizeof(struct collector_stats));
 	now.ledger.collectors->count = 1;
 	c = &now.ledger.collectors->stats[0];
-	c->url = "ipfix://192.0.2.1";
 	c->name = "main";
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		c->url = states[i].url;
 		c->state = states[i].state;
 		expect(0, states[i].what, states[i].fix);
 	}

@@ -277,12 +277,42 @@ static void test_none(void **state)
 	}
 }
 
+/* A server that has the greater port is told by who begins; without that the lesser port is taken. */
+static void test_service(void **state)
+{
+	static const struct {
+		uint16_t src, dst, flags;
+		uint64_t packets;
+		uint16_t port;
+	} rows[] = {
+		{40000, 443, 0, 1, 443},
+		{443, 40000, 0, 1, 443},
+		{2000, 9300, 0x02, 3, 9300}, /* SYN, again and again */
+		{2000, 9300, 0xc2, 1, 9300}, /* with ECE and CWR (RFC 3168) */
+		{9300, 2000, 0x12, 1, 9300}, /* SYN with ACK */
+		{2000, 9300, 0x12, 5, 2000}, /* a client's whole connection, or a server's */
+		{2000, 9300, 0x10, 1, 2000},
+		{9300, 2000, 0x14, 1, 2000},
+		{0, 53, 0, 1, 53},
+		{53, 0, 0, 1, 53},
+		{0, 0, 0, 1, 0},
+		{7, 7, 0, 1, 7},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_int_equal(record_view_service(rows[i].src, rows[i].dst, rows[i].flags,
+						     rows[i].packets),
+				 rows[i].port);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flows),	 cmocka_unit_test(test_drops),
 		cmocka_unit_test(test_one_flow), cmocka_unit_test(test_foreign),
-		cmocka_unit_test(test_names),	 cmocka_unit_test(test_none),
+		cmocka_unit_test(test_service),	 cmocka_unit_test(test_names),
+		cmocka_unit_test(test_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

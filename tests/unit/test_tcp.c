@@ -62,7 +62,7 @@ static void test_no_listener(void **state)
 	peer_stop_listening(&peer);
 	give_messages(50);
 	run(3000);
-	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
 	assert_int_equal(stats()->queued.records, 800);
 	assert_int_equal(stats()->exported.records, 0);
 	assert_int_equal(stderr_lines("collector"), 1);
@@ -72,7 +72,7 @@ static void test_no_listener(void **state)
 	assert_int_equal(peer.s.records, 800);
 	assert_int_equal(peer.s.templates, 1);
 	assert_int_equal(stats()->exported.records, 800);
-	assert_int_equal(stats()->state, COLLECTOR_FAILING); /* it has to last */
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED); /* it has to last */
 	run(6000);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
 	assert_int_equal(stderr_lines("up again"), 1);
@@ -97,7 +97,7 @@ static void test_comes_back(void **state)
 		give_messages(10);
 		exports_flush(exports);
 		run_for(loop, 1500);
-		assert_int_equal(stats()->state, COLLECTOR_FAILING);
+		assert_int_equal(stats()->state, COLLECTOR_REFUSED);
 		assert_int_equal(stats()->queued.records, 160);
 		peer_listen(&peer, "127.0.0.1", 0);
 	}

@@ -230,7 +230,7 @@ static void test_meets_itself(void **state)
 	give_messages(10);
 	run(2000);
 	only_port = 0;
-	assert_int_equal(stats()->state, COLLECTOR_FAILING);
+	assert_int_equal(stats()->state, COLLECTOR_REFUSED);
 	assert_int_equal(stderr_lines("refused"), 1);
 	assert_int_equal(stats()->queued.records, 160);
 	end();

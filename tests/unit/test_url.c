@@ -35,6 +35,8 @@ static void test_good(void **state)
 		{"ipfix://224.0.0.9", "224.0.0.9", "", URL_IPFIX, 4739},
 		{"file:///var/flows.ipfix", "", "/var/flows.ipfix", URL_FILE, 0},
 		{"file:///a b?#%20", "", "/a b?#%20", URL_FILE, 0},
+		{"file:///a?b?rotate=1h,100MiB&keep=24", "", "/a?b", URL_FILE, 0},
+		{"json:///flows?rotate=off", "", "/flows", URL_JSON, 0},
 		{"json:-", "", "", URL_JSON, 0},
 		{"json:///flows", "", "/flows", URL_JSON, 0},
 	};
@@ -154,21 +156,30 @@ static const struct {
 	{"ipfix://c/x", "nothing may follow host and port but ?KEY=VALUE"},
 	{"ipfix://c:4739/", "nothing may follow host and port but ?KEY=VALUE"},
 	{"ipfix://c?a=b",
-	 "unknown option 'a', there are template, rate, source, dscp, message-size, drops and retry"},
+	 "unknown option 'a', there are template, rate, source, dscp, message-size, drops, retry, rotate and keep"},
 	{"ipfix://c?", "'' is no option, write KEY=VALUE"},
 	{"ipfix://c?rate", "'rate' is no option, write KEY=VALUE"},
+	{"ipfix://c?rotate=1h", "rotate has a meaning with files alone"},
+	{"file:///f?keep=1001", "keep '1001' is not between 0 (all files) and 1000"},
+	{"json:///f?rotate=1h,2h",
+	 "rotate '1h,2h' is not a time (1s to 8760h), a size (1024 to 1000GB), both with a comma as in 1h,100MiB, or off"},
+	{"json:///f?rotate=1023",
+	 "rotate '1023' is not a time (1s to 8760h), a size (1024 to 1000GB), both with a comma as in 1h,100MiB,"
+	 " or off"},
+	{"file:///f?rate=5", "rate has no meaning with file://"},
 	{"ipfix://c?rate=0", "rate '0' is not a number of records a second"},
 	{"ipfix://c?rate=1&rate=2", "rate is given twice"},
 	{"ipfix://c?template=", "template is empty"},
 	{"ipfix://c?dcsp=8",
-	 "unknown option 'dcsp', there are template, rate, source, dscp, message-size, drops and retry; did you mean dscp?"},
+	 "unknown option 'dcsp', there are template, rate, source, dscp, message-size, drops, retry, rotate and keep;"
+	 " did you mean dscp?"},
 	{"ipfix://c?rate=1x", "rate '1x' is not a number of records a second"},
 	{"ipfix://c?dscp=64", "dscp '64' is not between 0 and 63"},
 	{"netflow9://c?dscp=", "dscp '' is not between 0 and 63"},
 	{"ipfix://c?message-size=511", "message-size '511' is not between 512 and 9000"},
 	{"ipfix://c?source=eth0", "source 'eth0' is not an address"},
 	{"ipfix://c?dscp=1&x=2",
-	 "unknown option 'x', there are template, rate, source, dscp, message-size, drops and retry"},
+	 "unknown option 'x', there are template, rate, source, dscp, message-size, drops, retry, rotate and keep"},
 	{"netflow9:c", "'//' is missing after 'netflow9:'"},
 	{"ipfix+tcp:c", "'//' is missing after 'ipfix+tcp:'"},
 	{"ipfix+tcp://", "the host is missing"},
@@ -273,7 +284,9 @@ static void test_long(void **state)
 	assert_true(strlen(why) < 120);
 	memcpy(url, "file:///aa", 10);
 	url[5000] = 'a';
-	url[sizeof(url) - 2] = '/';
+	assert_int_equal(url_parse(url, &parsed, why), -EINVAL);
+	assert_string_equal(why, "the path has more than 4095 octets");
+	memcpy(url + 4000, "/", 2);
 	assert_int_equal(url_parse(url, &parsed, why), -EINVAL);
 	assert_int_equal(strlen(why), URL_WHY_MAX - 1);
 }

@@ -61,7 +61,7 @@ static void test_parse(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint64_t ms = 0;
-		const int r = when_parse(cases[i].text, NOW, &ms);
+		const int r = when_parse(cases[i].text, NOW, false, &ms);
 
 		if (r != (cases[i].ms ? 0 : -EINVAL) || ms != cases[i].ms)
 			print_error("'%s'\n", cases[i].text);
@@ -75,17 +75,54 @@ static void test_print(void **state)
 	char text[WHEN_TEXT_MAX];
 
 	(void)state;
-	when_print(text, NOW, NOW, 0);
+	when_print(text, NOW, NOW, false);
 	assert_string_equal(text, "03:30:00");
-	when_print(text, NOW, NOW, 1);
+	when_print(text, NOW, NOW, true);
 	assert_string_equal(text, "02:30:00");
-	when_print(text, NOW - 12600001, NOW, 0);
+	when_print(text, NOW - 12600001, NOW, false);
 	assert_string_equal(text, "2026-11-28 23:59:59");
+}
+
+/* Central European Time: 2026-03-29 02:00 became 03:00, 2026-10-25 03:00 became 02:00; expected by date -d. */
+static void test_zones(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t now_ms;
+		bool utc;
+		uint64_t ms;
+	} days[] = {
+		{"23:00", 1774774800000, false,
+		 1774735200000}, /* 2026-03-29 11:00: 28th, 12 h before */
+		{"11:30", 1774774800000, false,
+		 1774693800000}, /* a day of 23 hours: not 24 h less */
+		{"11:30", 1792922400000, false,
+		 1792834200000}, /* 2026-10-25 11:00, a day of 25 hours */
+		{"10:00", 1774774800000, false, 1774771200000}, /* the same day */
+		{"09:00", 1774774800000, true, 1774774800000},	/* the same moment in UTC */
+		{"09:01", 1774774800000, true, 1774688460000},
+		{"2026-03-29", 1774774800000, true, 1774742400000},
+		{"2026-03-29T11:00", 1774774800000, false, 1774774800000},
+		{"2026-03-29T11:00:00+02:00", 0, true, 1774774800000}, /* a zone is a zone */
+	};
+	uint64_t ms;
+
+	(void)state;
+	setenv("TZ", "CET-1CEST,M3.5.0/2,M10.5.0/3", 1);
+	tzset();
+	for (size_t i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
+		assert_int_equal(when_parse(days[i].text, days[i].now_ms, days[i].utc, &ms), 0);
+		if (ms != days[i].ms)
+			print_error("%zu: '%s'\n", i, days[i].text);
+		assert_int_equal(ms, days[i].ms);
+	}
+	set_zone(NULL);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse),
+					   cmocka_unit_test(test_zones),
 					   cmocka_unit_test(test_print)};
 
 	return cmocka_run_group_tests(tests, set_zone, NULL);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include "exporter/export/transport/finished.h"
 #include "exporter/export/transport/transport.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
@@ -26,8 +27,8 @@
 #define ROOM_NS \
 	(1 * \
 	 NSEC_PER_SEC) /* without progress, when there is no room and no loop; in replay CONTEXT_PATIENCE_NS */
-#define KEPT_MAX  9999 /* files of former runs that are looked at */
-#define ROOM_MSEC 100  /* between two looks at the deadline */
+#define ROOM_MSEC 100		      /* between two looks at the deadline */
+#define RETRY_NS  (10 * NSEC_PER_SEC) /* before a rotation that failed is tried again */
 
 /* What has left the buffer and not been written yet. */
 struct block {
@@ -55,8 +56,15 @@ struct file_transport {
 	bool templated;		    /* there are any: it is not JSON */
 	bool untold; /* what was written of them is gone: no records before they are told again */
 	off_t end;   /* of the file, octets: after the last write */
-	size_t used; /* octets in the buffer */
-	struct export_count pending; /* in the buffer */
+	struct file_rotation rotation;
+	struct finished finished;
+	bool symlink;	   /* the path was one at the start; later ones are not followed */
+	bool has_records;  /* the file, of this run */
+	uint64_t period;   /* of its first record: see period_now() */
+	uint64_t retry_ns; /* no rotation before, CLOCK_MONOTONIC */
+	bool told_rotate, told_trim, told_open; /* that these fail */
+	size_t used;				/* octets in the buffer */
+	struct export_count pending;		/* in the buffer */
 	uint64_t pending_messages;
 	uint8_t buffer[BUFFER];
 };
@@ -299,8 +307,97 @@ static void write_file(struct file_transport *f)
 	int r = f->regular ? write_regular(f) : write_all(f->t.fd, f->buffer, f->used);
 
 	settle(f, &b, r);
+	f->has_records |= r >= 0 && b.count.records;
 	if (r == -ENOENT && f->templated)
 		owe_start(f);
+}
+
+/* --- Rotation */
+
+static bool rotates(const struct file_transport *f)
+{
+	return f->path && f->regular && (f->rotation.ns || f->rotation.size) &&
+	       clock_ns(CLOCK_MONOTONIC) >= f->retry_ns;
+}
+
+/* Periods are those of the wall clock, in UTC: with 1h they begin on the hour.  In replay the clock is the capture's. */
+static uint64_t period_now(const struct file_transport *f)
+{
+	const struct export_context *context = f->t.account->context;
+	uint64_t wall_ns = context->timed ? context->time_ms * NSEC_PER_MSEC
+					  : clock_ns(CLOCK_REALTIME);
+
+	return f->rotation.ns ? wall_ns / f->rotation.ns : 0;
+}
+
+/* Back into the period before is a clock that is set a little, which makes no file of its own. */
+static bool is_old(const struct file_transport *f)
+{
+	uint64_t now = period_now(f);
+
+	return now > f->period || now + 1 < f->period;
+}
+
+static bool is_full(const struct file_transport *f)
+{
+	return f->rotation.size && (uint64_t)f->end + f->used >= f->rotation.size;
+}
+
+/* Whether what is in the file and in the buffer is all that the file gets.  One without records is left alone. */
+static bool is_due(const struct file_transport *f)
+{
+	return rotates(f) && (f->has_records || f->pending.records) && (is_full(f) || is_old(f));
+}
+
+/* A failure is said once, however often it is tried, until it has gone well. */
+static void tell(struct file_transport *f, bool *told, int r, const char *what)
+{
+	if (r < 0) {
+		f->t.account->stats.errors++;
+		if (!*told)
+			log_errno(LOG_WARNING, r, "collector %s: %s", f->t.account->stats.url,
+				  what);
+	}
+	*told = r < 0;
+}
+
+static void trim(struct file_transport *f)
+{
+	if (f->finished.path && f->regular && f->rotation.keep)
+		tell(f, &f->told_trim, finished_trim(&f->finished, f->rotation.keep),
+		     "an old file cannot be deleted, which is tried again");
+}
+
+/*
+ * Behind a write, when the buffer is empty.  Where the file cannot be renamed, it goes on; where no new one can be made, the
+ * old one does under its new name, and file_transport_look() tries again.
+ */
+static void rotate_if_due(struct file_transport *f)
+{
+	int r;
+
+	if (!is_due(f))
+		return;
+	r = finished_add(&f->finished);
+	if (r >= 0)
+		r = open_path(f);
+	tell(f, &f->told_rotate, r, "the file cannot be rotated, and goes on; this is tried again");
+	if (r < 0)
+		f->retry_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
+	else
+		trim(f);
+}
+
+void file_transport_rotate(struct transport *t, const struct file_rotation *rotation)
+{
+	struct file_transport *f = to_file(t);
+	bool other = f->rotation.ns != rotation->ns;
+
+	f->rotation = *rotation;
+	if (other)
+		f->period = period_now(f);
+	f->retry_ns = 0;
+	trim(f);
 }
 
 void file_transport_flush(struct transport *t)
@@ -317,6 +414,7 @@ void file_transport_flush(struct transport *t)
 	f->used = 0;
 	f->pending = (struct export_count){0};
 	f->pending_messages = 0;
+	rotate_if_due(f);
 }
 
 /*
@@ -339,15 +437,19 @@ static bool was_replaced(const struct file_transport *f)
 void file_transport_look(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
+	int r;
 
 	if (!f->path || (t->fd >= 0 && (!f->regular || !was_replaced(f))))
 		return;
 	if (t->fd >= 0 && (f->templated || f->used))
 		file_transport_flush(t);
-	if (open_path(f) < 0)
-		t->account->stats.errors++; /* what cannot be written then is lost, and a state */
-	else
+	r = open_path(f); /* what cannot be written then is lost, and a state */
+	if (r >= 0)
 		log_info("collector %s: the file is opened anew", t->account->stats.url);
+	if (f->regular)
+		tell(f, &f->told_open, r, "the file cannot be opened anew, which is tried again");
+	else if (r < 0)
+		t->account->stats.errors++;
 }
 
 /* --- The operations */
@@ -370,7 +472,7 @@ static int add_messages(struct transport *t, const struct transport_message *mes
 	for (unsigned int i = 0; i < count; i++) {
 		const struct transport_message *m = &messages[i];
 
-		if (f->used + m->length > BUFFER)
+		if (f->used + m->length > BUFFER || is_due(f))
 			file_transport_flush(t);
 		if (!f->used && !f->templated)
 			file_transport_look(t);
@@ -381,12 +483,16 @@ static int add_messages(struct transport *t, const struct transport_message *mes
 			       m->parts[part].iov_len);
 			f->used += m->parts[part].iov_len;
 		}
+		if (!f->has_records && !f->pending.records)
+			f->period = period_now(f);
 		f->pending_messages++;
 		count_add(&f->pending, &m->count);
 		if (m->last_template) {
 			f->starting = f->templated = true;
 			f->untold = false;
 		}
+		if (is_full(f) && is_due(f))
+			file_transport_flush(t);
 	}
 	return (int)count;
 }
@@ -489,13 +595,17 @@ static void look_at(struct file_transport *f, int fd)
 	f->socket = S_ISSOCK(st.st_mode);
 	f->regular = S_ISREG(st.st_mode);
 	f->end = f->regular ? st.st_size : 0;
+	f->has_records = false;
 }
 
 /* In place of the descriptor there was, if any, which stays when this fails. */
 static int open_path(struct file_transport *f)
 {
 	/* Of a FIFO that nobody reads: -ENXIO. */
-	int fd = open(f->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+	int fd = open(f->path,
+		      O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+			      (f->symlink ? 0 : O_NOFOLLOW),
+		      0640);
 
 	if (fd < 0)
 		return -errno;
@@ -514,76 +624,39 @@ static int open_path(struct file_transport *f)
 
 static int open_any(struct file_transport *f, const char *path)
 {
+	struct stat st;
+
 	if (!*path) {
 		look_at(f, STDOUT_FILENO);
 		open_output(f);
 		return 0;
 	}
 	f->path = strdup(path);
+	f->symlink = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
 	return f->path ? open_path(f) : -ENOMEM;
-}
-
-/* The n-th file before the one there is; 0: that one.  False: the name is too long. */
-static bool name_kept(const struct file_transport *f, unsigned int n, char ret[PATH_MAX])
-{
-	int length = n ? snprintf(ret, PATH_MAX, "%s.%u", f->path, n)
-		       : snprintf(ret, PATH_MAX, "%s", f->path);
-
-	return length >= 0 && length < PATH_MAX;
-}
-
-/* What another process has just put there is not overwritten either, where the file system can do that. */
-static int move_file(const char *from, const char *to)
-{
-	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
-	return rename(from, to) < 0 ? -errno : 0;
-}
-
-/* Each file before gets the next number, so that PATH.1 is free, and the file that is there becomes that.  -errno. */
-static int keep_file(const struct file_transport *f)
-{
-	char from[PATH_MAX], to[PATH_MAX];
-	unsigned int n = 1;
-	int r;
-
-	for (;; n++) {
-		if (n > KEPT_MAX || !name_kept(f, n, to))
-			return -ENAMETOOLONG;
-		if (access(to, F_OK) < 0)
-			break;
-	}
-	for (; n > 0; n--) {
-		if (!name_kept(f, n - 1, from) || !name_kept(f, n, to))
-			return -ENAMETOOLONG;
-		r = move_file(from, to);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 void file_transport_begin(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
-	int r;
+	int r, number;
 
-	if (!f->path || !f->regular || !f->end)
+	if (!f->path || !f->regular)
 		return;
-	r = keep_file(f);
-	if (r >= 0)
+	finished_find(&f->finished, f->path);
+	r = number = f->end ? finished_add(&f->finished) : 0;
+	if (number > 0)
 		r = open_path(f);
 	if (r < 0) {
 		t->account->stats.errors++;
 		log_errno(LOG_WARNING, r,
 			  "collector %s: what is in the file stays there, and more follows it",
 			  t->account->stats.url);
-		return;
+	} else if (number > 0) {
+		log_notice("collector %s: the file that was there is now %s.%d",
+			   t->account->stats.url, f->path, number);
 	}
-	log_notice("collector %s: the file that was there is now %s.1", t->account->stats.url,
-		   f->path);
+	trim(f);
 }
 
 int file_transport_new(struct transport **ret, struct account *account, const char *path)

@@ -85,6 +85,13 @@ static struct tcp_transport *to_tcp(struct transport *t)
 	return (struct tcp_transport *)t;
 }
 
+/* There was no connection, or it broke: the next one has to last. */
+static bool missed(const struct transport *t)
+{
+	return t->account->stats.state == COLLECTOR_FAILING ||
+	       t->account->stats.state == COLLECTOR_REFUSED;
+}
+
 static void forget(struct tcp_transport *tcp)
 {
 	tcp->count = 0;
@@ -159,7 +166,7 @@ static int fail(struct tcp_transport *tcp, int error, uint64_t now_ns)
 	}
 	forget(tcp);
 	account->stats.errors++;
-	account_set_state(account, COLLECTOR_FAILING, error);
+	account_fail(account, error);
 	return -ECONNRESET;
 }
 
@@ -277,7 +284,7 @@ static int step(struct transport *t, uint64_t now_ns)
 		return r;
 	if (host_gone(tcp, now_ns))
 		return fail(tcp, ETIMEDOUT, now_ns);
-	if (t->account->stats.state == COLLECTOR_FAILING && now_ns - tcp->since_ns >= PROVEN_NS)
+	if (missed(t) && now_ns - tcp->since_ns >= PROVEN_NS)
 		account_set_state(t->account, COLLECTOR_UP, 0);
 	if (t->account->stats.state == COLLECTOR_UP && tcp->count &&
 	    now_ns - tcp->progress_ns >= ACCOUNT_STALL_NS)
@@ -411,11 +418,10 @@ static enum transport_takes takes(struct transport *t, _unused_ uint64_t now_ns)
 static unsigned int allows(struct transport *t, uint64_t now_ns)
 {
 	const struct tcp_transport *tcp = to_tcp(t);
-	bool failing = t->account->stats.state == COLLECTOR_FAILING;
 
 	if (!tcp->connected)
 		return 0;
-	if (now_ns - tcp->since_ns >= (failing ? PROVEN_NS : TRUST_NS))
+	if (now_ns - tcp->since_ns >= (missed(t) ? PROVEN_NS : TRUST_NS))
 		return UINT32_MAX;
 	return UNTRUSTED_MAX - MIN(tcp->count, UNTRUSTED_MAX);
 }
@@ -439,7 +445,7 @@ static uint64_t wait_ns(struct transport *t, uint64_t now_ns)
 		return CONNECT_NS - MIN(since_ns, CONNECT_NS);
 	if (tcp->count)
 		return MIN(MAX(waited_ns, LOOK_MIN_NS), LOOK_MAX_NS);
-	if (t->account->stats.state == COLLECTOR_FAILING)
+	if (missed(t))
 		return PROVEN_NS - MIN(since_ns, PROVEN_NS);
 	return UINT64_MAX;
 }

@@ -108,8 +108,18 @@ int tcp_transport_new(struct transport **ret, const struct transport_options *op
 /* The file is made if there is none, mode 0640; an empty path is standard output.  -errno. */
 int file_transport_new(struct transport **ret, struct account *account, const char *path);
 
+/* When a file that holds records ends and another begins; all 0: never. */
+struct file_rotation {
+	uint64_t ns;   /* periods of the wall clock, from 1970 on in UTC; 0: however old it is */
+	uint64_t size; /* octets: the message or line that reaches it is the last; 0: any size */
+	unsigned int keep; /* finished files that are kept; 0: all */
+};
+
+/* From now on; of regular files with a path, others are not rotated. */
+void file_transport_rotate(struct transport *t, const struct file_rotation *rotation);
+
 /*
- * Before anything else: a file that holds something becomes PATH.1, what was that PATH.2 and so on, and an empty one is made.
+ * Before anything else: a file that holds something becomes a finished one (finished.h), and an empty one is made.
  * Where that fails the file goes on behind what is in it.
  */
 void file_transport_begin(struct transport *t);

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that end and are followed by others: by rotation, or by what others do to them. */
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include "tests/unit/export_files.h"
+
+#define START_S (CLOCK_START_WALL_NS / NSEC_PER_SEC)
+
+/* Moved, removed or emptied by others: what counts as exported is in the file of that name, or was moved with it. */
+static void rotate(const char *scheme, bool json)
+{
+	struct exports *exports = open_exports(scheme);
+	const struct collector_stats *stats = exports_stats(exports, 0);
+	size_t total;
+	char moved[70];
+
+	snprintf(moved, sizeof(moved), "%s.1", path);
+	give_random(exports, 1100);
+	exports_flush(exports);
+	give_random(exports, 100);
+	assert_int_equal(rename(path, moved), 0);
+	give_random(exports, 1100);
+	exports_flush(exports);
+	total = take_file(json); /* removed */
+	assert_int_equal(rename(moved, path), 0);
+	total += take_file(json);
+	assert_int_equal(total, stats->bytes);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_int_equal(truncate(path, 0), 0);
+	total = stats->bytes;
+	give_random(exports, 20);
+	exports_flush(exports);
+	assert_int_equal(take_file(json), stats->bytes - total);
+	assert_int_equal(stats->exported.records, given.records);
+	assert_ledger(exports, &given);
+	/* Removed with something in the buffer, which can only be told without templates. */
+	give_random(exports, 1);
+	exports_flush(exports);
+	give_random(exports, 100);
+	unlink(path);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+	assert_int_equal(stats->queued.records, 0);
+	give_random(exports, 1);
+	exports_flush(exports);
+	assert_int_equal(stats->state, COLLECTOR_UP);
+	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records > 0,
+			 !json);
+	assert_true(take_file(json) > 0);
+	exports_free(exports);
+}
+
+static void test_rotated(void **state)
+{
+	(void)state;
+	rotate("file://", false);
+	stderr_release(state);
+	rotate("json://", true);
+}
+
+/* --- Rotation */
+
+static void name_file(const char *suffix, char ret[80])
+{
+	snprintf(ret, 80, "%s%s", path, suffix);
+}
+
+/* Regular, a folder, a link: whatever has that name. */
+static bool is_there(const char *suffix)
+{
+	char name[80];
+	struct stat st;
+
+	name_file(suffix, name);
+	return lstat(name, &st) == 0;
+}
+
+/* Lines of JSON in the file, which is removed. */
+static unsigned int take_lines(const char *suffix, size_t *ret_size)
+{
+	_cleanup_(freep) uint8_t *data = NULL;
+	char name[80];
+
+	name_file(suffix, name);
+	data = read_named(name, ret_size);
+	assert_int_equal(unlink(name), 0);
+	if (!*ret_size)
+		return 0;
+	assert_int_equal(data[0], '{');
+	assert_int_equal(data[*ret_size - 1], '\n');
+	return count_lines(data, *ret_size);
+}
+
+/* The messages of the file, by what that file says of itself alone; it is removed.  Returns its octets. */
+static size_t take_messages(struct sink *s, const char *suffix)
+{
+	_cleanup_(freep) uint8_t *data = NULL;
+	char name[80];
+	size_t size;
+
+	name_file(suffix, name);
+	data = read_named(name, &size);
+	s->known_count = 0;
+	for (size_t at = 0, length; at < size; at += length) {
+		length = (size_t)(data[at + 2] << 8 | data[at + 3]);
+		assert_true(length >= 16 && at + length <= size);
+		sink_take(s, data + at, length);
+		sink_forget(s);
+	}
+	assert_false(s->data_first);
+	assert_false(s->gap);
+	assert_int_equal(unlink(name), 0);
+	return size;
+}
+
+static void remove_suffixes(const char *suffix, ...)
+{
+	va_list more;
+	char name[80];
+
+	va_start(more, suffix);
+	for (; suffix; suffix = va_arg(more, const char *)) {
+		name_file(suffix, name);
+		assert_int_equal(unlink(name), 0);
+	}
+	va_end(more);
+}
+
+static struct exports *open_rotated(const char *scheme, const char *options)
+{
+	struct exports *exports;
+
+	given = (struct export_count){0};
+	stderr_keep();
+	snprintf(url, sizeof(url), "%s%s?%s", scheme, path, options);
+	assert_int_equal(exports_new(&exports, &(struct export_options){.domain = 9}, NULL), 0);
+	exports_set_clock(exports, CLOCK_NS);
+	assert_int_equal(exports_add(exports, url), 0);
+	return exports;
+}
+
+static void give_now(struct exports *exports, unsigned int count)
+{
+	give_random(exports, count);
+	exports_flush(exports);
+	assert_ledger(exports, &given);
+}
+
+/* PATH.1 is the oldest; a line is the last when it reaches the size. */
+static void test_size(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=20000");
+	unsigned int lines = 0;
+	size_t size, total = 0;
+	char suffix[16];
+	int n;
+
+	(void)state;
+	give_now(exports, FLOWS);
+	for (n = 1; snprintf(suffix, sizeof(suffix), ".%d", n) > 0 && is_there(suffix); n++) {
+		lines += take_lines(suffix, &size);
+		assert_in_range(size, 20000, 20000 + 2000);
+		total += size;
+	}
+	assert_in_range(n, 10, 30);
+	lines += take_lines("", &size);
+	assert_true(size < 20000);
+	assert_int_equal(lines, FLOWS);
+	assert_int_equal(total + size, exports_stats(exports, 0)->bytes);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, FLOWS);
+	exports_free(exports);
+}
+
+/* Each file can be read alone, none has half a message, sequence numbers go on, and nothing is lost or twice there. */
+static void test_messages(void **state)
+{
+	struct exports *exports = open_rotated("file://", "rotate=4KiB");
+	struct sink s = {.bytes = malloc(1 << 20)};
+	size_t size, total = 0;
+	char suffix[16];
+	int n;
+
+	(void)state;
+	assert_non_null(s.bytes);
+	for (unsigned int i = 1; i <= 60; i++)
+		give_now(exports, i);
+	for (n = 1; snprintf(suffix, sizeof(suffix), ".%d", n) > 0 && is_there(suffix); n++) {
+		size = take_messages(&s, suffix);
+		assert_in_range(size, 4096, 4096 + 1500);
+		total += size;
+	}
+	assert_in_range(n, 40, 80);
+	total += take_messages(&s, "");
+	assert_int_equal(total, exports_stats(exports, 0)->bytes);
+	assert_int_equal(s.records, 60 * 61 / 2);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, s.records);
+	assert_int_equal(exports_stats(exports, 0)->errors, 0);
+	free(s.bytes);
+	exports_free(exports);
+}
+
+/* Periods are those of the wall clock, however late in one the first record is; without any there is no file. */
+static void test_time(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=10s,1MiB");
+	size_t size;
+
+	(void)state;
+	assert_int_equal(START_S % 10, 0);
+	clock_skip(107 * NSEC_PER_SEC);
+	exports_flush(exports);
+	assert_false(is_there(".1"));
+	give_now(exports, 1);
+	clock_skip(2999 * NSEC_PER_MSEC);
+	give_now(exports, 2);
+	assert_false(is_there(".1"));
+	clock_skip(NSEC_PER_MSEC);
+	give_now(exports, 3); /* the first of the next file, which ends the one before */
+	assert_int_equal(take_lines(".1", &size), 3);
+	clock_skip(100 * NSEC_PER_SEC);
+	for (unsigned int i = 0; i < 10; i++) {
+		exports_flush(exports); /* ends without a record too, once */
+		clock_skip(100 * NSEC_PER_SEC);
+	}
+	assert_int_equal(take_lines(".2", &size), 3);
+	assert_false(is_there(".3"));
+	assert_int_equal(take_lines("", &size), 0);
+	exports_free(exports);
+}
+
+/* A clock that is set back a little makes no file; one that is set by more makes one. */
+static void test_clock_steps(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=1h");
+
+	(void)state;
+	clock_skip(3600 * NSEC_PER_SEC);
+	give_now(exports, 1);
+	clock_set_wall(-1 * (int64_t)NSEC_PER_SEC);
+	give_now(exports, 1);
+	clock_set_wall(0);
+	give_now(exports, 1);
+	assert_false(is_there(".1"));
+	clock_set_wall(-86400 * (int64_t)NSEC_PER_SEC);
+	give_now(exports, 1);
+	give_now(exports, 1);
+	assert_true(is_there(".1"));
+	assert_false(is_there(".2"));
+	clock_set_wall(86400 * (int64_t)NSEC_PER_SEC);
+	give_now(exports, 1);
+	give_now(exports, 1);
+	assert_true(is_there(".2"));
+	assert_false(is_there(".3"));
+	exports_free(exports);
+	remove_suffixes(".1", ".2", NULL);
+}
+
+/* Of a capture that is replayed it is the capture's clock. */
+static void test_capture_clock(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=1h");
+	size_t size;
+
+	(void)state;
+	for (unsigned int hour = 1; hour <= 3; hour++)
+		for (unsigned int minute = 0; minute < 60; minute++) {
+			exports_set_time(exports, (hour * 60ull + minute) * 60 * NSEC_PER_SEC);
+			give_random(exports, hour);
+		}
+	clock_skip(86400 * NSEC_PER_SEC);
+	exports_flush(exports);
+	assert_int_equal(take_lines(".1", &size), 60);
+	assert_int_equal(take_lines(".2", &size), 120);
+	assert_int_equal(take_lines("", &size), 180);
+	assert_false(is_there(".3"));
+	exports_free(exports);
+}
+
+static void put_octets(const char *suffix, const void *octets, size_t size)
+{
+	char name[80];
+	FILE *f;
+
+	name_file(suffix, name);
+	f = fopen(name, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(octets, 1, size, f), size);
+	fclose(f);
+}
+
+static void put_file(const char *suffix, const char *text)
+{
+	put_octets(suffix, text, strlen(text));
+}
+
+#define OURS "{\"sourceIPv4Address\":\"192.0.2.1\"}\n"
+
+/* Only what is ours is deleted, of this run and of those before; names that others put there stay, and are not used. */
+static void test_keep(void **state)
+{
+	static const char *const foreign[] = {".2", ".4", ".5", ".6", ".08", ".7.gz", ".20261129"};
+	struct exports *exports;
+	char name[80], other[80];
+	size_t size;
+
+	(void)state;
+	put_file(".1", OURS);
+	put_file(".2", "a text of somebody else\n");
+	put_file(".3", OURS);
+	name_file(".4", name);
+	assert_int_equal(mkdir(name, 0700), 0);
+	name_file(".other", other);
+	put_file(".other", OURS);
+	name_file(".5", name);
+	assert_int_equal(symlink(other, name), 0);
+	name_file(".6", name);
+	assert_int_equal(link(other, name), 0);
+	for (unsigned int i = 4; i < ARRAY_SIZE(foreign); i++)
+		put_file(foreign[i], OURS);
+	exports = open_rotated("json://", "rotate=10s&keep=2");
+	for (unsigned int i = 1; i <= 5; i++) {
+		give_now(exports, i);
+		clock_skip(10 * NSEC_PER_SEC);
+		exports_flush(exports);
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(foreign); i++)
+		assert_true(is_there(foreign[i]));
+	assert_false(is_there(".1"));
+	assert_false(is_there(".3"));
+	assert_false(is_there(".9"));
+	assert_int_equal(take_lines(".10", &size), 4);
+	assert_int_equal(take_lines(".11", &size), 5);
+	assert_int_equal(stderr_lines("deleted"), 0);
+	exports_free(exports);
+	name_file(".4", name);
+	assert_int_equal(rmdir(name), 0);
+	remove_suffixes(".2", ".5", ".6", ".other", ".08", ".7.gz", ".20261129", NULL);
+}
+
+/* At the start what is there gets the next number, and none is replaced. */
+static void test_start(void **state)
+{
+	struct exports *exports;
+	size_t size;
+
+	(void)state;
+	put_file("", OURS OURS);
+	put_file(".1", OURS);
+	put_file(".7", OURS OURS OURS);
+	exports = open_exports("json://");
+	assert_int_equal(take_lines(".1", &size), 1);
+	assert_int_equal(take_lines(".7", &size), 3);
+	assert_int_equal(take_lines(".8", &size), 2);
+	assert_int_equal(take_lines("", &size), 0);
+	exports_free(exports);
+}
+
+/* /dev/stdout is one: the name that leads to a file is not ours to move, and one that replaces ours is not followed. */
+static void test_symlink(void **state)
+{
+	struct exports *exports;
+	char target[80];
+	size_t size;
+
+	(void)state;
+	name_file(".target", target);
+	put_file(".target", OURS);
+	assert_int_equal(symlink(target, path), 0);
+	exports = open_rotated("json://", "rotate=10s");
+	assert_int_equal(stderr_lines("stays there"), 1);
+	give_now(exports, 1);
+	clock_skip(10 * NSEC_PER_SEC);
+	give_now(exports, 1);
+	assert_false(is_there(".1"));
+	assert_int_equal(take_lines(".target", &size), 3);
+	exports_free(exports);
+	assert_int_equal(unlink(path), 0);
+	stderr_release(state);
+
+	exports = open_rotated("json://", "rotate=10s");
+	put_file(".target", "");
+	give_now(exports, 1);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink(target, path), 0);
+	give_now(exports, 1);
+	assert_int_equal(take_lines(".target", &size), 0);
+	assert_int_equal(stderr_lines("cannot be opened anew"), 1);
+	exports_free(exports);
+}
+
+/* Its folder is moved: the file goes on in there, which is said once; when it is back the file is rotated. */
+static void test_folder_moved(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=10s");
+	const struct collector_stats *stats = exports_stats(exports, 0);
+	char moved[sizeof(folder) + 2];
+	size_t size;
+
+	(void)state;
+	snprintf(moved, sizeof(moved), "%s.m", folder);
+	give_now(exports, 1);
+	assert_int_equal(rename(folder, moved), 0);
+	for (unsigned int i = 0; i < 30; i++) {
+		clock_skip(10 * NSEC_PER_SEC);
+		give_now(exports, 1);
+	}
+	assert_int_equal(stats->exported.records, 31);
+	assert_true(stats->errors >= 30);
+	assert_int_equal(stderr_lines("cannot be rotated"), 1);
+	assert_int_equal(stderr_lines("cannot be opened anew"), 1);
+	assert_int_equal(rename(moved, folder), 0);
+	clock_skip(10 * NSEC_PER_SEC);
+	exports_flush(exports);
+	assert_int_equal(take_lines(".1", &size), 31);
+	exports_free(exports);
+}
+
+/* Renamed, but there is no new one: the old one takes what comes until there is. */
+static void test_no_new_file(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=10s");
+	struct rlimit before, none;
+	unsigned int lines;
+	size_t size;
+
+	(void)state;
+	give_now(exports, 1);
+	clock_skip(10 * NSEC_PER_SEC);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	exports_flush(exports);
+	give_random(exports, 5);
+	exports_flush(exports);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(stderr_lines("cannot be rotated"), 1);
+	assert_int_equal(stderr_lines("cannot be opened anew"), 1);
+	exports_flush(exports);
+	give_now(exports, 2);
+	lines = take_lines(".1", &size);
+	assert_int_equal(lines, 6);
+	assert_int_equal(take_lines("", &size), 2);
+	assert_int_equal(exports_stats(exports, 0)->exported.records, 8);
+	exports_free(exports);
+}
+
+static void reload(struct exports *exports, const char *options)
+{
+	const struct export_collector collector = {.url = url};
+	struct export_changes changes;
+
+	snprintf(url, sizeof(url), "file://%s%s", path, options);
+	assert_int_equal(exports_apply(exports, &(struct export_options){.domain = 9}, &collector,
+				       1, &changes),
+			 0);
+	assert_int_equal(changes.changed, 1);
+	assert_ledger(exports, &given);
+}
+
+/* A reload is of the file that is there: nothing is lost, and what is one too many is deleted at once. */
+static void test_reload(void **state)
+{
+	struct exports *exports = open_rotated("file://", "rotate=10s");
+	struct sink s = {.bytes = malloc(1 << 20)};
+	_cleanup_(freep) uint8_t *oldest = NULL;
+	char name[80];
+	size_t size;
+
+	(void)state;
+	assert_non_null(s.bytes);
+	for (unsigned int i = 0; i < 3; i++) {
+		give_now(exports, 10);
+		clock_skip(10 * NSEC_PER_SEC);
+		exports_flush(exports);
+	}
+	assert_true(is_there(".3"));
+	name_file(".1", name);
+	oldest = read_named(name, &size);
+	give_random(exports, 50);
+	reload(exports, "?rotate=1h&keep=2");
+	assert_false(is_there(".1"));
+	clock_skip(100 * NSEC_PER_SEC);
+	give_now(exports, 50);
+	assert_false(is_there(".4"));
+	reload(exports, "?rotate=1KiB");
+	give_now(exports, 1);
+	assert_true(is_there(".4"));
+	reload(exports, "");
+	give_now(exports, 500);
+	assert_false(is_there(".5"));
+	put_octets(".1", oldest, size);
+	take_messages(&s, ".1");
+	take_messages(&s, ".2");
+	take_messages(&s, ".3");
+	take_messages(&s, ".4");
+	take_messages(&s, "");
+	assert_int_equal(s.records, given.records);
+	free(s.bytes);
+	exports_free(exports);
+}
+
+/* A write that fails does not end the file; what is lost is so by name, and the file is rotated when it is full. */
+static void test_full_disk(void **state)
+{
+	struct exports *exports = open_rotated("json://", "rotate=90000");
+	const struct collector_stats *stats = exports_stats(exports, 0);
+	struct rlimit before, low;
+	unsigned int lines;
+	size_t size;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	low = before;
+	low.rlim_cur = 80000;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+	give_now(exports, FLOWS);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_true(stats->lost[EXPORT_LOSS_SEND_ERROR].records > 0);
+	give_now(exports, FLOWS);
+	assert_true(is_there(".1"));
+	lines = take_lines(".1", &size);
+	for (unsigned int n = 2; n < 20; n++) {
+		char suffix[8];
+
+		snprintf(suffix, sizeof(suffix), ".%u", n);
+		if (is_there(suffix))
+			lines += take_lines(suffix, &size);
+	}
+	lines += take_lines("", &size);
+	assert_int_equal(lines, stats->exported.records);
+	exports_free(exports);
+}
+
+/* Whatever a test that failed has left. */
+static int clear_folder(void **state)
+{
+	DIR *names = opendir(folder);
+	const struct dirent *entry;
+
+	while (names && (entry = readdir(names)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    unlinkat(dirfd(names), entry->d_name, 0) < 0)
+			unlinkat(dirfd(names), entry->d_name, AT_REMOVEDIR);
+	if (names)
+		closedir(names);
+	return remove_file(state);
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, clear_folder)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_rotated),	  TEST(test_size),   TEST(test_messages),
+		TEST(test_time),	  TEST(test_keep),   TEST(test_clock_steps),
+		TEST(test_capture_clock), TEST(test_start),  TEST(test_symlink),
+		TEST(test_folder_moved),  TEST(test_reload), TEST(test_no_new_file),
+		TEST(test_full_disk),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
