@@ -206,7 +206,7 @@ class Container:
         port = next(p['containerPort'] for p in self.container['ports'] if p['name'] == get['port'])
         with self.box.entered(self.role):
             try:
-                with urllib.request.urlopen(f'http://{get["host"]}:{port}{get["path"]}', timeout=5) as answer:
+                with urllib.request.urlopen(f'http://{get.get("host", "127.0.0.1")}:{port}{get["path"]}', timeout=5) as answer:
                     return answer.status
             except urllib.error.HTTPError as error:
                 return error.code

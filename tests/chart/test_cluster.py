@@ -70,7 +70,7 @@ def test_upgrades(cluster):
     cluster.helm('install', RELEASE, CHART, '-n', namespace)
     default = cluster.everything(namespace)
     for values in VALUE_SETS:
-        if values.name == 'everything-values.yaml':  # other names make another release
+        if values.name == 'everything-values.yaml':  # its names are others
             continue
         cluster.helm('upgrade', RELEASE, CHART, '-n', namespace, '--values', values)
         check_equal(f'{values.name}: resources', manifest(cluster, namespace), rendered(values, namespace))
@@ -85,6 +85,17 @@ def test_upgrades(cluster):
                               '-l', 'app.kubernetes.io/part-of=flowtally')
     check_equal('of the cluster', left, '')
     check_equal('for Prometheus', cluster.everything('monitoring'), [])
+
+
+def test_everything(cluster):
+    """The value set with other names: installed, and gone."""
+    namespace = NAMESPACE + '-everything'
+    cluster.namespace(namespace)
+    values = CHART / 'ci/everything-values.yaml'
+    cluster.helm('install', RELEASE, CHART, '-n', namespace, '--values', values)
+    check_equal('resources', manifest(cluster, namespace), rendered(values, namespace))
+    cluster.helm('uninstall', RELEASE, '-n', namespace)
+    check_equal('after uninstall', cluster.everything(namespace), [])
 
 
 def test_rollback(cluster):

@@ -67,6 +67,10 @@ def test_meters():
                 exporter(box, resources, hosts=[(SERVICE, PEER)]) as pod:
             pod.wait_ready()
             check_equal('liveness', pod.probe('livenessProbe'), 200)
+            wait_until(lambda: collector.probe('readinessProbe') == 200, 30, 'the collector')
+            target, = find(resources, 'Service')['spec']['ports']
+            port, = [p['containerPort'] for p in collector.container['ports'] if p['name'] == target['targetPort']]
+            check(f':{port} ' in box.run('peer', 'ss', '-lunH'), f'the collector does not listen at {port}')
             mask = f'{1 << CAP_NET_ADMIN | 1 << CAP_PERFMON | 1 << CAP_BPF:016x}'
             for thread in os.listdir(f'/proc/{pod.pid()}/task'):
                 got = status_of(thread)
@@ -159,6 +163,15 @@ def test_memory():
             comment(f'{preset}: {use[0] / 2**20:.0f} of {use[1] / 2**20:.0f} MiB, with {flows_of(pod)} flows')
             check(use[2] == 0 and use[0] < use[1], f'{preset}: {use}')
             check_equal('exit status', pod.stop()[0], 0)
+
+
+def test_too_little_memory():
+    """The banks count as the container's: with a limit below them it ends, and says of what it has too little."""
+    resources = render({'config': QUICK})
+    the_pod(resources)['spec']['containers'][0]['resources']['limits']['memory'] = '40Mi'  # they take 50.3 MB
+    with node() as box, exporter(box, resources) as pod:
+        check(pod.wait(60) != 0, 'it runs')
+        check('no memory for the banks' in pod.log(), pod.log())
 
 
 def flows_of(pod):

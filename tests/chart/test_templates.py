@@ -339,6 +339,26 @@ def test_own_content():
                 alerts)
 
 
+def test_package():
+    """Versions are those of the program and of values, and the package has what the chart needs and no tests of rules."""
+    about = yaml.safe_load((CHART / 'Chart.yaml').read_text(encoding='utf-8'))
+    version = subprocess.run([binary(), '--version'], check=True, capture_output=True, text=True).stdout
+    check(about['appVersion'] in version.split(), f'appVersion {about["appVersion"]}, and the program is {version}')
+    listed = {image['image'] for image in yaml.safe_load(about['annotations']['artifacthub.io/images'])}
+    used = {container['image'] for resource in render({'collector': {'enabled': True}})
+            for container in resource.get('spec', {}).get('template', {}).get('spec', {}).get('containers', [])}
+    check_equal('images of the annotation', listed, used)
+    folder, copy = with_content()
+    try:
+        helm('package', copy, '--destination', folder)
+        names = subprocess.run(['tar', '-tzf', next(folder.glob('*.tgz'))], check=True, capture_output=True, text=True).stdout
+    finally:
+        shutil.rmtree(folder)
+    for name in 'README.md', 'values.schema.json', 'presets/full.yaml', 'rules/alerts.yaml', 'dashboards/some_nodes.json':
+        check(f'flowtally/{name}' in names.split(), f'{name} is not in the package:', names)
+    check('alerts_test' not in names, names)
+
+
 def test_openshift():
     resources = render(CHART / 'ci/openshift-values.yaml')
     scc = find(resources, 'SecurityContextConstraints')
