@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""json_schema.py FLOWTALLY: the JSON schema by a validator that is not ours: the example passes, mistakes do not, and the program agrees."""
+"""json_schema.py FLOWTALLY: the JSON schema by a validator that is not ours: it takes and refuses what the program does."""
 import subprocess
 import sys
 import tempfile
