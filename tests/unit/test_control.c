@@ -124,39 +124,14 @@ static void test_of_another(void **state)
 	listener_free(listener);
 }
 
-/* Whoever can write to a folder on the way could put another socket there. */
-static void test_folders(void **state)
-{
-	char open[sizeof(folder) + 16], deep[sizeof(folder) + 64];
-	struct listener *listener = NULL;
-	char why[LISTENER_WHY_MAX];
-
-	(void)state;
-	snprintf(open, sizeof(open), "%s/open", folder);
-	snprintf(deep, sizeof(deep), "%s/deep/socket", open);
-	assert_int_equal(mkdir(open, 0755), 0);
-	assert_int_equal(chmod(open, 0777), 0);
-	assert_int_equal(listen_at(&listener, deep, NULL, why), -EPERM);
-	assert_non_null(strstr(why, "chmod go-w"));
-	assert_int_equal(chmod(open, 0755), 0);
-	assert_int_equal(listen_at(&listener, deep, NULL, why), 0);
-	listener_free(listener);
-	snprintf(deep, sizeof(deep), "%s/deep/socket.lock", open);
-	unlink(deep);
-	*strrchr(deep, '/') = '\0';
-	assert_int_equal(rmdir(deep), 0);
-	assert_int_equal(rmdir(open), 0);
-}
-
 /* An empty folder of ours becomes ours alone; where something lies, it stays as it is. */
-static void test_empty_folder(void **state)
+static void check_empty_folder(void)
 {
 	char volume[sizeof(folder) + 16], inside[sizeof(folder) + 64];
 	struct listener *listener = NULL;
 	char why[LISTENER_WHY_MAX];
 	struct stat status;
 
-	(void)state;
 	snprintf(volume, sizeof(volume), "%s/volume", folder);
 	snprintf(inside, sizeof(inside), "%s/something", volume);
 	assert_int_equal(mkdir(volume, 0755), 0);
@@ -179,10 +154,35 @@ static void test_empty_folder(void **state)
 	assert_int_equal(rmdir(volume), 0);
 }
 
+/* Whoever can write to a folder on the way could put another socket there. */
+static void test_folders(void **state)
+{
+	char open[sizeof(folder) + 16], deep[sizeof(folder) + 64];
+	struct listener *listener = NULL;
+	char why[LISTENER_WHY_MAX];
+
+	(void)state;
+	snprintf(open, sizeof(open), "%s/open", folder);
+	snprintf(deep, sizeof(deep), "%s/deep/socket", open);
+	assert_int_equal(mkdir(open, 0755), 0);
+	assert_int_equal(chmod(open, 0777), 0);
+	assert_int_equal(listen_at(&listener, deep, NULL, why), -EPERM);
+	assert_non_null(strstr(why, "chmod go-w"));
+	assert_int_equal(chmod(open, 0755), 0);
+	assert_int_equal(listen_at(&listener, deep, NULL, why), 0);
+	listener_free(listener);
+	snprintf(deep, sizeof(deep), "%s/deep/socket.lock", open);
+	unlink(deep);
+	*strrchr(deep, '/') = '\0';
+	assert_int_equal(rmdir(deep), 0);
+	assert_int_equal(rmdir(open), 0);
+	check_empty_folder();
+}
+
 /* --- Answers. */
 
 /* With the smallest ring. */
-static struct control *start(struct snapshots **ret)
+static struct control *start_with(struct snapshots **ret, unsigned int kinds)
 {
 	struct control_options options = {
 		.path = path,
@@ -190,6 +190,7 @@ static struct control *start(struct snapshots **ret)
 		.keep_ns = 3600 * NSEC_PER_SEC,
 		.enterprise = 32473,
 		.clock = &kernel_clock,
+		.kinds = kinds,
 	};
 	struct control *control = NULL;
 
@@ -197,6 +198,11 @@ static struct control *start(struct snapshots **ret)
 	options.snapshots = *ret;
 	assert_int_equal(control_new(&control, &options), 0);
 	return control;
+}
+
+static struct control *start(struct snapshots **ret)
+{
+	return start_with(ret, 1u << RECORD_FLOW);
 }
 
 static int connect_to(void)
@@ -389,7 +395,7 @@ static void give(struct control *control, uint64_t from, uint64_t to)
 		record.packets = i + 1;
 		control_delta(control, &key, &record);
 	}
-	control_settled(control);
+	control_settled(control, 1u << RECORD_FLOW);
 }
 
 /* The packets of a record; 0: the line is about something else. */
@@ -456,6 +462,56 @@ static void test_until(void **state)
 	for (int i = 0; i < 10 && strncmp(line, "{\"end\"", 6) != 0; i++)
 		assert_true(read_line(fd, line, sizeof(line)));
 	assert_string_equal(line, "{\"end\":\"\"}\n");
+	close(fd);
+}
+
+static void give_one(struct control *control, uint8_t kind, uint64_t first_ms, uint64_t packets)
+{
+	const struct flow_key key = {.kind = kind, .protocol = IPPROTO_UDP, .src = {192, 0, 2, 1}};
+	const struct flow_record record = {.packets = packets,
+					   .octets = 28,
+					   .first_ns = first_ms * NSEC_PER_MSEC,
+					   .last_ns = first_ms * NSEC_PER_MSEC};
+
+	control_delta(control, &key, &record);
+}
+
+static void check_packets(int fd, const uint64_t *expected, unsigned int expected_count)
+{
+	char line[32768];
+
+	for (unsigned int i = 0; i < expected_count; i++) {
+		assert_true(read_line(fd, line, sizeof(line)));
+		assert_int_equal(packets_of(line), expected[i]);
+	}
+}
+
+/* A client gets records of two kinds in the order of time, and waits for no kind that stays away. */
+static void test_two_kinds(void **state)
+{
+	static const uint64_t together[] = {1, 2, 3, 4}, alone[] = {5, 6};
+	const unsigned int flow = 1u << RECORD_FLOW, drop = 1u << RECORD_DROP;
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	_cleanup_(control_freep) struct control *control = NULL;
+	char line[32768];
+	int fd;
+
+	(void)state;
+	control = start_with(&snapshots, flow | drop);
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
+	assert_true(read_line(fd, line, sizeof(line)));
+	give_one(control, 0, 4000, 4);
+	give_one(control, 0, 2000, 2);
+	control_settled(control, flow);
+	give_one(control, 0, 3000, 3);
+	give_one(control, 0, 1000, 1);
+	control_settled(control, drop);
+	check_packets(fd, together, ARRAY_SIZE(together));
+	give_one(control, 0, 5000, 5);
+	control_settled(control, flow);
+	give_one(control, 0, 6000, 6);
+	control_settled(control, flow);
+	check_packets(fd, alone, ARRAY_SIZE(alone));
 	close(fd);
 }
 
@@ -530,12 +586,12 @@ static void test_hanging(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_place),	     cmocka_unit_test(test_left_behind),
-		cmocka_unit_test(test_of_another),   cmocka_unit_test(test_folders),
-		cmocka_unit_test(test_empty_folder), cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_join),	     cmocka_unit_test(test_endless),
-		cmocka_unit_test(test_follow),	     cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_until),	     cmocka_unit_test(test_hanging),
+		cmocka_unit_test(test_place),	   cmocka_unit_test(test_left_behind),
+		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
+		cmocka_unit_test(test_requests),   cmocka_unit_test(test_join),
+		cmocka_unit_test(test_endless),	   cmocka_unit_test(test_follow),
+		cmocka_unit_test(test_two_kinds),  cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_until),	   cmocka_unit_test(test_hanging),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
