@@ -445,8 +445,9 @@ int run_main(int argc, char **argv)
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
 	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0) {
-		log_notice("`flowtally doctor`, with the same interfaces and collectors or --config, says what "
-			   "mends that");
+		log_notice(
+			"`flowtally doctor`, with the same interfaces and collectors or --config, says what "
+			"mends that");
 		return 1;
 	}
 	serve_metrics(&r);
