@@ -92,13 +92,12 @@ static int check_folders(int folder, const char *path, char why[LISTENER_WHY_MAX
 static bool is_empty(int folder)
 {
 	_cleanup_(closep) int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
+	DIR *list = fd >= 0 ? fdopendir(TAKE_FD(fd)) : NULL;
 	const struct dirent *entry;
 	bool empty = true;
 
 	if (!list)
 		return false;
-	fd = -1; /* the list's */
 	while (empty && (entry = readdir(list)))
 		empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
 	closedir(list);
