@@ -89,36 +89,33 @@ static int check_folders(int folder, const char *path, char why[LISTENER_WHY_MAX
 	return fail(why, -ELOOP, "'%s' is too many folders deep", path);
 }
 
-static bool is_empty(int folder)
+static bool is_empty(const char *folder)
 {
-	_cleanup_(closep) int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *list = fd >= 0 ? fdopendir(TAKE_FD(fd)) : NULL;
+	DIR *list = opendir(folder);
 	const struct dirent *entry;
-	bool empty = true;
+	bool empty = list != NULL;
 
-	if (!list)
-		return false;
 	while (empty && (entry = readdir(list)))
 		empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
-	closedir(list);
+	if (list)
+		closedir(list);
 	return empty;
 }
 
 /*
  * An empty volume of Kubernetes is a folder that everybody may write.  It was made for us: it is ours, and there is nothing
- * in it.  So others lose that right; first of all, so that nothing comes meanwhile.
+ * in it.  So others lose that right; if something has come meanwhile, it is left as it was.
  */
 static void take_folder(int folder)
 {
 	char path[32];
 	struct stat status;
 
-	if (fstat(folder, &status) < 0 || status.st_uid != geteuid() ||
-	    !(status.st_mode & (S_IWGRP | S_IWOTH)) || status.st_mode & S_ISVTX ||
-	    !is_empty(folder))
-		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", folder);
-	if (chmod(path, status.st_mode & 0755) == 0 && !is_empty(folder))
+	if (fstat(folder, &status) < 0 || status.st_uid != geteuid() ||
+	    !(status.st_mode & (S_IWGRP | S_IWOTH)) || status.st_mode & S_ISVTX || !is_empty(path))
+		return;
+	if (chmod(path, status.st_mode & 0755) == 0 && !is_empty(path))
 		(void)chmod(path, status.st_mode & 07777);
 }
 
