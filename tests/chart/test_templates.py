@@ -368,7 +368,8 @@ def test_openshift():
     check_equal('what it does not allow', [scc[key] for key in (
         'allowPrivilegedContainer', 'allowPrivilegeEscalation', 'allowHostDirVolumePlugin', 'allowHostPID', 'allowHostIPC')],
         5 * [False])
-    check_equal('seccomp', spec['securityContext']['seccompProfile'], {'type': 'Unconfined'})
+    check(spec['securityContext']['seccompProfile']['type'] == 'RuntimeDefault' and 'runtime/default' in scc['seccompProfiles'],
+          'the profile is not allowed')
     check_equal('SELinux', the_container(resources)['securityContext']['seLinuxOptions'], {'type': 'spc_t'})
 
 
@@ -397,7 +398,7 @@ def test_notes():
             ({'config': {'metrics-listen': '0.0.0.0:9717'}}, 'to whoever reaches it'),
             (yaml.safe_load((CHART / 'ci/no-metrics-values.yaml').read_text(encoding='utf-8')), 'there are no probes'),
             ({'hostNetwork': False, 'config': {'metrics-listen': '0.0.0.0:9717'}}, 'its own interface alone'),
-            ({'securityContext': {'privileged': True}}, 'more than BPF'), ({'openshift': {'enabled': True}}, 'no system calls'),
+            ({'securityContext': {'privileged': True}}, 'more than BPF'), ({'podSecurityContext': {'seccompProfile': {'type': 'Unconfined'}}}, 'no system calls'),
             ({'resources': {'requests': {'memory': '1Gi'}}}, 'without a limit of memory')):
         said = ' '.join(notes(values).split())
         check('WARNING: ' in said and words in said, f'{values}: {words!r} is not in:', said)

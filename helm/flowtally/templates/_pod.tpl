@@ -5,9 +5,6 @@ SPDX-License-Identifier: Apache-2.0
 
 {{- define "flowtally.podSecurityContext" -}}
 {{- $context := deepCopy .Values.podSecurityContext -}}
-{{- if .Values.openshift.enabled }}
-{{- $context = set $context "seccompProfile" (dict "type" "Unconfined") }}
-{{- end }}
 {{- if and .Values.appArmorProfile (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
 {{- $context = set $context "appArmorProfile" .Values.appArmorProfile }}
 {{- end }}
