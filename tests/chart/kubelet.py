@@ -104,12 +104,15 @@ class Container:
 
     def __enter__(self):
         (self.folder / 'config.json').write_text(json.dumps(self.configuration()), encoding='utf-8')
-        with open(self.folder / 'log', 'wb') as log, open(self.folder / 'out', 'wb') as out:
+        self.start()
+        return self
+
+    def start(self):
+        with open(self.folder / 'log', 'ab') as log, open(self.folder / 'out', 'ab') as out:
             words = ['nsenter', f'--net=/run/netns/{self.box.names[self.role]}',
                      *self.runc('run', '--bundle', self.folder, self.name)]
             self.process = subprocess.Popen([*DIES_WITH_TEST, *map(str, words)], stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=log)
-        return self
 
     def __exit__(self, _, error, __):
         subprocess.run(self.runc('delete', '--force', self.name), capture_output=True, check=False)
@@ -233,6 +236,13 @@ class Container:
         start = time.monotonic()
         command(*self.runc('kill', self.name, 'TERM'))
         return self.wait(self.spec['terminationGracePeriodSeconds']), time.monotonic() - start
+
+    def restart(self):
+        """After it has been killed, in the same pod: its volumes stay."""
+        command(*self.runc('kill', self.name, 'KILL'))
+        self.wait(10)
+        subprocess.run(self.runc('delete', '--force', self.name), capture_output=True, check=False)
+        self.start()
 
     def memory(self):
         """(octets at most so far, limit, times that the limit was hit), of the memory control group; None without one."""

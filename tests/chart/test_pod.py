@@ -115,6 +115,20 @@ def test_reload():
         check_equal('exit status', pod.stop()[0], 0)
 
 
+def test_restart():
+    """Killed, and started by the kubelet with the same volumes: it meters again, and its socket answers."""
+    resources = resources_of({**FEW, 'collectors': ['ipfix://127.0.0.1:4739']})
+    with node() as box, exporter(box, resources) as pod:
+        pod.wait_ready()
+        pid = pod.pid()
+        pod.restart()
+        pod.wait_ready()
+        check(pod.pid() != pid, 'it is the same process')
+        status, out, error = pod.exec('flowtally', 'status')
+        check(status in (0, 1) and 'm0' in out, f'flowtally status: {status}', out, error)
+        check_equal('exit status', pod.stop()[0], 0)
+
+
 def test_doctor():
     """The pod of `helm test` ends well beside the exporter, and badly where the configuration cannot work."""
     for config, wanted in (({}, 0), ({'interfaces': ['nosuch0']}, 1)):

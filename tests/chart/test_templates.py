@@ -398,7 +398,8 @@ def test_notes():
             ({'config': {'metrics-listen': '0.0.0.0:9717'}}, 'to whoever reaches it'),
             (yaml.safe_load((CHART / 'ci/no-metrics-values.yaml').read_text(encoding='utf-8')), 'there are no probes'),
             ({'hostNetwork': False, 'config': {'metrics-listen': '0.0.0.0:9717'}}, 'its own interface alone'),
-            ({'securityContext': {'privileged': True}}, 'more than BPF'), ({'podSecurityContext': {'seccompProfile': {'type': 'Unconfined'}}}, 'no system calls'),
+            ({'securityContext': {'privileged': True}}, 'more than BPF'),
+            ({'podSecurityContext': {'seccompProfile': {'type': 'Unconfined'}}}, 'no system calls'),
             ({'resources': {'requests': {'memory': '1Gi'}}}, 'without a limit of memory')):
         said = ' '.join(notes(values).split())
         check('WARNING: ' in said and words in said, f'{values}: {words!r} is not in:', said)
