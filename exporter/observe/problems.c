@@ -310,6 +310,9 @@ static const char *fix_of(int error)
 	case ENOSPC:
 	case EDQUOT:
 		return "free space for it: df FILE";
+	case EPIPE:
+	case ENXIO: /* a pipe without a reader */
+		return "start who reads it, or look why it ended";
 	case EACCES:
 	case ENOENT:
 		return "ls -l FILE; ls -ld its folders";

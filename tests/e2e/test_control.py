@@ -170,7 +170,8 @@ def test_observe_past():
         check('flowtally: the ring holds ' in stderr and len(stderr.splitlines()) == 1, 'one line that says so:', stderr)
         for words, warned in ((['--interface', 'nope'], True), (['on', 'nope'], True), (['--interface', 'n*pe'], False),
                               (['--interface', 'm0'], False), (['--interface', '1'], False)):
-            check_equal(f'a word about the interface {words}', "interface 'nope' is none" in bench.observe('--all', *words)[1], warned)
+            told = "interface 'nope' is none" in bench.observe('--all', *words)[1]
+            check_equal(f'a word about the interface {words}', told, warned)
         stamp = bench.ask('observe', '--all', '--utc', 'port', '1001')[1].split(f' {PEER}')[0].splitlines()[-1]
         check_equal(f'since {stamp}', sums(bench.observe('--since', stamp, '--utc', 'port', '1001')[0]), {1001: 7})
         times = [record['flowStartMilliseconds'] for record in bench.observe('--all')[0]]
