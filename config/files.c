@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "config/set.h"
@@ -11,20 +12,24 @@ struct place {
 	char name[NAME_MAX + 1]; /* of the file in that folder; empty: the file exists */
 };
 
-/* Of an absolute path. */
-static bool find_path(const char *path, struct place *ret)
+/* The name of an absolute path in its folder, whether there is such a file or not. */
+static bool find_name(const char *path, struct place *ret)
 {
 	const char *slash = strrchr(path, '/');
 	char folder[PATH_MAX];
 
-	*ret->name = '\0';
-	if (stat(path, &ret->status) == 0)
-		return true;
 	if ((size_t)(slash + 1 - path) >= sizeof(folder) || strlen(slash + 1) > NAME_MAX)
 		return false;
 	snprintf(ret->name, sizeof(ret->name), "%s", slash + 1);
 	snprintf(folder, sizeof(folder), "%.*s", (int)(slash + 1 - path), path);
 	return stat(folder, &ret->status) == 0;
+}
+
+/* Of an absolute path. */
+static bool find_path(const char *path, struct place *ret)
+{
+	*ret->name = '\0';
+	return stat(path, &ret->status) == 0 || find_name(path, ret);
 }
 
 /* False for a collector in the network. */
@@ -82,16 +87,33 @@ const char *config_cannot_rotate(const char *url)
 	return S_ISLNK(st.st_mode) ? "is a symbolic link" : "is no regular file";
 }
 
+/* Whether it is the other with a dot and a number. */
+static bool is_numbered(const char *name, const char *other)
+{
+	size_t length = strlen(other);
+
+	return length && !strncmp(name, other, length) && name[length] == '.' && name[length + 1] &&
+	       !name[length + 1 + strspn(name + length + 1, "0123456789")];
+}
+
+static bool is_finished_path(const char *path, const char *other)
+{
+	struct place a, b;
+
+	return is_numbered(path, other) ||
+	       (find_name(path, &a) && find_name(other, &b) && a.status.st_dev == b.status.st_dev &&
+		a.status.st_ino == b.status.st_ino && is_numbered(a.name, b.name));
+}
+
+/* What is written is what a symbolic link leads to, and what is deleted is what has the name. */
 bool config_is_finished_name(const char *url, const char *other)
 {
 	struct collector_url a, b;
-	char why[URL_WHY_MAX];
-	size_t length;
+	char why[URL_WHY_MAX], target[PATH_MAX];
 
-	if (url_parse(url, &a, why) < 0 || url_parse(other, &b, why) < 0 || !b.options.keep)
+	if (url_parse(url, &a, why) < 0 || url_parse(other, &b, why) < 0 || !*a.path || !*b.path ||
+	    !b.options.keep)
 		return false;
-	length = strlen(b.path);
-	return length && !strncmp(a.path, b.path, length) && a.path[length] == '.' &&
-	       a.path[length + 1] &&
-	       !a.path[length + 1 + strspn(a.path + length + 1, "0123456789")];
+	return is_finished_path(a.path, b.path) ||
+	       (realpath(a.path, target) && is_finished_path(target, b.path));
 }

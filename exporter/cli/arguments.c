@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 #include "exporter/meter/drop_reason.h"
 #include "exporter/observe/record_flags.h"
+#include "exporter/observe/record_text.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -44,6 +47,23 @@ static const struct argument_option *find_letter(const struct arguments *a, int 
 	return NULL;
 }
 
+/* Hubble's flags for what flows do not hold: a guess at a name that is alike would mislead. */
+static bool is_of_kubernetes(const struct arguments *a, const char *name)
+{
+	static const char *const names[] = {"pod",     "namespace", "all-namespaces", "label",
+					    "service", "workload",  "identity",	      "fqdn",
+					    "cluster", "node-name", "node-label"};
+	bool filters = false;
+
+	for (size_t i = 0; i < a->option_count; i++)
+		filters |= !strcmp(a->options[i].name, "verdict");
+	name += !strncmp(name, "from-", 5) ? 5 : !strncmp(name, "to-", 3) ? 3 : 0;
+	for (size_t i = 0; filters && i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 /* getopt_long() answered '?' or ':' about argv[optind - 1]. */
 static void fail(const struct arguments *a, int answer, char **argv)
 {
@@ -64,7 +84,11 @@ static void fail(const struct arguments *a, int answer, char **argv)
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
 		for (size_t i = 0; i < a->option_count; i++)
 			value_guess_offer(&guess, name, a->options[i].name);
-		if (guess.word)
+		if (is_of_kubernetes(a, name))
+			log_error("%s: no such option: flows have no Kubernetes names yet, choose "
+				  "by --ip, --port or --interface",
+				  word);
+		else if (guess.word)
 			log_error("%s: no such option, did you mean --%s?", word, guess.word);
 		else
 			log_error("%s: no such option, `flowtally %s --help` lists them", word,
@@ -116,6 +140,15 @@ void arguments_list_classes(char words[ARGUMENT_WORDS_MAX])
 					 i ? " " : "", drop_class_name((enum drop_class)i));
 }
 
+/* A letter means what the verb says, where it is one of its own. */
+static char free_letter(const struct argument_option *list, size_t count, char letter)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].letter == letter)
+			return 0;
+	return letter;
+}
+
 size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 {
 	for (size_t i = 0; i < record_flag_count && count < ARGUMENTS_OPTIONS_MAX; i++) {
@@ -123,7 +156,7 @@ size_t arguments_add_flags(struct argument_option *list, size_t count, int base)
 
 		list[count] = (struct argument_option){
 			.name = flag->name,
-			.letter = flag->letter,
+			.letter = free_letter(list, count, flag->letter),
 			.value = flag->argument ? ARGUMENT_NEEDED : ARGUMENT_NONE,
 			.argument = flag->argument,
 			.help = flag->help,
@@ -170,6 +203,47 @@ char *arguments_filter(const struct record_choice *choice, const char *words)
 		return NULL;
 	}
 	return text ? text : strdup("");
+}
+
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
+			char error[ARGUMENTS_ERROR_MAX])
+{
+	char forms[] = ARGUMENTS_FORMS, hint[VALUE_HINT_MAX], *rest = forms, *word;
+	const bool objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
+	struct value_guess guess = {0};
+	const int form = record_form_parse(text);
+
+	if (form >= 0 || objects) {
+		*ret_objects = objects;
+		ret->form = objects ? ret->form : (enum record_form)form;
+		return 0;
+	}
+	while ((word = strsep(&rest, " ")))
+		value_guess_offer(&guess, text, word);
+	snprintf(error, ARGUMENTS_ERROR_MAX,
+		 "'%s': no such form; it can be compact, table, wide, json, jsonl, csv or "
+		 "hubble-json%s",
+		 text, value_guess_hint(&guess, hint));
+	return -EINVAL;
+}
+
+int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	if (strcmp(text, "auto") != 0 && strcmp(text, "always") != 0 && strcmp(text, "never") != 0)
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never",
+				text),
+		       -EINVAL;
+	*ret = text;
+	return 0;
+}
+
+bool arguments_color(const char *when)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	if (when && strcmp(when, "auto") != 0)
+		return !strcmp(when, "always");
+	return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
 
 int arguments_parse(const struct arguments *a, int argc, char **argv)

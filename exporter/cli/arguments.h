@@ -8,6 +8,9 @@
 #define ARGUMENTS_ERROR_MAX   256
 #define ARGUMENT_WORDS_MAX    96
 
+/* What --output can be, where records are shown. */
+#define ARGUMENTS_FORMS "compact table wide json jsonl csv hubble-json"
+
 /* What an option's value may be. */
 enum argument_value {
 	ARGUMENT_NONE,
@@ -40,6 +43,7 @@ struct arguments {
 };
 
 struct record_choice;
+struct record_text;
 
 /*
  * What follows adds options to a list of ARGUMENTS_OPTIONS_MAX, of which `count` are there, and returns how many there are
@@ -64,6 +68,14 @@ int arguments_take_word(char *words, size_t size, const char *text,
  * said at once, and without an exporter.  NULL after that has been logged.
  */
 char *arguments_filter(const struct record_choice *choice, const char *words);
+
+/* What `take` does with --output: one of ARGUMENTS_FORMS; *ret_objects: an object a line, json or jsonl.  -EINVAL. */
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
+			char error[ARGUMENTS_ERROR_MAX]);
+
+/* And with --color, which is auto, always or never: -EINVAL.  NULL is as auto, whether standard output shows colours. */
+int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
+bool arguments_color(const char *when);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

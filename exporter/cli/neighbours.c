@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/cli/neighbours.h"
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "exporter/meter/netdev.h"
 #include "exporter/meter/tc_filters.h"
 #include "exporter/meter/tcx.h"
 #include "exporter/observe/text.h"
@@ -88,12 +88,13 @@ static void add_filters(json_t *list, uint32_t ifindex, enum flow_direction dire
 json_t *neighbours_json(uint32_t ifindex, enum flow_direction direction)
 {
 	json_t *list = geteuid() == 0 ? json_array() : NULL;
-	__u32 id;
+	struct netdev dev;
 
 	if (!list)
 		return NULL;
-	if (direction == DIRECTION_INGRESS && bpf_xdp_query_id((int)ifindex, 0, &id) == 0 && id)
-		add(list, "xdp", id, NULL);
+	/* not bpf_xdp_query_id(), which lists all interfaces to find one */
+	if (direction == DIRECTION_INGRESS && netdev_find(ifindex, &dev) == 0 && dev.xdp_prog)
+		add(list, "xdp", dev.xdp_prog, NULL);
 	add_tcx(list, ifindex, direction);
 	add_filters(list, ifindex, direction);
 	return list;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/client.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/metered.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/cli/when.h"
@@ -31,6 +32,7 @@ enum {
 	OPTION_SOCKET,
 	OPTION_FOLLOW,
 	OPTION_LAST,
+	OPTION_FIRST,
 	OPTION_ALL,
 	OPTION_SINCE,
 	OPTION_UNTIL,
@@ -42,13 +44,15 @@ enum {
 static const struct argument_option own_options[] = {
 	{"follow", 'f', ARGUMENT_NONE, NULL, "go on with what comes", OPTION_FOLLOW},
 	{"last", 'n', ARGUMENT_NEEDED, "N", "so many of the newest (20)", OPTION_LAST},
+	{"first", 0, ARGUMENT_NEEDED, "N", "so many of the oldest, and no more", OPTION_FIRST},
 	{"all", 0, ARGUMENT_NONE, NULL, "all that the ring holds", OPTION_ALL},
 	{"since", 0, ARGUMENT_NEEDED, "WHEN", "5m (ago), 14:05, 2026-11-29T14:05:30Z",
 	 OPTION_SINCE},
 	{"until", 0, ARGUMENT_NEEDED, "WHEN", "likewise", OPTION_UNTIL},
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
-	 "compact, table, wide, json, jsonl, csv or hubble-json (compact)", OPTION_OUTPUT,
-	 "compact table wide json jsonl csv hubble-json"},
+	 "compact, table, wide, json or jsonl (an object a line), csv or hubble-json, which "
+	 "Hubble calls jsonpb (compact)",
+	 OPTION_OUTPUT, ARGUMENTS_FORMS " jsonpb"},
 	{"utc", 0, ARGUMENT_NONE, NULL,
 	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
@@ -61,75 +65,29 @@ struct observe {
 	const char *path;
 	uint64_t now_ms;
 	bool follow;
-	bool asked;		   /* for more than there may be: by --last, --since or --all */
-	bool objects;		   /* each record as it comes, an object a line */
-	bool has_color;		   /* --color has been said */
-	uint64_t last;		   /* UINT64_MAX: not said */
-	const char *since, *until; /* as they were said; NULL: not */
-	uint64_t since_ms, until_ms;
+	bool answered;	      /* a line came */
+	bool asked;	      /* for more than there may be: by --last, --since or --all */
+	bool objects;	      /* each record as it comes, an object a line */
+	uint64_t last, first; /* UINT64_MAX: not said */
+	uint64_t shown;	      /* records */
+	struct when_span span;
+	const char *color; /* as it was said; NULL: it was not */
 	struct record_text text;
 	struct record_choice *choice;
 	char words[WORDS_MAX]; /* the expression */
 	uint64_t missed;       /* records */
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(_unused_ int number)
-{
-	interrupted = 1;
-}
-
-/* Not restarted: whoever waits goes on, and what was missed is said at the end. */
-static void catch_signals(void)
-{
-	const struct sigaction action = {.sa_handler = on_signal};
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-}
-
 /* --- The command line. */
 
-static int take_last(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
+static int take_count(struct observe *o, uint64_t *ret, const char *text,
+		      char error[ARGUMENTS_ERROR_MAX])
 {
 	o->asked = true;
-	if (value_number(text, &o->last) == 0 && o->last <= RING_RECORDS_MAX)
+	if (value_number(text, ret) == 0 && *ret <= RING_RECORDS_MAX)
 		return 0;
 	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': not a number; it can be 0 to %d", text,
 		 RING_RECORDS_MAX);
-	return -EINVAL;
-}
-
-static int take_output(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	static const char *const forms[] = {"compact", "table", "wide",	      "json",
-					    "jsonl",   "csv",	"hubble-json"};
-	char hint[VALUE_HINT_MAX];
-	struct value_guess guess = {0};
-	int form = record_form_parse(text);
-
-	o->objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
-	if (form >= 0)
-		o->text.form = (enum record_form)form;
-	if (form >= 0 || o->objects)
-		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
-		value_guess_offer(&guess, text, forms[i]);
-	snprintf(error, ARGUMENTS_ERROR_MAX,
-		 "'%s': no such form; it can be compact, table, wide, json, jsonl, csv or "
-		 "hubble-json%s",
-		 text, value_guess_hint(&guess, hint));
-	return -EINVAL;
-}
-
-static int take_color(struct observe *o, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	o->has_color = strcmp(text, "auto") != 0;
-	o->text.color = !strcmp(text, "always");
-	if (!o->has_color || o->text.color || !strcmp(text, "never"))
-		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never", text);
 	return -EINVAL;
 }
 
@@ -147,25 +105,28 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		o->follow = true;
 		return 0;
 	case OPTION_LAST:
-		return take_last(o, text, error);
+		return take_count(o, &o->last, text, error);
+	case OPTION_FIRST:
+		return take_count(o, &o->first, text, error);
 	case OPTION_ALL:
-		o->since_ms = 1; /* of 1970 */
-		o->since = NULL;
+		o->span.since_ms = 1; /* of 1970 */
+		o->span.since = NULL;
 		return 0;
 	case OPTION_SINCE:
 		o->asked = true;
-		o->since = text;
+		o->span.since = text;
 		return 0;
 	case OPTION_UNTIL:
-		o->until = text;
+		o->span.until = text;
 		return 0;
 	case OPTION_OUTPUT:
-		return take_output(o, text, error);
+		return arguments_take_form(&o->text, &o->objects,
+					   strcmp(text, "jsonpb") ? text : "hubble-json", error);
 	case OPTION_UTC:
 		o->text.utc = true;
 		return 0;
 	case OPTION_COLOR:
-		return take_color(o, text, error);
+		return arguments_take_color(&o->color, text, error);
 	default:
 		return arguments_take_word(o->words, sizeof(o->words), text, error);
 	}
@@ -204,28 +165,12 @@ static int parse(struct observe *o, int argc, char **argv)
 	return arguments_parse(&arguments, argc, argv);
 }
 
-/* Which zone is meant may be said after the time. */
-static bool read_when(const struct observe *o, const char *option, const char *text, uint64_t *ret)
-{
-	if (!text || when_parse(text, o->now_ms, o->text.utc, ret) == 0)
-		return true;
-	log_error(
-		"--%s '%s': not a time; write one like 5m or 1h30m (ago), 14:05, 14:05:30, 2026-11-29T14:05:30Z "
-		"or 'Nov 29 14:05:30.123'",
-		option, text);
-	return false;
-}
-
 /* False after what is wrong has been logged. */
-static bool read_times(struct observe *o)
+static bool check_counts(const struct observe *o)
 {
-	bool good = read_when(o, "since", o->since, &o->since_ms);
-
-	good &= read_when(o, "until", o->until, &o->until_ms);
-	if (!good || o->until_ms >= o->since_ms)
-		return good;
-	log_error("--until %s is before --since %s: no record can be of that time", o->until,
-		  o->since);
+	if (o->first == UINT64_MAX || o->last == UINT64_MAX)
+		return true;
+	log_error("--first and --last exclude each other");
 	return false;
 }
 
@@ -236,7 +181,8 @@ static uint64_t how_many(const struct observe *o)
 {
 	if (o->last != UINT64_MAX)
 		return o->last;
-	if (o->since_ms || (o->until_ms != UINT64_MAX && !o->follow))
+	if (o->span.since_ms || o->first != UINT64_MAX ||
+	    (o->span.until_ms != UINT64_MAX && !o->follow))
 		return UINT64_MAX;
 	return o->follow ? 0 : LAST_STANDARD;
 }
@@ -250,10 +196,12 @@ static json_t *request_of(const struct observe *o, const char *filter)
 
 	if (last != UINT64_MAX)
 		json_object_set_new(request, "last", json_integer((json_int_t)last));
-	if (o->since_ms)
-		json_object_set_new(request, "since_ms", json_integer((json_int_t)o->since_ms));
-	if (o->until_ms != UINT64_MAX)
-		json_object_set_new(request, "until_ms", json_integer((json_int_t)o->until_ms));
+	if (o->span.since_ms)
+		json_object_set_new(request, "since_ms",
+				    json_integer((json_int_t)o->span.since_ms));
+	if (o->span.until_ms != UINT64_MAX)
+		json_object_set_new(request, "until_ms",
+				    json_integer((json_int_t)o->span.until_ms));
 	if (filter && *filter)
 		json_object_set_new(request, "filter", json_string(filter));
 	return request;
@@ -286,7 +234,7 @@ static void show_begin(const struct observe *o, const json_t *line)
 		number(line, "held"));
 }
 
-static void show_record(const struct observe *o, const json_t *record)
+static void show_record(struct observe *o, const json_t *record)
 {
 	struct record_view view;
 
@@ -296,6 +244,7 @@ static void show_record(const struct observe *o, const json_t *record)
 	} else if (record_view_of_json(&view, record) == 0) {
 		record_text_print(&o->text, &view, stdout);
 	}
+	o->shown++;
 }
 
 /* 0: go on; 1: it was the last line; -EIO: the exporter has ended. */
@@ -311,6 +260,8 @@ static int show_line(struct observe *o, const json_t *line)
 	o->missed += number(line, "missed");
 	if (end && *end)
 		log_error("%s", end);
+	if (o->shown >= o->first)
+		return 1;
 	return !end ? 0 : *end ? -EIO : 1;
 }
 
@@ -327,25 +278,33 @@ static int explain(const struct client *client, int error)
 	return FAILED;
 }
 
-/* What there is for now is shown before more is waited for. */
+/* What there is for now is shown before more is waited for.  -EINTR, -EPIPE: to be ended; else as of client_read(). */
+static int next_line(const struct observe *o, struct client *client, json_t **ret)
+{
+	int r;
+
+	while ((r = client_read(client, 0, ret)) == -EAGAIN) {
+		if (fflush(stdout) != 0)
+			return -EPIPE;
+		r = interrupt_wait(client_fd(client), o->answered && o->follow ? -1 : ANSWER_MS);
+		if (r <= 0)
+			return r < 0 ? r : -EAGAIN;
+	}
+	return r;
+}
+
 static int show_all(struct observe *o, struct client *client)
 {
 	json_t *line;
-	bool answered = false;
 	int r;
 
-	while (!interrupted && !ferror(stdout)) {
-		r = client_read(client, 0, &line);
-		if (r == -EAGAIN) {
-			if (fflush(stdout) != 0)
-				break;
-			r = client_read(client, answered && o->follow ? -1 : ANSWER_MS, &line);
-		}
-		if (interrupted || (r == -EAGAIN && answered && o->follow))
-			continue;
+	while (!interrupt_came() && !ferror(stdout)) {
+		r = next_line(o, client, &line);
+		if (r == -EINTR || r == -EPIPE)
+			break;
 		if (r < 0)
 			return explain(client, r);
-		answered = true;
+		o->answered = true;
 		r = show_line(o, line);
 		json_decref(line);
 		if (r != 0)
@@ -368,7 +327,8 @@ static int run(struct observe *o, const char *filter)
 	r = client_ask(client, request_of(o, filter));
 	if (r < 0)
 		return log_errno(LOG_ERR, r, "the exporter cannot be asked"), FAILED;
-	catch_signals();
+	interrupt_catch(SIGINT); /* what was missed is said at the end */
+	interrupt_catch(SIGTERM);
 	r = show_all(o, client);
 	(void)fflush(stdout);
 	if (o->missed)
@@ -383,7 +343,6 @@ int observe_main(int argc, char **argv)
 	_cleanup_(record_choice_freep) struct record_choice *choice = NULL;
 	_cleanup_(freep) struct observe *o = calloc(1, sizeof(*o));
 	_cleanup_(freep) char *filter = NULL;
-	const char *no_color = getenv("NO_COLOR");
 	int r;
 
 	if (!o || record_choice_new(&choice) < 0)
@@ -391,14 +350,14 @@ int observe_main(int argc, char **argv)
 	o->path = CONTROL_SOCKET;
 	o->choice = choice;
 	o->now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
-	o->last = o->until_ms = UINT64_MAX;
+	o->last = o->first = o->span.until_ms = UINT64_MAX;
 	o->text.form = RECORD_COMPACT;
 	r = parse(o, argc, argv);
-	if (r == 0 && read_times(o))
+	/* Which zone is meant may be said after the time. */
+	if (r == 0 && when_read_span(&o->span, o->now_ms, o->text.utc) && check_counts(o))
 		filter = arguments_filter(o->choice, o->words);
 	if (r != 0 || !filter)
 		return r > 0 ? DONE : USAGE; /* --help */
-	if (!o->has_color)
-		o->text.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
+	o->text.color = arguments_color(o->color);
 	return run(o, filter);
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/interrupt.h"
+#include "exporter/cli/last_lines.h"
 #include "exporter/cli/read_file.h"
 #include "exporter/cli/read_names.h"
 #include "exporter/cli/verbs.h"
@@ -20,15 +22,14 @@
 #include "exporter/observe/text.h"
 #include "exporter/value.h"
 
-#define DONE	  0
-#define FAILED	  1
-#define USAGE	  2
-#define LAST_MAX  1000000
-#define TOP_ROWS  65536
-#define TOP_SHOWN 20
-#define FLAG_BASE 100 /* the ids of record_flags */
-
-#define FORMS "table jsonl json csv compact wide hubble-json"
+#define DONE	    0
+#define FAILED	    1
+#define USAGE	    2
+#define LAST_MAX    1000000
+#define LAST_OCTETS (256u << 20)
+#define TOP_ROWS    65536
+#define TOP_SHOWN   20
+#define FLAG_BASE   100 /* the ids of record_flags */
 
 enum {
 	OPTION_OUTPUT,
@@ -48,7 +49,7 @@ enum {
 static const struct argument_option own_options[] = {
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
 	 "table (on a terminal), jsonl (elsewhere), json (as jsonl), csv, compact, wide, hubble-json",
-	 OPTION_OUTPUT, FORMS},
+	 OPTION_OUTPUT, ARGUMENTS_FORMS},
 	{"filter", 0, ARGUMENT_NEEDED, "EXPR", "records that match, as pcap-filter(7) has it",
 	 OPTION_FILTER, ""},
 	{"since", 0, ARGUMENT_NEEDED, "WHEN",
@@ -82,11 +83,10 @@ struct reader {
 	struct record_text text;
 	const char *form; /* as it was said; NULL: it was not */
 	bool json, options, follow;
-	bool has_color; /* --color has been said */
-	bool filtered;	/* by an expression or a flag */
+	const char *color; /* likewise */
+	bool filtered;	   /* by an expression or a flag */
 	const char *expression, *top_keys, *by_name;
-	const char *since, *until; /* as they were said; NULL: not */
-	uint64_t since_ms, until_ms;
+	struct when_span span;
 	enum top_by by;
 	uint64_t last; /* 0: not said */
 	struct record_choice *choice;
@@ -98,37 +98,17 @@ struct reader {
 	uint64_t unnamed; /* records in it that a filter by an interface's name could not know */
 	struct record_top *top;
 	bool leaves_out_drops;
-	uint64_t left_out; /* records */
-	bool keeping;	   /* the last ones are not shown yet */
-	char **kept;	   /* the last lines, a ring of `last` */
-	uint64_t count;
-	char *line; /* of the record at hand */
+	uint64_t left_out;	 /* records */
+	struct last_lines *kept; /* not shown yet; NULL: each line is shown at once */
+	char *line;		 /* of the record at hand */
 	size_t size;
 	FILE *memory;
 	bool failed; /* a record could not be shown for want of memory */
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(_unused_ int number)
-{
-	interrupted = 1;
-}
-
-/* What has been read is shown, in full lines, and not cut short.  Not restarted: whoever waits goes on. */
-static void catch_signals(void)
-{
-	const struct sigaction action = {.sa_handler = on_signal};
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-}
-
 static void reader_clear(struct reader *r)
 {
-	for (uint64_t i = 0; r->kept && i < r->last; i++)
-		free(r->kept[i]);
-	free(r->kept);
+	last_lines_freep(&r->kept);
 	fclosep(&r->memory);
 	free(r->line);
 	record_top_freep(&r->top);
@@ -140,15 +120,6 @@ static void reader_clear(struct reader *r)
 
 /* --- Records */
 
-static void keep(struct reader *r, const char *text)
-{
-	char **slot = &r->kept[r->count++ % r->last];
-
-	free(*slot);
-	*slot = strdup(text);
-	r->failed |= !*slot;
-}
-
 static void show(struct reader *r, const struct record_view *view)
 {
 	if (!r->json) {
@@ -158,8 +129,10 @@ static void show(struct reader *r, const struct record_view *view)
 		putc('\0', r->memory);
 		fflush(r->memory);
 	}
-	if (r->keeping)
-		return keep(r, r->line);
+	if (r->kept) {
+		r->failed |= last_lines_add(r->kept, r->line) < 0;
+		return;
+	}
 	fputs(r->line, stdout);
 	if (r->json)
 		putc('\n', stdout);
@@ -179,10 +152,10 @@ static bool render(struct reader *r, const struct decode_record *record, bool qu
 
 static bool is_of_time(const struct reader *r, const struct record_view *view)
 {
-	if (!r->since && !r->until)
+	if (!r->span.since && !r->span.until)
 		return true;
-	return view->parts & VIEW_TIMES && view->end_ms >= r->since_ms &&
-	       view->end_ms <= r->until_ms;
+	return view->parts & VIEW_TIMES && view->end_ms >= r->span.since_ms &&
+	       view->end_ms <= r->span.until_ms;
 }
 
 /* False: it is not shown. */
@@ -224,7 +197,8 @@ static void on_record(void *userdata, const struct decode_record *record)
 			show(r, &view);
 		return;
 	}
-	if ((!r->json || r->top || r->filtered || r->since || r->until) && !look(r, record, &view))
+	if ((!r->json || r->top || r->filtered || r->span.since || r->span.until) &&
+	    !look(r, record, &view))
 		return;
 	if (r->top)
 		add(r, &view);
@@ -234,10 +208,14 @@ static void on_record(void *userdata, const struct decode_record *record)
 
 static void print_kept(struct reader *r)
 {
-	for (uint64_t i = r->count > r->last ? r->count - r->last : 0; r->keeping && i < r->count;
-	     i++)
-		printf("%s%s", r->kept[i % r->last] ?: "", r->json ? "\n" : "");
-	r->keeping = false;
+	if (!r->kept)
+		return;
+	if (last_lines_short(r->kept) && !r->failed)
+		log_warning("--last: %" PRIu64 " records fewer are shown: those kept have %u MiB, "
+			    "which is the most",
+			    last_lines_short(r->kept), LAST_OCTETS >> 20);
+	last_lines_print(r->kept, stdout, r->json ? "\n" : "");
+	last_lines_freep(&r->kept);
 }
 
 static void report_unnamed(struct reader *r)
@@ -269,7 +247,7 @@ static void on_pause(void *userdata)
 
 static bool has_enough(_unused_ void *userdata)
 {
-	return interrupted || ferror(stdout);
+	return interrupt_came() || ferror(stdout);
 }
 
 /* --- Sums */
@@ -349,38 +327,6 @@ static void print_top(struct reader *r)
 
 /* --- The command line */
 
-static int take_form(struct reader *r, const char *name, char error[ARGUMENTS_ERROR_MAX])
-{
-	_cleanup_(freep) char *forms = strdup(FORMS);
-	char hint[VALUE_HINT_MAX], *rest = forms, *word;
-	struct value_guess guess = {0};
-	int form = record_form_parse(name);
-
-	r->form = name;
-	r->json = !strcmp(name, "json") || !strcmp(name, "jsonl");
-	if (form >= 0)
-		r->text.form = (enum record_form)form;
-	if (form >= 0 || r->json)
-		return 0;
-	while ((word = strsep(&rest, " ")))
-		value_guess_offer(&guess, name, word);
-	snprintf(error, ARGUMENTS_ERROR_MAX,
-		 "'%s': no such form; it can be table, jsonl, json, csv, compact, wide or "
-		 "hubble-json%s",
-		 name, value_guess_hint(&guess, hint));
-	return -EINVAL;
-}
-
-static int take_color(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	r->has_color = strcmp(text, "auto") != 0;
-	r->text.color = !strcmp(text, "always");
-	if (!r->has_color || r->text.color || !strcmp(text, "never"))
-		return 0;
-	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never", text);
-	return -EINVAL;
-}
-
 static int take_last(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	if (value_number(text, &r->last) < 0 || !r->last || r->last > LAST_MAX)
@@ -412,15 +358,16 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		return arguments_take_flag(r->choice, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_OUTPUT:
-		return take_form(r, text, error);
+		r->form = text;
+		return arguments_take_form(&r->text, &r->json, text, error);
 	case OPTION_FILTER:
 		r->expression = text;
 		return 0;
 	case OPTION_SINCE:
-		r->since = text;
+		r->span.since = text;
 		return 0;
 	case OPTION_UNTIL:
-		r->until = text;
+		r->span.until = text;
 		return 0;
 	case OPTION_TOP:
 		r->top_keys = text;
@@ -439,36 +386,11 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		r->text.utc = true;
 		return 0;
 	case OPTION_COLOR:
-		return take_color(r, text, error);
+		return arguments_take_color(&r->color, text, error);
 	default:
 		r->files[r->file_count++] = text;
 		return 0;
 	}
-}
-
-/* Which zone is meant may be said after the time. */
-static bool read_when(const struct reader *r, const char *option, const char *text, uint64_t *ret)
-{
-	const uint64_t now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
-
-	if (!text || when_parse(text, now_ms, r->text.utc, ret) == 0)
-		return true;
-	log_error("--%s '%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or "
-		  "2026-11-29T14:05:30Z",
-		  option, text);
-	return false;
-}
-
-static bool read_times(struct reader *r)
-{
-	bool good = read_when(r, "since", r->since, &r->since_ms);
-
-	good &= read_when(r, "until", r->until, &r->until_ms);
-	if (!good || r->until_ms >= r->since_ms)
-		return good;
-	log_error("--until %s is before --since %s: no record can be of that time", r->until,
-		  r->since);
-	return false;
 }
 
 /* Words that `observe` and `top` take as an expression. */
@@ -561,7 +483,8 @@ static int parse(struct reader *r, int argc, char **argv)
 		return error;
 	good = check_files(r) && error == 0;
 	good &= check_options(r);
-	good &= read_times(r);
+	/* Which zone is meant may be said after the time. */
+	good &= when_read_span(&r->span, clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC, r->text.utc);
 	return good ? 0 : -EINVAL;
 }
 
@@ -581,10 +504,9 @@ static int make(struct reader *r)
 				      !(record_filter_asks(r->filter) & FILTER_ASKS_DROPS);
 	}
 	r->memory = open_memstream(&r->line, &r->size);
-	r->keeping = r->last && !r->top;
-	if (r->keeping)
-		r->kept = calloc(r->last, sizeof(*r->kept));
-	if (!r->memory || (r->keeping && !r->kept) || read_names_new(&r->names) < 0)
+	if (r->last && !r->top && last_lines_new(&r->kept, r->last, LAST_OCTETS) < 0)
+		return log_errno(LOG_ERR, ENOMEM, "cannot read");
+	if (!r->memory || read_names_new(&r->names) < 0)
 		return log_errno(LOG_ERR, ENOMEM, "cannot read");
 	return 0;
 }
@@ -604,7 +526,7 @@ static bool read_all(struct reader *r)
 		good &= read_file(r->files[i], r->follow, &events);
 		report_unnamed(r);
 	}
-	if (interrupted && !r->follow)
+	if (interrupt_came() && !r->follow)
 		good = (log_warning("a signal came: the rest has not been read"), false);
 	return good;
 }
@@ -613,7 +535,8 @@ static int run(struct reader *r)
 {
 	bool good;
 
-	catch_signals();
+	interrupt_catch(SIGINT); /* what has been read is shown, in full lines, and not cut short */
+	interrupt_catch(SIGTERM);
 	if (!r->json && !r->top && record_text_header(&r->text))
 		fputs(record_text_header(&r->text), stdout);
 	good = read_all(r);
@@ -627,9 +550,9 @@ static int run(struct reader *r)
 
 int read_main(int argc, char **argv)
 {
-	const char *no_color = getenv("NO_COLOR");
-	_cleanup_(reader_clear) struct reader r = {
-		.json = !isatty(STDOUT_FILENO), .text.form = RECORD_TABLE, .until_ms = UINT64_MAX};
+	_cleanup_(reader_clear) struct reader r = {.json = !isatty(STDOUT_FILENO),
+						   .text.form = RECORD_TABLE,
+						   .span.until_ms = UINT64_MAX};
 	int e;
 
 	r.files = calloc((size_t)argc, sizeof(*r.files));
@@ -638,8 +561,7 @@ int read_main(int argc, char **argv)
 	e = parse(&r, argc, argv);
 	if (e != 0)
 		return e < 0 ? USAGE : DONE;
-	if (!r.has_color)
-		r.text.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
+	r.text.color = arguments_color(r.color);
 	e = make(&r);
 	if (e < 0)
 		return e == -EINVAL || e == -E2BIG ? USAGE : FAILED;

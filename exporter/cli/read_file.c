@@ -2,12 +2,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/read_file.h"
 #include "exporter/cli/read_kind.h"
 #include "exporter/cli/read_next.h"
+#include "exporter/export/format/decode_seek.h"
 #include "exporter/export/format/wire.h"
 #include "exporter/log.h"
 
@@ -72,35 +73,22 @@ static int begin(struct input *in)
 	return decoder_new(&in->decoder, &events);
 }
 
-/* Whether another message, or nothing, is behind what looks like one: chance alone seldom does that. */
-static bool is_plausible(const struct input *in, size_t at, bool last)
+/* What begins at `at` is no message. */
+static void lose(struct input *in, size_t at)
 {
-	int64_t length = decode_frame(in->buffer + at, in->used - at, last);
-	size_t next = at + (size_t)MAX(length, 0);
-
-	if (length <= 0 || next > in->used)
-		return false;
-	if (next + 2 > in->used)
-		return next == in->used;
-	return in->buffer[next] == 0 && (in->buffer[next + 1] == 9 || in->buffer[next + 1] == 10);
+	on_problem(in, DECODE_NO_MESSAGE, in->offset + at,
+		   in->used - at >= 2 ? wire_load16(in->buffer + at) : 0);
+	in->lost = true;
 }
 
-/* What begins at `at` is no message: how many octets to leave out. */
-static size_t skip(struct input *in, size_t at, bool last)
+/* Leaves out what is in front of the next message; false: there is none yet. */
+static bool find_again(struct input *in, size_t *at, bool last)
 {
-	size_t from = at;
+	struct decode_seek seek = {0};
 
-	if (!in->lost)
-		on_problem(in, DECODE_NO_MESSAGE, in->offset + at,
-			   in->used - at >= 2 ? wire_load16(in->buffer + at) : 0);
-	in->lost = true;
-	for (at++; at < in->used; at++)
-		if (is_plausible(in, at, last))
-			return at - from;
-	/* A message that is not here in full yet may begin in what is kept. */
-	if (last)
-		return in->used - from;
-	return in->used - from > BUFFER / 2 ? in->used - from - BUFFER / 2 : 0;
+	in->lost = !decode_seek(&seek, in->buffer + *at, in->used - *at, last);
+	*at += seek.at;
+	return !in->lost;
 }
 
 static void take_messages(struct input *in, bool last)
@@ -108,19 +96,18 @@ static void take_messages(struct input *in, bool last)
 	size_t at = 0;
 
 	while (at < in->used && !in->events->enough(in->events->userdata)) {
-		int64_t length = decode_frame(in->buffer + at, in->used - at, last);
+		int64_t length;
 		size_t octets;
 
+		if (in->lost && !find_again(in, &at, last))
+			break;
+		length = decode_frame(in->buffer + at, in->used - at, last);
 		if (length == 0)
 			break;
-		if (length < 0 || (in->lost && !is_plausible(in, at, last))) {
-			octets = skip(in, at, last);
-			if (!octets)
-				break;
-			at += octets;
+		if (length < 0) {
+			lose(in, at++);
 			continue;
 		}
-		in->lost = false;
 		octets = MIN((size_t)length, in->used - at);
 		decoder_message(in->decoder, in->buffer + at, octets, in->offset + at);
 		at += octets;
@@ -188,25 +175,12 @@ static bool is_other_kind(struct input *in, bool last)
 	return kind;
 }
 
-/*
- * Until there is more, a signal, or nobody who reads what is shown.  -1 ms: as long as that takes.  Signals are held back
- * from the question whether one came up to the wait, so that none is overlooked.
- */
+/* Until there is more, a signal, or nobody who reads what is shown. */
 static void wait_for(struct input *in, int fd, int ms)
 {
-	struct pollfd ends[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
-	const struct timespec time = {.tv_nsec = ms * 1000000L};
-	sigset_t stops, before;
-
 	in->events->pause(in->events->userdata);
-	sigemptyset(&stops);
-	sigaddset(&stops, SIGINT);
-	sigaddset(&stops, SIGTERM);
-	sigprocmask(SIG_BLOCK, &stops, &before);
-	if (!in->events->enough(in->events->userdata) &&
-	    ppoll(ends, ARRAY_SIZE(ends), ms < 0 ? NULL : &time, &before) > 0)
-		in->ended = ends[1].revents & POLLERR;
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (!in->events->enough(in->events->userdata))
+		in->ended = interrupt_wait(fd, ms) == -EPIPE;
 }
 
 static bool is_ready(const struct input *in)

@@ -16,7 +16,7 @@ struct read_file_events {
  * "-" is standard input.  `follow`: goes on when the file grows, and with the next file of that name when it is moved,
  * removed or emptied.  What is wrong is logged, and the rest is read.  True: nothing was.
  *
- * It ends where enough() says so, which a handler of SIGINT and SIGTERM may bring about at any time, and where it waits and
- * nobody reads standard output any more.
+ * It ends where enough() says so, which a signal may bring about that interrupt_catch() has been told of, and where it waits
+ * and nobody reads standard output any more.
  */
 bool read_file(const char *path, bool follow, const struct read_file_events *events);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "exporter/cli/read_next.h"
+#include "exporter/export/transport/finished.h"
 #include "exporter/util.h"
 
 struct place {
@@ -32,15 +34,13 @@ static bool find_place(const char *path, struct place *ret)
 }
 
 /* 0: it is no name of a finished file. */
-static unsigned long number_of(const struct place *p, const char *name)
+static uint64_t number_of(const struct place *p, const char *name)
 {
-	size_t length = strlen(p->name), digits;
+	size_t length = strlen(p->name);
 
 	if (strncmp(name, p->name, length) != 0 || name[length] != '.')
 		return 0;
-	name += length + 1;
-	digits = strspn(name, "0123456789");
-	return digits && digits < 8 && !name[digits] && *name != '0' ? strtoul(name, NULL, 10) : 0;
+	return finished_number(name + length + 1);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -49,7 +49,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 }
 
 /* The number that the open file has now; 0: none. */
-static unsigned long find_number(const struct place *p, DIR *folder, const struct stat *open_file)
+static uint64_t find_number(const struct place *p, DIR *folder, const struct stat *open_file)
 {
 	const struct dirent *entry;
 	struct stat st;
@@ -69,11 +69,11 @@ static bool is_newer(const struct stat *a, const struct stat *b)
 }
 
 /* The next higher number of a file that is newer; 0: none. */
-static unsigned long find_higher(const struct place *p, DIR *folder, unsigned long than,
-				 const struct stat *open_file)
+static uint64_t find_higher(const struct place *p, DIR *folder, uint64_t than,
+			    const struct stat *open_file)
 {
 	const struct dirent *entry;
-	unsigned long lowest = 0, number;
+	uint64_t lowest = 0, number;
 	struct stat st;
 
 	rewinddir(folder);
@@ -90,13 +90,14 @@ static unsigned long find_higher(const struct place *p, DIR *folder, unsigned lo
 /* The file finished after the open one, which may have been deleted by now; -ENOENT: there is none. */
 static int open_finished(const struct place *p, DIR *folder, const struct stat *open_file)
 {
-	unsigned long number;
+	uint64_t number;
 	char name[NAME_MAX + 1];
 	int fd;
 
 	rewinddir(folder);
 	number = find_higher(p, folder, find_number(p, folder, open_file), open_file);
-	if (!number || snprintf(name, sizeof(name), "%s.%lu", p->name, number) >= (int)sizeof(name))
+	if (!number ||
+	    snprintf(name, sizeof(name), "%s.%" PRIu64, p->name, number) >= (int)sizeof(name))
 		return -ENOENT;
 	fd = openat(dirfd(folder), name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;

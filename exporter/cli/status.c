@@ -6,6 +6,7 @@
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/client.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/neighbours.h"
 #include "exporter/cli/status_text.h"
 #include "exporter/cli/verbs.h"
@@ -213,9 +214,8 @@ static json_t *fetch(struct status *s)
 static void show(const struct status *s, const json_t *status)
 {
 	const bool terminal = isatty(STDOUT_FILENO);
-	const char *no_color = getenv("NO_COLOR");
 	const struct status_form form = {
-		.color = terminal && !(no_color && *no_color),
+		.color = arguments_color(NULL),
 		.all = s->all,
 	};
 
@@ -249,7 +249,8 @@ static int run(struct status *s)
 			return result;
 		if (!s->watch_ns)
 			return result;
-		nap(s->watch_ns);
+		if (interrupt_wait(-1, (int)(s->watch_ns / NSEC_PER_MSEC)) < 0)
+			return result;
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/interrupt.h"
 #include "exporter/cli/metered.h"
 #include "exporter/cli/top_view.h"
 #include "exporter/cli/verbs.h"
@@ -59,23 +60,6 @@ struct top {
 	char words[WORDS_MAX]; /* the expression */
 	struct top_choice choice;
 };
-
-static atomic_int interrupted;
-
-static void on_signal(_unused_ int number)
-{
-	interrupted = 1;
-}
-
-/* Not restarted: whoever waits looks. */
-static void catch_signals(void)
-{
-	const struct sigaction action = {.sa_handler = on_signal};
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-}
 
 /* --- The command line. */
 
@@ -268,7 +252,7 @@ static int run(struct top *t)
 		.connect = connect_to,
 		.userdata = t->path,
 		.choice = t->choice,
-		.ended = &interrupted,
+		.ended = interrupt_flag(),
 		.wake = -1,
 	};
 	int r = top_view_new(&view, &options);
@@ -279,7 +263,9 @@ static int run(struct top *t)
 		return log_error("%s", top_view_message(view)), NOT_RUNNING;
 	if (t->batch && t->choice.filter)
 		metered_check(t->choice.filter, t->path);
-	catch_signals();
+	interrupt_catch(SIGINT); /* the terminal is given back as it was */
+	interrupt_catch(SIGTERM);
+	interrupt_catch(SIGHUP);
 	return show(t, view);
 }
 

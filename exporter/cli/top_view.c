@@ -20,7 +20,7 @@ struct top_view {
 	struct client *status;	     /* likewise */
 	uint64_t tried_ns, asked_ns; /* CLOCK_MONOTONIC */
 	bool status_due;	     /* an answer is on its way */
-	bool gone;		     /* the terminal */
+	bool gone;		     /* the terminal, or who reads the text */
 	struct top_model model;
 };
 
@@ -185,6 +185,12 @@ static int write_all(const char *text, size_t size)
 	return 0;
 }
 
+static int fail_output(struct top_view *t, int error)
+{
+	say(t, "standard output: ", error);
+	return error;
+}
+
 static int print_picture(struct top_view *t, bool first)
 {
 	_cleanup_(freep) char *text = NULL;
@@ -198,9 +204,7 @@ static int print_picture(struct top_view *t, bool first)
 		fputc('\n', file);
 	print_model(file, &t->model);
 	r = fclose(file) == 0 ? write_all(text, size) : -ENOMEM;
-	if (r < 0)
-		say(t, "standard output: ", r);
-	return r;
+	return r < 0 ? fail_output(t, r) : 0;
 }
 
 static void wait_for_something(struct top_view *t, bool keys)
@@ -210,10 +214,11 @@ static void wait_for_something(struct top_view *t, bool keys)
 		{.fd = t->rows ? client_fd(t->rows) : -1, .events = POLLIN},
 		{.fd = t->status_due ? client_fd(t->status) : -1, .events = POLLIN},
 		{.fd = t->options.wake, .events = POLLIN},
+		{.fd = keys ? -1 : STDOUT_FILENO},
 	};
 
 	(void)poll(files, ARRAY_SIZE(files), LOOK_MS);
-	t->gone |= (files[0].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+	t->gone |= ((files[0].revents | files[4].revents) & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 int top_view_batch(struct top_view *t, uint64_t count)
@@ -223,6 +228,8 @@ int top_view_batch(struct top_view *t, uint64_t count)
 	for (uint64_t i = 0; !has_ended(t) && (!count || i < count);) {
 		if (r == -EAGAIN)
 			wait_for_something(t, false);
+		if (t->gone)
+			return fail_output(t, -EPIPE);
 		if (!t->rows)
 			return -ENOTCONN;
 		r = take_rows(t, 0);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "exporter/log.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
 
@@ -200,4 +201,27 @@ void when_print(char text[WHEN_TEXT_MAX], uint64_t ms, uint64_t now_ms, bool utc
 	break_down(now, utc, &b);
 	strftime(text, WHEN_TEXT_MAX,
 		 a.tm_yday == b.tm_yday && a.tm_year == b.tm_year ? "%H:%M:%S" : "%F %H:%M:%S", &a);
+}
+
+static bool read_when(const char *option, const char *text, uint64_t now_ms, bool utc,
+		      uint64_t *ret)
+{
+	if (!text || when_parse(text, now_ms, utc, ret) == 0)
+		return true;
+	log_error("--%s '%s': not a time; write one like 5m or 1h30m (ago), 14:05, 14:05:30, "
+		  "2026-11-29T14:05:30Z or 'Nov 29 14:05:30.123'",
+		  option, text);
+	return false;
+}
+
+bool when_read_span(struct when_span *span, uint64_t now_ms, bool utc)
+{
+	bool good = read_when("since", span->since, now_ms, utc, &span->since_ms);
+
+	good &= read_when("until", span->until, now_ms, utc, &span->until_ms);
+	if (!good || span->until_ms >= span->since_ms)
+		return good;
+	log_error("--until %s is before --since %s: no record can be of that time", span->until,
+		  span->since);
+	return false;
 }

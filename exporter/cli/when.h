@@ -13,5 +13,14 @@
  */
 int when_parse(const char *text, uint64_t now_ms, bool utc, uint64_t *ret_ms);
 
+/* What --since and --until say. */
+struct when_span {
+	const char *since, *until;   /* as they were said; NULL: they were not */
+	uint64_t since_ms, until_ms; /* as of when_parse() */
+};
+
+/* Reads what was said, and leaves the rest as it is.  False after all that is wrong has been logged. */
+bool when_read_span(struct when_span *span, uint64_t now_ms, bool utc);
+
 /* "14:05:30", with the day in front where it is another than that of now_ms. */
 void when_print(char text[WHEN_TEXT_MAX], uint64_t ms, uint64_t now_ms, bool utc);

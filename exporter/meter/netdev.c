@@ -190,6 +190,36 @@ int netdev_list(netdev_visit visit, void (*restart)(void *userdata), void *userd
 	return netdev_dump(request, visit_message, restart_visitor, &visitor);
 }
 
+static int take_one(const struct nlmsghdr *message, void *data)
+{
+	struct netdev_message *found = data;
+
+	(void)netdev_parse(message, found);
+	return MNL_CB_OK;
+}
+
+int netdev_find(uint32_t ifindex, struct netdev *ret)
+{
+	struct netdev_message found = {0};
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *info;
+	int r;
+
+	if (!ifindex)
+		return -ENODEV;
+	request->nlmsg_type = RTM_GETLINK;
+	info = mnl_nlmsg_put_extra_header(request, sizeof(*info)); /* AF_UNSPEC */
+	info->ifi_index = (int)ifindex;
+	r = netdev_request(request, take_one, &found);
+	if (r < 0)
+		return r;
+	if (found.dev.ifindex != ifindex)
+		return -ENODEV;
+	*ret = found.dev;
+	return 0;
+}
+
 /* Room for the messages of some hundred interfaces that come at once; what is more gets lost, and is noticed. */
 #define MONITOR_OCTETS (1 << 20)
 

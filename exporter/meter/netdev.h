@@ -57,6 +57,9 @@ int netdev_request(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
 /* The same for one object, whose message the kernel sends to all who watch too (NLM_F_ECHO).  -errno, of its answer too. */
 int netdev_get(struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
 
+/* What the kernel says of one interface.  -ENODEV: it is none; other -errno. */
+int netdev_find(uint32_t ifindex, struct netdev *ret);
+
 /* All interfaces, by netdev_dump(), for which the same holds. */
 int netdev_list(netdev_visit visit, void (*restart)(void *userdata), void *userdata);
 

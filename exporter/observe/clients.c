@@ -653,6 +653,7 @@ int clients_new(struct clients **ret, const struct clients_options *options)
 		.profile = all->profile,
 		.drop_names = options->drop_names,
 		.keep_ns = options->keep_ns,
+		.missed = options->missed,
 		.patience_ns = PATIENCE_NS,
 		.interval_ns = 5 * NSEC_PER_SEC, /* until there is a snapshot */
 	};

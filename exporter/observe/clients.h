@@ -25,6 +25,7 @@ struct clients_options {
 	const char *path;		 /* of the socket */
 	uint32_t enterprise;
 	uint64_t keep_ns;
+	uint64_t *missed; /* as of the feeds' context */
 	int (*serve)(
 		void *userdata); /* something has come from a client: clients_serve() is to be called */
 	void *userdata;

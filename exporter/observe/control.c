@@ -207,6 +207,7 @@ static int make_clients(struct control *c, const struct control_options *o)
 		.drop_names = o->drop_names,
 		.enterprise = o->enterprise,
 		.keep_ns = o->keep_ns,
+		.missed = o->missed,
 		.path = o->path,
 		.serve = serve,
 		.userdata = c,
@@ -223,10 +224,8 @@ static int make(struct control *c, const struct control_options *o)
 	if (c->wake < 0 || pipe2(c->joins, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	r = ring_new(&c->ring, o->records);
-	if (r == 0) {
-		ring_count_missed(c->ring, o->missed);
+	if (r == 0)
 		r = make_loop(c);
-	}
 	if (r == 0)
 		r = make_clients(c, o);
 	if (r == 0)

@@ -37,7 +37,7 @@ struct control_options {
 	struct drop_reasons *drop_names;  /* NULL: no drops are traced */
 	const struct kernel_clock *clock; /* of the records, read by the loop's thread alone */
 	unsigned int kinds;		  /* a bit for each kind of records that come */
-	uint64_t *missed;		  /* see ring_count_missed(); NULL: not counted */
+	uint64_t *missed; /* see feed.h; it outlives the thread; NULL: not counted */
 };
 
 /* -errno, logged as a warning with the fix: the exporter does without. */

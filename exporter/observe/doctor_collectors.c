@@ -160,6 +160,10 @@ static void judge_udp(struct doctor *d, const struct doctor_collector *c)
 				doctor_quote(quoted, c->url.host), c->url.port),
 			"UDP port %u of %s is closed (ICMP port unreachable)", c->url.port,
 			c->address);
+	else if (c->answer_error == -EPERM)
+		doctor_find(d, DOCTOR_FAIL, c->url.text,
+			    "nft list ruleset  # what goes out to that port must pass",
+			    "a packet filter of this host refuses what is sent to %s", c->address);
 	else
 		doctor_find(d, DOCTOR_FAIL, c->url.text,
 			    doctor_fix(fix, "ip route get %s\nping -c 1 %s\nnft list ruleset",

@@ -46,8 +46,8 @@ static bool is_tcp(const struct knock *k)
 	return k->c->url.scheme == URL_IPFIX_TCP;
 }
 
-/* IPFIX or NetFlow v9 with nothing in it, of observation domain 0. */
-static void send_nothing(int fd, enum url_scheme scheme)
+/* IPFIX or NetFlow v9 with nothing in it, of observation domain 0.  -EPERM: a packet filter of this host refuses. */
+static int send_nothing(int fd, enum url_scheme scheme)
 {
 	const bool ipfix = scheme != URL_NETFLOW9;
 	const uint32_t now = htonl((uint32_t)(clock_ns(CLOCK_REALTIME) / NSEC_PER_SEC));
@@ -56,7 +56,7 @@ static void send_nothing(int fd, enum url_scheme scheme)
 
 	memcpy(message, head, sizeof(head));
 	memcpy(message + (ipfix ? 4 : 8), &now, sizeof(now));
-	(void)!send(fd, message, ipfix ? 16 : 20, MSG_DONTWAIT);
+	return send(fd, message, ipfix ? 16 : 20, MSG_DONTWAIT) < 0 && errno == EPERM ? -EPERM : 0;
 }
 
 static void send_long(int fd, uint16_t octets)
@@ -93,7 +93,7 @@ static int open_udp(struct knock *k, const struct sockaddr_storage *to, socklen_
 		((struct sockaddr_in *)&path)->sin_port = htons(PATH_PORT);
 	k->path_fd = udp_connect((const struct sockaddr *)&path, length, source, 0);
 	k->c->payload_max = udp_payload_max(fd);
-	send_nothing(fd, k->c->url.scheme);
+	k->c->answer_error = send_nothing(fd, k->c->url.scheme);
 	if (k->path_fd >= 0)
 		send_long(k->path_fd, k->c->message_max);
 	return fd;

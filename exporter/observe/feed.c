@@ -197,10 +197,17 @@ static void print_begin(struct feed *f, const struct feed_context *c, struct pag
 	f->phase = PHASE_SHOW;
 }
 
-static void print_missed(struct feed *f, struct page *page)
+void feed_count_missed(const struct feed_context *c, uint64_t records)
+{
+	if (c->missed && records)
+		__atomic_add_fetch(c->missed, records, __ATOMIC_RELAXED);
+}
+
+static void print_missed(struct feed *f, const struct feed_context *c, struct page *page)
 {
 	if (f->missed)
 		print(page, "{\"missed\":%" PRIu64 "}\n", f->missed);
+	feed_count_missed(c, f->missed);
 	f->missed = 0;
 }
 
@@ -265,7 +272,7 @@ static enum feed_state show(struct feed *f, const struct feed_context *c, bool e
 			return FEED_MORE;
 		if (f->next >= f->end ||
 		    !ring_order_read(c->order, &f->next, &record, &f->missed)) {
-			print_missed(f, page);
+			print_missed(f, c, page);
 			if (!is_over(f, c, ending))
 				return FEED_WAITS;
 			print_end(f, page, ending);
@@ -279,7 +286,7 @@ static enum feed_state show(struct feed *f, const struct feed_context *c, bool e
 		f->next++;
 		f->searched++;
 		flow = feed_flow(&record, c);
-		print_missed(f, page);
+		print_missed(f, c, page);
 		if (matches(f, c, &record, &flow))
 			print_record(c, &flow, page);
 	}

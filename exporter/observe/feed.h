@@ -32,6 +32,7 @@ struct feed_context {
 	int64_t wall_ns;      /* CLOCK_REALTIME less CLOCK_BOOTTIME, as the ring has it */
 	uint64_t patience_ns; /* who is searched for longer is told that this goes on */
 	uint64_t keep_ns;     /* what is older is not shown */
+	uint64_t *missed; /* atomic: records that clients have missed, all told; NULL: not counted */
 };
 
 struct feed;
@@ -50,6 +51,9 @@ DEFINE_CLEANUP(struct feed *, feed_free)
  * not known.
  */
 struct flow feed_flow(const struct ring_record *record, const struct feed_context *context);
+
+/* A client is told now that it has missed so many records: here alone they are counted for all clients. */
+void feed_count_missed(const struct feed_context *context, uint64_t records);
 
 enum feed_state {
 	FEED_MORE,  /* there is more to be shown, with more room or time */

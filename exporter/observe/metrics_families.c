@@ -203,7 +203,7 @@ const struct metrics_family metrics_families[] = {
 	{ "flowtally_snapshot_timestamp_seconds", GAUGE, "seconds", NONE,
 	  "When the last swap had settled.", NULL, SETTLED, P(snapshot_time) },
 	{ "flowtally_observe_missed_records", COUNTER, NULL, NONE,
-	  "Records that the ring of the control socket overwrote before who followed it had read them.",
+	  "Records that were overwritten before a client of observe or top got them, as it was told; added up over clients.",
 	  NULL, SETTLED, P(missed) },
 	{ "flowtally_swap_interval_seconds", GAUGE, "seconds", NONE,
 	  "Time between two swaps.", NULL, SETTLED, P(interval) },

@@ -24,6 +24,14 @@ static const struct ledger_side *side(context *c, int kind)
 	return &c->snapshot->ledger.sides[kind];
 }
 
+/* One number of each kind, which `value` is. */
+#define EACH_KIND(name, add, value) \
+	void metrics_print_##name(writer *w, context *c) \
+	{ \
+		FOR_KINDS(kind, c) \
+		add(w, value, kind_name(kind)); \
+	}
+
 /* Points of a kind: calls `value` for each. */
 static void each_point(writer *w, context *c,
 		       uint64_t (*value)(const struct ledger_side *s, unsigned int point))
@@ -126,25 +134,11 @@ void metrics_print_lost(writer *w, context *c)
 				    export_loss_name((enum export_loss)l), c->collectors[i]);
 }
 
-void metrics_print_bank_packets(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, ledger_bank(&c->snapshot->ledger, (enum record_kind)kind).packets,
-		    kind_name(kind));
-}
-
-void metrics_print_cache_packets(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, side(c, kind)->cache.packets, kind_name(kind));
-}
-
-void metrics_print_handed_over(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, ledger_handed_over(&c->snapshot->ledger, (enum record_kind)kind).packets,
-		    kind_name(kind));
-}
+EACH_KIND(bank_packets, metrics_add,
+	  ledger_bank(&c->snapshot->ledger, (enum record_kind)kind).packets)
+EACH_KIND(cache_packets, metrics_add, side(c, kind)->cache.packets)
+EACH_KIND(handed_over, metrics_add,
+	  ledger_handed_over(&c->snapshot->ledger, (enum record_kind)kind).packets)
 
 void metrics_print_balanced(writer *w, context *c)
 {
@@ -158,23 +152,9 @@ void metrics_print_settled(writer *w, context *c)
 
 /* --- Banks and caches. */
 
-void metrics_print_bank_limit(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, c->snapshot->kinds[kind].bank_limit, kind_name(kind));
-}
-
-void metrics_print_bank_entries(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, c->snapshot->kinds[kind].drain.entries, kind_name(kind));
-}
-
-void metrics_print_evicted(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, c->snapshot->kinds[kind].drain.evicted_entries, kind_name(kind));
-}
+EACH_KIND(bank_limit, metrics_add, c->snapshot->kinds[kind].bank_limit)
+EACH_KIND(bank_entries, metrics_add, c->snapshot->kinds[kind].drain.entries)
+EACH_KIND(evicted, metrics_add, c->snapshot->kinds[kind].drain.evicted_entries)
 
 void metrics_print_swaps(writer *w, context *c)
 {
@@ -187,41 +167,12 @@ void metrics_print_swaps(writer *w, context *c)
 	}
 }
 
-void metrics_print_bank_last(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, c->snapshot->kinds[kind].drain.last_entries, kind_name(kind));
-}
-
-void metrics_print_drain_last(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add_ns(w, c->snapshot->kinds[kind].drain.last_ns, kind_name(kind));
-}
-
-void metrics_print_drain_time(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add_ns(w, c->snapshot->kinds[kind].drain.busy_ns, kind_name(kind));
-}
-
-void metrics_print_drain_errors(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, c->snapshot->kinds[kind].drain.errors, kind_name(kind));
-}
-
-void metrics_print_cache_limit(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, c->snapshot->kinds[kind].cache_entries, kind_name(kind));
-}
-
-void metrics_print_cache_updates(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, side(c, kind)->cache.merged, kind_name(kind));
-}
+EACH_KIND(bank_last, metrics_add, c->snapshot->kinds[kind].drain.last_entries)
+EACH_KIND(drain_last, metrics_add_ns, c->snapshot->kinds[kind].drain.last_ns)
+EACH_KIND(drain_time, metrics_add_ns, c->snapshot->kinds[kind].drain.busy_ns)
+EACH_KIND(drain_errors, metrics_add, c->snapshot->kinds[kind].drain.errors)
+EACH_KIND(cache_limit, metrics_add, c->snapshot->kinds[kind].cache_entries)
+EACH_KIND(cache_updates, metrics_add, side(c, kind)->cache.merged)
 
 void metrics_print_records(writer *w, context *c)
 {
@@ -231,11 +182,7 @@ void metrics_print_records(writer *w, context *c)
 			    flow_end_name((enum flow_end)end));
 }
 
-void metrics_print_active(writer *w, context *c)
-{
-	FOR_KINDS(kind, c)
-	metrics_add(w, side(c, kind)->cache.entries, kind_name(kind));
-}
+EACH_KIND(active, metrics_add, side(c, kind)->cache.entries)
 
 /* --- Collectors. */
 

@@ -66,9 +66,9 @@ static int parse_accessor(struct filter_parser *p, struct filter_step *step)
 	if (!accessor)
 		return filter_fail(
 			p, &p->token,
-			"records do not hold these octets of %.16s; they have "
-			"tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type], "
-			"icmp6[icmp6code], ip[1], ip[9] and ports as tcp[2:2]",
+			"records hold no such octets of %.16s; they have "
+			"tcp[tcpflags], [icmptype], [icmpcode], [icmp6type], [icmp6code], ip[1], ip[9], "
+			"ports as [2:2]",
 			protocol.text);
 	filter_advance(p);
 	if (p->token.type != TOKEN_RIGHT)

@@ -23,6 +23,7 @@ const struct record_flag record_flags[] = {
 	{"traffic-direction", 0, "WORD", "ingress or egress", "WORD", "ingress egress"},
 	{"interface", 0, "NAME", "name, with * and ?, or number of the interface", "on NAME"},
 	{"verdict", 0, "WORD", "FORWARDED or DROPPED", "drop", "FORWARDED DROPPED"},
+	{"type", 't', "WORD", "drop, or trace for what was forwarded", "drop", "drop trace"},
 	{"drop-reason-desc", 0, "NAME", "the kernel's reason, or Hubble's name of several",
 	 "drop reason NAME"},
 	{"drop-class", 0, "NAME", "policy, congestion, no_receiver, routing ...",
@@ -136,6 +137,8 @@ static int print_word(FILE *out, const struct record_flag *flag, const char *val
 		{"traffic-direction", "egress", "outbound"},
 		{"verdict", "forwarded", "not drop"},
 		{"verdict", "dropped", "drop"},
+		{"type", "drop", "drop"},
+		{"type", "trace", "not drop"},
 		{"ip-version", "v4", "ip"},
 		{"ip-version", "4", "ip"},
 		{"ip-version", "v6", "ip6"},
@@ -151,6 +154,8 @@ static int print_word(FILE *out, const struct record_flag *flag, const char *val
 	if (is_flag(flag, "verdict"))
 		return fail(error,
 			    "FORWARDED or DROPPED is allowed; records hold no other verdict");
+	if (is_flag(flag, "type"))
+		return fail(error, "drop or trace is allowed; flows have no other events");
 	return fail(error, is_flag(flag, "ip-version") ? "v4 or v6 is allowed"
 						       : "ingress or egress is allowed");
 }

@@ -15,7 +15,6 @@ struct slot {
 struct ring {
 	uint64_t next;	  /* number of the next record */
 	uint64_t settled; /* of the first one that is not settled */
-	uint64_t *missed; /* NULL: nobody wants to know */
 	uint32_t size;
 	struct slot slots[];
 };
@@ -43,11 +42,6 @@ struct ring *ring_free(struct ring *ring)
 {
 	free(ring);
 	return NULL;
-}
-
-void ring_count_missed(struct ring *ring, uint64_t *missed)
-{
-	ring->missed = missed;
 }
 
 /*
@@ -124,8 +118,6 @@ bool ring_read(const struct ring *ring, uint64_t *number, struct ring_record *re
 		/* Overtaken: the slot of a record that is written now may be the oldest one's. */
 		*number = MAX(oldest, from + 1);
 		*missed += *number - from;
-		if (ring->missed)
-			__atomic_add_fetch(ring->missed, *number - from, __ATOMIC_RELAXED);
 	}
 	return false;
 }

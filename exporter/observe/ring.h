@@ -35,9 +35,6 @@ int ring_new(struct ring **ret, uint32_t records);
 struct ring *ring_free(struct ring *ring);
 DEFINE_CLEANUP(struct ring *, ring_free)
 
-/* Before anybody reads: where ring_read() adds too what any reader has missed, atomically.  It outlives the ring. */
-void ring_count_missed(struct ring *ring, uint64_t *missed);
-
 /* Octets of memory, which the kernel gives when it is first written. */
 uint64_t ring_memory(uint32_t records);
 

@@ -115,6 +115,7 @@ static bool catch_up(struct top_feed *f, const struct feed_context *c)
 			add(f, c, &record);
 		f->next += more;
 	}
+	feed_count_missed(c, missed);
 	f->missed += missed;
 	f->missed_recent += missed;
 	return !more;

@@ -15,6 +15,7 @@ import peers
 import rates
 import reload
 import table
+import views
 
 
 def machine():
@@ -32,7 +33,7 @@ def measure(build, quick):
              'peers': lambda: peers.compare(tools, binary, quick), 'flood': lambda: peers.flood(tools, binary, quick),
              'memory': lambda: peers.memory(tools, binary, quick), 'idle': lambda: peers.idle(binary, quick),
              'reload': lambda: reload.measure(binary, quick),
-             'bulk': lambda: bulk.measure(tools, binary, quick)}
+             'bulk': lambda: bulk.measure(tools, binary, quick), 'views': lambda: views.measure(tools, build, quick)}
     start = time.monotonic()
     result = {'command': './bench --quick' if quick else './bench', 'machine': machine()}
     for name, step in steps.items():

@@ -93,6 +93,26 @@ def others(result):
     yield f'Idle: {idle["cpu_share"]:.4%} of a CPU over {idle["seconds"]} s'
 
 
+def views(result):
+    threads = 'loop', 'drain', 'hooks', 'control', 'metrics'
+    yield ''
+    yield (f'Who asks an exporter of {result["interfaces"]:,} interfaces and {result["flows"]:,} flows: '
+           'how long the loop is held at most, and CPU seconds a minute')
+    yield f'    {"":<38} ms of CPU [least .. most]     in all ' + ''.join(f'{name:>9}' for name in (*threads, 'viewer'))
+    for row in result['rows']:
+        used = [*(row['threads'].get(name, 0) for name in threads), row['viewer']]
+        yield (f'    {row["view"]:<38} {row["held_ms"]:9.2f} [{row["held_ms_least"]:.2f} .. {row["held_ms_most"]:.2f}] '
+               f'{row["wall_ms"]:13.1f} ' + ''.join(f'{seconds:9.3f}' for seconds in used))
+    snapshot = result['snapshot']
+    yield (f'    {snapshot["snapshot_ms"]:.2f} ms of CPU of the loop for what a snapshot has of the interfaces; '
+           f'{snapshot["scrape_ms"]:.0f} ms of another thread for {snapshot["octets"] / 1e6:.1f} MB of metrics')
+    yield 'observe --follow of new flows at 100,000 a second, and CPU seconds of each thread'
+    for row in result['flood']:
+        used = ', '.join(f'{name} {row["threads"].get(name, 0):.2f}' for name in threads)
+        yield (f'    {row["filter"] or "all":<10} {row["shown"]:,} shown, {row["missed"]:,} said to be missed, '
+               f'of {row["accounted"]:,}; loop held {row["held_ms"]:.1f} ms; {used}')
+
+
 def table(result):
     machine = result['machine']
     yield (f'{machine["cpu"]}, {machine["cpus"]} CPUs, {machine["memory"] / 2**30:.1f} GiB, Linux {machine["kernel"]}; '
@@ -104,3 +124,4 @@ def table(result):
     yield from peers(result['peers'])
     yield from drops(result['drops'])
     yield from others(result)
+    yield from views(result['views'])

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""views.py BUILD [--quick]: what each view and a scrape cost an exporter of 1,000 interfaces and 100,000 flows.
+"""views.py BUILD [VIEW]...: what each view and a scrape cost an exporter of 1,000 interfaces and 100,000 flows.
 
 One exporter with the standard settings meters 500 veth pairs, on which 100,000 flows go on.  Each view is asked for a while, in
 rounds, among them `idle`, where nobody asks: how long the loop is held at most (held.py), and the CPU of each thread.
@@ -15,14 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import table
 from held import Tracer, longest
-from space import RECEIVER, SENDER, SINK, Space, wait_for_word
+from space import RECEIVER, SENDER, SINK, Space, command, wait_for_word
 
 HERE = Path(__file__).parent
 PAIRS = 500  # of interfaces
 FLOWS = 50000  # of frames; each is a flow at two interfaces
 RATE = 10000  # frames a second: each flow has one in each interval of 5 s
-WINDOW, ROUNDS = 11, 3  # seconds: two swaps, wherever it begins
+WINDOW, ROUNDS = 11, 2  # seconds: two swaps, wherever it begins
 START_SECONDS = 180
 URL = 'http://127.0.0.1:9717/metrics'
 TEXT, OPENMETRICS = 'text/plain;version=0.0.4', 'application/openmetrics-text;version=1.0.0'
@@ -180,7 +181,7 @@ def asked(build, quick, names=None):
     return result
 
 
-def flood(build, words, reads=True):
+def flood(build, words):
     """New flows at a fixed rate, and one who follows: records shown, said to be missed, and all that there were."""
     with Space('load') as space, tempfile.TemporaryDirectory(prefix='flowtally-bench-') as name:
         folder, binary = Path(name), build / 'flowtally'
@@ -214,10 +215,15 @@ def flood(build, words, reads=True):
             'threads': {thread: after[thread] - before.get(thread, 0) for thread in after}}
 
 
-def measure(build, quick):
-    return {**asked(build, quick), 'flood': [flood(build, words) for words in ([], ['port', '1'])]}
+def measure(tools, build, quick):
+    return {**asked(build, quick), 'flood': [flood(build, words) for words in ([], ['port', '1'])],
+            'snapshot': json.loads(command(tools / 'bench-scrape', 2 * PAIRS, 50))}
 
 
 if __name__ == '__main__':
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('bench: terminated'))
-    print(json.dumps(asked(Path(sys.argv[1]).resolve(), True, sys.argv[2:]), indent=1))
+    folder = Path(sys.argv[1]).resolve()
+    if sys.argv[2:]:
+        print(json.dumps(asked(folder, True, sys.argv[2:]), indent=1))
+    else:
+        print('\n'.join(table.views(measure(folder / 'tests' / 'bench', folder, False))))

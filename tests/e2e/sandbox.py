@@ -217,6 +217,25 @@ class Sandbox:
                 setns(home)
 
 
+class Pair:
+    """meter (m0) --- (p0) peer, and a directory: class Bench(Pair) of a test, whose `addresses` are those of the two."""
+
+    addresses = None
+
+    def __enter__(self):
+        self.scratch = scratch()
+        self.directory = Path(self.scratch.name)
+        self.box = Sandbox('meter', 'peer').__enter__()
+        meter, peer = self.addresses
+        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
+        self.box.address(('meter', 'm0', [meter]), ('peer', 'p0', [peer]))
+        return self
+
+    def __exit__(self, *error):
+        self.box.__exit__(*error)
+        self.scratch.cleanup()
+
+
 def setns(file):
     if LIBC.setns(file.fileno(), CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), 'setns')

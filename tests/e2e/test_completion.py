@@ -26,7 +26,7 @@ CASES = {
     'replay --template ': {'minimal', 'default', 'extended'},
     'config show --eff': {'--effective'},
     'observe --output h': {'hubble-json'},
-    'observe -o j': {'json', 'jsonl'},
+    'observe -o j': {'json', 'jsonl', 'jsonpb'},
     'read --by ': {'octets', 'packets', 'flows'},
     'top --traffic-direction ': {'ingress', 'egress'},
     'drops --reason p': {'policy'},

@@ -9,14 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import collect
 import program
 import tap
 import traffic
 from capture import Capture
-from sandbox import DIES_WITH_TEST, Sandbox, bpf_object, scratch, wait_until
+from sandbox import DIES_WITH_TEST, Pair, bpf_object, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'
@@ -29,21 +28,15 @@ ACCEPT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 SENT = {1001: 7, 1002: 19, 1003: 1}  # datagrams by source port
 
 
-class Bench:
+class Bench(Pair):
+    addresses = METER, PEER
+
     def __enter__(self):
-        self.scratch = scratch()
-        self.directory = Path(self.scratch.name)
+        super().__enter__()
         self.directory.chmod(0o755)
         self.socket = self.directory / 'run' / 'socket'
         self.file = self.directory / 'flows.ipfix'
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         return self
-
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
 
     def daemon(self, *options, **how):
         return program.Daemon(self.box, 'meter', *HOOKS, *QUICK, '--control-socket', self.socket, '--collector',
@@ -162,7 +155,7 @@ def test_observe_past():
         check_equal('until it was sent', sums(bench.observe('--until', begin)[0]), {})
         soon = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(time.time() + 60))  # in UTC, and 5 h ago in local time
         for words, expected in ((['--utc'], SENT), ([], {})):
-            records, _ = bench.observe('--until', soon, *words, prefix=['env', 'TZ=XXX-5'])
+            records, _ = bench.observe('--until', soon, *words, prefix=['env', 'TZ=EAST-5'])
             check_equal(f'until a time without a zone {words}', sums(records), expected)
         check_equal('of the last two', len(bench.observe('--last', '2')[0]), 2)
         records, stderr = bench.observe('--last', '3', 'port', '1002')
@@ -176,12 +169,23 @@ def test_observe_past():
         check_equal(f'since {stamp}', sums(bench.observe('--since', stamp, '--utc', 'port', '1001')[0]), {1001: 7})
         times = [record['flowStartMilliseconds'] for record in bench.observe('--all')[0]]
         check_equal('the order of time', times, sorted(times))
+        first = [record['flowStartMilliseconds'] for record in bench.observe('--first', '2')[0]]
+        check_equal('the first two', first, times[:2])
+        check_equal('the first of a filter', sums(bench.observe('--first', '1', 'port', '1002')[0]), {1002: 19})
+        check_equal('of type trace', sums(bench.observe('--all', '-t', 'trace')[0]), SENT)
+        check_equal('of type drop', bench.observe('--all', '--type', 'drop', 'dst port 9')[0], [])
+        for words, why in ((['--pod', 'web'], 'no Kubernetes names'), (['--from-namespace', 'a'], 'no Kubernetes names'),
+                           (['--first', '1', '--last', '1'], 'exclude each other'), (['-t', 'l7'], 'drop or trace')):
+            status, _, stderr = bench.ask('observe', *words)
+            check(status == USAGE and why in stderr and 'did you mean' not in stderr, f'{words}:', stderr)
+        ours, theirs = (bench.ask('observe', '--all', '-o', form)[1] for form in ('hubble-json', 'jsonpb'))
+        check_equal('jsonpb', theirs, ours)
         check_equal('the newest', bench.observe('--last', '1')[0][0]['flowStartMilliseconds'], max(times))
         status, stdout, _ = bench.ask('observe', '--all', 'port', '1001')
         check(status == 0 and f'{PEER}:1001 -> {METER}:9' in stdout, 'compact:', stdout)
         check('\x1b' not in stdout, 'no colour but on a terminal:', repr(stdout))
         check('\x1b[' in bench.ask('observe', '--all', '--color', 'always')[1], 'no colour where it is asked for')
-        utc, local = (bench.ask('observe', '--all', '-o', 'csv', *how, 'port', '1001', prefix=['env', 'TZ=XXX-5'])[1]
+        utc, local = (bench.ask('observe', '--all', '-o', 'csv', *how, 'port', '1001', prefix=['env', 'TZ=EAST-5'])[1]
                       for how in (['--utc'], []))
         check(utc != local and utc.splitlines()[0] == local.splitlines()[0], 'times:', utc, local)
         status, stdout, _ = bench.ask('observe', '--all', '-o', 'hubble-json', 'port', '1001')
@@ -403,6 +407,24 @@ def test_head():
         check_equal('the record', json.loads(stdout)['sourceIPv4Address'] in (PEER, METER), True)
 
 
+def test_reader_goes():
+    """Who shows more and more ends when nobody reads any more, and not with the next thing to show, which may never come."""
+    with Bench() as bench, bench.daemon():
+        bench.ask('status', '--wait')
+        for verb, words in (('observe', ['-f', 'dst', 'port', '9']), ('status', ['--watch=1h']),
+                            ('top', ['--batch', '--every', '1h'])):
+            with subprocess.Popen([*DIES_WITH_TEST, program.binary(), verb, '--socket', bench.socket, *words],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as run:
+                try:
+                    time.sleep(0.5)  # observe has asked
+                    traffic.udp(bench.box, 'peer', (PEER, 1001), (METER, 9), 1)
+                    check(run.stdout.readline(), f'{verb}: no first line')
+                    run.stdout.close()
+                    check_equal(f'{verb}: status and words', (run.wait(WAIT_SECONDS), run.stderr.read()), (0, b''))
+                finally:
+                    run.kill()
+
+
 def test_hostile_clients():
     """Fifty clients that hang, and one that reads nothing of a flood: the exporter meters on, and others are answered."""
     with Bench() as bench, bench.daemon('--control-records', '1024') as daemon:
@@ -500,8 +522,8 @@ def test_clock_is_set():
                 status = bench.status()
                 check(status['uptime_ms'] < 60000, f'up {status["uptime_ms"]} ms')
                 check(status['collectors'][0]['sent_ago_ms'] < 60000, 'sent:', status['collectors'][0])
-                head = bench.ask('status')[1].splitlines()[0]
-                check(': up ' in head and ' min' not in head and ' h ' not in head, 'first line:', head)
+                head = next(line for line in bench.ask('status')[1].splitlines() if line.startswith('flowtally '))
+                check(': up ' in head and ' min' not in head and ' h ' not in head, 'its line:', head)
 
 
 if __name__ == '__main__':

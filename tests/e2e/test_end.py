@@ -23,7 +23,7 @@ import ledger as ledgers
 import program
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, LIBC, Sandbox, scratch, wait_until
+from sandbox import DIES_WITH_TEST, LIBC, Pair, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.76.0.1', '10.76.0.2'
@@ -35,23 +35,20 @@ SLOW_FLOWS, RATE = 3000, 20  # 150 s, at this rate
 ANYTHING = 0.9               # s, of a busy machine; twice that is less than any deadline here
 
 
-class Bench:
-    """Two namespaces, a collector that takes whatever comes, and a directory."""
+class Bench(Pair):
+    """With a collector that takes whatever comes."""
+
+    addresses = METER, PEER
 
     def __enter__(self):
-        self.scratch = scratch()
-        self.directory = self.scratch.name
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
+        super().__enter__()
         self.sink = traffic.bound(self.box, 'meter', socket.SOCK_DGRAM, '127.0.0.1', 4739)
         self.sent = 0
         return self
 
     def __exit__(self, *error):
         self.sink.close()
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
+        super().__exit__(*error)
 
     def flows(self, count, first=20000):
         """So many of one datagram each, to a socket, so that nothing answers them."""
@@ -279,7 +276,7 @@ def test_hung():
 def test_while_loading():
     """A signal while a reload loads other programs, which hangs: the end does not wait for that."""
     with Bench() as bench:
-        path = Path(bench.directory) / 'f.yaml'
+        path = bench.directory / 'f.yaml'
         path.write_text('bank-entries: 32768\n', encoding='ascii')
         with program.Daemon(bench.box, 'meter', *QUICK, '--stop-timeout', '8s', '--config', path, '--collector',
                             'ipfix://127.0.0.1:4739') as daemon:

@@ -21,7 +21,7 @@ import tap
 import traffic
 import truth
 from capture import Capture
-from sandbox import Sandbox, command, scratch, wait_until
+from sandbox import Pair, command, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.72.0.1', '10.72.0.2'
@@ -33,22 +33,16 @@ CACHE_ENTRIES_MIN = 64
 ATTACH_SECONDS = 15
 
 
-class Bench:
-    """Two namespaces, a directory, and a capture of all that passes between them."""
+class Bench(Pair):
+    """With a capture of all that passes between the two."""
+
+    addresses = METER, PEER
 
     def __enter__(self):
-        self.scratch = scratch()
-        self.directory = Path(self.scratch.name)
+        super().__enter__()
         self.file = self.directory / 'flows.ipfix'
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         self.capture = Capture(self.box, 'peer', 'p0', f'{self.directory}/wire.pcapng', 'tcp or udp')
         return self
-
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
 
     def daemon(self, *options, **how):
         return program.Daemon(self.box, 'meter', *HOOKS, *options, '--collector', f'file://{self.file}', **how)

@@ -17,7 +17,7 @@ import collect
 import program
 import tap
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.85.0.1', '10.85.0.2'
@@ -408,6 +408,40 @@ def test_reload():
             process.stop()
 
 
+def test_missed_records():
+    """What a slow `observe -f` says it has missed is what is served, by both names."""
+    with network() as box, scratch() as directory:
+        place, output, last = Path(directory) / 'socket', Path(directory) / 'output', 9999
+        with daemon(box, '--control-socket', place, '--control-records', '1024', '--metrics-hubble') as process:
+            check_equal('status --wait', program.run('status', '--socket', place, '--wait')[0], 0)
+            with open(output, 'wb') as file:
+                reader = subprocess.Popen([*DIES_WITH_TEST, program.binary(), 'observe', '--socket', place, '-f', '-o', 'jsonl'],
+                                          stdout=file, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+
+            def shown(port):
+                return f'"sourceTransportPort":{port},' in output.read_text()
+
+            def reached(port):
+                traffic.udp(box, 'peer', (PEER, port), (METER, 9), 1)
+                return shown(port)
+            wait_until(lambda: reached(1999), 20, 'the reader follows')
+            reader.send_signal(signal.SIGSTOP)
+            for port in range(2000, 8000):
+                traffic.udp(box, 'peer', (PEER, port), (METER, 9), 1)
+            snapshot_with(box, lambda found: total(found, 'flowtally_accounted_packets_total', record='flow') >= 6000)
+            reader.send_signal(signal.SIGCONT)
+            wait_until(lambda: reached(last), 20, 'the reader has come to the end')
+            reader.send_signal(signal.SIGINT)
+            stderr = reader.communicate(timeout=20)[1].decode()
+            said = re.search(r'(\d+) records are not shown: they came faster', stderr)
+            check(said and int(said[1]) > 1000, 'what it has missed:', stderr)
+            found = samples(get(box)[2])
+            check_equal('missed', total(found, 'flowtally_observe_missed_records_total'), int(said[1]))
+            check_equal('missed, by Hubble\'s name',
+                        total(found, 'hubble_lost_events_total', source='hubble_ring_buffer'), int(said[1]))
+            process.stop()
+
+
 TESTS = [
     ('Prometheus under traffic', test_prometheus),
     ('drops, Hubble and promtool', test_drops),
@@ -418,7 +452,9 @@ TESTS = [
     ('those that ask slowly', test_crowd),
     ('a port that is taken', test_taken),
     ('reload', test_reload),
+    ('what a slow reader has missed', test_missed_records),
 ]
+
 
 if __name__ == '__main__':
     tap.require('ip', 'curl', 'prometheus', 'promtool', 'nfcapd', 'nfdump')

@@ -15,25 +15,15 @@ from pathlib import Path
 import program
 import tap
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from sandbox import Pair, scratch, wait_until
 from tap import Skip, check, check_equal
 
 METER, PEER = '10.88.0.1', '10.88.0.2'
 QUICK = ['--interface', 'm0', '--drain-interval', '100ms', '--idle-timeout', '300ms']
 
 
-class Bench:
-    def __enter__(self):
-        self.scratch = scratch()
-        self.folder = Path(self.scratch.name)
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
-        return self
-
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
+class Bench(Pair):
+    addresses = METER, PEER
 
     def flows(self, count, pause=0.0):
         with traffic.bound(self.box, 'meter', socket.SOCK_DGRAM, METER, 9):
@@ -90,7 +80,7 @@ def test_all_is_there():
     if not shutil.which('ipfixDump'):
         raise Skip('there is no ipfixDump')
     with Bench() as bench:
-        path, lines, shown = bench.folder / 'flows.ipfix', bench.folder / 'flows.json', bench.folder / 'shown'
+        path, lines, shown = bench.directory / 'flows.ipfix', bench.directory / 'flows.json', bench.directory / 'shown'
         with program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{path}?rotate=1h,3KiB',
                             '--collector', f'json://{lines}?rotate=5000') as daemon, open(shown, 'wb') as out:
             wait_until(path.exists, 20, 'the file')
@@ -112,7 +102,7 @@ def test_all_is_there():
         alone = [line for file in files for line in read(file)[0]]
         check_equal('read, file by file', len(alone), exported)
         check_equal('ipfixDump', sum(map(dumped, files)), exported)
-        row = bench.folder / 'row'
+        row = bench.directory / 'row'
         row.write_bytes(b''.join(file.read_bytes() for file in files))
         check_equal('in a row: lines, and not a word of a gap', read(row), (alone, ''))
         check_equal('a follower', followed, alone)
@@ -126,7 +116,7 @@ def test_all_is_there():
 def test_kill():
     """After kill -9 the files are there in whole messages, and the next run takes none of their names."""
     with Bench() as bench:
-        path = bench.folder / 'flows.ipfix'
+        path = bench.directory / 'flows.ipfix'
         options = [*QUICK, '--collector', f'file://{path}?rotate=2KiB&keep=500']
         with program.Daemon(bench.box, 'meter', *options) as daemon:
             bench.flows(500)
@@ -136,9 +126,17 @@ def test_kill():
         before = {file.stat().st_ino: file.read_bytes() for file in finished(path) if file.exists()}
         for file in finished(path):
             read(file)
+        # Names that are taken without counting as numbers: a rename would put a file in their place without a word.
+        newest = int(finished(path)[-2].suffix[1:])
+        links = [Path(f'{path}.{newest + ahead}') for ahead in (1, 3)]
+        for link in links:
+            link.symlink_to('nowhere')
         with program.Daemon(bench.box, 'meter', *options) as daemon:
             bench.flows(300)
             daemon.stop()
+        check_equal('names that others had', [link.is_symlink() for link in links], [True, True])
+        for link in links:
+            link.unlink()
         after = {file.stat().st_ino: file.read_bytes() for file in finished(path)}
         check_equal('what was there', {inode: after.get(inode) for inode in before}, before)
         check(len(after) > len(before) + 3, 'no new files')
@@ -148,7 +146,7 @@ def test_outside():
     """Others rename, with and without making a new one, or empty the file: a follower shows each record once."""
     for how in 'rename', 'create', 'copytruncate':
         with Bench() as bench:
-            path, shown = bench.folder / 'flows.ipfix', bench.folder / 'shown'
+            path, shown = bench.directory / 'flows.ipfix', bench.directory / 'shown'
             with (program.Daemon(bench.box, 'meter', *QUICK, '--collector', f'file://{path}') as daemon,
                   open(shown, 'wb') as out):
                 wait_until(path.exists, 20, 'the file')

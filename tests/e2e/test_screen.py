@@ -18,7 +18,7 @@ import program
 import tap
 import terminal
 import traffic
-from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
+from sandbox import DIES_WITH_TEST, Pair, wait_until
 from tap import check, check_equal
 from terminal import WAIT_SECONDS
 
@@ -30,20 +30,8 @@ CLIENTS = 42000, 42001, 42002
 SUSPEND = 'C-z'
 
 
-class Bench:
-    """meter (m0) --- (p0) peer, and a folder"""
-
-    def __enter__(self):
-        self.scratch = scratch()
-        self.folder = self.scratch.name
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
-        return self
-
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
+class Bench(Pair):
+    addresses = METER, PEER
 
     def words(self, *words):
         return ['nsenter', f'--net=/run/netns/{self.box.names["meter"]}', program.binary(), *words]
@@ -53,11 +41,11 @@ class Bench:
                           'off', '--drain-interval', '200ms', *options)
 
     def live(self, *options, **terminal_options):
-        return terminal.Terminal(self.folder, self.run_words(*options), **terminal_options)
+        return terminal.Terminal(self.directory, self.run_words(*options), **terminal_options)
 
     def drops(self, *options, **terminal_options):
         lists = [] if '--reason' in options else ['--exclude', STRANGE]
-        return terminal.Terminal(self.folder, self.words('drops', '--interval', '200ms', *lists, *options), **terminal_options)
+        return terminal.Terminal(self.directory, self.words('drops', '--interval', '200ms', *lists, *options), **terminal_options)
 
     def send(self, count=7):
         with traffic.bound(self.box, 'meter', socket.SOCK_DGRAM, METER, 9):
@@ -80,7 +68,7 @@ FLOW = has_row('UDP', PEER, '1001', METER, '9', 'm0', 'in')
 def test_live():
     """It shows what was sent, also when the network is quiet; q ends it in order; then it says how to read what is left."""
     with Bench() as bench:
-        path = f'{bench.folder}/flows of today.ipfix'
+        path = f'{bench.directory}/flows of today.ipfix'
         with bench.live('--collector', f'file://{path}') as screen:
             screen.wait_for('[1 flows]')
             bench.send()
@@ -96,16 +84,16 @@ def test_live():
         command = re.search("to read what was recorded: (.*) read '(.*)'", text)
         check(command and command[2] == path, text)
         done = subprocess.run([*DIES_WITH_TEST, 'sh', '-c', re.search('recorded: (.*)', text)[1]], check=False,
-                              cwd=bench.folder, capture_output=True, text=True)
+                              cwd=bench.directory, capture_output=True, text=True)
         check(done.returncode == 0 and '1001' in done.stdout, done)
 
 
 def test_relative():
     """What is below the working directory is named as from there."""
     with Bench() as bench:
-        words = ['sh', '-c', f'cd {bench.folder} && exec "$0" "$@"',
-                 *bench.run_words('--collector', f'file://{bench.folder}/flows.ipfix')]
-        with terminal.Terminal(bench.folder, words) as screen:
+        words = ['sh', '-c', f'cd {bench.directory} && exec "$0" "$@"',
+                 *bench.run_words('--collector', f'file://{bench.directory}/flows.ipfix')]
+        with terminal.Terminal(bench.directory, words) as screen:
             screen.wait_for('[1 flows]')
             screen.type('q')
             screen.wait_dead()
@@ -149,7 +137,7 @@ def test_suspend():
     with Bench() as bench:
         # With jobs as a user has them: what belongs to no shell is not stopped in any case.
         words = ['bash', '-ic', f"sh -c '{' '.join(bench.run_words())}; exit $?'; exit $?"]
-        with terminal.Terminal(bench.folder, words) as screen:
+        with terminal.Terminal(bench.directory, words) as screen:
             screen.wait_for('[1 flows]')
             waiting = child_of(screen.pid())
             metering = child_of(waiting)
@@ -250,11 +238,11 @@ def test_drops():
 def test_drops_of_running():
     """The drops tab of `top`, of an exporter that runs."""
     with Bench() as bench:
-        path = f'{bench.folder}/socket'
+        path = f'{bench.directory}/socket'
         bench.drop(count=1)
         with program.Daemon(bench.box, 'meter', '--interface', 'm0', '--drain-interval', '200ms', '--control-socket', path,
                             '--drops-exclude', STRANGE, drops='on'):
-            with terminal.Terminal(bench.folder, [program.binary(), 'top', '--socket', path, '--tab', 'drops']) as screen:
+            with terminal.Terminal(bench.directory, [program.binary(), 'top', '--socket', path, '--tab', 'drops']) as screen:
                 bench.drop()
                 words = f'UDP/{CLOSED}', 'NO_SOCKET', 'no_receiver'
                 screen.wait(lambda lines: (numbers(lines, *words) or [0] * 5)[3] == '15', 'a row for the port')
@@ -306,9 +294,9 @@ class Stopped:
 def test_stopped():
     """A terminal that takes nothing holds nothing: what is sent meanwhile is exported, and the end comes in time."""
     with Bench() as bench:
-        path = f'{bench.folder}/flows.json'
+        path = f'{bench.directory}/flows.json'
         with Stopped(bench.run_words('--collector', f'json://{path}', '--idle-timeout', '300ms', '--summary', 'json'),
-                     bench.folder) as screen:
+                     bench.directory) as screen:
             wait_until(lambda: 'ready' in screen.stderr(), WAIT_SECONDS, 'the word ready')
             wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
             os.write(screen.master, b'\x13')  # control-S
@@ -365,7 +353,7 @@ def test_terminals():
 def test_background():
     """Who is not in the foreground of its terminal is not stopped for setting it up."""
     with Bench() as bench:
-        with terminal.Terminal(bench.folder, ['bash', '-ic', ' '.join(bench.run_words()) + ' & wait']) as screen:
+        with terminal.Terminal(bench.directory, ['bash', '-ic', ' '.join(bench.run_words()) + ' & wait']) as screen:
             wait_until(lambda: 'bit/s' in screen.text(), WAIT_SECONDS, 'the first picture')
             bench.send()
             wait_until(lambda: FLOW(screen.text().splitlines()), WAIT_SECONDS, 'text')
@@ -404,11 +392,11 @@ def test_pipe():
 def test_two():
     """Two exporters at a time: the second has no socket, and a screen all the same."""
     with Bench() as bench:
-        path = f'{bench.folder}/socket'
+        path = f'{bench.directory}/socket'
         with program.Daemon(bench.box, 'meter', '--interface', 'm0', '--control-socket', path):
             words = bench.words('run', '--interface', 'm0', '--live', '--drops', 'off', '--control-socket', path,
                                 '--metrics-listen', 'off', '--drain-interval', '200ms')
-            with terminal.Terminal(bench.folder, words) as screen:
+            with terminal.Terminal(bench.directory, words) as screen:
                 screen.wait_for('[1 flows]')
                 bench.send()
                 screen.wait(FLOW, 'the flow')

@@ -27,7 +27,7 @@ from tap import check, check_equal
 
 METER, PEER, ELSEWHERE, FAR = '10.0.0.1', ill.COLLECTOR, '192.0.2.20', 'collector.example'
 HEALTHY, DEGRADED, NOT_RUNNING = 0, 1, 2
-WAIT_SECONDS, WELL_SECONDS = 60, 60
+WAIT_SECONDS, WELL_SECONDS = 30, 60
 QUICK = {'drain-interval': '200ms', 'metrics-listen': 'off'}
 IN_FRONT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
@@ -164,6 +164,11 @@ def route_elsewhere(case):
     case.ip('route', 'add', ELSEWHERE, 'via', PEER)
 
 
+def listen_and_narrow(case):
+    case.listen()
+    case.ip('route', 'add', f'{PEER}/32', 'dev', 'm0', 'mtu', '300')
+
+
 def listen_and_refuse(case):
     case.listen()
     case.sh('nft "add table inet t; add chain inet t c { type filter hook output priority 0; }; '
@@ -201,6 +206,13 @@ def read_pipe(case):
     case.reader = case.box.start('meter', 'sh', '-c', f'exec cat {path} >/dev/null')
 
 
+def slowly(case):
+    """A bank passes its high-water mark, and is read before it is full."""
+    for _ in range(36):
+        case.flows(100)
+        time.sleep(0.002)
+
+
 def overload(case):
     """More new flows than a bank takes, while the exporter has no time for them."""
     os.kill(case.pid(), signal.SIGSTOP)
@@ -233,7 +245,7 @@ def full_disk(case):
 
 
 def make_room(case):
-    case.sh(f'nsenter -t {case.pid()} -m rm {case.directory}/small/rest')
+    case.sh(f'nsenter -t {case.pid()} -m mount -o remount,size=300m {case.directory}/small')
 
 
 SMALL_DISK = ill.mounted('mkdir -p DIRECTORY/small; mount -t tmpfs -o size=110m none DIRECTORY/small')
@@ -276,7 +288,9 @@ RUNNING = [
         ('collector-route', 'FAIL', NEVER, 'unreachable', 'ip route get'), options=collector(NEVER), asked=collector(NEVER),
         mend=route_elsewhere),
     Row('a packet filter of this host', f'collector {re.escape(TO_UDP)} cannot be sent to: Operation not permitted', 'nft list',
-        options=collector(TO_UDP), before=listen_and_refuse, mend=lambda case: case.sh('nft delete table inet t')),
+        ('collector-answer', 'FAIL', TO_UDP, 'a packet filter of this host refuses', 'nft list ruleset'),
+        options=collector(TO_UDP),
+        asked=collector(TO_UDP), before=listen_and_refuse, mend=lambda case: case.sh('nft delete table inet t')),
     Row('a full disk', 'collector file:///.* cannot be written: No space left', 'df FILE',
         ('collector-file', 'WARN', None, '0.0 MB are free', 'df -h'), options=collector(ON_SMALL), asked=collector(ON_SMALL),
         settings={'idle-timeout': '500ms'}, prefix=SMALL_DISK, joined=True, make=full_disk, repeat=lambda case: case.flows(20),
@@ -295,9 +309,9 @@ RUNNING = [
         ('interface', 'WARN', 'lost*', 'no interface matches', 'ip -br link'), options=('--interface', 'lost*'),
         asked=('--interface', 'lost*'), mend=add_link),
     Row('foreign XDP', "interface 'm0' is metered in one direction of two: .*held by program id", 'mend that',
-        ('interface-foreign', 'WARN', 'm0', r'\(foreign_xdp\)', 'ip link set dev m0 xdp off'),
-        options=('--interface', 'm*'), settings={'ingress': 'xdp'}, asked=('--interface', 'm0'), before=foreign_xdp,
-        mend=Case.follow_doctor),
+        ('interface-foreign', 'WARN', 'm0', r'\(foreign_xdp\)', 'ip link set dev m0 xdp off'), options=('--interface',
+        'm*'), settings={'ingress': 'xdp'},
+        asked=('--interface', 'm0'), before=foreign_xdp, mend=Case.follow_doctor),
     Row('an `ingress` qdisc in our place', "interface 'm0' is metered in one direction of two: |interface 'm0' is not metered",
         'mend that', ('interface-hook', 'FAIL', 'm0', '`ingress` qdisc', 'tc qdisc del dev m0 ingress'),
         options=('--config', 'DIRECTORY/f.yaml'), asked=('--config', 'DIRECTORY/f.yaml'),
@@ -334,9 +348,12 @@ UNKNOWN = [Row(name, None, why=why, doctor=ill.PROCESSES[name][1], prefix=ill.PR
                ('an old kernel', 'what is tried at the start works'),
                ('memlock', 'the limit is asked for at the start alone'))]
 UNKNOWN += [
-    Row('a small MTU', None, why='packets pass',
-        doctor=('interface-mtu', 'WARN', 'm0', '1000 octets', 'ip link set dev m0 mtu'), asked=('--interface', 'm0'),
-        make=lambda case: case.ip('link', 'set', 'm0', 'mtu', '1000'), mend=Case.follow_doctor),
+    Row('a narrow path to a collector', None, why='messages are as short as the path takes, while they can be',
+        doctor=('collector-mtu', 'FAIL', TO_UDP, '272 octets', 'tracepath'), options=collector(TO_UDP), asked=collector(TO_UDP),
+        before=listen_and_narrow, mend=lambda case: case.ip('route', 'del', f'{PEER}/32', 'dev', 'm0')),
+    Row('a small MTU', None, why='packets pass', doctor=('interface-mtu', 'WARN', 'm0', '1000 octets',
+        'ip link set dev m0 mtu'),
+        asked=('--interface', 'm0'), make=lambda case: case.ip('link', 'set', 'm0', 'mtu', '1000'), mend=Case.follow_doctor),
     Row('an interface that is down', None, why='it is metered, and has nothing to meter',
         doctor=('interface', 'WARN', 'm0', 'down', 'ip link set dev m0 up'), asked=('--interface', 'm0'),
         make=lambda case: case.ip('link', 'set', 'm0', 'down'), mend=Case.follow_doctor),

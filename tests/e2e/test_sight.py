@@ -188,7 +188,7 @@ def test_refused():
         status, _, stderr = program.run('run', '--interface', 'm0', '--mask', 'coarse-clock,fetch', prefix=box.inside('meter'))
         check_equal('exit status', status, 1)
         check(re.search(r'is too old: no bpf_ktime_get_coarse_ns\(\) \(Linux 5\.11\), no atomic operations .*\(Linux 5\.12\)$',
-                        stderr.strip()), stderr)
+                        stderr, re.M), stderr)
 
 
 # --- An ingress qdisc has no egress.

@@ -9,7 +9,7 @@ import program
 import tap
 import terminal
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from sandbox import Pair, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.87.0.1', '10.87.0.2'
@@ -31,18 +31,13 @@ def total():
     return tuple(sum(pair) for pair in zip(*truth().values()))
 
 
-class Bench:
-    def __enter__(self):
-        self.scratch = scratch()
-        self.path = f'{self.scratch.name}/socket'
-        self.box = Sandbox('meter', 'peer').__enter__()
-        self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
-        self.box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
-        return self
+class Bench(Pair):
+    addresses = METER, PEER
 
-    def __exit__(self, *error):
-        self.box.__exit__(*error)
-        self.scratch.cleanup()
+    def __enter__(self):
+        super().__enter__()
+        self.path = f'{self.directory}/socket'
+        return self
 
     def daemon(self, *options):
         return program.Daemon(self.box, 'meter', '--interface', 'm0', *QUICK, '--control-socket', self.path, *options)
@@ -71,7 +66,7 @@ class Bench:
 
 class Top(terminal.Terminal):
     def __init__(self, bench, *words, **options):
-        super().__init__(bench.scratch.name, [program.binary(), 'top', '--socket', bench.path, *words], **options)
+        super().__init__(bench.directory, [program.binary(), 'top', '--socket', bench.path, *words], **options)
 
 
 def entries(lines):
@@ -104,6 +99,13 @@ def test_batch():
         for tab, key in (('hosts', (PEER,)), ('ports', ('UDP/9',)), ('protocols', ('UDP',)), ('interfaces', ('m0', 'in'))):
             check_equal(tab, bench.rows('--tab', tab, 'dst port 9')[key][2:4], (shown(octets), shown(packets)))
         check_equal('drops', bench.rows('--tab', 'drops', 'dst port 9'), {})
+        for words, tab in ((['--verdict', 'DROPPED'], 'drops'), (['drop class policy or port 9'], 'drops'),
+                           (['not drop'], 'flows'), (['--not', '--verdict', 'DROPPED'], 'flows'),
+                           (['--verdict', 'FORWARDED'], 'flows')):
+            text = bench.batch(*words)[1]
+            check(f' {tab}]' in text, f'the tab of {words}:', text)
+        check('--tab drops has them' in bench.batch('--tab', 'hosts', 'drop')[2], 'a tab without drops')
+        check_equal('by bytes', bench.rows('--by', 'bytes', 'dst port 9').keys(), bench.rows('dst port 9').keys())
         for by, order in (('octets', [1001, 1002, 1003]), ('packets', [1002, 1001, 1003])):
             # The row of a past period: what came in all time decides.
             wait_until(lambda: all(row[0] == '0' for row in bench.rows('dst port 9').values()), WAIT_SECONDS, 'quiet')
@@ -120,8 +122,8 @@ def test_mistakes():
     with Bench() as bench:
         status, _, stderr = bench.batch()
         check(status == NOT_RUNNING and 'no exporter runs' in stderr, f'{status}', stderr)
-        for words in (('--tab', 'flow'), ('--by', 'weight'), ('--keys', 'src,colour'), ('port',), ('--every', '1ms'),
-                      ('-n', '0')):
+        for words in (('--tab', 'flow'), ('--by', 'weight'), ('--keys', 'src,colour'), ('--keys', 'src,src'),
+                      ('port',), ('--every', '1ms'), ('-n', '0')):
             status, _, stderr = bench.batch(*words)
             right = status == USAGE and stderr.startswith('flowtally: ') and stderr.count('\n') == 1
             check(right, f'{words}: {status}', stderr)

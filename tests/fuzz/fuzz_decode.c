@@ -2,6 +2,7 @@
 /* Files of IPFIX and NetFlow v9 under libFuzzer: whatever is in them, a record lies in its message, and becomes JSON. */
 #include <jansson.h>
 #include "exporter/export/format/decode_json.h"
+#include "exporter/export/format/decode_seek.h"
 #include "exporter/observe/record_view.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -43,6 +44,26 @@ static void on_problem(void *userdata, enum decode_error error, uint64_t offset,
 	fuzz_require(offset > (uint64_t)(behind - first) ? "an offset behind the message" : NULL);
 }
 
+/* Of all that is given: where the next message begins, or what can be left out until there is more; in bounded time. */
+static void seek(const uint8_t *data, size_t size, bool last)
+{
+	struct decode_seek seek = {0};
+	uint8_t *copy = malloc(size ? size : 1); /* of its size, so that reading beyond is seen */
+	bool found;
+
+	fuzz_require(copy ? NULL : "no memory");
+	memcpy(copy, data, size);
+	found = decode_seek(&seek, copy, size, last);
+	fuzz_require(seek.at > size || (found && seek.at == size) ? "a place that is not there"
+								  : NULL);
+	fuzz_require(seek.steps > size * (DECODE_SEEK_SETS + 2) ? "more steps than are bounded"
+								: NULL);
+	fuzz_require(found && decode_frame(copy + seek.at, size - seek.at, last) < 0
+			     ? "a message that is none"
+			     : NULL);
+	free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct decode_events events = {.record = on_record, .problem = on_problem};
@@ -64,6 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		at += octets;
 	}
 	decoder_free(decoder);
+	seek(data, size, true);
+	seek(data, size, false);
 	return 0;
 }
 
@@ -91,4 +114,6 @@ void fuzz_write_seeds(void)
 	fuzz_write_seed(1, types, sizeof(types), ipfix, sizeof(ipfix));
 	fuzz_write_seed(2, NULL, 0, netflow9, sizeof(netflow9));
 	fuzz_write_seed(3, netflow9, sizeof(netflow9), types, sizeof(types));
+	fuzz_write_seed(4, "damage", 6, netflow9, sizeof(netflow9));
+	fuzz_write_seed(5, "\0\012\0\377", 4, ipfix, sizeof(ipfix));
 }

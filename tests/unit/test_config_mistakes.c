@@ -421,12 +421,56 @@ static void test_own_file(void **state)
 				      " configuration 'f'\n");
 }
 
+static unsigned int finished_names(const char *path_of_one, const char *path_of_other)
+{
+	char text[512];
+	unsigned int count = 0;
+	int r;
+
+	snprintf(text, sizeof(text), "collectors: ['file://%s?rotate=1h&keep=2', 'file://%s']\n",
+		 path_of_one, path_of_other);
+	r = load_text(text);
+	for (const char *at = got.text; r < 0 && (at = strstr(at, "the name of a finished file"));
+	     at++)
+		count++;
+	if (r >= 0)
+		config_done();
+	return count;
+}
+
+/* A collector would write what another one deletes, by whatever path. */
+static void test_finished_name(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir(below("d"), 0755), 0);
+	assert_int_equal(mkdir(below("e"), 0755), 0);
+	assert_int_equal(symlink("d", below("way")), 0);
+	assert_int_equal(symlink("../d/f.3", below("e/g")), 0);
+	assert_int_equal(close(open(below("d/f.3"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+	assert_int_equal(finished_names(below("d/f"), below("d/f.1")), 1);
+	assert_int_equal(finished_names(below("d/f"), below("d/./f.1")), 1);
+	assert_int_equal(finished_names(below("d/./f"), below("d//f.12")), 1);
+	assert_int_equal(finished_names(below("d/f"), below("e/../d/f.1")), 1);
+	assert_int_equal(finished_names(below("d/f"), below("way/f.1")), 1);
+	assert_int_equal(finished_names(below("way/f"), below("d/f.3")), 1);
+	assert_int_equal(finished_names(below("d/f"), below("e/g")), 1);
+	assert_int_equal(finished_names(below("nosuch/f"), below("nosuch/f.1")), 1);
+	assert_int_equal(finished_names(below("d/f"), below("e/f.1")), 0);
+	assert_int_equal(finished_names(below("d/f"), below("d/f.1x")), 0);
+	assert_int_equal(finished_names(below("d/f"), below("d/.1")), 0);
+	unlink(below("d/f.3"));
+	unlink(below("e/g"));
+	unlink(below("way"));
+	rmdir(below("e"));
+	rmdir(below("d"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mistakes), cmocka_unit_test(test_bombs),
 		cmocka_unit_test(test_files),	 cmocka_unit_test(test_way),
-		cmocka_unit_test(test_own_file),
+		cmocka_unit_test(test_own_file), cmocka_unit_test(test_finished_name),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);

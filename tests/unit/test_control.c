@@ -26,6 +26,7 @@
 static char folder[] = "/tmp/flowtally-control-XXXXXX";
 static char path[sizeof(folder) + 16];
 static struct kernel_clock kernel_clock;
+static uint64_t missed_by_all;
 
 static int set_up(void **state)
 {
@@ -191,6 +192,7 @@ static struct control *start_with(struct snapshots **ret, unsigned int kinds)
 		.enterprise = 32473,
 		.clock = &kernel_clock,
 		.kinds = kinds,
+		.missed = &missed_by_all,
 	};
 	struct control *control = NULL;
 
@@ -515,7 +517,10 @@ static void test_two_kinds(void **state)
 	close(fd);
 }
 
-/* Who does not read misses what the ring cannot hold, and is told how much: nothing is forgotten, nothing told twice. */
+/*
+ * Who does not read misses what the ring cannot hold, and is told how much: nothing is forgotten, nothing told twice, and as
+ * much is counted.
+ */
 static void test_slow_reader(void **state)
 {
 	const uint64_t all = 100 * RING_RECORDS_MIN;
@@ -527,6 +532,7 @@ static void test_slow_reader(void **state)
 
 	(void)state;
 	control = start(&snapshots);
+	__atomic_store_n(&missed_by_all, 0, __ATOMIC_RELAXED);
 	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
 	assert_true(read_line(fd, line, sizeof(line)));
 	give(control, 0, all);
@@ -540,6 +546,7 @@ static void test_slow_reader(void **state)
 	}
 	assert_int_equal(next, all + 1);
 	assert_true(missed > 50 * RING_RECORDS_MIN);
+	assert_int_equal(__atomic_load_n(&missed_by_all, __ATOMIC_RELAXED), missed);
 	close(fd);
 }
 

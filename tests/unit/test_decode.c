@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include "exporter/export/format/decode_json.h"
 #include "exporter/export/format/decode_names.h"
+#include "exporter/export/format/decode_seek.h"
 #include "exporter/export/format/elements.h"
 
 static struct {
@@ -153,10 +154,12 @@ static void test_variable(void **state)
 static void test_controls(void **state)
 {
 	(void)state;
-	GIVE(0, 0, 2, 0, 12, 1, 0, 0, 1, 0, 82, 255, 255, 1, 0, 0, 22, 17, 0x1b, '[', 0x7f, 0xc2,
-	     0x9b, 0xe2, 0x80, 0xae, 0xe2, 0x81, 0xa6, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0x9b);
-	assert_string_equal(seen.text, "{\"interfaceName\":\"\\u001b[\\u007f\\u009b\\u202e\\u2066"
-				       "\xc3\xa9\xe2\x82\xac?\"}\n");
+	GIVE(0, 0, 2, 0, 12, 1, 0, 0, 1, 0, 82, 255, 255, 1, 0, 0, 27, 22, 0xd8, 0x9c, 0xe2, 0x80,
+	     0xa9, 0x1b, '[', 0x7f, 0xc2, 0x9b, 0xe2, 0x80, 0xae, 0xe2, 0x81, 0xa6, 0xc3, 0xa9,
+	     0xe2, 0x82, 0xac, 0x9b);
+	assert_string_equal(
+		seen.text, "{\"interfaceName\":\"\\u061c\\u2029\\u001b[\\u007f\\u009b\\u202e\\u2066"
+			   "\xc3\xa9\xe2\x82\xac?\"}\n");
 }
 
 /* Who gives an element another name again and again makes nothing slow: from some point on it has the last one. */
@@ -350,16 +353,214 @@ static void test_registered(void **state)
 	}
 }
 
+/*
+ * NTP's times (RFC 7011 sections 6.1.9 and 6.1.10): 2026-01-01 is 1767225600 s after 1970 and 0xed003780 after 1900.  1 us is
+ * 4294.97 / 2^32 s and 1 ns 4.29, which exporters cut.  The least 11 bits of microseconds are ignored.
+ */
+static void test_ntp(void **state)
+{
+	(void)state;
+	GIVE(0, 0, 2, 0, 16, 1, 0, 0, 2, 0, 154, 0, 8, 0, 156, 0, 8, 1, 0, 0, 84,
+	     /* 1 us, as exporters may cut it; 1 ns */
+	     0xed, 0x0, 0x37, 0x80, 0, 0, 0x10, 0, 0xed, 0x0, 0x37, 0x80, 0, 0, 0, 4,
+	     /* half a second and 0.48 us, with bits that would make 0.50 us of it, and count for nothing */
+	     0xed, 0x0, 0x37, 0x80, 0x80, 0, 8, 100, 0xed, 0x0, 0x37, 0x80, 0x80, 0, 0, 0,
+	     /* none */
+	     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	     /* 2036-02-07 06:28:17, in the next era */
+	     0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0,
+	     /* 1970 but for a second */
+	     0x83, 0xaa, 0x7e, 0x7f, 0, 0, 0, 0, 0x83, 0xaa, 0x7e, 0x7f, 0, 0, 0, 0);
+	assert_string_equal(
+		seen.text,
+		"{\"flowStartMicroseconds\":1767225600000001,\"flowStartNanoseconds\":1767225600000000001}\n"
+		"{\"flowStartMicroseconds\":1767225600500000,\"flowStartNanoseconds\":1767225600500000000}\n"
+		"{\"flowStartMicroseconds\":0,\"flowStartNanoseconds\":0}\n"
+		"{\"flowStartMicroseconds\":2085978497000000,\"flowStartNanoseconds\":2085978497000000000}\n"
+		"{\"flowStartMicroseconds\":0,\"flowStartNanoseconds\":0}\n");
+}
+
+/*
+ * Values by types that enterprises tell, with reduced sizes (RFC 7011 section 6.2): signed8 of int16, float32 of float64,
+ * boolean true, false and neither, a list (RFC 6313) as its octets, and what has no length as nothing.
+ */
+static void test_values(void **state)
+{
+	static const struct {
+		uint8_t type, size, value[8];
+		const char *want;
+	} cases[] = {
+		{DECODE_S16, 1, {0xff}, "-1"},
+		{DECODE_S64, 3, {0x80, 0, 0}, "-8388608"},
+		{DECODE_U64, 5, {1, 0, 0, 0, 0}, "4294967296"},
+		{DECODE_U32, 0, {0}, "\"\""},
+		{DECODE_F64, 4, {0x3f, 0xc0, 0, 0}, "1.5"},
+		{DECODE_F64, 8, {0xc0, 4, 0, 0, 0, 0, 0, 0}, "-2.5"},
+		{DECODE_F32, 4, {0x7f, 0xc0, 0, 0}, "null"}, /* NaN, which JSON has not */
+		{DECODE_F64, 3, {1, 2, 3}, "\"010203\""},
+		{DECODE_BOOL, 1, {1}, "true"},
+		{DECODE_BOOL, 1, {2}, "false"},
+		{DECODE_BOOL, 1, {0}, "0"},
+		{DECODE_IPV4, 3, {1, 2, 3}, "\"010203\""},
+		{DECODE_MAC, 6, {2, 0, 0, 0, 0, 1}, "\"02:00:00:00:00:01\""},
+		{DECODE_LIST, 5, {3, 0, 8, 0, 1}, "\"0300080001\""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct decode_element e = {.name = "x", .pen = 9, .type = cases[i].type};
+		const struct decode_value v = {.data = cases[i].value, .length = cases[i].size};
+		const struct decode_record r = {
+			.version = 10, .count = 1, .elements = &e, .values = &v};
+		char want[64];
+
+		seen.used = 0;
+		on_record(NULL, &r);
+		snprintf(want, sizeof(want), "{\"x\":%s}\n", cases[i].want);
+		assert_string_equal(seen.text, want);
+	}
+}
+
+/* Where a search ends; its steps are counted, so that none can take longer than the octets are many. */
+static size_t seek(const uint8_t *pattern, size_t period, const uint8_t *tail, size_t tail_size)
+{
+	const size_t size = (1 << 18) / period * period;
+	uint8_t *data = malloc(size + tail_size); /* of its size, so that reading beyond is seen */
+	struct decode_seek s = {0};
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = pattern[i % period];
+	if (tail_size)
+		memcpy(data + size, tail, tail_size);
+	assert_int_equal(decode_seek(&s, data, size + tail_size, true), tail_size > 0);
+	assert_int_equal(s.at, size);
+	assert_true(s.steps <= (2 + DECODE_SEEK_SETS) * size / 2);
+	free(data);
+	return s.at;
+}
+
+#define SEEK(tail, tail_size, ...) \
+	do { \
+		static const uint8_t pattern[] = {__VA_ARGS__}; \
+		seek(pattern, sizeof(pattern), tail, tail_size); \
+	} while (0)
+
+/* Damage that looks like headers again and again, and the message behind it. */
+static void test_seek(void **state)
+{
+	static const uint8_t ipfix[16] = {0, 10, 0, 16};
+	static const uint8_t netflow9[28] = {0, 9, 0, 1, [20] = 1, [21] = 0, [23] = 8};
+
+	(void)state;
+	SEEK(ipfix, sizeof(ipfix), 0xff);
+	SEEK(ipfix, sizeof(ipfix), 0, 10, 255,
+	     0xef); /* each longer than what is there, or not to the point */
+	SEEK(ipfix, sizeof(ipfix), 0, 9, 1, 0, 0, 6); /* each the start of a chain of sets */
+	SEEK(netflow9, sizeof(netflow9), 0, 10, 0, 20, 1, 1);
+	SEEK(netflow9, sizeof(netflow9), 0, 8, 1, 0, 0, 4);
+	SEEK(NULL, 0, 0xff);
+}
+
+/* What may be a message when more of it is here is kept. */
+static void test_seek_later(void **state)
+{
+	static const uint8_t data[] = {1, 2, 3, 0, 10, 0, 16, 0, 0, 0, 0,
+				       0, 0, 0, 0, 0,  0, 0,  7, 0, 9};
+	struct decode_seek s = {0};
+
+	(void)state;
+	for (size_t size = 4; size < sizeof(data); size++) {
+		assert_false(decode_seek(&s, data, size, false));
+		assert_int_equal(s.at, 3);
+	}
+	assert_true(decode_seek(&s, data, sizeof(data), false));
+	assert_int_equal(s.at, 3);
+	assert_true(decode_seek(&s, data, 19, true)); /* nothing is behind it */
+	assert_int_equal(s.at, 3);
+	assert_false(decode_seek(&s, data, 18, true));
+}
+
+static void learn(struct decode_names *names, uint32_t pen, uint16_t id, const char *name)
+{
+	decode_names_learn(names, pen, id,
+			   &(struct decode_value){.data = (const uint8_t *)name,
+						  .length = (uint16_t)strlen(name)},
+			   DECODE_U8);
+}
+
+/* A key of JSON means one thing: what is one already is nobody's name (fields.md, RFC 5103). */
+static void test_reserved_names(void **state)
+{
+	static const char *const taken[] = {"octetDeltaCount",
+					    "reverseOctetDeltaCount",
+					    "dropClass",
+					    "dropExplanation",
+					    "scopeInterface",
+					    "frogs.2",
+					    "frogs"};
+	struct decode_names *names = NULL;
+	struct decode_element e = {.pen = 9, .id = 2};
+
+	(void)state;
+	assert_int_equal(decode_names_new(&names), 0);
+	learn(names, 9, 1, "frogs");
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
+		learn(names, 9, 2, taken[i]);
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "9/2");
+	assert_false(e.known);
+	learn(names, 9, 1, "toads"); /* and the other name is free */
+	learn(names, 9, 2, "frogs");
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "frogs");
+	assert_true(e.known);
+	learn(names, 9, 3, "reverseGear");
+	e = (struct decode_element){.pen = 9, .id = 3};
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "reverseGear");
+	decode_names_free(names);
+}
+
+/* With many names, of which some were changed: each is still nobody else's. */
+static void test_many_names(void **state)
+{
+	struct decode_names *names = NULL;
+	struct decode_element e = {.pen = 10, .id = 1};
+	char text[16];
+
+	(void)state;
+	assert_int_equal(decode_names_new(&names), 0);
+	for (uint16_t i = 0; i < 3000 + 200; i++) {
+		snprintf(text, sizeof(text), "name%u", i);
+		learn(names, 9, i < 3000 ? i : i - 200, text); /* the last ones get another name */
+	}
+	for (uint16_t i = 0; i < 3000 + 200; i = i == 2799 ? 3000 : i + 1) {
+		snprintf(text, sizeof(text), "name%u", i);
+		learn(names, 10, 1, text);
+		decode_names_look(names, &e);
+		assert_string_equal(e.name, "10/1");
+	}
+	learn(names, 10, 1, "name2999");
+	decode_names_look(names, &e);
+	assert_string_equal(e.name, "name2999");
+	decode_names_free(names);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rfc7011_data), TEST(test_rfc7011_options), TEST(test_variable),
-		TEST(test_controls),	 TEST(test_renames),	     TEST(test_types),
-		TEST(test_netflow9),	 TEST(test_mistakes),	     TEST(test_messages),
-		TEST(test_withdrawn),	 TEST(test_sequence),	     TEST(test_bounds),
-		TEST(test_registered),
+		TEST(test_rfc7011_data), TEST(test_rfc7011_options),
+		TEST(test_variable),	 TEST(test_controls),
+		TEST(test_renames),	 TEST(test_types),
+		TEST(test_netflow9),	 TEST(test_mistakes),
+		TEST(test_messages),	 TEST(test_withdrawn),
+		TEST(test_sequence),	 TEST(test_bounds),
+		TEST(test_registered),	 TEST(test_seek),
+		TEST(test_seek_later),	 TEST(test_ntp),
+		TEST(test_values),	 TEST(test_reserved_names),
+		TEST(test_many_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -185,7 +185,7 @@ static void test_zone(void **state)
 	FILE *file = open_memstream(&line, &size);
 
 	(void)state;
-	setenv("TZ", "XXX-05:30", 1);
+	setenv("TZ", "EAST-05:30", 1);
 	tzset();
 	record_text_print(&text, &flow, file);
 	fclose(file);

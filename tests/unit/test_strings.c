@@ -200,6 +200,19 @@ static void test_cut_at_255(void **state)
 	}
 }
 
+/* What people read is neither steered nor turned around (ECMA-48; Unicode, annex 9). */
+static void test_escape(void **state)
+{
+	char out[UTF8_ESCAPED_MAX(32)];
+
+	(void)state;
+	utf8_escape(out, sizeof(out),
+		    /* NOLINTNEXTLINE(misc-misleading-bidirectional): what the test is about. */
+		    "a\x1b\xc2\x9b\xd8\x9c\xe2\x80\xae\xe2\x81\xa6\xe2\x82\xac\xff", "");
+	assert_string_equal(
+		out, "a\\x1b\\xc2\\x9b\\xd8\\x9c\\xe2\\x80\\xae\\xe2\\x81\\xa6\xe2\x82\xac\\xff");
+}
+
 static void test_not_utf8(void **state)
 {
 	static const struct {
@@ -236,7 +249,10 @@ static void test_json(void **state)
 		{"", ""},
 		{"NO_SOCKET", "NO_SOCKET"},
 		{"a\"b\\c/", "a\\\"b\\\\c/"},
-		{"\n\t\x01\x1f\x7f", "\\u000a\\u0009\\u0001\\u001f\x7f"},
+		{"\n\t\x01\x1f\x7f", "\\u000a\\u0009\\u0001\\u001f\\u007f"},
+		/* NOLINTNEXTLINE(misc-misleading-bidirectional) */
+		{"\xc2\x9b\xd8\x9c\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa9\xc2\xa0\xf0\x9f\x90\xb8",
+		 "\\u009b\\u061c\\u2028\\u202e\\u2069\xc2\xa0\xf0\x9f\x90\xb8"},
 		{"\xe2\x82\xac\xff", "\xe2\x82\xac?"},
 	};
 	struct flow_template t = template_of(fields, ARRAY_SIZE(fields));
@@ -537,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_not_utf8),  cmocka_unit_test(test_json),
 		cmocka_unit_test(test_messages),  cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_interface), cmocka_unit_test(test_path),
+		cmocka_unit_test(test_escape),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

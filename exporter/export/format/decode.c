@@ -109,19 +109,30 @@ static void remove_template(struct decoder *d, struct template **at)
 
 static void name_elements(struct decoder *d, struct template *t)
 {
+	for (unsigned int i = 0; i < t->count; i++)
+		if (t->version == 9 && t->elements[i].scope)
+			decode_names_scope(&t->elements[i]);
+		else
+			decode_names_look(d->names, &t->elements[i]);
+	t->named = decode_names_version(d->names);
+}
+
+static bool has_same_name(const struct template *t, const struct decode_element *a,
+			  const struct decode_element *b)
+{
+	return a->id == b->id && a->pen == b->pen && (t->version == 10 || a->scope == b->scope);
+}
+
+/* Once: what an element is called may change, but no two have one name at any time. */
+static void count_repeats(struct template *t)
+{
 	for (unsigned int i = 0; i < t->count; i++) {
-		struct decode_element *e = &t->elements[i];
 		unsigned int before = 0;
 
-		if (t->version == 9 && e->scope)
-			decode_names_scope(e);
-		else
-			decode_names_look(d->names, e);
 		for (unsigned int k = 0; k < i; k++)
-			before += !strcmp(t->elements[k].name, e->name);
-		e->repeat = (uint8_t)MIN(before, UINT8_MAX);
+			before += has_same_name(t, &t->elements[k], &t->elements[i]);
+		t->elements[i].repeat = (uint8_t)MIN(before, UINT8_MAX);
 	}
-	t->named = decode_names_version(d->names);
 }
 
 static bool is_same(const struct template *a, const struct template *b)
@@ -158,6 +169,7 @@ static void keep_template(struct decoder *d, struct message *m, struct template 
 		return;
 	}
 	name_elements(d, t);
+	count_repeats(t);
 	t->next = *at;
 	*at = t;
 	d->template_count++;

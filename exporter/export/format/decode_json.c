@@ -8,7 +8,9 @@
 #include "exporter/export/format/wire.h"
 #include "exporter/meter/drop_reason.h"
 
-#define NTP_1970 2208988800ull /* s from 1900 */
+#define NTP_1970	 UINT64_C(2208988800) /* s from 1900 */
+#define NTP_ERA_BEGIN	 (1u << 31)	      /* s */
+#define NTP_MICRO_UNUSED UINT64_C(0x7ff)
 
 #define ID_END_UPTIME	  21
 #define ID_START_UPTIME	  22
@@ -22,55 +24,20 @@ static void put_hex(const struct decode_value *v, FILE *file)
 	putc('"', file);
 }
 
-/*
- * The character there where it steers a terminal (C0, DEL, C1) or the direction of the text around it (Unicode's bidirectional
- * controls); 0: it does neither.  *ret_octets is its length in UTF-8.
- */
-static unsigned int find_control(const uint8_t *text, size_t length, size_t *ret_octets)
-{
-	unsigned int character;
-
-	*ret_octets = 1;
-	if (*text < 0x20 || *text == 0x7f)
-		return *text;
-	if (length >= 2 && text[0] == 0xc2 && text[1] < 0xa0) {
-		*ret_octets = 2;
-		return text[1];
-	}
-	if (length < 3 || text[0] != 0xe2)
-		return 0;
-	character = 0x2000u | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
-	*ret_octets = 3;
-	return character == 0x200e || character == 0x200f ||
-			       (character >= 0x202a && character <= 0x202e) ||
-			       (character >= 0x2066 && character <= 0x2069)
-		       ? character
-		       : 0;
-}
-
 /* Up to the first NUL, with which strings of a fixed length are filled. */
 static void put_string(const struct decode_value *v, FILE *file)
 {
 	size_t length = strnlen((const char *)v->data, v->length);
 	_cleanup_(freep) char *text = calloc(1, length + 1);
 	_cleanup_(freep) uint8_t *good = malloc(length + 1);
+	_cleanup_(freep) char *out = malloc(UTF8_JSON_MAX * length + 1);
 
-	if (!text || !good)
+	if (!text || !good || !out)
 		return (void)fputs("null", file);
 	memcpy(text, v->data, length);
 	utf8_copy(good, text, length);
 	putc('"', file);
-	for (size_t i = 0, octets; i < length; i += octets) {
-		unsigned int control = find_control(good + i, length - i, &octets);
-
-		if (control) {
-			fprintf(file, "\\u%04x", control);
-			continue;
-		}
-		if (good[i] == '"' || good[i] == '\\')
-			putc('\\', file);
-		fwrite(good + i, 1, octets, file);
-	}
+	fwrite(out, 1, (size_t)(utf8_put_json(out, good, length) - out), file);
 	putc('"', file);
 }
 
@@ -98,13 +65,23 @@ static void put_float(const struct decode_value *v, FILE *file)
 		fputs("null", file);
 }
 
-/* Units of 1/scale s since 1970; before that: 0. */
+/*
+ * Units of 1/scale s since 1970, the nearest one: exporters cut fractions of 2^-32 s, and the least 11 bits of microseconds,
+ * 0.48 us, are ignored (RFC 7011 section 6.1.9).  Seconds below 2^31 are those after 2036 (RFC 4330 section 3).  No time, and
+ * one before 1970, are 0.
+ */
 static void put_ntp(const struct decode_value *v, uint64_t scale, FILE *file)
 {
 	uint64_t s = wire_load32(v->data), fraction = wire_load32(v->data + 4);
 
-	s = s > NTP_1970 ? s - NTP_1970 : 0;
-	fprintf(file, "%" PRIu64, s * scale + (fraction * scale >> 32));
+	if (s < NTP_ERA_BEGIN && (s || fraction))
+		s += UINT64_C(1) << 32;
+	if (s < NTP_1970)
+		return (void)putc('0', file);
+	if (scale == 1000000)
+		fraction &= ~NTP_MICRO_UNUSED;
+	fraction = (fraction * scale + (1u << 31)) >> 32;
+	fprintf(file, "%" PRIu64, (s - NTP_1970) * scale + fraction);
 }
 
 static void put_address(const struct decode_value *v, int family, FILE *file)

@@ -2,13 +2,11 @@
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include "exporter/export/format/json.h"
+#include "exporter/export/format/utf8.h"
 #include "exporter/export/format/wire.h"
 
 /* Octets of the longest member but for what is in a string: comma, quoted name, colon, quoted IPv6 address. */
 #define MEMBER_MAX 128
-
-/* Octets that one of a string can become: \u001f. */
-#define ESCAPED_MAX 6
 
 /* And what is said of a drop. */
 #define DROP_MAX 256
@@ -19,15 +17,7 @@ static size_t put_string(char *out, const uint8_t *text, size_t length)
 	char *at = out;
 
 	*at++ = '"';
-	for (size_t i = 0; i < length; i++) {
-		if (text[i] < 0x20) {
-			at += snprintf(at, ESCAPED_MAX + 1, "\\u%04x", text[i]);
-			continue;
-		}
-		if (text[i] == '"' || text[i] == '\\')
-			*at++ = '\\';
-		*at++ = (char)text[i];
-	}
+	at = utf8_put_json(at, text, length);
 	*at++ = '"';
 	return (size_t)(at - out);
 }
@@ -89,7 +79,7 @@ size_t json_record(char out[JSON_LINE_MAX], const struct flow_template *template
 }
 
 /* What makes the sizes above true. */
-_Static_assert(_FIELD_MAX *MEMBER_MAX + ESCAPED_MAX * JSON_RECORD_MAX + DROP_MAX + 2 <=
+_Static_assert(_FIELD_MAX *MEMBER_MAX + UTF8_JSON_MAX * JSON_RECORD_MAX + DROP_MAX + 2 <=
 		       JSON_LINE_MAX,
 	       "a line of all fields");
 _Static_assert(FLOW_RECORD_MAX <= JSON_RECORD_MAX, "a record with empty strings");

@@ -51,9 +51,43 @@ void utf8_copy(uint8_t *out, const char *text, size_t length)
 	}
 }
 
-static bool steers(const unsigned char *s, unsigned int length)
+/* Terminals (ECMA-48), the direction of the text around it (Unicode, annex 9), and lines (U+2028, U+2029). */
+static bool steers(unsigned int point)
 {
-	return s[0] < 0x20 || s[0] == 0x7f || (length == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+	return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x61c ||
+	       point == 0x200e || point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
+	       (point >= 0x2066 && point <= 0x2069);
+}
+
+/* Of a character of so many octets; what is of four steers nothing. */
+static unsigned int code_point(const unsigned char *s, unsigned int length)
+{
+	if (length == 2)
+		return (s[0] & 0x1fu) << 6 | (s[1] & 0x3fu);
+	if (length == 3)
+		return (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
+	return s[0];
+}
+
+char *utf8_put_json(char *out, const uint8_t *text, size_t length)
+{
+	for (size_t used = 0, octets; used < length; used += octets) {
+		const uint8_t *s = text + used;
+		unsigned int point;
+
+		octets = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc0 ? 2 : 1;
+		octets = octets <= length - used ? octets : 1;
+		point = code_point(s, (unsigned int)octets);
+		if (steers(point)) {
+			out += snprintf(out, UTF8_JSON_MAX + 1, "\\u%04x", point);
+			continue;
+		}
+		if (*s == '"' || *s == '\\')
+			*out++ = '\\';
+		memcpy(out, s, octets);
+		out += octets;
+	}
+	return out;
 }
 
 /* One character, or octet that is none, of the text; *ret_octets is how many octets of it. */
@@ -62,7 +96,7 @@ static size_t escape(char out[4 * CHARACTER_MAX + 1], const char *text, const ch
 {
 	const unsigned char *s = (const unsigned char *)text;
 	const unsigned int length = character(s), octets = length ? length : 1;
-	const bool plain = length && !strchr(also, *text) && !steers(s, length);
+	const bool plain = length && !strchr(also, *text) && !steers(code_point(s, length));
 	size_t used = 0;
 
 	for (unsigned int i = 0; i < octets; i++)

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct block {
 
 struct file_transport {
 	struct transport t;
+	struct file_transport *other; /* the next of all_files */
 	bool blocks; /* whoever reads may be slow: never to be waited for on the loop */
 	bool socket;
 	struct block *first, *last;
@@ -68,6 +70,9 @@ struct file_transport {
 	uint64_t pending_messages;
 	uint8_t buffer[BUFFER];
 };
+
+/* Of the process, by whatever paths they were opened: none of them deletes what another one writes. */
+static struct file_transport *all_files;
 
 static struct file_transport *to_file(struct transport *t)
 {
@@ -361,60 +366,22 @@ static void tell(struct file_transport *f, bool *told, int r, const char *what)
 	*told = r < 0;
 }
 
+static bool is_open(const struct stat *st)
+{
+	struct stat open_file;
+
+	for (const struct file_transport *f = all_files; f; f = f->other)
+		if (f->t.fd >= 0 && fstat(f->t.fd, &open_file) == 0 &&
+		    open_file.st_dev == st->st_dev && open_file.st_ino == st->st_ino)
+			return true;
+	return false;
+}
+
 static void trim(struct file_transport *f)
 {
 	if (f->finished.path && f->regular && f->rotation.keep)
-		tell(f, &f->told_trim, finished_trim(&f->finished, f->rotation.keep),
+		tell(f, &f->told_trim, finished_trim(&f->finished, f->rotation.keep, is_open),
 		     "an old file cannot be deleted, which is tried again");
-}
-
-/*
- * Behind a write, when the buffer is empty.  Where the file cannot be renamed, it goes on; where no new one can be made, the
- * old one does under its new name, and file_transport_look() tries again.
- */
-static void rotate_if_due(struct file_transport *f)
-{
-	int r;
-
-	if (!is_due(f))
-		return;
-	r = finished_add(&f->finished);
-	if (r >= 0)
-		r = open_path(f);
-	tell(f, &f->told_rotate, r, "the file cannot be rotated, and goes on; this is tried again");
-	if (r < 0)
-		f->retry_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
-	else
-		trim(f);
-}
-
-void file_transport_rotate(struct transport *t, const struct file_rotation *rotation)
-{
-	struct file_transport *f = to_file(t);
-	bool other = f->rotation.ns != rotation->ns;
-
-	f->rotation = *rotation;
-	if (other)
-		f->period = period_now(f);
-	f->retry_ns = 0;
-	trim(f);
-}
-
-void file_transport_flush(struct transport *t)
-{
-	struct file_transport *f = to_file(t);
-
-	if (f->used && f->blocks)
-		push_block(f);
-	else if (f->used)
-		write_file(f);
-	if (f->blocks)
-		write_blocks(f);
-	f->starting = false;
-	f->used = 0;
-	f->pending = (struct export_count){0};
-	f->pending_messages = 0;
-	rotate_if_due(f);
 }
 
 /*
@@ -434,22 +401,84 @@ static bool was_replaced(const struct file_transport *f)
 	return st.st_dev != named.st_dev || st.st_ino != named.st_ino;
 }
 
+/* The file that is at the path now.  What cannot be written when this fails is lost, and a state. */
+static int open_anew(struct file_transport *f)
+{
+	int r = open_path(f);
+
+	if (r >= 0)
+		log_info("collector %s: the file is opened anew", f->t.account->stats.url);
+	if (f->regular)
+		tell(f, &f->told_open, r, "the file cannot be opened anew, which is tried again");
+	else if (r < 0)
+		f->t.account->stats.errors++;
+	return r;
+}
+
+static int rotate(struct file_transport *f)
+{
+	int r = finished_add(&f->finished);
+
+	if (r >= 0) {
+		trim(f); /* however it goes on: the disk may be full because of what is to be deleted */
+		r = open_path(f);
+	}
+	tell(f, &f->told_rotate, r, "the file cannot be rotated, and goes on; this is tried again");
+	return r;
+}
+
+/*
+ * Behind a write, when the buffer is empty.  Where the file cannot be renamed, it goes on; where no new one can be made, the
+ * old one does under its new name, and file_transport_look() tries again.  What others have put at the path meanwhile is
+ * no file that has ended.
+ */
+static void rotate_if_due(struct file_transport *f)
+{
+	if (is_due(f) && (was_replaced(f) ? open_anew(f) : rotate(f)) < 0)
+		f->retry_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
+}
+
+void file_transport_rotate(struct transport *t, const struct file_rotation *rotation)
+{
+	struct file_transport *f = to_file(t);
+	bool other = f->rotation.ns != rotation->ns;
+
+	f->rotation = *rotation;
+	if (other)
+		f->period = period_now(f);
+	f->retry_ns = 0;
+	trim(f);
+}
+
+static void write_out(struct file_transport *f)
+{
+	if (f->used && f->blocks)
+		push_block(f);
+	else if (f->used)
+		write_file(f);
+	if (f->blocks)
+		write_blocks(f);
+	f->starting = false;
+	f->used = 0;
+	f->pending = (struct export_count){0};
+	f->pending_messages = 0;
+}
+
+void file_transport_flush(struct transport *t)
+{
+	write_out(to_file(t));
+	rotate_if_due(to_file(t));
+}
+
 void file_transport_look(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
-	int r;
 
 	if (!f->path || (t->fd >= 0 && (!f->regular || !was_replaced(f))))
 		return;
 	if (t->fd >= 0 && (f->templated || f->used))
-		file_transport_flush(t);
-	r = open_path(f); /* what cannot be written then is lost, and a state */
-	if (r >= 0)
-		log_info("collector %s: the file is opened anew", t->account->stats.url);
-	if (f->regular)
-		tell(f, &f->told_open, r, "the file cannot be opened anew, which is tried again");
-	else if (r < 0)
-		t->account->stats.errors++;
+		write_out(f);
+	(void)open_anew(f);
 }
 
 /* --- The operations */
@@ -543,6 +572,12 @@ static void discard(struct transport *t)
 
 static struct transport *file_free(struct transport *t)
 {
+	struct file_transport **at = &all_files;
+
+	while (*at && *at != to_file(t))
+		at = &(*at)->other;
+	if (*at)
+		*at = to_file(t)->other;
 	discard(t);
 	if (to_file(t)->own)
 		closep(&t->fd);
@@ -639,24 +674,26 @@ static int open_any(struct file_transport *f, const char *path)
 void file_transport_begin(struct transport *t)
 {
 	struct file_transport *f = to_file(t);
-	int r, number;
+	bool old = f->end;
+	int r = 0;
 
 	if (!f->path || !f->regular)
 		return;
 	finished_find(&f->finished, f->path);
-	r = number = f->end ? finished_add(&f->finished) : 0;
-	if (number > 0)
+	if (old)
+		r = finished_add(&f->finished);
+	trim(f);
+	if (old && r >= 0)
 		r = open_path(f);
 	if (r < 0) {
 		t->account->stats.errors++;
 		log_errno(LOG_WARNING, r,
 			  "collector %s: what is in the file stays there, and more follows it",
 			  t->account->stats.url);
-	} else if (number > 0) {
-		log_notice("collector %s: the file that was there is now %s.%d",
-			   t->account->stats.url, f->path, number);
+	} else if (old) {
+		log_notice("collector %s: the file that was there is now %s.%" PRIu64,
+			   t->account->stats.url, f->path, finished_newest(&f->finished));
 	}
-	trim(f);
 }
 
 int file_transport_new(struct transport **ret, struct account *account, const char *path)
@@ -674,6 +711,8 @@ int file_transport_new(struct transport **ret, struct account *account, const ch
 		return r;
 	}
 	account->stats.state = COLLECTOR_UP;
+	f->other = all_files;
+	all_files = f;
 	*ret = &f->t;
 	return 0;
 }
