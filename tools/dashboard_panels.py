@@ -126,7 +126,8 @@ NODES = Board('flowtally-nodes', 'flowtally / Nodes and NICs', 'Traffic by node 
 TALKERS = Board('flowtally-talkers', 'flowtally / Top talkers', 'Protocols, ports and interfaces with the most traffic', (
     ('About', (
         text('Hosts', 'No address is a label of a metric, for there may be millions. **Hosts are in the records**: ask the'
-             ' collector, or the node itself: `flowtally top --tab hosts`, `flowtally top --keys src,service`.', width=24, height=3),
+             ' collector, or the node itself: `flowtally top --tab hosts`, `flowtally top --keys src,service`.',
+             width=24, height=3),
     )),
     ('Most traffic in the chosen time', (
         bars('Interfaces', 'bytes', 'Octets of IP packets, both directions.',
@@ -234,7 +235,8 @@ TCP = Board('flowtally-tcp', 'flowtally / TCP', 'Connections by the flags that t
     ('About', (
         text('What is counted', '**Flows that showed a flag**, each counted once in each reading of the banks, so that a'
              ' connection that lives on is counted again only when it shows the flag again. These are no packets.'
-             ' Retransmissions, round-trip times and HTTP errors are not known yet; a reset is not a retransmission.', width=24, height=3),
+             ' Retransmissions, round-trip times and HTTP errors are not known yet; a reset is not a retransmission.',
+             width=24, height=3),
     )),
     ('Connections', (
         pie('Flags in the chosen time', 'short', 'Flows that showed SYN, SYN-ACK, FIN or RST.',

@@ -82,7 +82,7 @@ def field_config(panel):
     defaults = {'unit': panel.unit, 'thresholds': steps(panel.thresholds), 'mappings': [],
                 'color': {'mode': 'palette-classic' if panel.kind in ('timeseries', 'piechart') else 'thresholds'}}
     if panel.kind == 'stat':
-        defaults['noValue'] = '0'
+        defaults['noValue'] = '-'
     if panel.words:
         defaults['mappings'] = [{'type': 'value', 'options': {
             value: {'text': text, 'color': color, 'index': index}
