@@ -108,7 +108,8 @@ def scraped():
         box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         box.run('meter', 'nft', RULES)
         with exporter(box, 'meter', 'm0', METER, '--interface', 'missing0', '--collector', f'file://{directory}/f.ipfix',
-                      '--collector', f'ipfix://{PEER}:4739', '--collector', 'json:///dev/full', '--control-socket', f'{directory}/socket', drops='on'), \
+                      '--collector', f'ipfix://{PEER}:4739', '--collector', 'json:///dev/full',
+                      '--control-socket', f'{directory}/socket', drops='on'), \
                 exporter(box, 'peer', 'p0', PEER, '--collector', f'json://{directory}/f.json', drops='on'), duplicates(box):
             server = prometheus.Prometheus(box, directory, NODES, sorted((ROOT / expressions.RULES).glob('*.yaml')))
             wait_until(lambda: len(server.query('flowtally_snapshots_total')) == 2, 30, 'both exporters to be scraped')
