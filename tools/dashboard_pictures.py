@@ -32,7 +32,8 @@ def shown(value, unit):
 
 
 def text(x, y, words, size=11, anchor='start', color=INK, more=''):
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{color}"{more}>{escape(words)}</text>'
+    return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{color}"{more}>'
+            f'{escape(words)}</text>')
 
 
 def cut(words, width, size=11):

@@ -32,7 +32,7 @@ PORT = 9717
 NODES = {f'{METER}:{PORT}': {'node': 'one', 'pod': 'flowtally-x'}, f'{PEER}:{PORT}': {'node': 'two', 'pod': 'flowtally-y'}}
 SECONDS = float(os.environ.get('FLOWTALLY_PICTURES') and 60 or 9)
 INTERVAL, SPAN = '5s', '40s'
-ETH_P_ALL, OUTGOING, OTHER_ETHERTYPE = 3, 4, 0x88b5
+ETH_P_ALL, OUTGOING, OTHER_ETHERTYPE, SO_RCVBUFFORCE = 3, 4, 0x88b5, 33
 TCP_OFFSET = 14 + 9  # of the protocol in a frame
 RULES = 'table inet t { chain i { type filter hook input priority 0; udp dport 7 drop; }; }'
 # What these count does not happen here: BPF statistics are a setting of the whole machine.
@@ -63,6 +63,7 @@ def repeat(sock, stop):
 def duplicates(box):
     with box.entered('peer'):
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # what it has no room for is a drop too
     sock.bind(('p0', ETH_P_ALL))
     sock.settimeout(0.2)
     stop = threading.Event()
@@ -203,11 +204,11 @@ def check_runbooks(box, directory):
     check(asked > 20, f'{asked} commands')
 
 
-def draw(server):
+def draw(server, directory):
     import dashboard_pictures  # pylint: disable=import-outside-toplevel
     folder = Path(os.environ['FLOWTALLY_PICTURES'])
     for name, text in dashboard_pictures.pictures(server, SECONDS - 10).items():
-        (folder / name).write_text(text, encoding='utf-8')
+        (folder / name).write_text(text.replace(directory, '/var/lib/flowtally'), encoding='utf-8')
 
 
 def test_expressions():
@@ -218,7 +219,7 @@ def test_expressions():
         check_alerts(server)
         check_runbooks(box, directory)
         if os.environ.get('FLOWTALLY_PICTURES'):
-            draw(server)
+            draw(server, directory)
 
 
 TESTS = [('every expression under traffic', test_expressions)]
