@@ -235,7 +235,7 @@ const struct setting settings[] = {
 	  NULL, "adm", SETTING_GROUP, RUN, RELOAD_NEVER,
 	  FIELD(control_group), 0, 0, NULL },
 	{ "control-records", NULL, "N",
-	  "recent records that are kept for observe, 128 octets each",
+	  "recent records that are kept for observe, 136 octets each",
 	  "65536", "16384", SETTING_NUMBER, RUN, RELOAD_NEVER,
 	  FIELD(control_records), RING_RECORDS_MIN, RING_RECORDS_MAX, NULL },
 	{ "control-keep", NULL, "TIME",

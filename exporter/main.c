@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include "config/problems.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
@@ -35,6 +37,16 @@ static void print_usage(FILE *file)
 		fprintf(file, "  %-10s %s\n", v->name, v->help);
 	fprintf(file, "\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
 		      "The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
+}
+
+/* What a report of a fault must name. */
+static void print_version(void)
+{
+	struct utsname system = {0};
+
+	uname(&system);
+	printf("flowtally %s (libbpf %s, Linux %s %s)\n", FLOWTALLY_VERSION,
+	       libbpf_version_string() + 1, system.release, system.machine);
 }
 
 /*
@@ -106,7 +118,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--version")) {
-		printf("flowtally %s\n", FLOWTALLY_VERSION);
+		print_version();
 		return 0;
 	}
 	for (const struct verb *v = verbs; argc > 1 && v->name; v++) {
@@ -114,6 +126,8 @@ int main(int argc, char **argv)
 			return run_verb(v->main, argc - 1, argv + 1);
 		value_guess_offer(&guess, argv[1], v->name);
 	}
+	if (argc > 1)
+		value_guess_offer(&guess, argv[1], "--version");
 	if (argc == 1) {
 		print_first_steps(stderr);
 		return 2;

@@ -295,6 +295,18 @@ static __always_inline int drop_is_affordable(struct drop *d)
 	return 1;
 }
 
+/*
+ * Whether nothing tells the namespace, where one's own is wanted.  Such are datagrams that nobody has read before their
+ * socket was closed: they have no device, no socket and no route any more, and are freed when RCU has time, whatever task
+ * is then current.  Before 6.11 a datagram for which a socket has no room is like them, and as frequent as drops
+ * get: those kernels' drops for a reason count as own.
+ */
+static __always_inline int drop_is_homeless(const struct drop *d, __u32 reason)
+{
+	return config.drop_namespace && !d->namespace && !selection.everywhere &&
+	       (config.drop_socket || reason == config.not_specified);
+}
+
 SEC("?tp_btf/kfree_skb")
 int flowtally_drop(__u64 *ctx)
 {
@@ -318,6 +330,11 @@ int flowtally_drop(__u64 *ctx)
 	d->reason = packed;
 	drop_size(d, skb);
 	count->seen += d->segments;
+	if (drop_is_homeless(d, ctx[2])) {
+		count_unrecorded(d->ifindex, POINT_DROP, bank, REASON_NAMESPACE_UNKNOWN,
+				 d->segments, d->octets);
+		return 0;
+	}
 	if (!selection.excluded[packed & (DROP_REASON_MAX - 1)])
 		reason = drop_is_affordable(d) ? drop_parse(d, skb, &p) : REASON_BUDGET;
 	if (reason == REASON_NONE) {

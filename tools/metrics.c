@@ -38,9 +38,11 @@ int main(void)
 	       "| /readyz | 200 when an interface is attached and a swap settled within 3 intervals, else 503 |\n\n"
 	       "```yaml\nscrape_configs:\n  - job_name: flowtally\n"
 	       "    static_configs: [{targets: [\"127.0.0.1:9717\"]}]\n```\n\n"
-	       "All numbers but those of the process are of one settled swap: `flowtally_snapshot_timestamp_seconds`\n"
-	       "says when that was. So sums are exact in each scrape: packets by interface, with those of interfaces\n"
-	       "that are gone, are the packets that were accounted, less those in the banks or lost there.\n\n"
+	       "Who takes gzip (`Accept-Encoding`), as Prometheus does, gets the text packed.\n\n"
+	       "All numbers but those of the process and of missed records are of one settled swap:\n"
+	       "`flowtally_snapshot_timestamp_seconds` says when that was. So sums are exact in each scrape:\n"
+	       "packets by interface, with those of interfaces that are gone, are the packets that were accounted,\n"
+	       "less those in the banks or lost there.\n\n"
 	       "No address is a label. There are %d interfaces, %d ports, %d types and codes of ICMP and %d reasons\n"
 	       "for drops at most; what finds no room is in the series `__other__`, and\n"
 	       "`flowtally_metric_series_overflow_total` counts how often. An interface that has not been seen for\n"
@@ -56,7 +58,10 @@ int main(void)
 	printf("\n## Hubble's names\n\n"
 	       "With `metrics-hubble` these are served too, for dashboards and alerts that were made for Hubble's\n"
 	       "metrics flow, drop, tcp, icmp and port-distribution. Where Hubble counts events that it has seen,\n"
-	       "these count flows, each once in each interval of swaps. The reasons for drops are the kernel's.\n\n");
+	       "these count flows, each once in each interval of swaps. The reasons for drops are the kernel's. What\n"
+	       "Hubble loses as an event is a packet without a record here, as source perf_event_ring_buffer;\n"
+	       "hubble_ring_buffer is what readers of the control socket have missed. A source\n"
+	       "observer_events_queue does not exist: no queue is between the two.\n\n");
 	print_table(true);
 	return 0;
 }

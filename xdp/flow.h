@@ -128,6 +128,7 @@ struct flow_record {
 	X(LOOPED, IGNORED, "looped", "the host's own multicast or broadcast, handed back to it") \
 	X(REINJECTED, IGNORED, "reinjected", "taken out of an IPsec packet that has been counted on the same interface") \
 	X(EXCLUDED, IGNORED, "excluded", "drop for a reason that is not to be recorded") \
+	X(NAMESPACE_UNKNOWN, IGNORED, "namespace_unknown", "drop of which the kernel does not tell the network namespace") \
 	X(BANK_FULL, REFUSED, "bank_full", "new flow, and the bank has reached its limit") \
 	X(INSERT_ERROR, REFUSED, "insert_error", "new flow, and the kernel refused the insertion") \
 	X(BUDGET, REFUSED, "budget", "drop beyond --drops-budget: counted by the kernel's reason alone")
@@ -199,7 +200,7 @@ struct hook_count {
 
 /*
  * Index: drop_reason_pack(), and DROP_REASON_MAX more with bank 1.  Per CPU, since load: all drops for that reason,
- * in a record or not.
+ * in a record or not, but for those of REASON_NAMESPACE_UNKNOWN.
  */
 struct drop_count {
 	__u64 packets;

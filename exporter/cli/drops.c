@@ -106,7 +106,7 @@ static void on_settled(void *userdata, _unused_ unsigned int kinds, uint64_t now
 	struct tracer *t = userdata;
 
 	if (t->control) {
-		control_settled(t->control);
+		control_settled(t->control, 1u << RECORD_DROP);
 		return;
 	}
 	/* a bank that filled early is no reason to show something early; a timer may come a little early */
@@ -148,6 +148,7 @@ static int make_control(struct tracer *t)
 {
 	const struct control_options options = {
 		.records = t->config->control_records,
+		.kinds = 1u << RECORD_DROP,
 		.keep_ns = t->config->control_keep_ns,
 		.enterprise = t->config->export.enterprise,
 		.snapshots = exporter_snapshots(t->exporter),

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/client.h"
+#include "exporter/cli/metered.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/cli/when.h"
 #include "exporter/log.h"
@@ -209,7 +210,8 @@ static bool read_when(const struct observe *o, const char *option, const char *t
 	if (!text || when_parse(text, o->now_ms, o->text.utc, ret) == 0)
 		return true;
 	log_error(
-		"--%s '%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or 2026-11-29T14:05:30Z",
+		"--%s '%s': not a time; write one like 5m or 1h30m (ago), 14:05, 14:05:30, 2026-11-29T14:05:30Z "
+		"or 'Nov 29 14:05:30.123'",
 		option, text);
 	return false;
 }
@@ -362,6 +364,7 @@ static int run(struct observe *o, const char *filter)
 		log_error("%s", why);
 		return NOT_RUNNING;
 	}
+	metered_check(filter, o->path);
 	r = client_ask(client, request_of(o, filter));
 	if (r < 0)
 		return log_errno(LOG_ERR, r, "the exporter cannot be asked"), FAILED;

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `flowtally read`: the records of files and streams of IPFIX and NetFlow v9, from any exporter. */
 #include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 #include "exporter/cli/arguments.h"
 #include "exporter/cli/read_file.h"
+#include "exporter/cli/read_names.h"
 #include "exporter/cli/verbs.h"
+#include "exporter/cli/when.h"
 #include "exporter/export/format/decode_json.h"
 #include "exporter/log.h"
 #include "exporter/observe/record_filter.h"
@@ -12,42 +17,57 @@
 #include "exporter/observe/record_text.h"
 #include "exporter/observe/record_top.h"
 #include "exporter/observe/record_view.h"
+#include "exporter/observe/text.h"
 #include "exporter/value.h"
 
+#define DONE	  0
+#define FAILED	  1
 #define USAGE	  2
 #define LAST_MAX  1000000
 #define TOP_ROWS  65536
 #define TOP_SHOWN 20
 #define FLAG_BASE 100 /* the ids of record_flags */
 
+#define FORMS "table jsonl json csv compact wide hubble-json"
+
 enum {
 	OPTION_OUTPUT,
 	OPTION_FILTER,
+	OPTION_SINCE,
+	OPTION_UNTIL,
 	OPTION_TOP,
 	OPTION_BY,
 	OPTION_LAST,
 	OPTION_FOLLOW,
 	OPTION_OPTIONS,
 	OPTION_UTC,
+	OPTION_COLOR,
 };
 
 /* clang-format off */
 static const struct argument_option own_options[] = {
 	{"output", 'o', ARGUMENT_NEEDED, "FORM",
-	 "table (on a terminal), jsonl (elsewhere), json, csv, compact, wide, hubble-json",
-	 OPTION_OUTPUT, "table jsonl json csv compact wide hubble-json"},
+	 "table (on a terminal), jsonl (elsewhere), json (as jsonl), csv, compact, wide, hubble-json",
+	 OPTION_OUTPUT, FORMS},
 	{"filter", 0, ARGUMENT_NEEDED, "EXPR", "records that match, as pcap-filter(7) has it",
 	 OPTION_FILTER, ""},
+	{"since", 0, ARGUMENT_NEEDED, "WHEN",
+	 "records that end then or later: 5m (ago), 14:05, 2026-11-29T14:05:30Z", OPTION_SINCE, ""},
+	{"until", 0, ARGUMENT_NEEDED, "WHEN", "records that end then or before", OPTION_UNTIL, ""},
 	{"top", 0, ARGUMENT_NEEDED, "KEY[,KEY]",
-	 "sums by src, dst, host, sport, dport, port, service, proto, iface, ...", OPTION_TOP, ""},
+	 "sums by src, dst, host, sport, dport, port, service, proto, iface, ...; as table, jsonl or csv",
+	 OPTION_TOP, ""},
 	{"by", 0, ARGUMENT_NEEDED, "WHAT", "what --top sorts by: octets, packets or flows (octets)",
 	 OPTION_BY, "octets packets flows"},
-	{"last", 0, ARGUMENT_NEEDED, "N", "the last N records; with --top the first N rows (20)",
+	{"last", 'n', ARGUMENT_NEEDED, "N", "the last N records; with --top the first N rows (20)",
 	 OPTION_LAST, ""},
 	{"follow", 'f', ARGUMENT_NONE, NULL,
 	 "go on when the file grows, and with the next one of its name", OPTION_FOLLOW, ""},
 	{"options", 0, ARGUMENT_NONE, NULL, "options records too, in JSON", OPTION_OPTIONS, ""},
-	{"utc", 0, ARGUMENT_NONE, NULL, "times in UTC", OPTION_UTC, ""},
+	{"utc", 0, ARGUMENT_NONE, NULL,
+	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC, ""},
+	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
+	 OPTION_COLOR, "auto always never"},
 };
 /* clang-format on */
 
@@ -60,22 +80,49 @@ size_t read_options(struct argument_option *ret)
 
 struct reader {
 	struct record_text text;
+	const char *form; /* as it was said; NULL: it was not */
 	bool json, options, follow;
-	const char *expression, *top_keys;
+	bool has_color; /* --color has been said */
+	bool filtered;	/* by an expression or a flag */
+	const char *expression, *top_keys, *by_name;
+	const char *since, *until; /* as they were said; NULL: not */
+	uint64_t since_ms, until_ms;
 	enum top_by by;
-	uint64_t last;
+	uint64_t last; /* 0: not said */
 	struct record_choice *choice;
 	struct record_filter *filter;
 	const char **files;
 	size_t file_count;
+	struct read_names *names; /* of the file at hand */
+	const char *file;
+	uint64_t unnamed; /* records in it that a filter by an interface's name could not know */
 	struct record_top *top;
-	char **kept; /* the last lines, a ring of `last` */
+	bool leaves_out_drops;
+	uint64_t left_out; /* records */
+	bool keeping;	   /* the last ones are not shown yet */
+	char **kept;	   /* the last lines, a ring of `last` */
 	uint64_t count;
 	char *line; /* of the record at hand */
 	size_t size;
 	FILE *memory;
 	bool failed; /* a record could not be shown for want of memory */
 };
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(_unused_ int number)
+{
+	interrupted = 1;
+}
+
+/* What has been read is shown, in full lines, and not cut short.  Not restarted: whoever waits goes on. */
+static void catch_signals(void)
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
 
 static void reader_clear(struct reader *r)
 {
@@ -85,6 +132,7 @@ static void reader_clear(struct reader *r)
 	fclosep(&r->memory);
 	free(r->line);
 	record_top_freep(&r->top);
+	read_names_freep(&r->names);
 	record_filter_freep(&r->filter);
 	record_choice_freep(&r->choice);
 	free(r->files);
@@ -110,7 +158,7 @@ static void show(struct reader *r, const struct record_view *view)
 		putc('\0', r->memory);
 		fflush(r->memory);
 	}
-	if (r->last)
+	if (r->keeping)
 		return keep(r, r->line);
 	fputs(r->line, stdout);
 	if (r->json)
@@ -129,107 +177,214 @@ static bool render(struct reader *r, const struct decode_record *record, bool qu
 	return false;
 }
 
+static bool is_of_time(const struct reader *r, const struct record_view *view)
+{
+	if (!r->since && !r->until)
+		return true;
+	return view->parts & VIEW_TIMES && view->end_ms >= r->since_ms &&
+	       view->end_ms <= r->until_ms;
+}
+
+/* False: it is not shown. */
+static bool look(struct reader *r, const struct decode_record *record, struct record_view *ret)
+{
+	json_t *object;
+
+	if (!render(r, record, true))
+		return false;
+	object = json_loads(r->line, 0, NULL);
+	if (!object || record_view_of_json(ret, object) < 0)
+		*ret = (struct record_view){0};
+	json_decref(object);
+	read_names_apply(r->names, record->domain, ret);
+	if (!is_of_time(r, ret))
+		return false;
+	if (ret->ifindex && !*ret->interface)
+		r->unnamed++;
+	return record_filter_matches(r->filter, ret);
+}
+
+/* A dropped packet may have been metered before it was dropped, and is not to be counted twice. */
+static void add(struct reader *r, const struct record_view *view)
+{
+	if (r->leaves_out_drops && view->parts & VIEW_DROP)
+		r->left_out++;
+	else
+		record_top_add(r->top, view);
+}
+
 static void on_record(void *userdata, const struct decode_record *record)
 {
 	struct reader *r = userdata;
 	struct record_view view = {0};
-	json_t *object;
 
-	if (record->options && !(r->options && r->json && !r->top))
+	if (record->options) {
+		read_names_learn(r->names, record);
+		if (r->options && render(r, record, false))
+			show(r, &view);
 		return;
-	if (!r->json || r->top || r->filter) {
-		if (!render(r, record, true))
-			return;
-		object = json_loads(r->line, 0, NULL);
-		if (!object || record_view_of_json(&view, object) < 0)
-			view = (struct record_view){0};
-		json_decref(object);
-		if (r->filter && !record_filter_matches(r->filter, &view))
-			return;
 	}
-	if (r->json && !r->top && !render(r, record, false))
+	if ((!r->json || r->top || r->filtered || r->since || r->until) && !look(r, record, &view))
 		return;
 	if (r->top)
-		record_top_add(r->top, &view);
-	else
+		add(r, &view);
+	else if (!r->json || render(r, record, false))
 		show(r, &view);
 }
 
-static void on_pause(_unused_ void *userdata)
+static void print_kept(struct reader *r)
 {
+	for (uint64_t i = r->count > r->last ? r->count - r->last : 0; r->keeping && i < r->count;
+	     i++)
+		printf("%s%s", r->kept[i % r->last] ?: "", r->json ? "\n" : "");
+	r->keeping = false;
+}
+
+static void report_unnamed(struct reader *r)
+{
+	if (r->unnamed && record_filter_asks(r->filter) & FILTER_ASKS_INTERFACE_NAME)
+		log_warning("%s: the interfaces of %" PRIu64 " records have no name in front of "
+			    "them in the file: a filter can match these by number alone",
+			    r->file, r->unnamed);
+	r->unnamed = 0;
+}
+
+static void on_begin(void *userdata)
+{
+	struct reader *r = userdata;
+
+	read_names_forget(r->names);
+}
+
+static void on_pause(void *userdata)
+{
+	struct reader *r = userdata;
+
+	if (r->follow) {
+		print_kept(r);
+		report_unnamed(r);
+	}
 	fflush(stdout);
 }
 
 static bool has_enough(_unused_ void *userdata)
 {
-	return ferror(stdout);
+	return interrupted || ferror(stdout);
 }
 
-static void print_sums(const struct reader *r, const struct top_sums *sums)
-{
-	printf(r->json ? "\"octets\":%llu,\"packets\":%llu,\"flows\":%llu}\n"
-		       : "%15llu %12llu %10llu",
-	       (unsigned long long)sums->octets, (unsigned long long)sums->packets,
-	       (unsigned long long)sums->flows);
-}
+/* --- Sums */
 
-static void print_top(const struct reader *r)
+static void print_top_table(const struct reader *r, const struct top_row *const *rows, size_t shown,
+			    size_t count)
 {
-	const struct top_row *const *rows;
-	size_t count = record_top_sort(r->top, &rows),
-	       shown = MIN(count, r->last ? r->last : TOP_SHOWN);
 	const struct top_sums total = record_top_total(r->top);
 	char cell[TOP_CELL_MAX];
 
-	if (!r->json) {
-		printf("%15s %12s %10s", "OCTETS", "PACKETS", "FLOWS");
-		for (unsigned int k = 0; k < record_top_keys(r->top); k++)
-			printf("  %s", record_top_name(r->top, k));
-		putchar('\n');
-	}
+	printf("%15s %12s %10s", "OCTETS", "PACKETS", "FLOWS");
+	for (unsigned int k = 0; k < record_top_keys(r->top); k++)
+		printf("  %s", record_top_name(r->top, k));
 	for (size_t i = 0; i < shown; i++) {
-		if (r->json)
-			putchar('{');
-		else
-			print_sums(r, &rows[i]->sums);
+		const struct top_sums *sums = &rows[i]->sums;
+
+		printf("\n%15" PRIu64 " %12" PRIu64 " %10" PRIu64, sums->octets, sums->packets,
+		       sums->flows);
 		for (unsigned int k = 0; k < record_top_keys(r->top); k++)
-			printf(r->json ? "\"%s\":\"%s\"," : "%.0s  %s", record_top_name(r->top, k),
-			       record_top_cell(cell, r->top, rows[i], k));
-		if (r->json)
-			print_sums(r, &rows[i]->sums);
-		else
-			putchar('\n');
+			printf("  %s", record_top_cell(cell, r->top, rows[i], k));
 	}
-	if (!r->json) {
-		print_sums(r, &total);
-		printf("  all, of %zu rows%s\n", count,
-		       record_top_others(r->top).flows ? " and more" : "");
+	printf("\n%15" PRIu64 " %12" PRIu64 " %10" PRIu64 "  all, of %zu rows%s", total.octets,
+	       total.packets, total.flows, count,
+	       record_top_others(r->top).flows ? " and more" : "");
+	if (r->left_out)
+		printf("; without %" PRIu64 " records of drops", r->left_out);
+	putchar('\n');
+}
+
+static void print_top_csv(const struct reader *r, const struct top_row *const *rows, size_t shown)
+{
+	char cell[TOP_CELL_MAX];
+
+	printf("octets,packets,flows");
+	for (unsigned int k = 0; k < record_top_keys(r->top); k++)
+		printf(",%s", record_top_name(r->top, k));
+	for (size_t i = 0; i < shown; i++) {
+		printf("\r\n%" PRIu64 ",%" PRIu64 ",%" PRIu64, rows[i]->sums.octets,
+		       rows[i]->sums.packets, rows[i]->sums.flows);
+		for (unsigned int k = 0; k < record_top_keys(r->top); k++) {
+			putchar(',');
+			record_text_csv(stdout, record_top_cell(cell, r->top, rows[i], k));
+		}
 	}
+	printf("\r\n");
+}
+
+static void print_top_json(struct reader *r, const struct top_row *row)
+{
+	json_t *object = json_object();
+	char cell[TOP_CELL_MAX];
+
+	for (unsigned int k = 0; k < record_top_keys(r->top); k++)
+		json_object_set_new(object, record_top_name(r->top, k),
+				    text_json(record_top_cell(cell, r->top, row, k)));
+	json_object_set_new(object, "octets", json_integer((json_int_t)row->sums.octets));
+	json_object_set_new(object, "packets", json_integer((json_int_t)row->sums.packets));
+	json_object_set_new(object, "flows", json_integer((json_int_t)row->sums.flows));
+	r->failed |= !object || json_dumpf(object, stdout, JSON_COMPACT) < 0;
+	putchar('\n');
+	json_decref(object);
+}
+
+static void print_top(struct reader *r)
+{
+	const struct top_row *const *rows;
+	const size_t count = record_top_sort(r->top, &rows),
+		     shown = MIN(count, r->last ? r->last : TOP_SHOWN);
+
+	if (!r->json && r->text.form == RECORD_CSV)
+		print_top_csv(r, rows, shown);
+	else if (!r->json)
+		print_top_table(r, rows, shown, count);
+	for (size_t i = 0; r->json && i < shown; i++)
+		print_top_json(r, rows[i]);
 }
 
 /* --- The command line */
 
 static int take_form(struct reader *r, const char *name, char error[ARGUMENTS_ERROR_MAX])
 {
+	_cleanup_(freep) char *forms = strdup(FORMS);
+	char hint[VALUE_HINT_MAX], *rest = forms, *word;
+	struct value_guess guess = {0};
 	int form = record_form_parse(name);
 
+	r->form = name;
 	r->json = !strcmp(name, "json") || !strcmp(name, "jsonl");
-	if (r->json)
+	if (form >= 0)
+		r->text.form = (enum record_form)form;
+	if (form >= 0 || r->json)
 		return 0;
-	if (form < 0)
-		return snprintf(error, ARGUMENTS_ERROR_MAX,
-				"'%s': it is none of table, json, jsonl, csv, compact, wide and "
-				"hubble-json",
-				name),
-		       -EINVAL;
-	r->text.form = (enum record_form)form;
-	return 0;
+	while ((word = strsep(&rest, " ")))
+		value_guess_offer(&guess, name, word);
+	snprintf(error, ARGUMENTS_ERROR_MAX,
+		 "'%s': no such form; it can be table, jsonl, json, csv, compact, wide or "
+		 "hubble-json%s",
+		 name, value_guess_hint(&guess, hint));
+	return -EINVAL;
+}
+
+static int take_color(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	r->has_color = strcmp(text, "auto") != 0;
+	r->text.color = !strcmp(text, "always");
+	if (!r->has_color || r->text.color || !strcmp(text, "never"))
+		return 0;
+	snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never", text);
+	return -EINVAL;
 }
 
 static int take_last(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	if (value_number(text, &r->last) < 0 || !r->last || r->last > LAST_MAX)
-		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it is not between 1 and %d",
+		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': not a number; it can be 1 to %d",
 				text, LAST_MAX),
 		       -EINVAL;
 	return 0;
@@ -239,36 +394,33 @@ static int take_by(struct reader *r, const char *text, char error[ARGUMENTS_ERRO
 {
 	int by = record_top_by_parse(text);
 
+	r->by_name = text;
 	if (by < 0)
 		return snprintf(error, ARGUMENTS_ERROR_MAX,
-				"'%s': it is none of octets, packets and flows", text),
+				"'%s': it can be octets, packets or flows", text),
 		       -EINVAL;
 	r->by = (enum top_by)by;
 	return 0;
-}
-
-static int take_flag(struct reader *r, const struct record_flag *flag, const char *value,
-		     char error[ARGUMENTS_ERROR_MAX])
-{
-	char why[FILTER_ERROR_MAX] = "";
-	int e = record_choice_add(r->choice, flag, value, why);
-
-	if (e < 0)
-		snprintf(error, ARGUMENTS_ERROR_MAX, "%s", *why ? why : strerror(-e));
-	return e;
 }
 
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct reader *r = userdata;
 
+	r->filtered |= id >= FLAG_BASE || id == OPTION_FILTER;
 	if (id >= FLAG_BASE)
-		return take_flag(r, &record_flags[id - FLAG_BASE], text, error);
+		return arguments_take_flag(r->choice, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_OUTPUT:
 		return take_form(r, text, error);
 	case OPTION_FILTER:
 		r->expression = text;
+		return 0;
+	case OPTION_SINCE:
+		r->since = text;
+		return 0;
+	case OPTION_UNTIL:
+		r->until = text;
 		return 0;
 	case OPTION_TOP:
 		r->top_keys = text;
@@ -286,10 +438,98 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_UTC:
 		r->text.utc = true;
 		return 0;
+	case OPTION_COLOR:
+		return take_color(r, text, error);
 	default:
 		r->files[r->file_count++] = text;
 		return 0;
 	}
+}
+
+/* Which zone is meant may be said after the time. */
+static bool read_when(const struct reader *r, const char *option, const char *text, uint64_t *ret)
+{
+	const uint64_t now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+
+	if (!text || when_parse(text, now_ms, r->text.utc, ret) == 0)
+		return true;
+	log_error("--%s '%s': not a time; write one like 5m (ago), 14:05, 14:05:30 or "
+		  "2026-11-29T14:05:30Z",
+		  option, text);
+	return false;
+}
+
+static bool read_times(struct reader *r)
+{
+	bool good = read_when(r, "since", r->since, &r->since_ms);
+
+	good &= read_when(r, "until", r->until, &r->until_ms);
+	if (!good || r->until_ms >= r->since_ms)
+		return good;
+	log_error("--until %s is before --since %s: no record can be of that time", r->until,
+		  r->since);
+	return false;
+}
+
+/* Words that `observe` and `top` take as an expression. */
+static bool is_file(const char *path)
+{
+	_cleanup_(record_filter_freep) struct record_filter *filter = NULL;
+	char error[FILTER_ERROR_MAX];
+
+	if (!strcmp(path, "-") || access(path, F_OK) == 0 || errno != ENOENT ||
+	    record_filter_new(&filter, path, error) < 0)
+		return true;
+	log_error("%s: there is no such file; an expression stands behind --filter, as in "
+		  "--filter '%s'",
+		  path, path);
+	return false;
+}
+
+static bool check_files(const struct reader *r)
+{
+	unsigned int standard = 0;
+	bool good = true;
+
+	for (size_t i = 0; i < r->file_count; i++) {
+		good &= is_file(r->files[i]);
+		standard += !strcmp(r->files[i], "-");
+	}
+	if (!r->file_count)
+		good = (log_error("no FILE is named; - is standard input"), false);
+	if (standard > 1)
+		good = (log_error("-: standard input can be read once"), false);
+	if (r->follow && r->file_count > 1)
+		good = (log_error("--follow: it follows one FILE; %zu are named", r->file_count),
+			false);
+	if (r->follow && standard)
+		good = (log_error("--follow: standard input is read until it ends anyway"), false);
+	return good;
+}
+
+/* Options that say nothing together are refused, and not passed over in silence. */
+static bool check_options(const struct reader *r)
+{
+	const char *form = r->form ? r->form : "table";
+	bool good = true;
+
+	if (r->by_name && !r->top_keys)
+		good = (log_error("--by %s: it is what --top sorts by, and there is no --top",
+				  r->by_name),
+			false);
+	if (r->options && r->top_keys)
+		good = (log_error("--options: records of options have no sums; leave out --top"),
+			false);
+	else if (r->options && !r->json)
+		good = (log_error("--options: records of options have no form but JSON, not %s; "
+				  "add -o jsonl",
+				  form),
+			false);
+	if (r->top_keys && !r->json && r->text.form != RECORD_TABLE && r->text.form != RECORD_CSV)
+		good = (log_error("--top: sums can be shown as table, csv or jsonl, not as %s",
+				  form),
+			false);
+	return good;
 }
 
 /* 0, 1 after --help, -EINVAL: all mistakes have been told. */
@@ -307,21 +547,22 @@ static int parse(struct reader *r, int argc, char **argv)
 			"  flowtally read /var/tmp/flows.ipfix\n"
 			"  flowtally read -o jsonl --filter 'port 443 and net 10.0.0.0/8' flows.ipfix | jq .octetDeltaCount\n"
 			"  flowtally read --top src,dport --by octets flows.ipfix.*\n"
-			"  flowtally read --follow flows.ipfix\n",
+			"  flowtally read --last 10 --follow flows.ipfix\n"
+			"  zcat flows.ipfix.gz | flowtally read --since 14:05 --verdict DROPPED -\n",
 		.options = options,
 		.option_count = read_options(options),
 		.take = take,
 		.userdata = r,
 	};
 	int error = arguments_parse(&arguments, argc, argv);
+	bool good;
 
 	if (error > 0)
 		return error;
-	if (!r->file_count)
-		error = (log_error("no FILE is named; - is standard input"), -EINVAL);
-	if (r->follow && r->file_count > 1)
-		error = (log_error("--follow: of one FILE alone"), -EINVAL);
-	return error;
+	good = check_files(r) && error == 0;
+	good &= check_options(r);
+	good &= read_times(r);
+	return good ? 0 : -EINVAL;
 }
 
 /* -EINVAL and others: told. */
@@ -336,48 +577,71 @@ static int make(struct reader *r)
 		e = record_top_new(&r->top, r->top_keys, r->by, TOP_ROWS, error);
 		if (e < 0)
 			return log_error("--top: %s", *error ? error : strerror(-e)), e;
+		r->leaves_out_drops = !record_top_asks_drops(r->top) &&
+				      !(record_filter_asks(r->filter) & FILTER_ASKS_DROPS);
 	}
 	r->memory = open_memstream(&r->line, &r->size);
-	if (r->last && !r->top)
+	r->keeping = r->last && !r->top;
+	if (r->keeping)
 		r->kept = calloc(r->last, sizeof(*r->kept));
-	if (!r->memory || (r->last && !r->top && !r->kept))
+	if (!r->memory || (r->keeping && !r->kept) || read_names_new(&r->names) < 0)
 		return log_errno(LOG_ERR, ENOMEM, "cannot read");
 	return 0;
 }
 
-static void print_kept(const struct reader *r)
+/* All files; false after what is wrong has been logged. */
+static bool read_all(struct reader *r)
 {
-	for (uint64_t i = r->count > r->last ? r->count - r->last : 0; r->kept && i < r->count; i++)
-		printf("%s%s", r->kept[i % r->last] ?: "", r->json ? "\n" : "");
+	const struct read_file_events events = {.begin = on_begin,
+						.record = on_record,
+						.pause = on_pause,
+						.enough = has_enough,
+						.userdata = r};
+	bool good = true;
+
+	for (size_t i = 0; i < r->file_count && !has_enough(r); i++) {
+		r->file = strcmp(r->files[i], "-") ? r->files[i] : "standard input";
+		good &= read_file(r->files[i], r->follow, &events);
+		report_unnamed(r);
+	}
+	if (interrupted && !r->follow)
+		good = (log_warning("a signal came: the rest has not been read"), false);
+	return good;
+}
+
+static int run(struct reader *r)
+{
+	bool good;
+
+	catch_signals();
+	if (!r->json && !r->top && record_text_header(&r->text))
+		fputs(record_text_header(&r->text), stdout);
+	good = read_all(r);
+	if (r->top)
+		print_top(r);
+	print_kept(r);
+	if (r->failed)
+		return log_errno(LOG_ERR, ENOMEM, "records are left out"), FAILED;
+	return good ? DONE : FAILED;
 }
 
 int read_main(int argc, char **argv)
 {
-	_cleanup_(reader_clear) struct reader r = {.json = !isatty(STDOUT_FILENO),
-						   .text.form = RECORD_TABLE};
-	const struct read_file_events events = {
-		.record = on_record, .pause = on_pause, .enough = has_enough, .userdata = &r};
-	bool good = true;
+	const char *no_color = getenv("NO_COLOR");
+	_cleanup_(reader_clear) struct reader r = {
+		.json = !isatty(STDOUT_FILENO), .text.form = RECORD_TABLE, .until_ms = UINT64_MAX};
 	int e;
 
-	r.text.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	r.files = calloc((size_t)argc, sizeof(*r.files));
 	if (!r.files || record_choice_new(&r.choice) < 0)
-		return log_errno(LOG_ERR, ENOMEM, "cannot read"), 1;
+		return log_errno(LOG_ERR, ENOMEM, "cannot read"), FAILED;
 	e = parse(&r, argc, argv);
 	if (e != 0)
-		return e < 0 ? USAGE : 0;
+		return e < 0 ? USAGE : DONE;
+	if (!r.has_color)
+		r.text.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
 	e = make(&r);
 	if (e < 0)
-		return e == -EINVAL || e == -E2BIG ? USAGE : 1;
-	if (!r.json && !r.top && record_text_header(&r.text))
-		fputs(record_text_header(&r.text), stdout);
-	for (size_t i = 0; i < r.file_count && !ferror(stdout); i++)
-		good &= read_file(r.files[i], r.follow, &events);
-	if (r.top)
-		print_top(&r);
-	print_kept(&r);
-	if (r.failed)
-		return log_errno(LOG_ERR, ENOMEM, "records are left out"), 1;
-	return good ? 0 : 1;
+		return e == -EINVAL || e == -E2BIG ? USAGE : FAILED;
+	return run(&r);
 }

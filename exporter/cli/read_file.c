@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "exporter/cli/read_file.h"
+#include "exporter/cli/read_kind.h"
 #include "exporter/cli/read_next.h"
 #include "exporter/export/format/wire.h"
 #include "exporter/log.h"
@@ -14,9 +16,13 @@
 #define LINES_MAX 20 /* of what is wrong with one file; the rest is summed up */
 
 struct input {
-	const char *path; /* as it is shown */
+	const char *path;
+	const char *name; /* as it is shown */
 	bool standard;
 	bool follow;
+	bool regular;	/* reading does not wait */
+	bool ended;	/* nobody reads standard output any more */
+	bool explained; /* why it cannot be read */
 	const struct read_file_events *events;
 	struct decoder *decoder;
 	int fd;
@@ -40,7 +46,7 @@ static void on_problem(void *userdata, enum decode_error error, uint64_t offset,
 
 	if (++in->wrong > LINES_MAX)
 		return;
-	log_error("%s: offset %llu: %s (%u)", in->path, (unsigned long long)offset,
+	log_error("%s: offset %llu: %s (%u)", in->name, (unsigned long long)offset,
 		  decode_error_text(error), id);
 }
 
@@ -55,11 +61,14 @@ static int begin(struct input *in)
 {
 	const struct decode_events events = {
 		.record = on_record, .problem = on_problem, .userdata = in};
+	struct stat st;
 
 	decoder_freep(&in->decoder);
 	in->offset = 0;
 	in->used = 0;
 	in->lost = false;
+	in->regular = fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode);
+	in->events->begin(in->events->userdata);
 	return decoder_new(&in->decoder, &events);
 }
 
@@ -164,37 +173,57 @@ static int open_next(struct input *in)
 	return begin(in);
 }
 
-static void refuse_capture(const struct input *in)
+/* What is no stream of messages from its first octet on is told as what it is, and not octet by octet. */
+static bool is_other_kind(struct input *in, bool last)
 {
-	static const uint32_t magics[] = {0xd4c3b2a1, 0xa1b2c3d4, 0x4d3cb2a1, 0xa1b23c4d,
-					  0x0a0d0d0a};
+	const char *kind = NULL;
 
-	for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
-		if (!in->offset && in->used >= 4 && wire_load32(in->buffer) == magics[i])
-			log_warning("%s: is a capture; `flowtally replay` reads those", in->path);
+	if (in->offset || in->wrong || (in->used < 4 && !last) || !in->used)
+		return false;
+	if (decode_frame(in->buffer, in->used, last) < 0)
+		kind = read_kind(in->buffer, in->used);
+	if (kind)
+		log_error("%s: %s", in->name, kind);
+	in->explained = kind;
+	return kind;
 }
 
-/* 0: nothing more to be had, 1: there may be more; -errno. */
-static int read_some(struct input *in)
+/*
+ * Until there is more, a signal, or nobody who reads what is shown.  -1 ms: as long as that takes.  Signals are held back
+ * from the question whether one came up to the wait, so that none is overlooked.
+ */
+static void wait_for(struct input *in, int fd, int ms)
 {
-	ssize_t n = read(in->fd, in->buffer + in->used, BUFFER - in->used);
+	struct pollfd ends[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
+	const struct timespec time = {.tv_nsec = ms * 1000000L};
+	sigset_t stops, before;
+
+	in->events->pause(in->events->userdata);
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGTERM);
+	sigprocmask(SIG_BLOCK, &stops, &before);
+	if (!in->events->enough(in->events->userdata) &&
+	    ppoll(ends, ARRAY_SIZE(ends), ms < 0 ? NULL : &time, &before) > 0)
+		in->ended = ends[1].revents & POLLERR;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+static bool is_ready(const struct input *in)
+{
+	struct pollfd end = {.fd = in->fd, .events = POLLIN};
+
+	return in->regular || poll(&end, 1, 0) != 0;
+}
+
+/* The next file, or the same one later.  1; -errno. */
+static int read_on(struct input *in)
+{
+	ssize_t n;
 	int r;
 
-	if (n < 0)
-		return errno == EINTR ? 1 : -errno;
-	in->used += (size_t)n;
-	if (n > 0) {
-		refuse_capture(in);
-		take_messages(in, false);
-		return 1;
-	}
-	if (!in->follow) {
-		take_messages(in, true);
-		return 0;
-	}
-	in->events->pause(in->events->userdata);
 	if (!was_replaced(in)) {
-		poll(NULL, 0, FOLLOW_MS);
+		wait_for(in, -1, FOLLOW_MS);
 		return 1;
 	}
 	n = read(in->fd, in->buffer + in->used, BUFFER - in->used); /* what came meanwhile */
@@ -205,7 +234,39 @@ static int read_some(struct input *in)
 	}
 	take_messages(in, true);
 	r = open_next(in);
-	return r < 0 && r != -ENOENT ? r : 1; /* moved again: there may be one soon */
+	if (r == -ENOENT) /* moved again: there may be one soon */
+		wait_for(in, -1, FOLLOW_MS);
+	return r < 0 && r != -ENOENT ? r : 1;
+}
+
+/* 0: nothing more to be had, 1: there may be more; -errno. */
+static int read_some(struct input *in)
+{
+	ssize_t n;
+
+	if (!is_ready(in)) {
+		wait_for(in, in->fd, -1);
+		return 1;
+	}
+	n = read(in->fd, in->buffer + in->used, BUFFER - in->used);
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN ? 1 : -errno;
+	in->used += (size_t)n;
+	if (is_other_kind(in, !n))
+		return -EBADMSG;
+	if (n > 0) {
+		take_messages(in, false);
+		return 1;
+	}
+	if (in->follow)
+		return read_on(in);
+	if (!in->offset && !in->used) {
+		log_error("%s: it is empty: there is no message in it", in->name);
+		in->explained = true;
+		return -ENODATA;
+	}
+	take_messages(in, true);
+	return 0;
 }
 
 static void report(const struct input *in)
@@ -213,11 +274,11 @@ static void report(const struct input *in)
 	const struct decode_stats *stats = decoder_stats(in->decoder);
 
 	if (in->wrong > LINES_MAX)
-		log_error("%s: %llu more mistakes", in->path,
+		log_error("%s: %llu more mistakes", in->name,
 			  (unsigned long long)(in->wrong - LINES_MAX));
 	if (stats->gaps)
 		log_warning("%s: by the sequence numbers %llu records are missing, in %llu places",
-			    in->path, (unsigned long long)stats->missing,
+			    in->name, (unsigned long long)stats->missing,
 			    (unsigned long long)stats->gaps);
 }
 
@@ -230,18 +291,21 @@ bool read_file(const char *path, bool follow, const struct read_file_events *eve
 	if (!in)
 		return log_errno(LOG_ERR, ENOMEM, "%s", path), false;
 	*in = (struct input){.path = path,
+			     .name = strcmp(path, "-") ? path : "standard input",
 			     .standard = !strcmp(path, "-"),
 			     .follow = follow,
 			     .fd = -1,
 			     .events = events};
 	r = open_input(in);
-	while (r >= 0 && !events->enough(events->userdata)) {
+	while (r >= 0 && !in->ended && !events->enough(events->userdata)) {
 		r = read_some(in);
 		if (r == 0)
 			break;
 	}
-	if (r < 0)
-		log_errno(LOG_ERR, r, "%s: cannot be read", path);
+	if (r == -EISDIR)
+		log_error("%s: it is a directory; name the files in it", in->name);
+	else if (r < 0 && !in->explained)
+		log_errno(LOG_ERR, r, "%s: cannot be read", in->name);
 	if (in->decoder)
 		report(in);
 	good = r >= 0 && !in->wrong;

@@ -13,6 +13,7 @@
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
+#include "exporter/export/format/profile.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 #include "exporter/loop.h"
@@ -33,6 +34,7 @@ struct run {
 	struct control *control;	/* NULL: no socket */
 	struct loop_source *reader;	/* of standard output; NULL: it does not matter */
 	int reader_fd;		/* watched for that: the collector may watch the other; 0: none */
+	uint64_t missed;	/* atomic: records that readers of the control socket have missed */
 	unsigned int terminals; /* a bit for each standard stream that was one at the start */
 };
 
@@ -71,7 +73,7 @@ static void on_settled(void *userdata, _unused_ unsigned int kinds, _unused_ uin
 	struct run *r = userdata;
 
 	if (r->control)
-		control_settled(r->control);
+		control_settled(r->control, kinds);
 }
 
 static void on_quit(void *userdata)
@@ -168,6 +170,8 @@ static void open_control(struct run *r)
 		.snapshots = exporter_snapshots(r->exporter),
 		.drop_names = exporter_drop_names(r->exporter),
 		.clock = exporter_clock(r->exporter),
+		.kinds = record_kinds(exporter_drop_names(r->exporter) != NULL),
+		.missed = &r->missed,
 	};
 
 	if (options.path)
@@ -265,6 +269,7 @@ static struct http_settings http_settings(const struct run *r)
 		.listen = config->metrics_listen,
 		.hubble = config->metrics_hubble,
 		.config_hash = hash_config(config),
+		.missed = &r->missed,
 	};
 }
 
@@ -439,8 +444,12 @@ int run_main(int argc, char **argv)
 
 	if (error != 0)
 		return error < 0 ? 2 : 0; /* --help */
-	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0)
+	if (make(&r, &config) < 0 || exporter_start(r.exporter) < 0) {
+		log_notice(
+			"`flowtally doctor`, with the same interfaces and collectors or --config, says what "
+			"mends that");
 		return 1;
+	}
 	serve_metrics(&r);
 	if (!exporter_ending(r.exporter)) {
 		announce(&r);

@@ -284,6 +284,7 @@ static uint64_t in_records(const json_t *ledger)
 static void print_ledger(const json_t *status, FILE *file)
 {
 	const json_t *ledger = json_object_get(status, "ledger");
+	char a[TEXT_NUMBER_MAX];
 
 	label("ledger", file);
 	fprintf(file, "%s: seen %" PRIu64 " packets = accounted %" PRIu64,
@@ -294,14 +295,17 @@ static void print_ledger(const json_t *status, FILE *file)
 	fputc('\n', file);
 	label("accounted", file);
 	fprintf(file,
-		"%" PRIu64 " octets, packets: in records %" PRIu64 " + cache %" PRIu64
-		" + bank %" PRIu64 " + evicted %" PRIu64 " + drain_error %" PRIu64 "\n",
-		number(json_object_get(ledger, "accounted"), "octets"), in_records(ledger),
-		packets(ledger, "cache"), packets(ledger, "bank"), packets(ledger, "evicted"),
-		packets(ledger, "drain_error"));
+		"in records %" PRIu64 " + cache %" PRIu64 " + bank %" PRIu64 " + evicted %" PRIu64
+		" + drain_error %" PRIu64 "; %s octets\n",
+		in_records(ledger), packets(ledger, "cache"), packets(ledger, "bank"),
+		packets(ledger, "evicted"), packets(ledger, "drain_error"),
+		text_number(a, (double)number(json_object_get(ledger, "accounted"), "octets")));
 }
 
-/* Sums over the interfaces, in no sum of the ledger. */
+/*
+ * Sums over the interfaces, in no sum of the ledger: the kernel counts what GSO or GRO has put together as one packet, a
+ * hook each that is on the wire.  They are read less often than banks may be.
+ */
 static void print_kernel(const json_t *status, FILE *file)
 {
 	static const char *const losses[] = {
@@ -310,6 +314,7 @@ static void print_kernel(const json_t *status, FILE *file)
 	};
 	const json_t *all = json_object_get(json_object_get(status, "ledger"), "interfaces");
 	uint64_t sums[ARRAY_SIZE(losses)] = {0}, received = 0, sent = 0;
+	char ago[AGE_MAX];
 	size_t index;
 	json_t *one;
 
@@ -319,8 +324,12 @@ static void print_kernel(const json_t *status, FILE *file)
 		for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
 			sums[i] += number(one, losses[i]);
 	}
-	label("the kernel's", file);
-	fprintf(file, "own counters: rx_packets %" PRIu64 ", tx_packets %" PRIu64, received, sent);
+	label("kernel", file);
+	fprintf(file,
+		"rx_packets %" PRIu64 ", tx_packets %" PRIu64 " (super-packets of GSO as one)",
+		received, sent);
+	if (number(status, "counters_ms"))
+		fprintf(file, ", %s ago", age(ago, since(status, "", "counters_ms")));
 	for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
 		if (sums[i])
 			fprintf(file, ", %s %" PRIu64, losses[i], sums[i]);
@@ -433,7 +442,7 @@ static void print_process(const json_t *status, FILE *file)
 	if (runs)
 		fprintf(file, ", %" PRIu64 " ns a packet in the kernel\n", ns / runs);
 	else
-		fputs("; ns a packet: sysctl kernel.bpf_stats_enabled=1 shows it\n", file);
+		fputs("; ns a packet: sysctl kernel.bpf_stats_enabled=1\n", file);
 }
 
 void status_print_text(const json_t *status, const struct status_form *form, FILE *file)

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include "exporter/cli/arguments.h"
+#include "exporter/cli/metered.h"
 #include "exporter/cli/top_view.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
@@ -52,6 +53,7 @@ static const struct argument_option own_options[] = {
 struct top {
 	const char *path;
 	bool batch;
+	bool has_tab;	/* --tab or --keys has been said */
 	uint64_t count; /* of --batch; 0: for ever */
 	struct record_choice *flags;
 	char words[WORDS_MAX]; /* the expression */
@@ -91,6 +93,7 @@ static int take_tab(struct top *t, const char *text, char error[ARGUMENTS_ERROR_
 
 	if (tab >= 0) {
 		t->choice.tab = (enum top_tab)tab;
+		t->has_tab = true;
 		return 0;
 	}
 	for (int i = 0; i < TOP_KEYS; i++)
@@ -112,6 +115,7 @@ static int take_keys(struct top *t, const char *text, char error[ARGUMENTS_ERROR
 	}
 	t->choice.keys = text;
 	t->choice.tab = TOP_KEYS;
+	t->has_tab = true;
 	return 0;
 }
 
@@ -227,6 +231,36 @@ static int show(struct top *t, struct top_view *view)
 	return DONE;
 }
 
+/* Whether the text asks for drops, and not for what is none. */
+static bool asks_for_drops(const char *filter)
+{
+	static const char others[] = " \t\r\n()";
+	bool negated = false;
+	size_t length;
+
+	for (filter += strspn(filter, others); *filter;
+	     filter += length + strspn(filter + length, others)) {
+		length = strcspn(filter, others);
+		if (length == 4 && !strncmp(filter, "drop", 4) && !negated)
+			return true;
+		negated = (length == 3 && !strncmp(filter, "not", 3)) ||
+			  (length == 1 && *filter == '!');
+	}
+	return false;
+}
+
+/* All tabs but that of drops leave them out: with such a filter they would be empty. */
+static void choose_tab(struct top *t)
+{
+	if (!t->choice.filter || !asks_for_drops(t->choice.filter))
+		return;
+	if (!t->has_tab)
+		t->choice.tab = TOP_DROPS;
+	else if (t->choice.tab != TOP_DROPS && t->choice.tab != TOP_KEYS)
+		log_warning("the tab '%s' leaves drops out: --tab drops has them",
+			    top_tab_name(t->choice.tab));
+}
+
 static int run(struct top *t)
 {
 	_cleanup_(top_view_freep) struct top_view *view = NULL;
@@ -243,6 +277,8 @@ static int run(struct top *t)
 		return log_errno(LOG_ERR, r, "cannot begin"), FAILED;
 	if (top_view_ask(view) < 0)
 		return log_error("%s", top_view_message(view)), NOT_RUNNING;
+	if (t->batch && t->choice.filter)
+		metered_check(t->choice.filter, t->path);
 	catch_signals();
 	return show(t, view);
 }
@@ -269,5 +305,6 @@ int top_main(int argc, char **argv)
 	if (t->count && !t->batch)
 		return log_error("--number is of --batch"), USAGE;
 	t->choice.filter = *filter ? filter : NULL;
+	choose_tab(t);
 	return run(t);
 }

@@ -7,9 +7,9 @@
 #define WHEN_TEXT_MAX 32
 
 /*
- * "90s", "5m", "1h" (ago), "14:05" and "14:05:30" (the last time that it was so late), "2026-11-29", "2026-11-29T14:05:30"
- * with or without a zone ("Z", "+01:00"; a blank in place of the T), or ms since 1970.  Without a zone it is UTC, or local
- * time.  -EINVAL.
+ * "90s", "5m", "1h30m" (ago), "14:05" and "14:05:30" (the last time that it was so late), "2026-11-29", "2026-11-29T14:05:30"
+ * with or without a zone ("Z", "+01:00"; a blank in place of the T), "Nov 29 14:05:30.123" (not to come), or ms since 1970.
+ * Without a zone it is UTC, or local time.  -EINVAL.
  */
 int when_parse(const char *text, uint64_t now_ms, bool utc, uint64_t *ret_ms);
 

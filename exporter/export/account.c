@@ -47,7 +47,10 @@ void account_set_state(struct account *a, enum collector_state state, int error)
 	enum collector_state before = a->stats.state;
 	const char *url = a->stats.url;
 
-	if (state == before || before == COLLECTOR_REMOVED)
+	if (before == COLLECTOR_REMOVED)
+		return;
+	a->stats.error = state == COLLECTOR_REFUSED || state == COLLECTOR_FAILING ? error : 0;
+	if (state == before)
 		return;
 	a->stats.state = state;
 	switch (state) {

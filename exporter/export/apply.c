@@ -420,6 +420,8 @@ static struct collector_stats *keep(struct exports *exports)
 		count_add(&sum->lost[i], &oldest->lost[i]);
 	sum->messages += oldest->messages;
 	sum->bytes += oldest->bytes;
+	sum->template_messages += oldest->template_messages;
+	sum->cut += oldest->cut;
 	sum->errors += oldest->errors;
 	free((char *)oldest->url);
 	free((char *)oldest->name);

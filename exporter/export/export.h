@@ -77,6 +77,7 @@ struct collector_stats {
 		*url; /* "removed collectors": all that were removed before those that are listed */
 	const char *name; /* NULL: none */
 	enum collector_state state;
+	int error;   /* errno behind COLLECTOR_REFUSED and COLLECTOR_FAILING, the newest; else 0 */
 	bool drops;  /* gets records of drops */
 	bool shares; /* gets a share of the flows (balance), not all */
 	struct export_count
@@ -87,8 +88,9 @@ struct collector_stats {
 					 to be lost */
 	struct export_count queued; /* encoded or waiting, not sent (TCP: or not acknowledged) yet */
 	struct export_count lost[_EXPORT_LOSS_MAX];
-	uint64_t messages; /* sent or written (JSON: lines), templates included */
-	uint64_t bytes;	   /* of those messages */
+	uint64_t messages;	    /* sent or written (JSON: lines), templates included */
+	uint64_t bytes;		    /* of those messages */
+	uint64_t template_messages; /* of those messages: with templates of flow records and drops */
 	uint64_t cut; /* strings that were cut, for their record would have been longer than a message */
 	uint64_t errors;  /* failed system calls, and datagrams answered by an ICMP error */
 	uint64_t sent_ms; /* when messages were last sent or written, ms since 1970; 0: never */

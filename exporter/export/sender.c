@@ -61,6 +61,7 @@ static int send_announcement(struct sender *s, struct announce_message *m, uint6
 		return r;
 	session_advance(session, m->sequence, m->data_records);
 	announce_advance(s->c, m);
+	s->c->account.stats.template_messages += m->kind == ANNOUNCE_TEMPLATES;
 	note_sent(s, &message, now_ns);
 	return r;
 }

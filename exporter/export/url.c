@@ -537,6 +537,22 @@ static int wrong_scheme(const char *url, size_t scheme, char *why)
 		     value_guess_hint(&guess, hint));
 }
 
+/* "file:/tmp/x", "ipfix:host": with what was meant, unless it may hold a password. */
+static int wrong_slashes(const char *url, size_t scheme, char *why)
+{
+	const char *rest = url + scheme + 1;
+	const bool file = !strncmp(url, "file:", 5);
+
+	if (!file)
+		rest += strspn(rest, "/");
+	if (file && *rest != '/')
+		return wrong(why, "'//' is missing after 'file:', write file:///path");
+	if (!*rest || (!file && strchr(rest, '@')))
+		return wrong(why, "'//' is missing after '%.*s:'", (int)scheme, url);
+	return wrong(why, "'//' is missing after '%.*s:'; did you mean %.*s://%s?", (int)scheme,
+		     url, (int)scheme, url, rest);
+}
+
 int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 {
 	size_t scheme = strcspn(url, ":");
@@ -570,7 +586,7 @@ int url_parse(const char *url, struct collector_url *ret, char why[URL_WHY_MAX])
 		return wrong(why, "'%s' is neither json:- (standard output) nor json:///path", url);
 	} else if (!strncmp(url, "ipfix:", 6) || !strncmp(url, "ipfix+tcp:", 10) ||
 		   !strncmp(url, "netflow9:", 9) || !strncmp(url, "file:", 5)) {
-		return wrong(why, "'//' is missing after '%.*s:'", (int)scheme, url);
+		return wrong_slashes(url, scheme, why);
 	} else {
 		return wrong_scheme(url, scheme, why);
 	}

@@ -315,9 +315,19 @@ static uint64_t kernel_now_ns(const struct drain *d)
 	return d->clock ? kernel_clock_coarse_ns(d->clock) : clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
+/* How full the bank was, and how long it took to read it. */
+static void note_swap(struct drain *d, uint64_t begun_ns, uint64_t entries_before)
+{
+	d->stats.last_swap_ns = d->last_swap_ns;
+	d->stats.last_entries = d->stats.entries - entries_before;
+	d->stats.last_ns = clock_ns(CLOCK_MONOTONIC) - begun_ns;
+	d->stats.busy_ns += d->stats.last_ns;
+}
+
 /* The watermark is read before the flip: what is stamped later may be in either bank. */
 static int drain_once(struct drain *d, bool early)
 {
+	const uint64_t begun_ns = clock_ns(CLOCK_MONOTONIC), entries = d->stats.entries;
 	uint64_t swap_ns = kernel_now_ns(d);
 	unsigned int bank = 0;
 	int r = datapath_swap(d->datapath, &bank);
@@ -330,6 +340,7 @@ static int drain_once(struct drain *d, bool early)
 		d->stats.early += early;
 		counted = send_settled(d, bank, swap_ns);
 		r = bank_read(d, bank, swap_ns);
+		note_swap(d, begun_ns, entries);
 	}
 	send_end(d, bank, swapped, counted, r);
 	return r ?: counted;

@@ -76,6 +76,10 @@ struct drain_stats {
 	uint64_t evicted_entries; /* made in a bank, but not there when it was drained */
 	uint64_t evicted_packets;
 	uint64_t evicted_octets;
+	uint64_t last_swap_ns; /* by the kernel's clock, of the last swap; 0: there was none */
+	uint64_t last_entries; /* read from the bank at that swap */
+	uint64_t last_ns;      /* that it took, from the swap to the last entry */
+	uint64_t busy_ns;      /* that all swaps took */
 	uint64_t errors; /* failed swaps and reads; the entries wait for the next drain of that bank */
 	/* The kernel's counters of a bank could not be read when it was last drained: those before are the newest. */
 	bool unsettled;

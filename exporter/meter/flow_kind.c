@@ -82,6 +82,9 @@ static void flow_log_failure(_unused_ const struct datapath_options *options, in
 	if (error == -ENOMEM || error == -E2BIG)
 		log_error("cannot load the BPF programs: no memory for the banks, choose a smaller "
 			  "--bank-entries");
+	else if (error == -EMFILE)
+		log_error("cannot load the BPF programs: too many open files, raise the limit: "
+			  "LimitNOFILE=65536 (systemctl edit flowtally), or ulimit -n");
 	else if (why)
 		log_error("cannot load the BPF programs: %s", why);
 	else

@@ -29,14 +29,13 @@
 /* Messages of the monitor that are read before something else gets its turn. */
 #define MONITOR_BATCH 256
 
-/* What the loop's thread gets: a copy that nobody else has. */
+/* What the loop's thread gets: copies that this thread does not touch any more. */
 struct snapshot {
-	struct ifstats ifstats;
+	const struct hooks_view *view; /* NULL, as `ifstats`: there was no memory */
+	struct ifstats *ifstats;
 	bool tried; /* every interface has been, for the first time */
 	int result; /* of that */
 	bool detached;
-	size_t count;
-	struct hooks_interface interfaces[];
 };
 
 /* What hooks_apply() asks for. */
@@ -99,8 +98,10 @@ bool hooks_interface_meters(const struct hooks_interface *i)
 
 static struct snapshot *snapshot_free(struct snapshot *s)
 {
-	if (s)
-		ifstats_clear(&s->ifstats);
+	if (!s)
+		return NULL;
+	hooks_view_release(s->view);
+	ifstats_free(s->ifstats);
 	free(s);
 	return NULL;
 }
@@ -281,18 +282,22 @@ static bool any_named(const struct hooks *h)
 
 static struct snapshot *make_snapshot(const struct hooks *h)
 {
-	size_t count = selection_count(h->selection);
-	_cleanup_(snapshot_freep) struct snapshot *s =
-		calloc(1, sizeof(*s) + count * sizeof(struct hooks_interface));
+	const size_t count = selection_count(h->selection);
+	_cleanup_(snapshot_freep) struct snapshot *s = calloc(1, sizeof(*s));
+	struct hooks_view *view = s ? hooks_view_new(count) : NULL;
 	const struct interface *i;
 
-	if (!s || ifstats_copy(&s->ifstats, &h->ifstats) < 0)
+	if (!view)
 		return NULL;
+	s->view = view;
+	view->count = 0;
 	for (size_t n = 0; n < count; n++) {
 		i = selection_get(h->selection, n)->data;
 		if (i)
-			s->interfaces[s->count++] = i->view;
+			view->interfaces[view->count++] = i->view;
 	}
+	if (ifstats_clone(&s->ifstats, &h->ifstats) < 0)
+		return NULL;
 	return TAKE_PTR(s);
 }
 
@@ -775,10 +780,17 @@ struct hooks *hooks_free(struct hooks *h)
 
 const struct hooks_interface *hooks_get(const struct hooks *h, size_t index)
 {
-	return h->current && index < h->current->count ? &h->current->interfaces[index] : NULL;
+	const struct hooks_view *view = hooks_newest(h);
+
+	return view && index < view->count ? &view->interfaces[index] : NULL;
+}
+
+const struct hooks_view *hooks_newest(const struct hooks *h)
+{
+	return h->current ? h->current->view : NULL;
 }
 
 struct ifstats *hooks_ifstats(const struct hooks *h)
 {
-	return h && h->current ? &h->current->ifstats : NULL;
+	return h && h->current ? h->current->ifstats : NULL;
 }

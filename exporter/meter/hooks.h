@@ -138,12 +138,32 @@ DEFINE_CLEANUP(struct hooks *, hooks_free)
  */
 const struct hooks_interface *hooks_get(const struct hooks *hooks, size_t index);
 
+/* All of these as they were then, which nobody changes any more. */
+struct hooks_view {
+	unsigned int holders; /* atomic */
+	size_t count;
+	struct hooks_interface interfaces[];
+};
+
+/* One of so many interfaces, all 0, held by the caller, who fills it and then lets others hold it.  NULL: no memory. */
+struct hooks_view *hooks_view_new(size_t count);
+
+/* Another holder, in any thread. */
+const struct hooks_view *hooks_view_hold(const struct hooks_view *view);
+
+/* In any thread; the last holder frees it. */
+const struct hooks_view *hooks_view_release(const struct hooks_view *view);
+DEFINE_CLEANUP(const struct hooks_view *, hooks_view_release)
+
+/* What hooks_get() is from, for who wants to hold it longer.  NULL: nothing is known yet. */
+const struct hooks_view *hooks_newest(const struct hooks *hooks);
+
 /* At least one hook of it is there. */
 bool hooks_interface_meters(const struct hooks_interface *interface);
 
 /*
  * The kernel's counters of the interfaces, for which the same holds; a sample is taken every 5 seconds, and a last one
- * before detached().  The caller may write to it.
+ * before detached().  Whoever wants it for longer holds it (ifstats_hold()); nobody does yet within detached().
  */
 struct ifstats *hooks_ifstats(const struct hooks *hooks);
 

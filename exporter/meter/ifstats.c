@@ -186,10 +186,17 @@ int ifstats_clone(struct ifstats **ret, const struct ifstats *s)
 	return r;
 }
 
+struct ifstats *ifstats_hold(struct ifstats *s)
+{
+	__atomic_add_fetch(&s->others, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
 struct ifstats *ifstats_free(struct ifstats *s)
 {
-	if (s)
-		ifstats_clear(s);
+	if (!s || __atomic_fetch_sub(&s->others, 1, __ATOMIC_ACQ_REL) > 0)
+		return NULL;
+	ifstats_clear(s);
 	free(s);
 	return NULL;
 }

@@ -66,6 +66,7 @@ struct ifstats_interface {
 
 /* All that were attached at some time, oldest first; begins as {0}. */
 struct ifstats {
+	unsigned int others; /* atomic: who else holds it, of one on the heap */
 	struct ifstats_interface *interfaces;
 	size_t count;
 	uint64_t read_ns; /* CLOCK_MONOTONIC of the last sample; 0: there was none */
@@ -81,6 +82,11 @@ int ifstats_copy(struct ifstats *ret, const struct ifstats *stats);
 
 /* The same on the heap. */
 int ifstats_clone(struct ifstats **ret, const struct ifstats *stats);
+
+/* Another holder, in any thread; from then on nobody changes it. */
+struct ifstats *ifstats_hold(struct ifstats *stats);
+
+/* In any thread; the last holder frees it. */
 struct ifstats *ifstats_free(struct ifstats *stats);
 DEFINE_CLEANUP(struct ifstats *, ifstats_free)
 

@@ -149,6 +149,12 @@ static void add_stats(struct drain_stats *to, const struct drain_stats *from)
 	to->evicted_packets += from->evicted_packets;
 	to->evicted_octets += from->evicted_octets;
 	to->errors += from->errors;
+	to->busy_ns += from->busy_ns;
+	if (from->last_swap_ns > to->last_swap_ns) {
+		to->last_swap_ns = from->last_swap_ns;
+		to->last_entries = from->last_entries;
+		to->last_ns = from->last_ns;
+	}
 	to->unsettled |= from->unsettled;
 }
 

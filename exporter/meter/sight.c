@@ -10,10 +10,19 @@
 #define SLOTS_MIN 256
 
 /* Where no reason is found. */
-#define UNKNOWN "what the kernel counts there goes past the hook"
+static const char unknown[] = "what the kernel counts there goes past the hook";
+
+/* Of one side, what no reader needs. */
+struct notes {
+	char obstacle[HOOKS_OBSTACLE_MAX]; /* at the last look; empty: none */
+	char reason[HOOKS_OBSTACLE_MAX];   /* of the side, unless that is `unknown` */
+	struct sight_watch watch;
+};
 
 struct sight {
 	struct sight_interface *slots; /* by hash of the ifindex, ifindex 0 is free */
+	struct notes *notes;	       /* of each side of each slot; NULL: it is a copy */
+	char *texts;		       /* reasons of a copy */
 	size_t size;		       /* a power of two */
 	size_t count;
 	uint64_t sampled_ns;			  /* of the newest sample that was looked at */
@@ -72,15 +81,32 @@ static int new_sized(struct sight **ret, size_t size)
 
 int sight_new(struct sight **ret)
 {
-	return new_sized(ret, SLOTS_MIN);
+	_cleanup_(sight_freep) struct sight *s = NULL;
+	int r = new_sized(&s, SLOTS_MIN);
+
+	if (r < 0)
+		return r;
+	s->notes = calloc(SLOTS_MIN * _DIRECTION_MAX, sizeof(*s->notes));
+	if (!s->notes)
+		return -ENOMEM;
+	*ret = TAKE_PTR(s);
+	return 0;
 }
 
 struct sight *sight_free(struct sight *s)
 {
-	if (s)
-		free(s->slots);
+	if (!s)
+		return NULL;
+	free(s->slots);
+	free(s->notes);
+	free(s->texts);
 	free(s);
 	return NULL;
+}
+
+static struct notes *notes_of(const struct sight *s, const struct sight_interface *i, int side)
+{
+	return &s->notes[(size_t)(i - s->slots) * _DIRECTION_MAX + (size_t)side];
 }
 
 /* The interface's slot, or the free one that it would have. */
@@ -105,8 +131,13 @@ static struct sight_interface *get_slot(struct sight *s, uint32_t ifindex)
 	s->count++;
 	i->ifindex = ifindex;
 	for (int n = 0; n < _DIRECTION_MAX; n++)
-		snprintf(i->sides[n].reason, sizeof(i->sides[n].reason), UNKNOWN);
+		i->sides[n].reason = unknown;
 	return i;
+}
+
+static bool is_known_reason(const struct sight_side *side)
+{
+	return side->reason && side->reason != unknown;
 }
 
 bool sight_is_hidden(const struct sight_side *side, uint64_t kernel)
@@ -120,6 +151,28 @@ const struct sight_interface *sight_get(const struct sight *s, uint32_t ifindex)
 	const struct sight_interface *i = ifindex ? find_slot(s, ifindex) : NULL;
 
 	return i && i->ifindex ? i : NULL;
+}
+
+/* The reasons of a copy, which those of `from` do not outlive. */
+static int copy_reasons(struct sight *s)
+{
+	size_t count = 0;
+	char *text;
+
+	for (size_t n = 0; n < s->size * _DIRECTION_MAX; n++)
+		count += is_known_reason(&s->slots[n / _DIRECTION_MAX].sides[n % _DIRECTION_MAX]);
+	text = s->texts = count ? malloc(count * HOOKS_OBSTACLE_MAX) : NULL;
+	if (count && !text)
+		return -ENOMEM;
+	for (size_t n = 0; n < s->size * _DIRECTION_MAX; n++) {
+		struct sight_side *side = &s->slots[n / _DIRECTION_MAX].sides[n % _DIRECTION_MAX];
+
+		if (!is_known_reason(side))
+			continue;
+		side->reason = memcpy(text, side->reason, HOOKS_OBSTACLE_MAX);
+		text += HOOKS_OBSTACLE_MAX;
+	}
+	return 0;
 }
 
 int sight_copy(struct sight **ret, const struct sight *from, const struct ifstats *stats)
@@ -139,6 +192,9 @@ int sight_copy(struct sight **ret, const struct sight *from, const struct ifstat
 		if (i)
 			*find_slot(s, i->ifindex) = *i;
 	}
+	r = copy_reasons(s);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -167,6 +223,18 @@ static bool is_known(const struct ifstats *stats, uint32_t ifindex)
 	return false;
 }
 
+static void move_slot(struct sight *s, const struct sight *old, const struct sight_interface *from)
+{
+	struct sight_interface *i = find_slot(s, from->ifindex);
+
+	*i = *from;
+	for (int n = 0; n < _DIRECTION_MAX; n++) {
+		*notes_of(s, i, n) = *notes_of(old, from, n);
+		if (is_known_reason(&i->sides[n]))
+			i->sides[n].reason = notes_of(s, i, n)->reason;
+	}
+}
+
 void sight_make_room(struct sight *s, const struct ifstats *stats)
 {
 	struct sight old = *s;
@@ -179,17 +247,21 @@ void sight_make_room(struct sight *s, const struct ifstats *stats)
 	while (kept >= s->size / 4)
 		s->size *= 2;
 	s->slots = calloc(s->size, sizeof(*s->slots));
-	if (!s->slots) {
+	s->notes = calloc(s->size * _DIRECTION_MAX, sizeof(*s->notes));
+	if (!s->slots || !s->notes) {
+		free(s->slots);
+		free(s->notes);
 		*s = old;
 		return;
 	}
 	s->count = 0;
 	for (size_t n = 0; n < old.size; n++)
 		if (old.slots[n].ifindex && is_known(stats, old.slots[n].ifindex)) {
-			*find_slot(s, old.slots[n].ifindex) = old.slots[n];
+			move_slot(s, &old, &old.slots[n]);
 			s->count++;
 		}
 	free(old.slots);
+	free(old.notes);
 }
 
 static void add_unrecorded(void *userdata, const struct reason_key *key,
@@ -225,7 +297,7 @@ static void note_hooks(struct sight *s, const struct hooks *hooks)
 		i->sides[DIRECTION_INGRESS].hook = view->ingress;
 		i->sides[DIRECTION_EGRESS].hook = view->egress;
 		for (int side = 0; side < _DIRECTION_MAX; side++)
-			memcpy(i->sides[side].obstacle, view->obstacles[side],
+			memcpy(notes_of(s, i, side)->obstacle, view->obstacles[side],
 			       sizeof(view->obstacles[side]));
 	}
 }
@@ -242,11 +314,11 @@ static void say_hidden(const char *name, enum flow_direction direction, struct s
 		(unsigned long long)window->seen, side->reason);
 }
 
-static void look_at_side(struct sight_side *side, const char *name, enum flow_direction direction,
-			 const struct sight_sample *sample)
+static void look_at_side(struct sight_side *side, struct notes *notes, const char *name,
+			 enum flow_direction direction, const struct sight_sample *sample)
 {
 	struct sight_window window;
-	enum sight_verdict verdict = sight_compare(&side->watch, sample, &window);
+	enum sight_verdict verdict = sight_compare(&notes->watch, sample, &window);
 
 	if (side->hidden && verdict == SIGHT_SEES) {
 		side->hidden = false;
@@ -254,10 +326,12 @@ static void look_at_side(struct sight_side *side, const char *name, enum flow_di
 			   direction == DIRECTION_INGRESS ? "ingress" : "egress");
 	}
 	/* a few without a reason: others may send past the hooks what they like */
-	if (side->hidden || (verdict != SIGHT_NONE && (verdict != SIGHT_FEW || !side->obstacle[0])))
+	if (side->hidden ||
+	    (verdict != SIGHT_NONE && (verdict != SIGHT_FEW || !notes->obstacle[0])))
 		return;
-	snprintf(side->reason, sizeof(side->reason), "%s",
-		 side->obstacle[0] ? side->obstacle : UNKNOWN);
+	side->reason = notes->obstacle[0]
+			       ? memcpy(notes->reason, notes->obstacle, sizeof(notes->reason))
+			       : unknown;
 	side->hidden = true;
 	say_hidden(name, direction, side, &window);
 }
@@ -272,6 +346,7 @@ static void look_at(struct sight *s, const struct ifstats_interface *stats, uint
 
 	for (int n = 0; i && n < _DIRECTION_MAX; n++) {
 		struct sight_side *side = &i->sides[n];
+		struct notes *notes = notes_of(s, i, n);
 		const struct sight_sample sample = {
 			.kernel = stats->counters[counters[n]],
 			.seen = side->accounted + side->unrecorded,
@@ -282,9 +357,9 @@ static void look_at(struct sight *s, const struct ifstats_interface *stats, uint
 		/* what has no place may have been seen here */
 		if (!stats->attached || !stats->sampled || side->hook == HOOK_NONE ||
 		    s->unplaced[n] + s->no_room[n] != s->unplaced_before[n])
-			side->watch.begun = false;
+			notes->watch.begun = false;
 		else
-			look_at_side(side, stats->name, (enum flow_direction)n, &sample);
+			look_at_side(side, notes, stats->name, (enum flow_direction)n, &sample);
 	}
 }
 

@@ -63,9 +63,7 @@ struct sight_side {
 	uint64_t accounted;  /* packets in flows */
 	uint64_t unrecorded; /* packets ignored and refused */
 	bool hidden;	     /* the kernel counts packets that the hook does not see */
-	char obstacle[HOOKS_OBSTACLE_MAX]; /* at the last look; empty: none */
-	char reason[HOOKS_OBSTACLE_MAX]; /* likely, of the last time; before that that none is known */
-	struct sight_watch watch;
+	const char *reason;  /* likely, of the last time; before that that none is known */
 };
 
 struct sight_interface {
@@ -77,7 +75,10 @@ struct sight;
 
 int sight_new(struct sight **ret);
 
-/* For sight_get() alone: what is known of these interfaces.  -ENOMEM. */
+/*
+ * For sight_get() alone: what is known of these interfaces.  Small, since each snapshot has one: under 400 octets for an
+ * interface, and a reason where one was found.  -ENOMEM.
+ */
 int sight_copy(struct sight **ret, const struct sight *sight, const struct ifstats *stats);
 struct sight *sight_free(struct sight *sight);
 DEFINE_CLEANUP(struct sight *, sight_free)

@@ -47,7 +47,8 @@ struct client {
 
 struct clients {
 	struct clients_options options;
-	struct feed_names names; /* and clock, as feeds have them */
+	struct ring_order *order; /* of the ring */
+	struct feed_names names;  /* and clock, as feeds have them */
 	struct profile *profile;
 	struct client *first;
 	unsigned int count;
@@ -594,6 +595,7 @@ enum clients_state clients_serve(struct clients *all, bool ending)
 	enum step r;
 
 	feed_names_look(&all->names, all->options.snapshots);
+	ring_order_look(all->order);
 	for (; client; client = next) {
 		next = client->next;
 		r = serve(client, ending);
@@ -639,12 +641,15 @@ int clients_new(struct clients **ret, const struct clients_options *options)
 		return -ENOMEM;
 	all->options = *options;
 	r = profile_new(&all->profile, "extended", options->enterprise, record_kinds(true), NULL);
+	if (r == 0)
+		r = ring_order_new(&all->order, options->ring);
 	if (r < 0) {
 		clients_free(all);
 		return r;
 	}
 	all->names.context = (struct feed_context){
 		.ring = options->ring,
+		.order = all->order,
 		.profile = all->profile,
 		.drop_names = options->drop_names,
 		.keep_ns = options->keep_ns,
@@ -663,6 +668,7 @@ struct clients *clients_free(struct clients *all)
 	text_release(all->status);
 	status_forget(&all->memory);
 	profile_freep(&all->profile);
+	ring_order_freep(&all->order);
 	feed_names_clear(&all->names);
 	free(all);
 	return NULL;

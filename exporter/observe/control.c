@@ -29,6 +29,8 @@ struct control {
 	const struct kernel_clock *clock;
 	uint64_t told_ns;     /* CLOCK_BOOTTIME of the records that come now; 0: to be read */
 	unsigned int written; /* records since the thread was woken */
+	unsigned int kinds;   /* of the records that come */
+	unsigned int settled; /* of these, since the ring was settled */
 	int wake;	      /* eventfd */
 	int joins[2];	      /* pipe: ends of connections that this process itself asks by */
 	uint64_t ending_ns; /* atomic: CLOCK_MONOTONIC until which the end may last; 0: it has not begun */
@@ -66,8 +68,16 @@ void control_delta(struct control *c, const struct flow_key *key, const struct f
 	wake(c);
 }
 
-void control_settled(struct control *c)
+/* Nobody waits for a kind that does not come: one of the others has been read again then. */
+void control_settled(struct control *c, unsigned int kinds)
 {
+	const bool again = (c->settled & kinds) != 0;
+
+	c->settled = again ? kinds : c->settled | kinds;
+	if (again || !(c->kinds & ~c->settled))
+		ring_settle(c->ring);
+	if (!(c->kinds & ~c->settled))
+		c->settled = 0;
 	c->told_ns = 0;
 	wake(c);
 }
@@ -159,6 +169,7 @@ static void *run(void *userdata)
 {
 	struct control *c = userdata;
 
+	pthread_setname_np(pthread_self(), "flowtally-ctrl");
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	(void)loop_run(c->loop);
 	clients_clear(c->clients);
@@ -212,8 +223,10 @@ static int make(struct control *c, const struct control_options *o)
 	if (c->wake < 0 || pipe2(c->joins, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	r = ring_new(&c->ring, o->records);
-	if (r == 0)
+	if (r == 0) {
+		ring_count_missed(c->ring, o->missed);
 		r = make_loop(c);
+	}
 	if (r == 0)
 		r = make_clients(c, o);
 	if (r == 0)
@@ -233,6 +246,7 @@ int control_new(struct control **ret, const struct control_options *o)
 		return log_errno(LOG_WARNING, -ENOMEM, "there is no control socket");
 	c->wake = c->joins[0] = c->joins[1] = -1;
 	c->clock = o->clock;
+	c->kinds = o->kinds;
 	r = o->path ? listener_new(&c->listener, &options, why) : 0;
 	if (r < 0) {
 		log_warning("there is no control socket, and `flowtally status` says nothing: %s",
@@ -245,7 +259,8 @@ int control_new(struct control **ret, const struct control_options *o)
 	if (o->path)
 		log_info(
 			"control socket '%s': %u recent records for `flowtally observe` take %.1f MB",
-			o->path, o->records, (double)ring_memory(o->records) / 1e6);
+			o->path, o->records,
+			(double)(ring_memory(o->records) + ring_order_memory(o->records)) / 1e6);
 	*ret = TAKE_PTR(c);
 	return 0;
 }
@@ -256,6 +271,7 @@ void control_end(struct control *c, uint64_t deadline_ns)
 
 	if (!c->running)
 		return;
+	ring_settle(c->ring);
 	__atomic_store_n(&c->ending_ns, MAX(end_ns, (uint64_t)1), __ATOMIC_RELEASE);
 	wake(c);
 	pthread_join(c->thread, NULL);

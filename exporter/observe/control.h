@@ -36,6 +36,8 @@ struct control_options {
 	struct snapshots *snapshots;
 	struct drop_reasons *drop_names;  /* NULL: no drops are traced */
 	const struct kernel_clock *clock; /* of the records, read by the loop's thread alone */
+	unsigned int kinds;		  /* a bit for each kind of records that come */
+	uint64_t *missed;		  /* see ring_count_missed(); NULL: not counted */
 };
 
 /* -errno, logged as a warning with the fix: the exporter does without. */
@@ -57,5 +59,8 @@ int control_join(struct control *control);
 void control_delta(struct control *control, const struct flow_key *key,
 		   const struct flow_record *record);
 
-/* In the loop's thread: all that there is for now has been given. */
-void control_settled(struct control *control);
+/*
+ * In the loop's thread: all that there is for now of these kinds has been given (exporter_events).  Each kind has banks of
+ * its own, which are read at about the same time: clients get them together, in the order of time.
+ */
+void control_settled(struct control *control, unsigned int kinds);

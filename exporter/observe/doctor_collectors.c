@@ -19,8 +19,16 @@ static bool reached(const struct doctor_collector *c, enum doctor_stage stage)
 
 void doctor_collectors(struct doctor *d)
 {
+	const int error = d->facts->exporter.error;
+
 	if (d->wanted->collector_count)
 		doctor_ok(d, NULL, "%zu configured", d->wanted->collector_count);
+	else if (d->facts->collector_count)
+		doctor_ok(d, NULL, "%zu of the running exporter", d->facts->collector_count);
+	else if (error == -EACCES || error == -EPERM)
+		doctor_find(d, DOCTOR_WARN, NULL, "sudo flowtally doctor",
+			    "none is configured here, and this user may not ask the running "
+			    "exporter for its own");
 	else
 		doctor_find(d, DOCTOR_WARN, NULL, "collectors: [\"ipfix://HOST:4739\"]",
 			    "none is configured: what is metered goes nowhere");

@@ -121,6 +121,34 @@ int doctor_try_listen(const char *address)
 
 /* --- All facts. */
 
+/* Its collectors, where none are configured: it may have got them by its own options.  URLs are the status's. */
+static size_t running_collectors(const json_t *status,
+				 struct doctor_place places[EXPORT_COLLECTORS_MAX])
+{
+	const json_t *collector;
+	size_t i, count = 0;
+
+	json_array_foreach (json_object_get(status, "collectors"), i, collector) {
+		const char *url = json_string_value(json_object_get(collector, "url"));
+
+		if (url && count < EXPORT_COLLECTORS_MAX)
+			places[count++] = (struct doctor_place){.url = url};
+	}
+	return count;
+}
+
+static int knock(const struct doctor_wanted *wanted, struct doctor_facts *ret)
+{
+	struct doctor_place places[EXPORT_COLLECTORS_MAX];
+	struct doctor_wanted running = *wanted;
+
+	if (wanted->collector_count)
+		return doctor_knock(wanted, ret);
+	running.collectors = places;
+	running.collector_count = running_collectors(ret->exporter.status, places);
+	return doctor_knock(&running, ret);
+}
+
 int doctor_gather(const struct doctor_wanted *wanted, struct doctor_facts *ret)
 {
 	int r;
@@ -129,15 +157,15 @@ int doctor_gather(const struct doctor_wanted *wanted, struct doctor_facts *ret)
 	doctor_read_kernel("", &ret->kernel);
 	ret->kernel.feature_count = features_list(ret->kernel.features, wanted->mask);
 	doctor_read_process("", &ret->process);
-	r = doctor_read_devices(wanted, &ret->devices);
-	if (r == 0)
-		r = doctor_knock(wanted, ret);
-	if (wanted->listen)
-		ret->listen_error = doctor_try_listen(wanted->listen);
 	if (wanted->socket)
 		doctor_ask(wanted->socket, &ret->exporter);
 	else
 		ret->exporter.error = -ENOENT;
+	r = doctor_read_devices(wanted, &ret->devices);
+	if (r == 0)
+		r = knock(wanted, ret);
+	if (wanted->listen)
+		ret->listen_error = doctor_try_listen(wanted->listen);
 	return r;
 }
 

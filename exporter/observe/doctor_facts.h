@@ -114,7 +114,7 @@ struct doctor_facts {
 	struct doctor_kernel kernel;
 	struct doctor_process process;
 	struct doctor_devices devices;
-	struct doctor_collector *collectors;
+	struct doctor_collector *collectors; /* that are wanted; else those of the running exporter */
 	size_t collector_count;
 	int listen_error; /* -errno of taking the address; 0: it is free */
 	struct doctor_exporter exporter;

@@ -20,11 +20,12 @@ struct feed {
 	enum phase phase;
 	struct record_filter *filter; /* NULL: all records */
 	uint64_t oldest;	      /* number of the first record that is not too old */
-	uint64_t first;		      /* of the first one that may be of what is asked for */
-	uint64_t found;		      /* of PHASE_COUNT: the oldest one that matches */
-	uint64_t next;	 /* number of the record that is shown next; PHASE_COUNT: looked at last */
-	uint64_t end;	 /* number of the first one that is not shown; UINT64_MAX: it follows */
-	uint64_t wanted; /* of PHASE_COUNT: records that are still to be found */
+	uint64_t kept_ns;	      /* CLOCK_BOOTTIME; what was read before is too old */
+	uint64_t first; /* position of the first one that may be of what is asked for */
+	uint64_t found; /* of PHASE_COUNT: the oldest one that matches */
+	uint64_t next;	/* position of the record that is shown next; PHASE_COUNT: looked at last */
+	uint64_t end;	/* position of the first one that is not shown; UINT64_MAX: it follows */
+	uint64_t wanted;	     /* of PHASE_COUNT: records that are still to be found */
 	uint64_t since_ns, until_ns; /* CLOCK_BOOTTIME; 0 and UINT64_MAX: no bound */
 	uint64_t missed;	     /* and not told yet */
 	bool reaches;		     /* the ring does, as far back as since_ns */
@@ -62,17 +63,17 @@ struct feed *feed_free(struct feed *feed)
 static void find_begin(struct feed *f, const struct control_request *request,
 		       const struct feed_context *c)
 {
-	const uint64_t now_ns = clock_ns(CLOCK_BOOTTIME), end = ring_next(c->ring);
-	const uint64_t kept_ns = c->keep_ns < now_ns ? now_ns - c->keep_ns : 0;
+	const uint64_t now_ns = clock_ns(CLOCK_BOOTTIME), end = ring_order_next(c->order);
 	struct ring_record first;
 
-	f->oldest = ring_find(c->ring, kept_ns);
+	f->kept_ns = c->keep_ns < now_ns ? now_ns - c->keep_ns : 0;
+	f->oldest = ring_find(c->ring, f->kept_ns);
 	f->end = request->follow ? UINT64_MAX : end;
 	f->wanted = request->last;
-	f->first = f->oldest;
+	f->first = ring_order_find(c->order, f->kept_ns);
 	if (f->since_ns) {
 		/* A record is read after its last packet, one interval at most. */
-		f->first = MAX(ring_find(c->ring, f->since_ns), f->oldest);
+		f->first = MAX(ring_order_find(c->order, f->since_ns), f->first);
 		f->reaches = ring_get(c->ring, f->oldest, &first) &&
 			     first.told_ns <= f->since_ns + c->interval_ns;
 		f->partly = !f->reaches && request->last == UINT64_MAX;
@@ -121,7 +122,8 @@ static bool matches(const struct feed *f, const struct feed_context *c,
 {
 	struct record_view view;
 
-	if (record->record.last_ns < f->since_ns || record->record.first_ns > f->until_ns)
+	if (record->record.last_ns < f->since_ns || record->record.first_ns > f->until_ns ||
+	    record->told_ns < f->kept_ns)
 		return false;
 	if (flow->key.kind & FLOW_DROP && !flow->drop)
 		return false;
@@ -138,11 +140,12 @@ static void count_back(struct feed *f, const struct feed_context *c)
 	struct flow flow;
 
 	for (unsigned int i = 0; i < SLICE && f->wanted && f->next > f->first; i++) {
-		if (!ring_get(c->ring, f->next - 1, &record)) {
-			f->partly = true; /* overtaken */
-			break;
-		}
 		f->next--;
+		if (!ring_order_get(c->order, f->next, &record)) {
+			f->partly = true; /* overtaken, and so may others of its part be */
+			f->first = MAX(f->first, MIN(ring_order_oldest(c->order), f->next));
+			continue;
+		}
 		f->searched++;
 		flow = feed_flow(&record, c);
 		if (!matches(f, c, &record, &flow))
@@ -150,7 +153,7 @@ static void count_back(struct feed *f, const struct feed_context *c)
 		f->wanted--;
 		f->found = f->next;
 	}
-	if (f->wanted && f->next > f->first && !f->partly)
+	if (f->wanted && f->next > f->first)
 		return;
 	f->partly |= f->wanted && !f->reaches;
 	f->next = f->found;
@@ -183,7 +186,8 @@ static uint64_t told_ms(const struct feed_context *c, uint64_t number)
 
 static void print_begin(struct feed *f, const struct feed_context *c, struct page *page)
 {
-	const uint64_t next = ring_next(c->ring), oldest = MAX(f->oldest, ring_oldest(c->ring));
+	const uint64_t next = ring_order_next(c->order),
+		       oldest = MAX(f->oldest, ring_oldest(c->ring));
 
 	print(page,
 	      "{\"version\":%d,\"answer\":\"records\",\"held\":%" PRIu64 ",\"oldest_ms\":%" PRIu64
@@ -259,7 +263,8 @@ static enum feed_state show(struct feed *f, const struct feed_context *c, bool e
 		/* One line to say what was missed, and one for what follows. */
 		if (page->room < 2 * FEED_LINE_MAX)
 			return FEED_MORE;
-		if (f->next >= f->end || !ring_read(c->ring, &f->next, &record, &f->missed)) {
+		if (f->next >= f->end ||
+		    !ring_order_read(c->order, &f->next, &record, &f->missed)) {
 			print_missed(f, page);
 			if (!is_over(f, c, ending))
 				return FEED_WAITS;

@@ -9,6 +9,7 @@
 #include "exporter/export/format/profile.h"
 #include "exporter/observe/control_request.h"
 #include "exporter/observe/ring.h"
+#include "exporter/observe/ring_order.h"
 #include "exporter/util.h"
 
 /* Octets of an interface's name as a string of JSON, quotes and '\0' included. */
@@ -19,6 +20,7 @@
 /* What is the same for all feeds. */
 struct feed_context {
 	const struct ring *ring;
+	const struct ring_order *order;	 /* of the ring */
 	const struct profile *profile;	 /* of the fields that are shown */
 	struct drop_reasons *drop_names; /* NULL: no drops */
 	struct record_context records;	 /* interfaces, as they are now */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/utsname.h>
+#include <zlib.h>
 #include "exporter/log.h"
 #include "exporter/observe/metrics.h"
 #include "exporter/observe/snapshot.h"
@@ -18,17 +19,20 @@
 #define CONNECTION_OCTETS (16u * 1024) /* for the request and its headers */
 #define FRESH_NS	  NSEC_PER_SEC /* who asks meanwhile gets the same text */
 #define FORMATS		  (METRICS_OPENMETRICS + 1)
-#define STALE_INTERVALS	  3  /* without a snapshot the exporter is not ready */
-#define DEAD_INTERVALS	  12 /* nor is it alive */
+#define GZIP_WINDOW	  (15 + 16) /* zlib: the largest window, and a gzip header in front */
+#define GZIP_MEMORY	  8	    /* zlib's default */
+#define STALE_INTERVALS	  3	    /* without a snapshot the exporter is not ready */
+#define DEAD_INTERVALS	  12	    /* nor is it alive */
 #define DEAD_NS		  (60 * NSEC_PER_SEC)
 
 struct settings {
 	char *listen; /* NULL: off */
 	bool hubble;
 	uint64_t config_hash;
+	const uint64_t *missed;
 };
 
-/* A text that was made once and is sent to all who asked within a second. */
+/* A text, plain or by gzip, that was made once and is sent to all who asked within a second. */
 struct body {
 	char *text;
 	size_t size;
@@ -61,11 +65,11 @@ struct http {
 
 	/* The thread's. */
 	struct settings settings;
-	struct MHD_Daemon *daemon;    /* NULL: nobody listens */
-	uint64_t retry_ns;	      /* when to try to listen again; UINT64_MAX: never */
-	int failure;		      /* -errno of the last try, which was logged */
-	struct body *bodies[FORMATS]; /* the newest; NULL: none */
-	size_t octets;		      /* of all bodies that are held by somebody */
+	struct MHD_Daemon *daemon;	 /* NULL: nobody listens */
+	uint64_t retry_ns;		 /* when to try to listen again; UINT64_MAX: never */
+	int failure;			 /* -errno of the last try, which was logged */
+	struct body *bodies[FORMATS][2]; /* the newest, plain and by gzip; NULL: none */
+	size_t octets;			 /* of all bodies that are held by somebody */
 	struct visitor *first, *last;
 	unsigned int visitors; /* in that list */
 };
@@ -158,6 +162,7 @@ static struct body *make_body(struct http *h, const struct snapshot *snapshot,
 		.kernel = h->system.release,
 		.config_hash = h->settings.config_hash,
 		.hubble = h->settings.hubble,
+		.missed = h->settings.missed,
 	};
 	struct body *body = calloc(1, sizeof(*body));
 
@@ -174,28 +179,65 @@ static struct body *make_body(struct http *h, const struct snapshot *snapshot,
 	return body;
 }
 
+/* The same by gzip, in one go and as fast as can be; NULL: there is no memory for it. */
+static struct body *pack_body(struct http *h, const struct body *plain)
+{
+	struct body *body = calloc(1, sizeof(*body));
+	z_stream z = {.next_in = (Bytef *)plain->text, .avail_in = (uInt)plain->size};
+	bool packed = false;
+
+	if (!body || deflateInit2(&z, Z_BEST_SPEED, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,
+				  Z_DEFAULT_STRATEGY) != Z_OK) {
+		free(body);
+		return NULL;
+	}
+	z.avail_out = (uInt)deflateBound(&z, plain->size);
+	body->text = malloc(z.avail_out);
+	z.next_out = (Bytef *)body->text;
+	if (body->text)
+		packed = deflate(&z, Z_FINISH) == Z_STREAM_END;
+	*body = (struct body){.text = body->text,
+			      .size = z.total_out,
+			      .number = plain->number,
+			      .made_ns = plain->made_ns,
+			      .references = 1,
+			      .http = h};
+	deflateEnd(&z);
+	h->octets += body->size;
+	return packed ? body : body_release(body);
+}
+
+static bool is_fresh(const struct body *body, const struct snapshot *snapshot)
+{
+	return body && body->number == (snapshot ? snapshot->number : 0) &&
+	       clock_ns(CLOCK_MONOTONIC) - body->made_ns < FRESH_NS;
+}
+
 /* For the caller to release; NULL: there is no memory for it. */
-static struct body *get_body(struct http *h, enum metrics_format format)
+static struct body *get_body(struct http *h, enum metrics_format format, bool gzip)
 {
 	_cleanup_(snapshot_releasep)
 		const struct snapshot *snapshot = snapshots_newest(h->snapshots, NULL);
-	struct body **newest = &h->bodies[format];
-	const uint64_t number = snapshot ? snapshot->number : 0;
+	struct body **bodies = h->bodies[format];
 
-	if (*newest && ((*newest)->number != number ||
-			clock_ns(CLOCK_MONOTONIC) - (*newest)->made_ns >= FRESH_NS))
-		*newest = body_release(*newest);
-	if (!*newest && h->octets < HTTP_MEMORY_MAX)
-		*newest = make_body(h, snapshot, format);
-	if (*newest)
-		(*newest)->references++;
-	return *newest;
+	if (!is_fresh(bodies[0], snapshot)) {
+		bodies[0] = body_release(bodies[0]);
+		bodies[1] = body_release(bodies[1]);
+	}
+	if (!bodies[0] && h->octets < HTTP_MEMORY_MAX)
+		bodies[0] = make_body(h, snapshot, format);
+	if (bodies[0] && !bodies[1] && gzip && h->octets < HTTP_MEMORY_MAX)
+		bodies[1] = pack_body(h, bodies[0]);
+	if (bodies[gzip])
+		bodies[gzip]->references++;
+	return bodies[gzip];
 }
 
 static void forget_bodies(struct http *h)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(h->bodies); i++)
-		h->bodies[i] = body_release(h->bodies[i]);
+	for (size_t i = 0; i < FORMATS; i++)
+		for (size_t packed = 0; packed < 2; packed++)
+			h->bodies[i][packed] = body_release(h->bodies[i][packed]);
 }
 
 /* --- Visitors: each has its time for a request and the answer, however little of it moves meanwhile. */
@@ -315,7 +357,9 @@ static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *con
 {
 	const enum metrics_format format = metrics_negotiate(
 		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT));
-	struct body *body = get_body(h, format);
+	const bool gzip = metrics_takes_gzip(MHD_lookup_connection_value(
+		connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT_ENCODING));
+	struct body *body = get_body(h, format, gzip);
 	struct MHD_Response *response;
 
 	if (!body)
@@ -325,6 +369,10 @@ static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *con
 						     free_answer);
 	if (!response)
 		body_release(body);
+	if (response && gzip)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
+	if (response)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
 	return send_response(connection, MHD_HTTP_OK, metrics_content_type(format), response);
 }
 
@@ -531,6 +579,7 @@ static void *run(void *userdata)
 	const union MHD_DaemonInfo *info;
 	uint64_t count;
 
+	pthread_setname_np(pthread_self(), "flowtally-http");
 	while (look(h)) {
 		struct pollfd fds[2] = {{.fd = h->wake, .events = POLLIN}, {.fd = -1}};
 
@@ -559,7 +608,9 @@ static void wake(struct http *h)
 
 int http_apply(struct http *h, const struct http_settings *settings)
 {
-	struct settings next = {.hubble = settings->hubble, .config_hash = settings->config_hash};
+	struct settings next = {.hubble = settings->hubble,
+				.config_hash = settings->config_hash,
+				.missed = settings->missed};
 
 	if (strcmp(settings->listen, "off") != 0) {
 		next.listen = strdup(settings->listen);

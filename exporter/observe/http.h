@@ -27,6 +27,8 @@ struct http_settings {
 	const char *listen;   /* http_listen_parse(); "off": nothing is answered.  Copied */
 	bool hubble;	      /* metrics by Hubble's names too */
 	uint64_t config_hash; /* metrics_source */
+	const uint64_t
+		*missed; /* likewise, read atomically; it outlives the thread.  NULL: not known */
 };
 
 /* Starts the thread.  -ENOMEM, -errno. */

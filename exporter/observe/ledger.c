@@ -35,12 +35,13 @@ void ledger_read_exports(struct ledger *l, struct exports *exports)
 	l->unsettled |= !l->collectors;
 }
 
-void ledger_read_interfaces(struct ledger *l, const struct ifstats *stats,
-			    const struct sight *sight)
+void ledger_read_interfaces(struct ledger *l, struct ifstats *stats, const struct sight *sight)
 {
 	ifstats_freep(&l->ifstats);
 	sight_freep(&l->sight);
-	if (stats && ifstats_clone(&l->ifstats, stats) == 0 && sight)
+	if (stats)
+		l->ifstats = ifstats_hold(stats);
+	if (stats && sight)
 		(void)sight_copy(&l->sight, sight, stats); /* failing that, it is not known */
 }
 
@@ -310,10 +311,10 @@ static bool given_balanced(const struct ledger *l)
 	return amount_is(&shared, &totals->shared);
 }
 
-/* Every drop has a reason of the kernel's, whatever became of it here. */
+/* Every drop has a reason of the kernel's, whatever became of it here, unless it may be of another namespace. */
 static bool drop_reasons_balanced(const struct ledger *l)
 {
-	uint64_t sum = 0;
+	uint64_t sum = unrecorded(l, RECORD_DROP, REASON_NAMESPACE_UNKNOWN).packets;
 
 	for (int i = 0; l->drop_reasons && i < DROP_REASON_MAX; i++)
 		sum += l->drop_reasons->reasons[i].packets;
@@ -411,17 +412,23 @@ static uint64_t collector_lost(const struct collector_stats *c)
 	return lost;
 }
 
+uint64_t ledger_lost_before(const struct ledger *l, enum record_kind kind)
+{
+	uint64_t lost = l->sides[kind].evicted.packets + l->sides[kind].drain_error.packets;
+
+	for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
+		if (reasons[i].refused)
+			lost += unrecorded(l, kind, i).packets;
+	return lost;
+}
+
 uint64_t ledger_lost(const struct ledger *l)
 {
 	const struct collector_stats *c;
 	uint64_t lost = 0;
 
-	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++) {
-		lost += l->sides[kind].evicted.packets + l->sides[kind].drain_error.packets;
-		for (int i = REASON_NONE + 1; i < _REASON_MAX; i++)
-			if (reasons[i].refused)
-				lost += unrecorded(l, (enum record_kind)kind, i).packets;
-	}
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		lost += ledger_lost_before(l, (enum record_kind)kind);
 	for (unsigned int i = 0; (c = collector_get(l, i)); i++)
 		lost += collector_lost(c);
 	return lost;

@@ -66,8 +66,8 @@ void ledger_read(struct ledger *ledger, struct meter *const meters[_RECORD_KIND_
 /* The collectors at this moment, in any thread; without memory the ledger is unsettled. */
 void ledger_read_exports(struct ledger *ledger, struct exports *exports);
 
-/* Copies these, which may be NULL.  Without memory they are not known; they are in no sum. */
-void ledger_read_interfaces(struct ledger *ledger, const struct ifstats *stats,
+/* Holds `stats` and copies of `sight` what the loop goes on to change; both may be NULL.  They are in no sum. */
+void ledger_read_interfaces(struct ledger *ledger, struct ifstats *stats,
 			    const struct sight *sight);
 
 /* Leaves all at 0. */
@@ -94,6 +94,9 @@ struct ledger_amount ledger_handed_over(const struct ledger *ledger, enum record
 
 /* Packets, of flows and of drops, refused or lost in the exporter, and those lost on the way to any collector. */
 uint64_t ledger_lost(const struct ledger *ledger);
+
+/* Of these the packets of a kind that are in no record: refused, evicted or not read. */
+uint64_t ledger_lost_before(const struct ledger *ledger, enum record_kind kind);
 
 /* Both identities hold, and the one of each collector.  Of an unsettled ledger that says nothing. */
 bool ledger_balanced(const struct ledger *ledger);

@@ -236,6 +236,29 @@ enum metrics_format metrics_negotiate(const char *accept)
 	return best_open && best_open >= best_text ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
 }
 
+bool metrics_takes_gzip(const char *accept)
+{
+	unsigned int named = 0, any = 0;
+	bool is_named = false;
+
+	for (const char *at = accept; at && *at;) {
+		const char *end = at + strcspn(at, ",");
+		const char *coding = at + strspn(at, " \t");
+		const size_t length = strcspn(coding, ";, \t");
+		const unsigned int q = quality(coding, end);
+
+		if ((length == 4 && !strncasecmp(coding, "gzip", 4)) ||
+		    (length == 6 && !strncasecmp(coding, "x-gzip", 6))) {
+			named = MAX(named, q);
+			is_named = true;
+		} else if (length == 1 && *coding == '*') {
+			any = q;
+		}
+		at = end + (*end == ',');
+	}
+	return is_named ? named > 0 : any > 0;
+}
+
 /* --- The process. */
 
 /* Fields of /proc/self/stat behind the name, which may hold anything: proc(5), the third is the first of them. */

@@ -43,6 +43,8 @@ struct metrics_source {
 	const char *kernel;   /* release of the running one */
 	uint64_t config_hash; /* of the configuration in force; 0: not known */
 	bool hubble;	      /* with the families of Hubble's names */
+	const uint64_t *
+		missed; /* records that readers of the control socket have missed; NULL: not known */
 };
 
 struct metrics_context;
@@ -71,6 +73,9 @@ int metrics_print(const struct metrics_source *source, enum metrics_format forma
 
 /* What a client with this header Accept gets (RFC 9110, section 12.5.1); NULL: none was sent. */
 enum metrics_format metrics_negotiate(const char *accept);
+
+/* Whether a client with this header Accept-Encoding takes gzip (RFC 9110, section 12.5.3); NULL: none was sent. */
+bool metrics_takes_gzip(const char *accept_encoding);
 
 /* For the header Content-Type. */
 const char *metrics_content_type(enum metrics_format format);

@@ -201,6 +201,23 @@ void metrics_print_hubble_ports(writer *w, context *c)
 		if (flows)
 			metrics_add(w, flows, protocol_name(TRAFFIC_ICMP, f), "0");
 	}
-	if (t && t->other_ports.flows)
-		metrics_add(w, t->other_ports.flows, "__other__", "__other__");
+	for (unsigned int p = 0; t && p < _TRAFFIC_PROTOCOL_MAX; p++)
+		if (t->other_ports[p].flows)
+			metrics_add(w, t->other_ports[p].flows, protocol_name(p, 0), "__other__");
+}
+
+/*
+ * What the kernel did not hand over, and what went from the ring before who followed it had read it.  There are the sources of
+ * flow.proto, LostEventSource, but for observer_events_queue: nothing of that kind is between the two.
+ */
+void metrics_print_hubble_lost(writer *w, context *c)
+{
+	uint64_t packets = 0;
+
+	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
+		packets += ledger_lost_before(&c->snapshot->ledger, (enum record_kind)kind);
+	metrics_add(w, packets, "perf_event_ring_buffer");
+	if (c->source->missed)
+		metrics_add(w, __atomic_load_n(c->source->missed, __ATOMIC_RELAXED),
+			    "hubble_ring_buffer");
 }

@@ -187,6 +187,24 @@ void metrics_print_swaps(writer *w, context *c)
 	}
 }
 
+void metrics_print_bank_last(writer *w, context *c)
+{
+	FOR_KINDS(kind, c)
+	metrics_add(w, c->snapshot->kinds[kind].drain.last_entries, kind_name(kind));
+}
+
+void metrics_print_drain_last(writer *w, context *c)
+{
+	FOR_KINDS(kind, c)
+	metrics_add_ns(w, c->snapshot->kinds[kind].drain.last_ns, kind_name(kind));
+}
+
+void metrics_print_drain_time(writer *w, context *c)
+{
+	FOR_KINDS(kind, c)
+	metrics_add_ns(w, c->snapshot->kinds[kind].drain.busy_ns, kind_name(kind));
+}
+
 void metrics_print_drain_errors(writer *w, context *c)
 {
 	FOR_KINDS(kind, c)
@@ -243,6 +261,7 @@ COLLECTOR(queued, queued.records)
 COLLECTOR(queued_packets, queued.packets)
 COLLECTOR(messages, messages)
 COLLECTOR(message_octets, bytes)
+COLLECTOR(templates, template_messages)
 COLLECTOR(cut, cut)
 COLLECTOR(errors, errors)
 #undef COLLECTOR
@@ -254,6 +273,15 @@ void metrics_print_collector_up(writer *w, context *c)
 	for (unsigned int i = 0; (stats = collector(c, i)); i++)
 		if (stats->state != COLLECTOR_REMOVED)
 			metrics_add(w, stats->state == COLLECTOR_UP, c->collectors[i]);
+}
+
+void metrics_print_sent_time(writer *w, context *c)
+{
+	const struct collector_stats *stats;
+
+	for (unsigned int i = 0; (stats = collector(c, i)); i++)
+		if (stats->sent_ms)
+			metrics_add_ns(w, stats->sent_ms * NSEC_PER_MSEC, c->collectors[i]);
 }
 
 void metrics_print_collector_state(writer *w, context *c)

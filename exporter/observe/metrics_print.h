@@ -21,7 +21,8 @@ struct drop_reason;
 	X(swaps) X(drain_errors) X(collector_up) X(collector_state) X(given) X(exported) \
 	X(exported_packets) X(exported_octets) X(queued) X(queued_packets) X(lost_records) \
 	X(messages) X(message_octets) X(cut) X(errors) X(hubble_flows) X(hubble_drops) \
-	X(hubble_flags) X(hubble_icmp) X(hubble_ports) X(settled)
+	X(hubble_flags) X(hubble_icmp) X(hubble_ports) X(hubble_lost) X(settled) X(missed) \
+	X(bank_last) X(drain_last) X(drain_time) X(templates) X(sent_time)
 /* clang-format on */
 
 #define X(name) \

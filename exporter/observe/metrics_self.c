@@ -24,6 +24,12 @@ void metrics_print_config(writer *w, context *c)
 		metrics_add(w, 1, hash);
 }
 
+void metrics_print_missed(writer *w, context *c)
+{
+	if (c->source->missed)
+		metrics_add(w, __atomic_load_n(c->source->missed, __ATOMIC_RELAXED));
+}
+
 void metrics_print_snapshots(writer *w, context *c)
 {
 	metrics_add(w, c->snapshot->number);

@@ -284,8 +284,8 @@ static void print_ports(writer *w, context *c, bool octets)
 		snprintf(port, sizeof(port), "%u", row->row.key & 0xffff);
 		print_port(w, row, metrics_protocol_name(row->row.key >> 16), port, octets);
 	}
-	if (t)
-		print_port(w, &t->other_ports, OTHER, OTHER, octets);
+	for (unsigned int p = 0; t && p < _TRAFFIC_PROTOCOL_MAX; p++)
+		print_port(w, &t->other_ports[p], metrics_protocol_name(p), OTHER, octets);
 }
 
 void metrics_print_port_packets(writer *w, context *c)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is wrong with a running exporter, each with what mends it. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -10,6 +11,15 @@
 #define OVERDUE_INTERVALS 3
 #define OVERDUE_NS	  (5 * NSEC_PER_SEC)
 #define WHAT_MAX	  1024
+
+/* A clock that is slewed by a twelfth, as fast as any daemon does it, is off by less after two minutes. */
+#define CLOCK_STEP_NS (15 * NSEC_PER_SEC)
+
+/* Fewer readings that came early say nothing: a burst fills a bank now and then. */
+#define EARLY_MIN 10
+
+/* The tracer is interrupted in the middle of its work now and then: of so many drops it misses more than one. */
+#define MISSED_OF 1000
 
 #define DOCTOR "flowtally doctor"
 
@@ -36,8 +46,34 @@ static void judge_age(json_t *list, const struct snapshot *s, uint64_t age_ns)
 		    (uint64_t)(age_ns / NSEC_PER_SEC));
 }
 
-static void judge_ledger(json_t *list, const struct snapshot *s)
+static int64_t clock_offset_ns(uint64_t realtime_ns, uint64_t boottime_ns)
 {
+	return (int64_t)(realtime_ns - boottime_ns);
+}
+
+/* CLOCK_BOOTTIME goes on while the machine sleeps, and nobody sets it. */
+static void judge_clock(json_t *list, const struct snapshot *now, const struct snapshot *since)
+{
+	const int64_t step_ns =
+		clock_offset_ns(now->time_ns, now->boottime_ns) -
+		(since ? clock_offset_ns(since->time_ns, since->boottime_ns)
+		       : clock_offset_ns(now->started_ns, now->started_boottime_ns));
+	const bool back = step_ns < 0;
+	const uint64_t size_ns = (uint64_t)(back ? -step_ns : step_ns);
+
+	if (size_ns >= CLOCK_STEP_NS)
+		add(list,
+		    "timedatectl; chronyc tracking: set it before the start, and slew it from then on",
+		    "the wall clock was set %s by %" PRIu64
+		    " s of late: records have times of before and after",
+		    back ? "back" : "forward", (uint64_t)(size_ns / NSEC_PER_SEC));
+}
+
+static void judge_ledger(json_t *list, const struct snapshot *s, const struct snapshot *since)
+{
+	if (s->ledger.unsettled && since && since->ledger.unsettled)
+		add(list, DOCTOR ": free memory for the kernel; the log says what failed",
+		    "the ledger has not been settled for a minute: counters cannot be read");
 	if (!s->ledger.unsettled && !ledger_balanced(&s->ledger))
 		add(list, "report it with what `flowtally status --json` prints",
 		    "the ledger does not balance: packets are in no record and no counter");
@@ -58,6 +94,8 @@ static void judge_interface(json_t *list, const struct hooks_interface *i)
 	    i->reason);
 }
 
+#define IN_FRONT "in front of the hook" /* of obstacle.c */
+
 static void judge_hidden(json_t *list, const struct ifstats_interface *i, const struct sight *sight)
 {
 	_cleanup_(freep) char *text = NULL;
@@ -67,7 +105,9 @@ static void judge_hidden(json_t *list, const struct ifstats_interface *i, const 
 
 	if (file && fclose(file) == 0 && hidden)
 		add(list,
-		    "try --ingress tc, or meter the device whose hooks see the packets (a bond's members, a VRF's)",
+		    strstr(text, IN_FRONT)
+			    ? "tc filter show, bpftool net: remove what is in front, or let it pass packets on (TC_ACT_UNSPEC)"
+			    : "try --ingress tc, or meter the device whose hooks see the packets (a bond's members, a VRF's)",
 		    "%s", text);
 }
 
@@ -112,10 +152,52 @@ static void judge_reason(json_t *list, const struct snapshot *now, const struct 
 	if (reason == REASON_BANK_FULL)
 		snprintf(fix, sizeof(fix), "%s: %" PRIu64, entries,
 			 (uint64_t)now->kinds[kind].bank_limit * 2);
+	else if (reason == REASON_BUDGET)
+		snprintf(
+			fix, sizeof(fix),
+			"raise `drops-budget`, or leave reasons out (`drops-exclude`): flowtally drops shows them");
 	else
 		snprintf(fix, sizeof(fix), "%s: free memory for the kernel", DOCTOR);
 	add(list, fix, "%" PRIu64 " packets%s of late are in no record: %s", packets,
 	    kind == RECORD_DROP ? " that were dropped" : "", flow_reason_name(reason));
+}
+
+/* Banks that are nearly full again and again: nothing is lost yet. */
+static void judge_early(json_t *list, const struct snapshot *now, const struct snapshot *since,
+			int kind)
+{
+	const struct drain_stats *a = &now->kinds[kind].drain;
+	const struct drain_stats *b = since ? &since->kinds[kind].drain : NULL;
+	const uint64_t swaps = a->swaps - (b ? b->swaps : 0);
+	const uint64_t early = a->early - (b ? b->early : 0);
+	const uint64_t errors = a->errors - (b ? b->errors : 0);
+	char fix[64];
+
+	snprintf(fix, sizeof(fix), "%s: %" PRIu64,
+		 kind == RECORD_FLOW ? "bank-entries" : "drop-entries",
+		 (uint64_t)now->kinds[kind].bank_limit * 2);
+	if (early >= EARLY_MIN && early > swaps / 2)
+		add(list, fix,
+		    "the banks%s fill before it is time: %" PRIu64 " of %" PRIu64
+		    " readings of late came early, none was lost",
+		    kind == RECORD_DROP ? " of drops" : "", early, swaps);
+	if (errors)
+		add(list, DOCTOR ": free memory for the kernel; the log says what failed",
+		    "a bank could not be read %" PRIu64 " times of late: its packets wait there",
+		    errors);
+}
+
+static void judge_missed(json_t *list, const struct snapshot *now, const struct snapshot *since)
+{
+	const uint64_t missed = now->ledger.drops_missed - (since ? since->ledger.drops_missed : 0);
+	const uint64_t seen = now->ledger.sides[RECORD_DROP].seen[0] -
+			      (since ? since->ledger.sides[RECORD_DROP].seen[0] : 0);
+
+	if (missed && missed > seen / MISSED_OF)
+		add(list,
+		    "lower `drops-budget`: its work is shorter then, and less often interrupted",
+		    "%" PRIu64 " drops of late were missed: the kernel did not call the tracer",
+		    missed);
 }
 
 static void judge_kind(json_t *list, const struct snapshot *now, const struct snapshot *since,
@@ -131,6 +213,8 @@ static void judge_kind(json_t *list, const struct snapshot *now, const struct sn
 
 	judge_reason(list, now, since, kind, REASON_BANK_FULL);
 	judge_reason(list, now, since, kind, REASON_INSERT_ERROR);
+	judge_reason(list, now, since, kind, REASON_BUDGET);
+	judge_early(list, now, since, kind);
 	if (unread)
 		add(list, "report it with what `flowtally status --json` prints",
 		    "%" PRIu64 " packets of late were lost between bank and cache", unread);
@@ -209,6 +293,34 @@ static const char *const loss_fixes[_MEDIUM_MAX][_EXPORT_LOSS_MAX] = {
 			 [EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
 };
 
+/* What mends an errno, wherever it comes from; NULL: the words of the state are all there is. */
+static const char *fix_of(int error)
+{
+	switch (error) {
+	case EMSGSIZE:
+		return "tracepath -n ADDRESS shows where the path is narrow: raise the MTU there; " DOCTOR;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+		return "ip route get ADDRESS; " DOCTOR;
+	case EPERM:
+		return "a packet filter refuses it: nft list ruleset";
+	case EMFILE:
+	case ENFILE:
+		return "systemctl edit flowtally: LimitNOFILE=65536, then systemctl restart flowtally";
+	case ENOSPC:
+	case EDQUOT:
+		return "free space for it: df FILE";
+	case EPIPE:
+	case ENXIO: /* a pipe without a reader */
+		return "start who reads it, or look why it ended";
+	case EACCES:
+	case ENOENT:
+		return "ls -l FILE; ls -ld its folders";
+	default:
+		return NULL;
+	}
+}
+
 static enum medium medium_of(const char *url)
 {
 	if (!strncmp(url, "file:", 5) || !strncmp(url, "json:", 5))
@@ -226,6 +338,16 @@ static const struct collector_stats *find_collector(const struct snapshot *s, co
 	return NULL;
 }
 
+static void judge_state(json_t *list, const struct collector_stats *c, const char *name,
+			const struct words *words)
+{
+	const bool failing = c->state == COLLECTOR_FAILING && c->error;
+	const char *fix = failing ? fix_of(c->error) : NULL;
+
+	add(list, fix ?: words->fix, "collector %s %s%s%s", name, words->what, failing ? ": " : "",
+	    failing ? strerror(c->error) : "");
+}
+
 static void judge_collector(json_t *list, const struct collector_stats *c,
 			    const struct collector_stats *before)
 {
@@ -235,7 +357,7 @@ static void judge_collector(json_t *list, const struct collector_stats *c,
 	uint64_t records;
 
 	if (words->what)
-		add(list, words->fix, "collector %s %s", name, words->what);
+		judge_state(list, c, name, words);
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++) {
 		records = c->lost[i].records - (before ? before->lost[i].records : 0);
 		if (records)
@@ -251,11 +373,14 @@ json_t *status_problems(const struct snapshot *now, const struct snapshot *since
 	json_t *list = json_array();
 
 	judge_age(list, now, age_ns);
-	judge_ledger(list, now);
+	judge_clock(list, now, since);
+	judge_ledger(list, now, since);
 	judge_hooks(list, now);
 	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
 		if (now->kinds[kind].metered)
 			judge_kind(list, now, since, kind);
+	if (now->ledger.drops_traced)
+		judge_missed(list, now, since);
 	for (unsigned int i = 0; collectors && i < collectors->count; i++)
 		judge_collector(list, &collectors->stats[i],
 				find_collector(since, collectors->stats[i].url));

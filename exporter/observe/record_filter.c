@@ -262,6 +262,15 @@ static bool test(const struct filter_step *s, const struct record_view *v)
 	return false;
 }
 
+const char *record_filter_interface(const struct record_filter *filter, unsigned int index)
+{
+	for (unsigned int i = 0; i < filter->count; i++)
+		if (filter->steps[i].op == FILTER_TEST && filter->steps[i].test == TEST_INTERFACE &&
+		    index-- == 0)
+			return filter->steps[i].name;
+	return NULL;
+}
+
 bool record_filter_matches(const struct record_filter *filter, const struct record_view *view)
 {
 	bool truth = true;
@@ -285,4 +294,26 @@ bool record_filter_matches(const struct record_filter *filter, const struct reco
 		}
 	}
 	return truth;
+}
+
+static unsigned int step_asks(const struct filter_step *s)
+{
+	uint64_t number;
+
+	if (s->op != FILTER_TEST)
+		return 0;
+	if (s->test == TEST_DROP || s->test == TEST_DROP_REASON || s->test == TEST_DROP_CLASS)
+		return FILTER_ASKS_DROPS;
+	return s->test == TEST_INTERFACE && value_number(s->name, &number) < 0
+		       ? FILTER_ASKS_INTERFACE_NAME
+		       : 0;
+}
+
+unsigned int record_filter_asks(const struct record_filter *filter)
+{
+	unsigned int asks = 0;
+
+	for (unsigned int i = 0; i < filter->count; i++)
+		asks |= step_asks(&filter->steps[i]);
+	return asks;
 }

@@ -23,5 +23,16 @@ int record_filter_new(struct record_filter **ret, const char *text, char error[F
 struct record_filter *record_filter_free(struct record_filter *filter);
 DEFINE_CLEANUP(struct record_filter *, record_filter_free)
 
+/* The names of interfaces that it asks for, with * and ? as they were written: number `index` of them, or NULL. */
+const char *record_filter_interface(const struct record_filter *filter, unsigned int index);
+
 /* Allocates nothing.  A primitive about what the view does not know is false, and its negation true. */
 bool record_filter_matches(const struct record_filter *filter, const struct record_view *view);
+
+/* What a filter asks about, whether for it or against it. */
+enum filter_asks {
+	FILTER_ASKS_DROPS = 1 << 0,	     /* drop, drop reason, drop class */
+	FILTER_ASKS_INTERFACE_NAME = 1 << 1, /* not its number */
+};
+
+unsigned int record_filter_asks(const struct record_filter *filter);

@@ -210,7 +210,7 @@ static void csv_number(FILE *file, bool known, uint64_t number)
 	fputc(',', file);
 }
 
-static void csv_text(FILE *file, const char *text, const char *end)
+void record_text_csv(FILE *file, const char *text)
 {
 	bool quoted = strpbrk(text, ",\"\r\n");
 
@@ -223,6 +223,11 @@ static void csv_text(FILE *file, const char *text, const char *end)
 	}
 	if (quoted)
 		fputc('"', file);
+}
+
+static void csv_text(FILE *file, const char *text, const char *end)
+{
+	record_text_csv(file, text);
 	fputs(end, file);
 }
 

@@ -28,5 +28,8 @@ struct record_text {
 const char *record_text_header(const struct record_text *text);
 void record_text_print(const struct record_text *text, const struct record_view *view, FILE *file);
 
+/* One value of CSV, in quotes where it needs them; what is no printable ASCII becomes '?'. */
+void record_text_csv(FILE *file, const char *text);
+
 /* -1: there is no such form. */
 int record_form_parse(const char *name);

@@ -53,6 +53,14 @@ struct record_top {
 	struct top_sums others, others_recent, total, total_recent;
 };
 
+static bool has_part(const struct record_top *t, enum top_part part)
+{
+	for (unsigned int i = 0; i < t->part_count; i++)
+		if (t->parts[i] == part)
+			return true;
+	return false;
+}
+
 static int read_part(struct record_top *t, const char *name, char error[TOP_ERROR_MAX])
 {
 	struct value_guess guess = {0};
@@ -62,6 +70,10 @@ static int read_part(struct record_top *t, const char *name, char error[TOP_ERRO
 		value_guess_offer(&guess, name, names[i]);
 		if (strcmp(names[i], name) != 0)
 			continue;
+		if (has_part(t, (enum top_part)i)) {
+			snprintf(error, TOP_ERROR_MAX, "%s is there twice", name);
+			return -EINVAL;
+		}
 		if (t->part_count == TOP_KEYS_MAX) {
 			snprintf(error, TOP_ERROR_MAX, "more than %d keys", TOP_KEYS_MAX);
 			return -EINVAL;
@@ -131,7 +143,15 @@ int record_top_by_parse(const char *name)
 	for (int i = 0; i < _TOP_BY_MAX; i++)
 		if (strcmp(sums[i], name) == 0)
 			return i;
-	return -1;
+	return strcmp(name, "bytes") ? -1 : TOP_BY_OCTETS; /* as filters know it */
+}
+
+bool record_top_asks_drops(const struct record_top *t)
+{
+	for (unsigned int i = 0; i < t->part_count; i++)
+		if (t->parts[i] == PART_REASON || t->parts[i] == PART_CLASS)
+			return true;
+	return false;
 }
 
 /* --- What of a record makes its row. */
@@ -151,6 +171,16 @@ static bool take_port(const struct record_view *v, uint16_t port, uint16_t *to)
 	if (!(v->parts & VIEW_PORTS))
 		return false;
 	*to = port;
+	return true;
+}
+
+/* Of ICMP the type and code stand where the port of the destination does, as in NetFlow. */
+static bool take_icmp(struct top_key *key, const struct record_view *v, uint16_t *to)
+{
+	if (!(v->parts & VIEW_ICMP))
+		return false;
+	key->icmp = true;
+	*to = (uint16_t)(v->icmp_type << 8 | v->icmp_code);
 	return true;
 }
 
@@ -180,7 +210,7 @@ static bool take_service(struct top_key *key, const struct record_view *v)
 	uint16_t port = record_view_service(v->src_port, v->dst_port, v->tcp_flags, v->packets);
 
 	return take_octet(v, VIEW_PROTOCOL, v->protocol, &key->protocol) &&
-	       take_port(v, port, &key->service);
+	       (take_port(v, port, &key->service) || take_icmp(key, v, &key->service));
 }
 
 static bool take(struct top_key *key, enum top_part part, const struct record_view *v, bool second)
@@ -195,7 +225,8 @@ static bool take(struct top_key *key, enum top_part part, const struct record_vi
 	case PART_SRC_PORT:
 		return take_port(v, v->src_port, &key->src_port);
 	case PART_DST_PORT:
-		return take_port(v, v->dst_port, &key->dst_port);
+		return take_port(v, v->dst_port, &key->dst_port) ||
+		       take_icmp(key, v, &key->dst_port);
 	case PART_PORT:
 		return take_port(v, second ? v->dst_port : v->src_port, &key->port);
 	case PART_PROTOCOL:
@@ -443,7 +474,12 @@ static void print_number(char text[TOP_CELL_MAX], enum top_part part, const stru
 						     : key->src_port;
 	char protocol[TEXT_NUMBER_MAX];
 
-	if (part == PART_SERVICE)
+	if (key->icmp && part == PART_SERVICE)
+		snprintf(text, TOP_CELL_MAX, "%s/%u/%u", text_protocol(protocol, key->protocol),
+			 number >> 8, number & 255);
+	else if (key->icmp && part == PART_DST_PORT)
+		snprintf(text, TOP_CELL_MAX, "%u/%u", number >> 8, number & 255);
+	else if (part == PART_SERVICE)
 		snprintf(text, TOP_CELL_MAX, "%s/%u", text_protocol(protocol, key->protocol),
 			 number);
 	else if (part == PART_PROTOCOL)

@@ -38,12 +38,14 @@ struct top_key {
 	uint32_t ifindex;
 	uint16_t src_port, dst_port, port, service, vlan;
 	uint8_t ip_version, protocol, direction, tos, end_reason;
-	uint8_t known; /* bit i: key i */
+	uint8_t known;	       /* bit i: key i */
+	uint8_t icmp, none[3]; /* dst_port and service have its type and code, if not 0 */
 	char interface[VIEW_NAME_MAX], drop_reason[VIEW_NAME_MAX], drop_class[VIEW_NAME_MAX];
 };
 
 /* It is hashed and compared as octets. */
-_Static_assert(sizeof(struct top_key) == 3 * 16 + 4 + 5 * 2 + 6 + 3 * VIEW_NAME_MAX, "no holes");
+_Static_assert(sizeof(struct top_key) == 3 * 16 + 4 + 5 * 2 + 6 + 4 + 3 * VIEW_NAME_MAX,
+	       "no holes");
 
 struct top_row {
 	struct top_key key;
@@ -66,6 +68,9 @@ struct record_top *record_top_free(struct record_top *top);
 DEFINE_CLEANUP(struct record_top *, record_top_free)
 
 int record_top_by_parse(const char *name); /* -1: there is no such sum */
+
+/* Whether reason or class is among the keys, which records of drops alone have. */
+bool record_top_asks_drops(const struct record_top *top);
 
 /* Sorts when the table is full, half of its rows later at the earliest. */
 void record_top_add(struct record_top *top, const struct record_view *view);

@@ -13,7 +13,9 @@ struct slot {
 };
 
 struct ring {
-	uint64_t next; /* number of the next record */
+	uint64_t next;	  /* number of the next record */
+	uint64_t settled; /* of the first one that is not settled */
+	uint64_t *missed; /* NULL: nobody wants to know */
 	uint32_t size;
 	struct slot slots[];
 };
@@ -43,6 +45,11 @@ struct ring *ring_free(struct ring *ring)
 	return NULL;
 }
 
+void ring_count_missed(struct ring *ring, uint64_t *missed)
+{
+	ring->missed = missed;
+}
+
 /*
  * Readers may copy meanwhile, so each word is written by itself.  The fence keeps them behind the odd number, the last store
  * in front of the even one.
@@ -60,6 +67,23 @@ void ring_add(struct ring *ring, const struct ring_record *record)
 		__atomic_store_n(&slot->words[i], words[i], __ATOMIC_RELAXED);
 	__atomic_store_n(&slot->sequence, 2 * number + 2, __ATOMIC_RELEASE);
 	__atomic_store_n(&ring->next, number + 1, __ATOMIC_RELEASE);
+	if (ring->next - ring->settled >= MIN(ring->size / 2, (uint32_t)RING_SETTLE_MAX))
+		ring_settle(ring);
+}
+
+void ring_settle(struct ring *ring)
+{
+	__atomic_store_n(&ring->settled, ring->next, __ATOMIC_RELEASE);
+}
+
+uint64_t ring_settled(const struct ring *ring)
+{
+	return __atomic_load_n(&ring->settled, __ATOMIC_ACQUIRE);
+}
+
+uint32_t ring_size(const struct ring *ring)
+{
+	return ring->size;
 }
 
 uint64_t ring_next(const struct ring *ring)
@@ -93,13 +117,15 @@ bool ring_get(const struct ring *ring, uint64_t number, struct ring_record *ret)
 bool ring_read(const struct ring *ring, uint64_t *number, struct ring_record *ret, uint64_t *missed)
 {
 	while (*number < ring_next(ring)) {
-		const uint64_t oldest = ring_oldest(ring);
+		const uint64_t oldest = ring_oldest(ring), from = *number;
 
-		if (*number >= oldest && ring_get(ring, *number, ret))
+		if (from >= oldest && ring_get(ring, from, ret))
 			return true;
 		/* Overtaken: the slot of a record that is written now may be the oldest one's. */
-		*missed += MAX(oldest, *number + 1) - *number;
-		*number = MAX(oldest, *number + 1);
+		*number = MAX(oldest, from + 1);
+		*missed += *number - from;
+		if (ring->missed)
+			__atomic_add_fetch(ring->missed, *number - from, __ATOMIC_RELAXED);
 	}
 	return false;
 }

@@ -18,6 +18,9 @@
 #define RING_RECORDS_MIN 1024
 #define RING_RECORDS_MAX (1 << 22)
 
+/* Records that are settled at once at most; of a small ring half of what it holds. */
+#define RING_SETTLE_MAX 32768
+
 /* What a flow or a drop has had since it was last read. */
 struct ring_record {
 	uint64_t told_ns; /* when it was read from the bank */
@@ -32,15 +35,28 @@ int ring_new(struct ring **ret, uint32_t records);
 struct ring *ring_free(struct ring *ring);
 DEFINE_CLEANUP(struct ring *, ring_free)
 
+/* Before anybody reads: where ring_read() adds too what any reader has missed, atomically.  It outlives the ring. */
+void ring_count_missed(struct ring *ring, uint64_t *missed);
+
 /* Octets of memory, which the kernel gives when it is first written. */
 uint64_t ring_memory(uint32_t records);
 
 /* In the thread of the writer.  Records are numbered from 0. */
 void ring_add(struct ring *ring, const struct ring_record *record);
 
+/*
+ * In the thread of the writer: what was added is a whole that readers can put in order (ring_order.h), as one reading of the
+ * banks is.  ring_add() does so by itself where that becomes too much to wait for.
+ */
+void ring_settle(struct ring *ring);
+
 /* In any thread: the number that the next record gets, and that of the oldest one that is still there. */
 uint64_t ring_next(const struct ring *ring);
 uint64_t ring_oldest(const struct ring *ring);
+
+/* Likewise: the number of the first record that is not settled; and how many records the ring holds at most. */
+uint64_t ring_settled(const struct ring *ring);
+uint32_t ring_size(const struct ring *ring);
 
 /*
  * In any thread: the record of the number *number, or of the oldest that is still there, to which *number is put.  False:

@@ -20,19 +20,16 @@ static void snapshot_free(struct snapshot *s)
 {
 	ledger_clear(&s->ledger);
 	traffic_freep(&s->traffic);
-	free(s->interfaces);
+	hooks_view_releasep(&s->view);
 	free(s);
 }
 
-static void copy_interfaces(struct snapshot *s, const struct hooks *hooks)
+void snapshot_take_view(struct snapshot *s, const struct hooks_view *view)
 {
-	size_t count = 0;
-
-	while (hooks_get(hooks, count))
-		count++;
-	s->interfaces = calloc(MAX(count, (size_t)1), sizeof(*s->interfaces));
-	for (size_t i = 0; s->interfaces && i < count; i++)
-		s->interfaces[s->interface_count++] = *hooks_get(hooks, i);
+	hooks_view_release(s->view);
+	s->view = view;
+	s->interfaces = view ? view->interfaces : NULL;
+	s->interface_count = view ? view->count : 0;
 }
 
 /* Without BPF statistics the kernel says 0; what it does not tell is left out. */
@@ -94,7 +91,7 @@ struct snapshot *snapshot_new(void)
 void snapshot_describe(struct snapshot *s, const struct snapshot_sources *sources)
 {
 	if (sources->hooks)
-		copy_interfaces(s, sources->hooks);
+		snapshot_take_view(s, hooks_view_hold(hooks_newest(sources->hooks)));
 	if (sources->traffic)
 		(void)traffic_copy(&s->traffic,
 				   sources->traffic); /* failing that, it is not known */

@@ -45,7 +45,9 @@ struct snapshot {
 	struct ledger ledger;
 	struct snapshot_kind kinds[_RECORD_KIND_MAX];
 	bool starting; /* interfaces are still being tried for the first time, and are not known yet */
-	struct hooks_interface *interfaces; /* what the hooks saw of each is in ledger.sight */
+	const struct hooks_view *view; /* NULL: no interface is known */
+	const struct hooks_interface
+		*interfaces; /* of that; what the hooks saw of each is in ledger.sight */
 	size_t interface_count;
 	struct traffic *traffic; /* since the start; NULL: not known */
 	struct snapshot_reloads {
@@ -61,7 +63,7 @@ struct snapshot {
 	unsigned int references; /* atomic */
 };
 
-/* What is copied into a snapshot. */
+/* What goes into a snapshot: what the loop goes on to change is copied, the rest held. */
 struct snapshot_sources {
 	const struct hooks *hooks;     /* NULL: none */
 	struct meter *const *meters;   /* by kind; NULL of what is not metered */
@@ -79,6 +81,9 @@ uint64_t snapshot_counters_ns(const struct snapshot *snapshot);
 
 /* Interfaces, kinds, programs and traffic as they are; what there is no memory for is left out. */
 void snapshot_describe(struct snapshot *snapshot, const struct snapshot_sources *sources);
+
+/* Its interfaces are those of the view, which it takes over. */
+void snapshot_take_view(struct snapshot *snapshot, const struct hooks_view *view);
 
 /* Another holder, in any thread. */
 const struct snapshot *snapshot_hold(const struct snapshot *snapshot);

@@ -20,6 +20,7 @@ struct top_feed {
 	uint64_t first_told_ns; /* the first period begins with records that were read then; 0: it has begun */
 	uint64_t begin_ns; /* CLOCK_MONOTONIC: when the period began; 0: there was no swap yet */
 	bool shown;
+	bool leaves_out_drops; /* of packets that may have been metered too; nothing asks for them */
 };
 
 struct top_feed *top_feed_free(struct top_feed *f)
@@ -47,6 +48,10 @@ static int make(struct top_feed *f, const struct control_request *request,
 	}
 	if (r == -EINVAL)
 		snprintf(error, CONTROL_ERROR_MAX, "%s", why);
+	if (r == 0)
+		f->leaves_out_drops =
+			!record_top_asks_drops(f->table) &&
+			!(f->filter && record_filter_asks(f->filter) & FILTER_ASKS_DROPS);
 	return r;
 }
 
@@ -91,6 +96,8 @@ static void add(struct top_feed *f, const struct feed_context *c, const struct r
 	if (flow.key.kind & FLOW_DROP && !flow.drop)
 		return;
 	record_view_of_flow(&view, &flow, &c->records);
+	if (f->leaves_out_drops && view.parts & VIEW_DROP)
+		return;
 	if (!f->filter || record_filter_matches(f->filter, &view))
 		record_top_add(f->table, &view);
 }

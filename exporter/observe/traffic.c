@@ -200,7 +200,7 @@ static void add_port(struct traffic *t, const struct flow_key *key, const struct
 {
 	const uint16_t src = ntohs(key->src_port), dst = ntohs(key->dst_port);
 	const uint16_t port = src && (!dst || src < dst) ? src : dst;
-	struct traffic_port *row = &t->other_ports;
+	struct traffic_port *row = &t->other_ports[protocol_of(key)];
 
 	if (port && port < PORTS_LOW)
 		row = need_row(&t->ports, traffic_port_key(protocol_of(key), port), sizeof(*row),

@@ -75,7 +75,7 @@ struct traffic_icmp {
 	uint64_t packets[_DIRECTION_MAX];
 };
 
-/* Key: traffic_port_key(), of ports below 1024; all others are in `other`. */
+/* Key: traffic_port_key(), of ports below 1024; all others are in `other`, which has a row for each protocol. */
 struct traffic_port {
 	struct traffic_row row;
 	struct traffic_count counts[_DIRECTION_MAX];
@@ -105,7 +105,7 @@ struct traffic {
 	struct traffic_interface gone_interfaces;
 	struct traffic_reason other_reasons;
 	struct traffic_icmp other_icmp;
-	struct traffic_port other_ports;
+	struct traffic_port other_ports[_TRAFFIC_PROTOCOL_MAX];
 	uint64_t flags[_TRAFFIC_FLAG_MAX][_TRAFFIC_FAMILY_MAX][_DIRECTION_MAX];
 	/* Flows that had packets, each counted once in each interval; of drops by direction 0. */
 	uint64_t seen[_RECORD_KIND_MAX][_DIRECTION_MAX][_TRAFFIC_FAMILY_MAX][_TRAFFIC_PROTOCOL_MAX];

@@ -25,6 +25,7 @@
 #include "exporter/meter/hooks.h"
 #include "exporter/meter/ifstats.h"
 #include "exporter/meter/tc_filters.h"
+#include "exporter/observe/snapshot.h"
 #include "tests/bpf/pairs.h"
 
 struct context {
@@ -270,6 +271,17 @@ static void apply_random(enum hook_mode ingress, uint32_t wanted)
 		assert_false(find_interface("absent")->attached);
 }
 
+static const struct snapshot *snapshot_of_hooks(void)
+{
+	struct meter *const none[_RECORD_KIND_MAX] = {NULL};
+	const struct snapshot_sources sources = {.hooks = context.hooks, .meters = none};
+	struct snapshot *s = snapshot_new();
+
+	assert_non_null(s);
+	snapshot_describe(s, &sources);
+	return s;
+}
+
 static void check_untouched(const struct counted *c)
 {
 	const struct ifstats *stats = hooks_ifstats(context.hooks);
@@ -334,6 +346,27 @@ static void change_a_hundred_times(enum hook_mode ingress, enum hook_kind kind)
 	hooks_stop(context.hooks);
 	wait_for_answer();
 	context.stopped = true;
+}
+
+/* A snapshot holds what the hooks' thread has told, without a copy of its own, and nothing changes that. */
+static void test_snapshots(_unused_ void **state)
+{
+	static const char *const first[] = {"v0"}, *const second[] = {"v0", "v1"};
+	_cleanup_(snapshot_releasep) const struct snapshot *old = NULL;
+	_cleanup_(snapshot_releasep) const struct snapshot *again = NULL;
+	_cleanup_(snapshot_releasep) const struct snapshot *later = NULL;
+
+	begin_hooks(first, 1, HOOK_MODE_AUTO);
+	old = snapshot_of_hooks();
+	again = snapshot_of_hooks();
+	assert_ptr_equal(again->interfaces, old->interfaces);
+	apply(second, 2, HOOK_MODE_AUTO, HOOK_MODE_AUTO);
+	later = snapshot_of_hooks();
+	apply(NULL, 0, HOOK_MODE_AUTO, HOOK_MODE_AUTO);
+	assert_int_equal(old->interface_count, 1);
+	assert_string_equal(old->interfaces[0].device, "v0");
+	assert_true(old->interfaces[0].attached);
+	assert_int_equal(later->interface_count, 2);
 }
 
 static void test_links(_unused_ void **state)
@@ -641,6 +674,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_in_a_row, open_plain, close_context),
 		cmocka_unit_test_setup_teardown(test_others, open_plain, close_context),
 		cmocka_unit_test_setup_teardown(test_bond, open_plain, close_context),
+		cmocka_unit_test_setup_teardown(test_snapshots, open_plain, close_context),
 	};
 
 	run_require();

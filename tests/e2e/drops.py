@@ -21,14 +21,12 @@ from sandbox import Sandbox, scratch, wait_until
 from tap import check
 from truth import Key
 
-NUMBER = os.getpid()  # in the addresses: others may run the same test, and of some drops nobody knows the namespace
+NUMBER = os.getpid()  # in the addresses: others may run the same test, and see all namespaces
 NETWORK = {4: f'10.{100 + NUMBER % 100}', 6: f'fd81:{NUMBER % 0xffff + 1:x}'}
 PEER = {4: f'{NETWORK[4]}.1.1', 6: f'{NETWORK[6]}:1::1'}
 NODE = {4: f'{NETWORK[4]}.1.2', 6: f'{NETWORK[6]}:1::2'}
 NODE_FAR = {4: f'{NETWORK[4]}.2.1', 6: f'{NETWORK[6]}:2::1'}
 FAR = {4: f'{NETWORK[4]}.2.2', 6: f'{NETWORK[6]}:2::2'}
-# Of drops for these reasons the kernel does not always tell where they were, so that they may be others' (docs/drops.md).
-HOMELESS = 'NOT_SPECIFIED', 'FRAG_REASM_TIMEOUT'
 ETHERTYPE = {4: 0x0800, 6: 0x86dd}
 VERSIONS = 4, 6
 UDP, TCP, UDP_HEADER = 17, 6, 8
@@ -280,20 +278,15 @@ def packets_of(amounts):
     return {name: amount['packets'] for name, amount in amounts.items()}
 
 
-def is_homeless(row):
-    """Whether a record tells no place, so that it may be of another namespace."""
-    return row['dropReasonName'] in HOMELESS and row['ingressInterface'] == 0 and row['egressInterface'] == 0
-
-
 def is_ours(row):
+    """Whether the packet is one of this test, wherever it was dropped."""
     source = collect.address(row[f'sourceIPv{row["ipVersion"]}Address'])
-    return not is_homeless(row) or source.startswith(tuple(f'{NETWORK[version]}{".:"[version == 6]}' for version in VERSIONS))
+    return source.startswith(tuple(f'{NETWORK[version]}{".:"[version == 6]}' for version in VERSIONS))
 
 
-def strays_of(reasons, expected):
-    """Of the packets by reason those that may be others': beyond what is expected, and for reasons of HOMELESS."""
-    return {name: packets - expected.get(name, 0) for name, packets in reasons.items()
-            if name in HOMELESS and packets > expected.get(name, 0)}
+def take_homeless(ledger):
+    """Packets of which the kernel has not told the namespace: anybody's, so that the rest of the ledger is the test's."""
+    return ledger['ignored'].pop('namespace_unknown', {'packets': 0})['packets']
 
 
 def amounts_of(rows, names):
@@ -315,9 +308,8 @@ def differences(expected, got):
 class Meter:
     """The exporter in the node; with Meter(net) as meter: ...
 
-    stop() gives its ledger; `rows` are then the records of drops, `amounts` what they sum up to, and `reasons`
-    are the ledger's packets by reason.  What another namespace's UDP socket has not read when it is closed is left out:
-    the kernel does not tell where that was.
+    stop() gives its ledger; `rows` are then the records of drops, `amounts` what they sum up to, `reasons` the ledger's
+    packets by reason, and `homeless` those without a namespace, which are no longer in the ledger.
     """
 
     def __init__(self, net, *options, drops='on', prefix=()):
@@ -325,7 +317,7 @@ class Meter:
         self.path = f'{self.scratch.name}/drops.json'
         self.daemon = program.Daemon(net.box, 'node', '--interface', 'n0', '--collector', f'json://{self.path}', *options,
                                      drops=drops, prefix=prefix)
-        self.net, self.amounts, self.reasons, self.rows = net, Amounts(), {}, []
+        self.net, self.amounts, self.reasons, self.rows, self.homeless = net, Amounts(), {}, [], 0
 
     def __enter__(self):
         self.daemon.__enter__()
@@ -338,13 +330,9 @@ class Meter:
     def stop(self):
         self.net.settle()
         ledger = self.daemon.stop()
-        rows = rows_of(self.path)
+        self.rows = rows_of(self.path)
         if 'drops' in ledger:
             self.reasons = packets_of(ledger['drops']['reasons'])
-            for row in rows:
-                if not is_ours(row):
-                    self.reasons[row['dropReasonName']] -= row['droppedPacketDeltaCount']
-        self.rows = list(filter(is_ours, rows))
+            self.homeless = take_homeless(ledger['drops'])
         self.amounts = amounts_of(self.rows, self.net.interfaces())
-        self.reasons = {name: packets for name, packets in self.reasons.items() if packets}
         return ledger

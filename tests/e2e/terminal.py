@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program in a real terminal: tmux, on a server of its own."""
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -9,13 +10,14 @@ import tap
 from sandbox import DIES_WITH_TEST, wait_until
 
 WAIT_SECONDS = 20
+NUMBERS = itertools.count()
 
 
 class Terminal:
     """with Terminal(folder, words) as terminal: ...; folder: for the socket of its server; environment: as of env(1)"""
 
     def __init__(self, folder, words, columns=120, lines=30, environment=(), locale='C.UTF-8'):
-        self.socket = f'{folder}/tmux'
+        self.socket = f'{folder}/tmux{next(NUMBERS)}'  # the server before may still be ending
         self.words = ['env', *environment, f'LC_ALL={locale}', *words]
         self.columns, self.lines = columns, lines
 

@@ -168,6 +168,15 @@ def test_observe_past():
         records, stderr = bench.observe('--last', '3', 'port', '1002')
         check_equal('fewer than asked for', sums(records), {1002: 19})
         check('flowtally: the ring holds ' in stderr and len(stderr.splitlines()) == 1, 'one line that says so:', stderr)
+        for words, warned in ((['--interface', 'nope'], True), (['on', 'nope'], True), (['--interface', 'n*pe'], False),
+                              (['--interface', 'm0'], False), (['--interface', '1'], False)):
+            told = "interface 'nope' is none" in bench.observe('--all', *words)[1]
+            check_equal(f'a word about the interface {words}', told, warned)
+        stamp = bench.ask('observe', '--all', '--utc', 'port', '1001')[1].split(f' {PEER}')[0].splitlines()[-1]
+        check_equal(f'since {stamp}', sums(bench.observe('--since', stamp, '--utc', 'port', '1001')[0]), {1001: 7})
+        times = [record['flowStartMilliseconds'] for record in bench.observe('--all')[0]]
+        check_equal('the order of time', times, sorted(times))
+        check_equal('the newest', bench.observe('--last', '1')[0][0]['flowStartMilliseconds'], max(times))
         status, stdout, _ = bench.ask('observe', '--all', 'port', '1001')
         check(status == 0 and f'{PEER}:1001 -> {METER}:9' in stdout, 'compact:', stdout)
         check('\x1b' not in stdout, 'no colour but on a terminal:', repr(stdout))

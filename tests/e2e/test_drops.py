@@ -17,7 +17,7 @@ import readers
 import tap
 import traffic
 from capture import Capture
-from drops import FAR, HOMELESS, IP_HEADER, NETWORK, NODE, NODE_FAR, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
+from drops import FAR, IP_HEADER, NETWORK, NODE, NODE_FAR, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
 from sandbox import Sandbox, command, scratch, wait_until
 from tap import Skip, check, check_equal
 
@@ -315,21 +315,6 @@ def last_fin(net):
     return expected
 
 
-def unread(net):
-    """What a program has not read when it closes its socket."""
-    expected, ports = Amounts(), (4014, 906)
-    for version in VERSIONS:
-        ends = PEER[version], NODE[version]
-        with traffic.bound(net.box, 'node', socket.SOCK_DGRAM, NODE[version], ports[1]) as sock:
-            sock.settimeout(10)
-            for _ in range(COUNT + 1):
-                net.send(drops.udp(*ends, ports))
-            sock.recv(1)
-            net.settle()
-        expected.add(key(UDP, *ends, ports), 'NOT_SPECIFIED', COUNT, COUNT * size_of(version, 32), place='in')
-    return expected
-
-
 def other_vlan(net):
     """Of a VLAN that is not here; the kernel forgets its tag."""
     expected, ports = Amounts(), (4000, 10)
@@ -408,8 +393,7 @@ def test_together(net):
     """By flow and reason what was sent, and nothing else, of which nothing is left out."""
     lines = drops.differences(made(net).expected, made(net).meter.amounts)
     check(not lines, 'records differ from what was dropped:', *lines)
-    strays = drops.strays_of(made(net).meter.reasons, made(net).expected.reasons())
-    check_equal('totals by reason', made(net).meter.reasons, {**made(net).expected.reasons(), **strays})
+    check_equal('totals by reason', made(net).meter.reasons, made(net).expected.reasons())
     check_equal('excluded', made(net).ledger['ignored'], {})
     check_equal('missed', made(net).ledger['missed'], 0)
 
@@ -485,9 +469,50 @@ def test_benign(net):
             ledger = meter.stop()['drops']
         lines = drops.differences(expected, meter.amounts)
         check(not lines, f'{options}: records differ from what was dropped:', *lines)
-        strays = drops.strays_of(meter.reasons, reasons)  # have no record by which they could be told
-        check_equal('excluded', ledger['ignored']['excluded']['packets'], 2 * COUNT + sum(strays.values()))
-        check_equal('reasons', meter.reasons, {**reasons, **strays})
+        check_equal('excluded', ledger['ignored']['excluded']['packets'], 2 * COUNT)
+        check_equal('reasons', meter.reasons, reasons)
+
+
+def leave_unread(net, role, sender, ports):
+    """Datagrams that neither the UDP socket nor the raw one for which they are copied has read when they are closed."""
+    here, there = (PEER, NODE) if role == 'peer' else (NODE, PEER)
+    for version in VERSIONS:
+        with net.box.entered(role):
+            raw = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_RAW, UDP)
+        with raw, traffic.bound(net.box, role, socket.SOCK_DGRAM, here[version], ports[1]) as sock:
+            raw.bind((here[version], 0))
+            traffic.udp(net.box, sender, (there[version], ports[0]), (here[version], ports[1]), COUNT + 1, bytes(32))
+            sock.recv(1)
+            raw.settimeout(10)
+            raw.recv(1)
+            net.settle()
+
+
+def test_unread(net):
+    """What a program has not read when it closes its socket: of UDP the kernel does not tell in which namespace it was."""
+    unread, queue = (4014, 906), (4015, 906)
+    for mode in 'own', 'all':
+        expected = Amounts()
+        with drops.Meter(net, '--drops-exclude', 'CONSUMED', '--drops-namespaces', mode) as meter:
+            leave_unread(net, 'node', 'peer', unread)
+            leave_unread(net, 'peer', 'node', queue)
+            ledger = meter.stop()['drops']
+        for version in VERSIONS:
+            size = COUNT * size_of(version, 32)
+            here, there = (key(UDP, PEER[version], NODE[version], unread), key(UDP, NODE[version], PEER[version], queue))
+            expected.add(here, 'QUEUE_PURGE', COUNT, size)
+            if mode == 'all':
+                for flow, reason in (there, 'QUEUE_PURGE'), (here, 'NOT_SPECIFIED'), (there, 'NOT_SPECIFIED'):
+                    expected.add(flow, reason, COUNT, size, place='in')
+        rows = meter.rows if mode == 'own' else filter(drops.is_ours, meter.rows)
+        lines = drops.differences(expected, drops.amounts_of(rows, net.interfaces()))
+        check(not lines, f'{mode}: records differ from what was dropped:', *lines)
+        if mode == 'all':
+            check_equal('drops of an unknown namespace, of all', meter.homeless, 0)
+            continue
+        check(meter.homeless >= 4 * COUNT, f'{meter.homeless} drops of an unknown namespace')
+        check_equal('reasons', meter.reasons, expected.reasons())
+        check_equal('seen', ledger['seen'], expected.packets() + meter.homeless)
 
 
 def test_off(net):
@@ -532,7 +557,6 @@ def test_who_gets_them(net):
 def test_collectors(net):
     """What nfdump, tshark and goflow2 read of them, in IPFIX and NetFlow v9."""
     goflow2 = readers.Goflow2 if readers.Goflow2.path() else None
-    exclude = '--drops-exclude', ','.join(['benign', *HOMELESS])
     with scratch() as directory:
         box = net.box
         nfcapds = [collect.Nfcapd(box, 'node', directory, port) for port in (9995, 9996)]
@@ -541,7 +565,7 @@ def test_collectors(net):
             goflow2 = goflow2(box, 'node', directory, 9997)
             urls.append('ipfix://127.0.0.1:9997')
         capture = Capture(box, 'node', 'lo', Path(directory) / 'wire.pcap', 'udp', snaplen=65535)
-        with program.Daemon(box, 'node', '--interface', 'n0', '--drain-interval', '1s', *exclude,
+        with program.Daemon(box, 'node', '--interface', 'n0', '--drain-interval', '1s',
                             *[word for url in urls for word in ('--collector', url)], drops='on') as daemon:
             traffic.udp(box, 'peer', (PEER[4], 4000), (NODE[4], 5000), 11, PAYLOAD)
             traffic.udp(box, 'peer', (PEER[6], 4020), (NODE[6], 5020), 12, PAYLOAD)
@@ -618,7 +642,7 @@ KINDS = {
     'closed port': closed_port, 'firewall': firewall, 'hop limit': hop_limit, 'no route': no_route,
     'bad checksums': checksums, 'reverse path': reverse_path, 'full socket': full_socket,
     'full queue': full_queue, 'full backlog': full_backlog, 'fragments': fragments, 'VLANs': tagged,
-    'super-packets': super_packets, 'last FIN': last_fin, 'unread': unread, 'replies to a raw ping': raw_ping,
+    'super-packets': super_packets, 'last FIN': last_fin, 'replies to a raw ping': raw_ping,
     'a VLAN of nobody': other_vlan,
 }
 TOGETHER = (closed_port, firewall, hop_limit, no_route, checksums, reverse_path, full_socket, fragments, tagged, super_packets,
@@ -626,7 +650,8 @@ TOGETHER = (closed_port, firewall, hop_limit, no_route, checksums, reverse_path,
 
 OTHERS = {
     'kinds together': test_together, 'what a record says': test_fields, 'bpftrace': test_other_tracer,
-    'no flow': test_no_flow, 'benign drops': test_benign, 'switched off': test_off, "without the kernel's BTF": test_no_btf,
+    'no flow': test_no_flow, 'benign drops': test_benign, 'unread': test_unread,
+    'switched off': test_off, "without the kernel's BTF": test_no_btf,
     'who gets them': test_who_gets_them, 'collectors': test_collectors, 'wrong words': test_wrong_words,
     'without CAP_PERFMON': test_privileges, 'kill -9': test_killed, 'silence': test_silence,
 }

@@ -99,6 +99,17 @@ def test_no_verb():
         check_equal(f'{verb} --help', (code, stdout.split()[:3]), (0, ['usage:', 'flowtally', verb]))
 
 
+def test_version():
+    """One line with what a report of a fault must name; who leaves the dashes away is told."""
+    code, stdout, stderr = program.run('--version')
+    check_equal('exit status and errors', (code, stderr), (0, ''))
+    system = re.escape(f'Linux {os.uname().release} {os.uname().machine}')
+    check(re.fullmatch(rf'flowtally [0-9.]+ \(libbpf [0-9.]+, {system}\)\n', stdout), stdout)
+    code, _, stderr = program.run('version')
+    check_equal('exit status', code, USAGE)
+    check("no verb 'version'; did you mean --version?" in stderr, stderr)
+
+
 def test_output():
     """What cannot be printed is a failure; that nobody reads on is none."""
     for words in ['config', 'example'], ['config', 'schema'], ['doctor', '--json'], ['run', '--help']:
@@ -339,6 +350,7 @@ def main():
         tests = [(name, functools.partial(test_command, box, name)) for name in COMMANDS]
         tap.main(tests + [
             ('no verb', test_no_verb),
+            ('version', test_version),
             ('standard output', test_output),
             ('passwords', test_password),
             ('no permission', functools.partial(test_no_permission, box)),

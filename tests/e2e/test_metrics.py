@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics as Debian's Prometheus and promtool read it, against the records at a collector and the ledger."""
 import contextlib
+import gzip
 import re
 import signal
 import socket
@@ -175,13 +176,78 @@ def test_drops():
             names = {'reason': 'NO_SOCKET', 'protocol': 'udp'}
             check_equal('recorded', total(found, 'flowtally_recorded_drops_total', **names), 30)
             check_equal('Hubble', total(found, 'hubble_drop_total', reason='NO_SOCKET', protocol='UDP'), 30)
-            check_equal('seen', total(found, 'flowtally_drops_total'),
+            check_equal('seen', total(found, 'flowtally_drops_total') +
+                        total(found, 'flowtally_ignored_packets_total', record='drop', reason='namespace_unknown'),
                         total(found, 'flowtally_seen_packets_total', record='drop'))
+            check_equal('lost events', [total(found, 'hubble_lost_events_total', source=f'{source}_ring_buffer')
+                                        for source in ('perf_event', 'hubble')], [0, 0])
             check_equal('ICMP', total(found, 'hubble_icmp_total', type='DestinationUnreachable(Port)'),
                         total(found, 'flowtally_icmp_messages_total', type='3', code='3'))
             check_equal('ready', get(box, '/readyz')[0], 200)
             ledger = process.stop()
         check(ledger['drops']['reasons']['NO_SOCKET']['packets'] >= 30, ledger['drops'])
+
+
+def test_swaps():
+    """How full the bank was at each swap adds up to all entries; when a collector was last sent something, and templates."""
+    with network() as box:
+        with traffic.bound(box, 'peer', socket.SOCK_DGRAM, PEER, 9) as collector, \
+                daemon(box, '--collector', f'ipfix://{PEER}:9') as process:
+            served(box)
+            first, last, sums, begun = None, None, {}, time.time()
+            while time.time() - begun < 6:
+                found = samples(get(box)[2])
+                number = total(found, 'flowtally_snapshots_total')
+                if number:
+                    first = first or found
+                    last, sums[number] = found, total(found, 'flowtally_bank_last_entries')
+                traffic.udp(box, 'peer', (PEER, 3000 + int(time.time() * 10) % 500), (METER, 53), 1)
+                time.sleep(0.15)
+            check(len(sums) >= 4 and sorted(sums) == list(range(int(min(sums)), int(max(sums)) + 1)), f'missed some of {sums}')
+            new = sum(sums.values()) - total(first, 'flowtally_bank_last_entries')
+            check(new > 4, sums)
+            entries = [total(found, 'flowtally_bank_entries_total') for found in (first, last)]
+            check_equal('entries', new, entries[1] - entries[0])
+            check(0 < total(last, 'flowtally_drain_last_seconds') < 1 and total(last, 'flowtally_drain_seconds_total') <
+                  total(last, 'flowtally_swaps_total'), sorted(last.items()))
+            sent = total(last, 'flowtally_export_last_success_timestamp_seconds')
+            check(begun - 5 < sent <= time.time(), f'sent {time.time() - sent} s ago')
+            templates = total(last, 'flowtally_export_template_messages_total')
+            process.stop()
+            collector.setblocking(False)
+            got = 0
+            with contextlib.suppress(BlockingIOError):
+                while message := collector.recv(65536):
+                    got += message[16:18] == b'\0\2'  # RFC 7011, section 3.3.2: a set of templates comes first
+        check(0 < templates <= got, f'{templates} messages with templates by then, {got} in all')
+
+
+def test_gzip():
+    """Who takes gzip gets the same text in a fraction of the octets, in both forms, and HEAD says how many these are."""
+    with network() as box, daemon(box) as process:
+        served(box)
+        snapshot_with(box, lambda found: total(found, 'flowtally_snapshots_total') > 0)
+        url = f'http://{AT[0]}:{AT[1]}/metrics'
+        promtool(box.run('meter', 'curl', '-sSf', '--compressed', url))
+        for accept in 'text/plain', OPEN:
+            def fetch(*words, accept=accept):
+                done = subprocess.run(box.inside('meter', 'curl', '-sSf', '-D', '-', '-H', f'Accept: {accept}', *words, url),
+                                      capture_output=True, check=True)
+                head, _, body = done.stdout.partition(b'\r\n\r\n')
+                return dict(line.lower().split(': ', 1) for line in head.decode().splitlines()[1:]), body
+
+            def pair(fetch=fetch):  # of one second
+                packed, plain = fetch('-H', 'Accept-Encoding: gzip'), fetch()
+                return (packed, plain) if gzip.decompress(packed[1]) == plain[1] else None
+            (head, body), (plain_head, plain) = wait_until(pair, 20, 'the same text both ways')
+            check_equal('encoding', (head['content-encoding'], plain_head.get('content-encoding')), ('gzip', None))
+            check_equal('octets', (int(head['content-length']), int(plain_head['content-length'])), (len(body), len(plain)))
+            check_equal('vary', (head['vary'], plain_head['vary']), ('accept, accept-encoding',) * 2)
+            check_equal('type', head['content-type'], plain_head['content-type'])
+            check(len(body) * 3 < len(plain), f'{len(body)} octets of {len(plain)}')
+            check_equal('HEAD', (fetch('-I', '-o', '/dev/null', '-H', 'Accept-Encoding: gzip')[0]['content-encoding']), 'gzip')
+            check('content-encoding' not in fetch('-H', 'Accept-Encoding: gzip;q=0')[0], 'packed for who refuses it')
+        process.stop()
 
 
 # --- Who asks, and how.
@@ -306,6 +372,8 @@ def test_reload():
 TESTS = [
     ('Prometheus under traffic', test_prometheus),
     ('drops, Hubble and promtool', test_drops),
+    ('swaps and messages', test_swaps),
+    ('gzip', test_gzip),
     ('a hundred at once', test_many),
     ('those that do not read', test_deaf),
     ('those that ask slowly', test_crowd),
@@ -314,5 +382,5 @@ TESTS = [
 ]
 
 if __name__ == '__main__':
-    tap.require('ip', 'prometheus', 'promtool', 'nfcapd', 'nfdump')
+    tap.require('ip', 'curl', 'prometheus', 'promtool', 'nfcapd', 'nfdump')
     tap.main(TESTS)

@@ -43,6 +43,7 @@ static void set_up(void)
 		record.key = (struct flow_key){.protocol = i % 2 ? 6 : 17, .src_port = i};
 		ring_add(ring, &record);
 	}
+	ring_settle(ring);
 	if (clients_new(&clients, &(struct clients_options){.ring = ring,
 							    .loop = loop,
 							    .snapshots = snapshots,

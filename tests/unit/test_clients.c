@@ -8,12 +8,14 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <arpa/inet.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "exporter/loop.h"
 #include "exporter/observe/clients.h"
 #include "exporter/observe/feed.h"
 #include "exporter/observe/ring.h"
+#include "exporter/observe/ring_order.h"
 #include "exporter/observe/snapshot.h"
 #include "exporter/util.h"
 #include "tests/unit/clock.h"
@@ -260,6 +262,7 @@ static void add_record(uint16_t port)
 
 	r.told_ns = r.record.first_ns = r.record.last_ns = clock_ns(CLOCK_BOOTTIME);
 	ring_add(ring, &r);
+	ring_settle(ring);
 }
 
 static unsigned int count(const char *where, const char *what)
@@ -402,17 +405,72 @@ static void test_complete(void **state)
 	assert_non_null(strstr(text, "\"complete\":true"));
 }
 
+/* One reading, as a bank is read: in no order.  The ports say in which order they began. */
+static void read_bank(const uint16_t *ports, unsigned int ports_count)
+{
+	for (unsigned int i = 0; i < ports_count; i++) {
+		struct ring_record r = {.key = {.protocol = 17, .src_port = htons(ports[i])},
+					.record = {.packets = 1, .octets = 28}};
+
+		r.told_ns = clock_ns(CLOCK_BOOTTIME);
+		r.record.first_ns = CLOCK_START_NS + ports[i] * NSEC_PER_MSEC;
+		r.record.last_ns = CLOCK_START_NS + 100 * NSEC_PER_MSEC;
+		ring_add(ring, &r);
+	}
+	ring_settle(ring);
+}
+
+/* The ports that are in the text, in its order. */
+static void check_ports(const char *answer, const char *expected)
+{
+	static const char name[] = "\"sourceTransportPort\":";
+	char found[256] = "";
+
+	for (; (answer = strstr(answer, name)); answer++)
+		snprintf(found + strlen(found), sizeof(found) - strlen(found), "%ld ",
+			 strtol(answer + sizeof(name) - 1, NULL, 10));
+	assert_string_equal(found, expected);
+}
+
+/* Records come in the order in which their flows began, and the last ones are the newest ones. */
+static void test_order(void **state)
+{
+	static const uint16_t first[] = {5, 2, 9, 1, 7}, second[] = {33, 31, 32};
+	int fd;
+
+	(void)state;
+	clock_skip(NSEC_PER_SEC);
+	publish(CLOCK_START_NS);
+	fd = ask_as(geteuid(), FOLLOW);
+	read_bank(first, ARRAY_SIZE(first));
+	serve_all();
+	check_ports(take(fd, NULL), "1 2 5 7 9 ");
+	check_ports(ask(RECORDS ",\"last\":1}\n"), "9 ");
+	read_bank(second, ARRAY_SIZE(second));
+	serve_all();
+	check_ports(take(fd, NULL), "31 32 33 ");
+	check_ports(ask(RECORDS ",\"last\":5}\n"), "7 9 31 32 33 ");
+	check_ports(ask(RECORDS ",\"last\":2,\"filter\":\"src portrange 0-31\"}\n"), "9 31 ");
+	check_ports(ask(RECORDS "}\n"), "1 2 5 7 9 31 32 33 ");
+	ask_of("since_ms", (CLOCK_START_WALL_NS + NSEC_PER_SEC / 2) / NSEC_PER_MSEC, UINT64_MAX);
+	check_ports(text, "");
+}
+
 /* Lines of what nothing matches; *ret_calls: how often it was asked for them. */
 static unsigned int search(const struct control_request *request, uint64_t patience_ns,
 			   unsigned int *ret_calls)
 {
-	const struct feed_context context = {
+	_cleanup_(ring_order_freep) struct ring_order *order = NULL;
+	struct feed_context context = {
 		.ring = ring, .keep_ns = UINT64_MAX, .patience_ns = patience_ns};
 	struct feed *feed = NULL;
 	char error[CONTROL_ERROR_MAX];
 	enum feed_state state;
 	size_t used, all = 0;
 
+	assert_int_equal(ring_order_new(&order, ring), 0);
+	ring_order_look(order);
+	context.order = order;
 	assert_int_equal(feed_new(&feed, request, &context, error), 0);
 	*ret_calls = 0;
 	do {
@@ -458,6 +516,7 @@ int main(void)
 		TEST(test_top_after_step),
 		TEST(test_uptime_after_step),
 		TEST(test_complete),
+		TEST(test_order),
 		TEST(test_search),
 	};
 

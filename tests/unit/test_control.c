@@ -151,7 +151,7 @@ static void test_folders(void **state)
 /* --- Answers. */
 
 /* With the smallest ring. */
-static struct control *start(struct snapshots **ret)
+static struct control *start_with(struct snapshots **ret, unsigned int kinds)
 {
 	struct control_options options = {
 		.path = path,
@@ -159,6 +159,7 @@ static struct control *start(struct snapshots **ret)
 		.keep_ns = 3600 * NSEC_PER_SEC,
 		.enterprise = 32473,
 		.clock = &kernel_clock,
+		.kinds = kinds,
 	};
 	struct control *control = NULL;
 
@@ -166,6 +167,11 @@ static struct control *start(struct snapshots **ret)
 	options.snapshots = *ret;
 	assert_int_equal(control_new(&control, &options), 0);
 	return control;
+}
+
+static struct control *start(struct snapshots **ret)
+{
+	return start_with(ret, 1u << RECORD_FLOW);
 }
 
 static int connect_to(void)
@@ -275,6 +281,7 @@ static void test_requests(void **state)
 
 	(void)state;
 	control = start(&snapshots);
+	assert_non_null(control);
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		int fd = connect_to();
 
@@ -335,6 +342,7 @@ static void test_endless(void **state)
 
 	(void)state;
 	control = start(&snapshots);
+	assert_non_null(control);
 	fd = connect_to();
 	memset(blank, ' ', sizeof(blank));
 	blank[CONTROL_REQUEST_MAX] = '\0';
@@ -356,7 +364,7 @@ static void give(struct control *control, uint64_t from, uint64_t to)
 		record.packets = i + 1;
 		control_delta(control, &key, &record);
 	}
-	control_settled(control);
+	control_settled(control, 1u << RECORD_FLOW);
 }
 
 /* The packets of a record; 0: the line is about something else. */
@@ -423,6 +431,56 @@ static void test_until(void **state)
 	for (int i = 0; i < 10 && strncmp(line, "{\"end\"", 6) != 0; i++)
 		assert_true(read_line(fd, line, sizeof(line)));
 	assert_string_equal(line, "{\"end\":\"\"}\n");
+	close(fd);
+}
+
+static void give_one(struct control *control, uint8_t kind, uint64_t first_ms, uint64_t packets)
+{
+	const struct flow_key key = {.kind = kind, .protocol = IPPROTO_UDP, .src = {192, 0, 2, 1}};
+	const struct flow_record record = {.packets = packets,
+					   .octets = 28,
+					   .first_ns = first_ms * NSEC_PER_MSEC,
+					   .last_ns = first_ms * NSEC_PER_MSEC};
+
+	control_delta(control, &key, &record);
+}
+
+static void check_packets(int fd, const uint64_t *expected, unsigned int expected_count)
+{
+	char line[32768];
+
+	for (unsigned int i = 0; i < expected_count; i++) {
+		assert_true(read_line(fd, line, sizeof(line)));
+		assert_int_equal(packets_of(line), expected[i]);
+	}
+}
+
+/* A client gets records of two kinds in the order of time, and waits for no kind that stays away. */
+static void test_two_kinds(void **state)
+{
+	static const uint64_t together[] = {1, 2, 3, 4}, alone[] = {5, 6};
+	const unsigned int flow = 1u << RECORD_FLOW, drop = 1u << RECORD_DROP;
+	_cleanup_(snapshots_freep) struct snapshots *snapshots = NULL;
+	_cleanup_(control_freep) struct control *control = NULL;
+	char line[32768];
+	int fd;
+
+	(void)state;
+	control = start_with(&snapshots, flow | drop);
+	fd = ask("{\"version\":1,\"ask\":\"records\",\"follow\":true}\n");
+	assert_true(read_line(fd, line, sizeof(line)));
+	give_one(control, 0, 4000, 4);
+	give_one(control, 0, 2000, 2);
+	control_settled(control, flow);
+	give_one(control, 0, 3000, 3);
+	give_one(control, 0, 1000, 1);
+	control_settled(control, drop);
+	check_packets(fd, together, ARRAY_SIZE(together));
+	give_one(control, 0, 5000, 5);
+	control_settled(control, flow);
+	give_one(control, 0, 6000, 6);
+	control_settled(control, flow);
+	check_packets(fd, alone, ARRAY_SIZE(alone));
 	close(fd);
 }
 
@@ -497,12 +555,12 @@ static void test_hanging(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_place),	    cmocka_unit_test(test_left_behind),
-		cmocka_unit_test(test_of_another),  cmocka_unit_test(test_folders),
-		cmocka_unit_test(test_requests),    cmocka_unit_test(test_join),
-		cmocka_unit_test(test_endless),	    cmocka_unit_test(test_follow),
-		cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_until),
-		cmocka_unit_test(test_hanging),
+		cmocka_unit_test(test_place),	   cmocka_unit_test(test_left_behind),
+		cmocka_unit_test(test_of_another), cmocka_unit_test(test_folders),
+		cmocka_unit_test(test_requests),   cmocka_unit_test(test_join),
+		cmocka_unit_test(test_endless),	   cmocka_unit_test(test_follow),
+		cmocka_unit_test(test_two_kinds),  cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_until),	   cmocka_unit_test(test_hanging),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "exporter/export/format/decode_json.h"
+#include "exporter/export/format/decode_names.h"
 #include "exporter/export/format/elements.h"
 
 static struct {
@@ -146,6 +147,39 @@ static void test_variable(void **state)
 	     0, 17, 4, 'e', 't', 'h', '"', 255, 0, 3, 0xc0, 0xff, 0xee, 0, 0);
 	assert_string_equal(seen.text, "{\"interfaceName\":\"eth\\\"\",\"9039/1\":\"c0ffee\"}\n"
 				       "{\"interfaceName\":\"\",\"9039/1\":\"\"}\n");
+}
+
+/* What steers a terminal or turns the text around is escaped (ECMA-48; Unicode, annex 9); other letters are as they are. */
+static void test_controls(void **state)
+{
+	(void)state;
+	GIVE(0, 0, 2, 0, 12, 1, 0, 0, 1, 0, 82, 255, 255, 1, 0, 0, 22, 17, 0x1b, '[', 0x7f, 0xc2,
+	     0x9b, 0xe2, 0x80, 0xae, 0xe2, 0x81, 0xa6, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0x9b);
+	assert_string_equal(seen.text, "{\"interfaceName\":\"\\u001b[\\u007f\\u009b\\u202e\\u2066"
+				       "\xc3\xa9\xe2\x82\xac?\"}\n");
+}
+
+/* Who gives an element another name again and again makes nothing slow: from some point on it has the last one. */
+static void test_renames(void **state)
+{
+	struct decode_names *names = NULL;
+	struct decode_element element = {.pen = 9, .id = 1};
+	char text[16];
+
+	(void)state;
+	assert_int_equal(decode_names_new(&names), 0);
+	for (unsigned int i = 0; i < 3 * DECODE_RENAMES_MAX; i++) {
+		snprintf(text, sizeof(text), "name%u", i);
+		decode_names_learn(names, 9, 1,
+				   &(struct decode_value){.data = (const uint8_t *)text,
+							  .length = (uint16_t)strlen(text)},
+				   DECODE_U8);
+	}
+	assert_int_equal(decode_names_version(names), DECODE_RENAMES_MAX + 1);
+	decode_names_look(names, &element);
+	snprintf(text, sizeof(text), "name%u", DECODE_RENAMES_MAX);
+	assert_string_equal(element.name, text);
+	decode_names_free(names);
 }
 
 /* RFC 5610, section 4: what 9039/1 is, and the next record has its name. */
@@ -322,9 +356,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_rfc7011_data), TEST(test_rfc7011_options), TEST(test_variable),
-		TEST(test_types),	 TEST(test_netflow9),	     TEST(test_mistakes),
-		TEST(test_messages),	 TEST(test_withdrawn),	     TEST(test_sequence),
-		TEST(test_bounds),	 TEST(test_registered),
+		TEST(test_controls),	 TEST(test_renames),	     TEST(test_types),
+		TEST(test_netflow9),	 TEST(test_mistakes),	     TEST(test_messages),
+		TEST(test_withdrawn),	 TEST(test_sequence),	     TEST(test_bounds),
+		TEST(test_registered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

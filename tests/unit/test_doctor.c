@@ -283,6 +283,12 @@ static void no_collector(void)
 	sys.facts.collector_count = 0;
 }
 
+static void no_collector_known(void)
+{
+	no_collector();
+	sys.facts.exporter.error = -EACCES;
+}
+
 static void no_name(void)
 {
 	make_collector("ipfix://collector.example");
@@ -511,6 +517,8 @@ static const struct sick {
 	 "bridge 'bond0'", "interfaces: [eth0]", NULL},
 	{"no collector", {{0}}, no_collector, "collectors", DOCTOR_WARN, NULL, "none is configured",
 	 "collectors: [\"ipfix://HOST:4739\"]", NULL},
+	{"collectors that may not be asked for", {{0}}, no_collector_known, "collectors", DOCTOR_WARN, NULL,
+	 "may not ask the running exporter for its own", "sudo flowtally doctor", "exporter"},
 	{"a name without an address", {{0}}, no_name, "collector-name", DOCTOR_FAIL,
 	 "ipfix://collector.example", "Domain name not found", "getent ahosts collector.example", NULL},
 	{"no route", {{0}}, no_route, "collector-route", DOCTOR_FAIL, "ipfix://192.0.2.20",

@@ -105,16 +105,16 @@ static int teardown(_unused_ void **state)
 /* One that was taken so long ago, with one interface. */
 static void publish(uint64_t age_ns, bool attached)
 {
+	struct hooks_view *view = hooks_view_new(1);
 	struct snapshot *s = snapshot_new();
 
+	assert_non_null(view);
 	assert_non_null(s);
 	s->interval_ns = NSEC_PER_SEC;
 	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC) - age_ns;
-	s->interfaces = calloc(1, sizeof(*s->interfaces));
-	assert_non_null(s->interfaces);
-	s->interface_count = 1;
-	s->interfaces[0].ifindex = 1;
-	s->interfaces[0].egress = attached ? HOOK_TCX : HOOK_NONE;
+	view->interfaces[0].ifindex = 1;
+	view->interfaces[0].egress = attached ? HOOK_TCX : HOOK_NONE;
+	snapshot_take_view(s, view);
 	snapshots_publish(got.snapshots, s);
 	snapshot_release(s);
 }

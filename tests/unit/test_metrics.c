@@ -39,11 +39,14 @@ static void count(uint32_t ifindex, uint8_t protocol, uint8_t kind, uint16_t dst
 static void add_interface(const char *name, uint32_t ifindex, bool attached)
 {
 	struct snapshot *s = got.snapshot;
+	struct hooks_view *view = hooks_view_new(s->interface_count + 1);
 	struct hooks_interface *i;
 
-	s->interfaces = reallocarray(s->interfaces, s->interface_count + 1, sizeof(*s->interfaces));
-	assert_non_null(s->interfaces);
-	i = &s->interfaces[s->interface_count++];
+	assert_non_null(view);
+	i = &view->interfaces[s->interface_count];
+	for (size_t n = 0; n < s->interface_count; n++)
+		view->interfaces[n] = s->interfaces[n];
+	snapshot_take_view(s, view);
 	*i = (struct hooks_interface){.ifindex = ifindex, .attached = attached};
 	i->ingress = attached ? HOOK_XDP : HOOK_NONE;
 	i->egress = HOOK_TCX;
@@ -106,12 +109,14 @@ static int teardown(_unused_ void **state)
 
 static void print(enum metrics_format format, bool hubble)
 {
+	static const uint64_t missed = 77;
 	static const struct metrics_process process = {.cpu_ns = 1500000000, .descriptors = 12};
 	const struct metrics_source source = {.snapshot = got.snapshot,
 					      .process = &process,
 					      .kernel = "6.1.0",
 					      .config_hash = 0xab,
-					      .hubble = hubble};
+					      .hubble = hubble,
+					      .missed = &missed};
 	char *text;
 	size_t size;
 
@@ -149,21 +154,24 @@ static void test_families(_unused_ void **state)
 	add_interface("eth0", 3, true);
 	count(3, 6, 0, 443, 4, 1);
 	count(3, 17, FLOW_EGRESS | FLOW_IPV6, 9999, 2, 1);
+	count(3, 6, 0, 9999, 8, 1);
 	got.snapshot->ledger.sides[RECORD_FLOW].seen[DIRECTION_INGRESS] = 18446744073709551615u;
 	print(METRICS_PROMETHEUS, false);
 	expect("flowtally_interface_bytes_total",
 	       "# HELP flowtally_interface_bytes_total Octets of IP packets in flows.\n"
 	       "# TYPE flowtally_interface_bytes_total counter\n"
 	       "flowtally_interface_bytes_total{interface=\"eth0\",direction=\"ingress\","
-	       "family=\"ipv4\",protocol=\"tcp\"} 400\n"
+	       "family=\"ipv4\",protocol=\"tcp\"} 1200\n"
 	       "flowtally_interface_bytes_total{interface=\"eth0\",direction=\"egress\","
 	       "family=\"ipv6\",protocol=\"udp\"} 200\n");
 	expect("flowtally_port_packets_total",
 	       "# HELP flowtally_port_packets_total Packets in flows by the lower of their "
-	       "two ports; ports from 1024 on are __other__.\n"
+	       "two ports; from 1024 on port is __other__.\n"
 	       "# TYPE flowtally_port_packets_total counter\n"
 	       "flowtally_port_packets_total{protocol=\"tcp\",port=\"443\",direction=\"ingress\"} 4\n"
-	       "flowtally_port_packets_total{protocol=\"__other__\",port=\"__other__\","
+	       "flowtally_port_packets_total{protocol=\"tcp\",port=\"__other__\","
+	       "direction=\"ingress\"} 8\n"
+	       "flowtally_port_packets_total{protocol=\"udp\",port=\"__other__\","
 	       "direction=\"egress\"} 2\n");
 	assert_non_null(strstr(
 		got.text,
@@ -303,6 +311,48 @@ static void test_collectors(_unused_ void **state)
 	assert_int_equal(ledger_lost(&got.snapshot->ledger), 40 + 300 + 4 * 5);
 }
 
+static void expect_sample(const char *line)
+{
+	char wanted[256];
+
+	snprintf(wanted, sizeof(wanted), "\n%s\n", line);
+	if (!strstr(got.text, wanted))
+		fail_msg("no sample '%s'", line);
+}
+
+/* What alerts are made of: how full a bank was, how long it took, what left and when, who was too slow. */
+static void test_alerts(_unused_ void **state)
+{
+	static const char *const urls[] = {"ipfix://192.0.2.1:4739", "json:-"}, *const names[2];
+
+	add_collectors(2, urls, names);
+	got.snapshot->ledger.collectors->stats[0].sent_ms = 1700000000125;
+	got.snapshot->ledger.collectors->stats[0].template_messages = 4;
+	got.snapshot->kinds[RECORD_FLOW].drain = (struct drain_stats){
+		.entries = 9000, .last_entries = 1234, .last_ns = 20000000, .busy_ns = 3000000001};
+	got.snapshot->ledger.sides[RECORD_FLOW].reasons[1][REASON_BANK_FULL].packets = 40;
+	got.snapshot->ledger.sides[RECORD_FLOW].reasons[0][REASON_ARP].packets = 1000;
+	got.snapshot->ledger.sides[RECORD_FLOW].evicted.packets = 300;
+	got.snapshot->ledger.sides[RECORD_DROP].reasons[0][REASON_BUDGET].packets = 5;
+	print(METRICS_PROMETHEUS, true);
+	expect_sample("flowtally_bank_last_entries{record=\"flow\"} 1234");
+	expect_sample("flowtally_drain_seconds_total{record=\"flow\"} 3.000000001");
+	expect_sample("flowtally_drain_last_seconds{record=\"flow\"} 0.020000000");
+	expect_sample("flowtally_observe_missed_records_total 77");
+	expect_sample("hubble_lost_events_total{source=\"perf_event_ring_buffer\"} 345");
+	expect_sample("hubble_lost_events_total{source=\"hubble_ring_buffer\"} 77");
+	expect_sample("flowtally_export_template_messages_total{collector=\"json:-\"} 0");
+	expect_sample(
+		"flowtally_export_template_messages_total{collector=\"ipfix://192.0.2.1:4739\"} 4");
+	/* none of who has never sent */
+	expect("flowtally_export_last_success_timestamp_seconds",
+	       "# HELP flowtally_export_last_success_timestamp_seconds When messages were "
+	       "last sent or written.\n"
+	       "# TYPE flowtally_export_last_success_timestamp_seconds gauge\n"
+	       "flowtally_export_last_success_timestamp_seconds{collector="
+	       "\"ipfix://192.0.2.1:4739\"} 1700000000.125000000\n");
+}
+
 static void test_hubble(_unused_ void **state)
 {
 	struct drop_reasons *names;
@@ -353,6 +403,34 @@ static void test_nothing(_unused_ void **state)
 	assert_non_null(strstr(got.text, "flowtally_build_info{"));
 	assert_non_null(strstr(got.text, "process_open_fds 12\n"));
 	assert_null(strstr(got.text, "flowtally_seen"));
+}
+
+/* The first two are what Prometheus and curl send; RFC 9110, section 12.5.3. */
+static void test_gzip(_unused_ void **state)
+{
+	static const struct {
+		const char *accept;
+		bool gzip;
+	} rows[] = {
+		{"gzip", true},
+		{"deflate, gzip, br, zstd", true},
+		{NULL, false},
+		{"", false},
+		{"identity", false},
+		{"br, gzip;q=0", false},
+		{"gzip;q=0.000, *", false},
+		{"gzip ; q=0.001", true},
+		{"GZIP", true},
+		{"x-gzip", true},
+		{"*", true},
+		{"*;q=0", false},
+		{"*;q=0, gzip", true},
+		{"gzipped, notgzip", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (metrics_takes_gzip(rows[i].accept) != rows[i].gzip)
+			fail_msg("'%s'", rows[i].accept ? rows[i].accept : "none");
 }
 
 /* The first two are what Prometheus 2.42 and 3.0 send. */
@@ -445,8 +523,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_families), TEST(test_openmetrics), TEST(test_counters_time),
 		TEST(test_escaping), TEST(test_interfaces),  TEST(test_collectors),
-		TEST(test_hubble),   TEST(test_nothing),     TEST(test_negotiation),
-		TEST(test_unique),
+		TEST(test_alerts),   TEST(test_hubble),	     TEST(test_nothing),
+		TEST(test_gzip),     TEST(test_negotiation), TEST(test_unique),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

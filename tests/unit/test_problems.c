@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <string.h>
 #include "exporter/meter/ifstats.h"
 #include "exporter/observe/status.h"
@@ -75,6 +76,42 @@ static void test_age(void **state)
 	expect(21 * NSEC_PER_SEC, "have not been read for 21 s", "log");
 }
 
+static void test_clock(void **state)
+{
+	(void)state;
+	now.started_ns = now.time_ns = since.time_ns = 1000 * NSEC_PER_SEC;
+	now.time_ns += 100 * NSEC_PER_SEC;
+	now.boottime_ns = 100 * NSEC_PER_SEC;
+	expect(0, NULL, NULL);
+	now.time_ns += 14 * NSEC_PER_SEC; /* slewed */
+	expect(0, NULL, NULL);
+	now.time_ns += 46 * NSEC_PER_SEC;
+	expect(0, "the wall clock was set forward by 60 s", "timedatectl");
+	since.time_ns += 60 * NSEC_PER_SEC; /* long ago */
+	expect(0, NULL, NULL);
+	now.time_ns -= 3600 * NSEC_PER_SEC;
+	expect(0, "the wall clock was set back by 3600 s", "timedatectl");
+}
+
+/* Within the first minutes there is nothing older than the start. */
+static void test_clock_since_start(void **state)
+{
+	json_t *list;
+
+	(void)state;
+	now.started_ns = 1000 * NSEC_PER_SEC;
+	now.started_boottime_ns = 50 * NSEC_PER_SEC;
+	now.boottime_ns = 60 * NSEC_PER_SEC;
+	now.time_ns = 1010 * NSEC_PER_SEC;
+	list = status_problems(&now, NULL, 0);
+	assert_int_equal(json_array_size(list), 0);
+	json_decref(list);
+	now.time_ns = 900 * NSEC_PER_SEC;
+	list = status_problems(&now, NULL, 0);
+	assert_int_equal(json_array_size(list), 1);
+	json_decref(list);
+}
+
 static void test_books(void **state)
 {
 	(void)state;
@@ -82,6 +119,8 @@ static void test_books(void **state)
 	expect(0, "the ledger does not balance", "--json");
 	now.ledger.unsettled = true;
 	expect(0, NULL, NULL);
+	since.ledger.unsettled = true;
+	expect(0, "has not been settled for a minute", "memory");
 	now.ledger.unsettled = false;
 	now.ledger.sides[RECORD_FLOW].seen[0] = 0;
 	now.reloads.last_failed = true;
@@ -124,6 +163,86 @@ static void test_losses(void **state)
 	side->accounted[0].packets = 2;
 	side->evicted.packets = 2;
 	expect(0, "2 packets of late were lost between bank and cache", "report");
+}
+
+static void test_banks(void **state)
+{
+	struct drain_stats *drain = &now.kinds[RECORD_FLOW].drain;
+	struct drain_stats *before = &since.kinds[RECORD_FLOW].drain;
+
+	(void)state;
+	drain->swaps = 110;
+	before->swaps = 90;
+	drain->early = 9; /* a burst */
+	expect(0, NULL, NULL);
+	drain->early = 10; /* half of them */
+	expect(0, NULL, NULL);
+	drain->early = 11;
+	expect(0, "11 of 20 readings of late came early", "bank-entries: 2000");
+	before->early = 11;
+	expect(0, NULL, NULL);
+	drain->errors = 5;
+	before->errors = 3;
+	expect(0, "a bank could not be read 2 times of late", "memory");
+}
+
+static void test_drops(void **state)
+{
+	struct ledger_side *side = &now.ledger.sides[RECORD_DROP];
+
+	(void)state;
+	now.ledger.drops_traced = true;
+	now.kinds[RECORD_DROP] =
+		(struct snapshot_kind){.metered = true, .bank_limit = 100, .cache_entries = 400};
+	side->seen[0] = side->accounted[0].packets = side->drained.packets = 5000;
+	side->cache.packets = 5000;
+	since.ledger.sides[RECORD_DROP] = *side;
+	side->seen[0] = 5007;
+	side->reasons[0][REASON_BUDGET].packets = 7;
+	expect(0, "7 packets that were dropped of late are in no record: budget", "drops-budget");
+	side->reasons[0][REASON_BUDGET].packets = 0;
+	side->seen[0] = 10000;
+	side->accounted[0].packets = side->drained.packets = side->cache.packets = 10000;
+	now.ledger.drops_missed = 15;
+	since.ledger.drops_missed = 10;
+	expect(0, NULL, NULL); /* 5 of 5000 */
+	now.ledger.drops_missed = 16;
+	expect(0, "6 drops of late were missed", "drops-budget");
+	now.kinds[RECORD_DROP].drain.swaps = now.kinds[RECORD_DROP].drain.early = 20;
+	now.ledger.drops_missed = 10;
+	expect(0, "the banks of drops fill before it is time: 20 of 20", "drop-entries: 200");
+}
+
+/* What the system said is told, and mended. */
+static void test_errors(void **state)
+{
+	static const struct {
+		const char *url;
+		int error;
+		const char *what, *fix;
+	} errors[] = {
+		{"ipfix://a", EMSGSIZE, "cannot be sent to: Message too long", "tracepath"},
+		{"ipfix://a", ENETUNREACH, "cannot be sent to: Network is unreachable",
+		 "ip route get"},
+		{"ipfix://a", EPERM, "cannot be sent to: Operation not permitted", "nft"},
+		{"ipfix+tcp://a", EMFILE, "Too many open files", "LimitNOFILE"},
+		{"file:///a", ENOSPC, "cannot be written: No space left", "df"},
+		{"json:///a", EACCES, "cannot be written: Permission denied", "ls -l"},
+		{"json:///a", EIO, "cannot be written: Input/output error", "the log"},
+	};
+	struct collector_stats *c;
+
+	(void)state;
+	now.ledger.collectors =
+		calloc(1, sizeof(*now.ledger.collectors) + sizeof(struct collector_stats));
+	now.ledger.collectors->count = 1;
+	c = &now.ledger.collectors->stats[0];
+	c->state = COLLECTOR_FAILING;
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		c->url = errors[i].url;
+		c->error = errors[i].error;
+		expect(0, errors[i].what, errors[i].fix);
+	}
 }
 
 static void test_collectors(void **state)
@@ -173,8 +292,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {TEST(test_healthy), TEST(test_age),
+					   TEST(test_clock),   TEST(test_clock_since_start),
 					   TEST(test_books),   TEST(test_hooks),
-					   TEST(test_losses),  TEST(test_collectors)};
+					   TEST(test_losses),  TEST(test_banks),
+					   TEST(test_drops),   TEST(test_collectors),
+					   TEST(test_errors)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

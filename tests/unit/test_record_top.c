@@ -321,16 +321,42 @@ static void test_worth(void **unused)
 	record_top_free(top);
 }
 
+/* Types and codes as RFC 792 numbers them: an echo, and a port that is unreachable. */
+static void test_icmp(void **unused)
+{
+	static const uint8_t types[][2] = {{8, 0}, {3, 3}, {0, 0}};
+	static const char *const cells[][3] = {{"ICMP", "8/0", "ICMP/8/0"},
+					       {"ICMP", "3/3", "ICMP/3/3"},
+					       {"ICMP", "0/0", "ICMP/0/0"}};
+	struct record_top *top = make("proto,dport,service", TOP_BY_OCTETS, 64);
+	const struct top_row *const *rows;
+	char cell[TOP_CELL_MAX];
+
+	(void)unused;
+	for (unsigned int i = 0; i < ARRAY_SIZE(types); i++)
+		record_top_add(top, &(struct record_view){.parts = VIEW_PROTOCOL | VIEW_ICMP |
+								   VIEW_COUNTERS,
+							  .protocol = 1,
+							  .icmp_type = types[i][0],
+							  .icmp_code = types[i][1],
+							  .packets = 1,
+							  .octets = 100 - i});
+	assert_int_equal(record_top_sort(top, &rows), ARRAY_SIZE(types));
+	for (unsigned int i = 0; i < ARRAY_SIZE(types); i++)
+		for (unsigned int key = 0; key < 3; key++)
+			assert_string_equal(record_top_cell(cell, top, rows[i], key),
+					    cells[i][key]);
+	record_top_free(top);
+	assert_int_equal(record_top_by_parse("bytes"), TOP_BY_OCTETS);
+	assert_int_equal(record_top_by_parse("byte"), -1);
+}
+
 static void test_refusals(void **unused)
 {
-	static const char *const keys[] = {"",
-					   "src,",
-					   "scr",
-					   "src,,dst",
-					   "SRC",
-					   "src dst",
-					   "src,src,src,src,src,src,src,src,src",
-					   "\033"};
+	static const char *const keys[] = {
+		"",    "src,",	  "scr",	 "src,,dst",
+		"SRC", "src dst", "src,dst,src", "src,dst,sport,dport,proto,iface,dir,vlan,tos",
+		"\033"};
 	char error[TOP_ERROR_MAX];
 
 	(void)unused;
@@ -356,7 +382,7 @@ int main(void)
 		cmocka_unit_test(test_sums),	 cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_cells),	 cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_periods),	 cmocka_unit_test(test_worth),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_icmp),
 	};
 
 	for (int i = 0; i < RECORDS; i++)

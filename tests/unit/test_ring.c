@@ -88,14 +88,16 @@ static void test_overtaken(void **state)
 {
 	_cleanup_(ring_freep) struct ring *ring = NULL;
 	struct ring_record r;
-	uint64_t number = 10, missed = 0, read = 0;
+	uint64_t number = 10, missed = 0, read = 0, all = 1000;
 
 	(void)state;
 	assert_int_equal(ring_new(&ring, SIZE), 0);
+	ring_count_missed(ring, &all);
 	write_records(ring, 0, 5 * SIZE);
 	for (; ring_read(ring, &number, &r, &missed); number++, read++)
 		assert_true(is_whole(&r, number));
 	assert_int_equal(missed, 4 * SIZE - 10);
+	assert_int_equal(all, 1000 + 4 * SIZE - 10);
 	assert_int_equal(read, SIZE);
 }
 

@@ -149,7 +149,7 @@ static void test_ports(_unused_ void **state)
 		assert_int_equal(traffic_new(&t), 0);
 		traffic_add(t, RECORD_FLOW, &key, &record);
 		assert_int_equal(t->ports.count, rows[i].port != 0);
-		row = rows[i].port ? traffic_port(t, 0) : &t->other_ports;
+		row = rows[i].port ? traffic_port(t, 0) : &t->other_ports[TRAFFIC_UDP];
 		if (rows[i].port)
 			assert_int_equal(row->row.key & 0xffff, rows[i].port);
 		assert_int_equal(row->counts[DIRECTION_INGRESS].packets, 2);

@@ -13,6 +13,7 @@
 #define DECODE_FIELDS_MAX    512  /* of a template */
 #define DECODE_TEMPLATES_MAX 4096 /* of all domains together */
 #define DECODE_TYPES_MAX     4096 /* elements told by RFC 5610 */
+#define DECODE_RENAMES_MAX   4096 /* of those: how often one may get another name or type */
 #define DECODE_DOMAINS_MAX   1024
 #define DECODE_MESSAGE_MAX   65535 /* octets */
 #define DECODE_NAME_MAX	     72	   /* with the end of the text */

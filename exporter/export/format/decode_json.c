@@ -22,6 +22,32 @@ static void put_hex(const struct decode_value *v, FILE *file)
 	putc('"', file);
 }
 
+/*
+ * The character there where it steers a terminal (C0, DEL, C1) or the direction of the text around it (Unicode's bidirectional
+ * controls); 0: it does neither.  *ret_octets is its length in UTF-8.
+ */
+static unsigned int find_control(const uint8_t *text, size_t length, size_t *ret_octets)
+{
+	unsigned int character;
+
+	*ret_octets = 1;
+	if (*text < 0x20 || *text == 0x7f)
+		return *text;
+	if (length >= 2 && text[0] == 0xc2 && text[1] < 0xa0) {
+		*ret_octets = 2;
+		return text[1];
+	}
+	if (length < 3 || text[0] != 0xe2)
+		return 0;
+	character = 0x2000u | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+	*ret_octets = 3;
+	return character == 0x200e || character == 0x200f ||
+			       (character >= 0x202a && character <= 0x202e) ||
+			       (character >= 0x2066 && character <= 0x2069)
+		       ? character
+		       : 0;
+}
+
 /* Up to the first NUL, with which strings of a fixed length are filled. */
 static void put_string(const struct decode_value *v, FILE *file)
 {
@@ -34,14 +60,16 @@ static void put_string(const struct decode_value *v, FILE *file)
 	memcpy(text, v->data, length);
 	utf8_copy(good, text, length);
 	putc('"', file);
-	for (size_t i = 0; i < length; i++) {
-		if (good[i] < 0x20) {
-			fprintf(file, "\\u%04x", good[i]);
+	for (size_t i = 0, octets; i < length; i += octets) {
+		unsigned int control = find_control(good + i, length - i, &octets);
+
+		if (control) {
+			fprintf(file, "\\u%04x", control);
 			continue;
 		}
 		if (good[i] == '"' || good[i] == '\\')
 			putc('\\', file);
-		putc(good[i], file);
+		fwrite(good + i, 1, octets, file);
 	}
 	putc('"', file);
 }

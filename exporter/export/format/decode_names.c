@@ -24,6 +24,7 @@ struct learnt {
 struct decode_names {
 	struct learnt *list; /* DECODE_TYPES_MAX, made when there is the first */
 	unsigned int count;
+	unsigned int renames;
 	uint64_t version;
 };
 
@@ -106,12 +107,15 @@ void decode_names_learn(struct decode_names *names, uint32_t pen, uint16_t id,
 	told.type = (uint8_t)MIN(type, DECODE_LIST);
 	if (l && !strcmp(l->name, told.name) && l->type == told.type)
 		return;
-	if ((!l && names->count >= DECODE_TYPES_MAX) || is_taken(names, told.name))
+	/* Each makes all templates look again, so that who changes them without end would be slow to read. */
+	if ((l && names->renames >= DECODE_RENAMES_MAX) ||
+	    (!l && names->count >= DECODE_TYPES_MAX) || is_taken(names, told.name))
 		return;
 	if (!names->list)
 		names->list = calloc(DECODE_TYPES_MAX, sizeof(*names->list));
 	if (!names->list)
 		return;
+	names->renames += l != NULL;
 	*(l ? l : &names->list[names->count++]) = told;
 	names->version++;
 }

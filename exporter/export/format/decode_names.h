@@ -19,8 +19,8 @@ void decode_names_look(const struct decode_names *names, struct decode_element *
 void decode_names_scope(struct decode_element *element);
 
 /*
- * By a record of RFC 5610.  A name of other than letters, digits, '_', '-' and '.', one of the registry's, and one more than
- * DECODE_TYPES_MAX are not learnt.
+ * By a record of RFC 5610.  A name of other than letters, digits, '_', '-' and '.', one of the registry's, one more than
+ * DECODE_TYPES_MAX, and another one for what has a name after DECODE_RENAMES_MAX of these, are not learnt.
  */
 void decode_names_learn(struct decode_names *names, uint32_t pen, uint16_t id,
 			const struct decode_value *name, unsigned int type);
