@@ -312,6 +312,9 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
                ' / sum by (instance, record) (flowtally_bank_limit_entries{@})', '{{instance}} {{record}}'), thresholds=SHARE),
         lines('How full caches are', 'percentunit', 'A full cache loses nothing: it exports flows early.',
               ('flowtally_flows_active{@} / flowtally_cache_limit_entries{@}', '{{instance}} {{record}}'), thresholds=SHARE),
+        lines('Time of a reading', 's', 'Mean time from the swap of the banks until the old one was empty.',
+              ('sum by (instance, record) (rate(flowtally_drain_seconds_total{@}[R]))'
+               ' / sum by (instance, record) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}}')),
         lines('Readings of the banks', 'ops', 'At the interval, or early because a bank filled.',
               ('sum by (instance, record, cause) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}} {{cause}}')),
         lines('Faults', 'ops', 'Readings that failed, and entries that the kernel evicted. All of it is to be 0.',
@@ -322,6 +325,9 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
         table('State', 'short', 'Of each collector.',
               {'instance': 'Node', 'collector': 'Collector', 'state': 'State'},
               ('max by (instance, collector, state) (flowtally_collector_state{@}) == 1', '')),
+        lines('Since the last message', 's', 'How long ago a message was last sent or written, by Prometheus\' clock.',
+              ('max by (instance, collector) (timestamp(flowtally_export_last_success_timestamp_seconds{@})'
+               ' - flowtally_export_last_success_timestamp_seconds{@})', '{{instance}} {{collector}}')),
         lines('Records', 'ops', 'Records a second that were sent or written.',
               ('sum by (instance, collector) (rate(flowtally_export_records_total{@}[R]))', '{{instance}} {{collector}}')),
         lines('Octets', 'Bps', 'Octets of messages a second.',
