@@ -21,11 +21,21 @@ RELEASE, NAMESPACE = 'node', 'flowtally'
 MONITORING = ('--api-versions', 'monitoring.coreos.com/v1')
 
 
+class Strict(yaml.SafeLoader):
+    """As an API server reads: a key that is there twice is a mistake."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {name for name in names if names.count(name) > 1}
+        check(not twice, f'twice: {twice}')
+        return super().construct_mapping(node, deep)
+
+
 def need(*programs):
     """Skips all tests without these programs of the cache."""
     missing = [name for name in programs if not os.access(BIN / name, os.X_OK)]
     if missing:
-        skip_all(f'not in {BIN}: {" ".join(missing)}; tests/chart/fetch brings them, by Go 1.24 and the network')
+        skip_all(f'not in {BIN}: {" ".join(missing)}; tests/chart/fetch brings them')
 
 
 def helm(*words, status=0, env=None):
@@ -67,7 +77,7 @@ def render(values=None, *more, sets=(), chart=CHART):
         text, _ = helm('template', RELEASE, chart, '--namespace', NAMESPACE, *words, *more)
     finally:
         clean(words)
-    return [resource for resource in yaml.safe_load_all(text) if resource]
+    return [resource for resource in yaml.load_all(text, Strict) if resource]
 
 
 def refused(values=None, *more, sets=()):

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""grafana.py [--build]: the dashboards are what Grafana's own SDK for Go takes, field by field.
+"""grafana.py [--build | --where]: the dashboards are what Grafana's own SDK for Go takes, field by field.
 
-./setup builds the judge (grafana/main.go) into ${XDG_CACHE_HOME:-/var/cache}/flowtally-grafana, by --build.  Without it,
-for want of Go 1.21 or newer, this is skipped.
+./setup builds the judge (grafana/main.go) into ${XDG_CACHE_HOME:-/var/cache}/flowtally-grafana, by --build.  Without it
+this is skipped.  --where prints its place.
 """
 import hashlib
 import json
@@ -55,12 +55,15 @@ def sees_nothing(program, name):
 
 if __name__ == '__main__':
     PROGRAM = judge()
+    if sys.argv[1:] == ['--where']:
+        print(PROGRAM)
+        sys.exit(0)
     if sys.argv[1:] == ['--build']:
         if not PROGRAM.exists():
             build(PROGRAM)
         sys.exit(0)
     if not PROGRAM.exists():
-        print(f'there is no {PROGRAM}: ./setup builds it where there is Go 1.21 or newer')
+        print(f'there is no {PROGRAM}: ./setup builds it')
         sys.exit(SKIPPED)
     NAMES = sorted(str(path.relative_to(tree.ROOT)) for path in (tree.ROOT / 'helm/flowtally/dashboards').glob('*.json'))
     PROBLEMS = ['the judge is blind'] if sees_nothing(PROGRAM, NAMES[0]) else []
