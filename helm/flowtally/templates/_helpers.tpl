@@ -41,16 +41,28 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
+{{/* Of what a pod has, a name that does not depend on values: by it monitors, rules and `kubectl flowtally` find exporters. */}}
+{{- define "flowtally.partOf" -}}
+app.kubernetes.io/part-of: flowtally
+{{- end }}
+
+{{/*
+Labels of a resource: a list of the root, the component, and labels of its own if there are any.  Of two of a name that of
+the chart counts most, for selectors need it, and the common one least.
+*/}}
 {{- define "flowtally.labels" -}}
 {{- $root := index . 0 -}}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "flowtally.selectorLabels" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: flowtally
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
+{{- $labels := dict "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- $labels = merge $labels (dict "app.kubernetes.io/version" $root.Chart.AppVersion "app.kubernetes.io/managed-by" $root.Release.Service) -}}
+{{- merge $labels (include "flowtally.podLabels" . | fromYaml) | toYaml }}
 {{- end }}
+
+{{/* Likewise those of a pod, which do not change with a version, so that a new one restarts no pod for that. */}}
+{{- define "flowtally.podLabels" -}}
+{{- $labels := include "flowtally.selectorLabels" . | fromYaml -}}
+{{- $labels = merge $labels (include "flowtally.partOf" . | fromYaml) -}}
+{{- if gt (len .) 2 }}{{ $labels = merge $labels (default dict (index . 2)) }}{{ end -}}
+{{- merge $labels (default dict (index . 0).Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{/* --- Images: a list of the root, the image's values and its default tag. */}}
@@ -68,7 +80,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 
 {{- define "flowtally.pullSecrets" -}}
 {{- $names := list -}}
-{{- range concat (default list .Values.global.imagePullSecrets) .Values.imagePullSecrets }}
+{{- range concat (default list .Values.global.imagePullSecrets) (default list .Values.imagePullSecrets) }}
 {{- $names = append $names (dict "name" (ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .))) }}
 {{- end }}
 {{- with $names | uniq }}

@@ -30,12 +30,9 @@ metadata:
   name: {{ include "flowtally.fullname" $root }}
   namespace: {{ default (include "flowtally.namespace" $root) $values.namespace }}
   labels:
-    {{- include "flowtally.labels" (list $root "exporter") | nindent 4 }}
-    {{- with $values.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "flowtally.labels" (list $root "exporter" $values.labels) | nindent 4 }}
 spec:
-  jobLabel: app.kubernetes.io/name
+  jobLabel: app.kubernetes.io/part-of
   namespaceSelector:
     matchNames: [{{ include "flowtally.namespace" $root }}]
   selector:

@@ -20,6 +20,16 @@ container.apparmor.security.beta.kubernetes.io/{{ index . 1 }}: {{ get $names $p
 {{- end }}
 {{- end }}
 
+{{/* Those of values count more. */}}
+{{- define "flowtally.podAnnotations" -}}
+{{- $notes := dict "kubectl.kubernetes.io/default-container" "flowtally" "cluster-autoscaler.kubernetes.io/safe-to-evict" "true" -}}
+{{- if .Values.restartOnConfigChange }}
+{{- $notes = set $notes "checksum/config" (include "flowtally.configText" . | sha256sum) }}
+{{- end }}
+{{- $notes = merge $notes (include "flowtally.appArmorAnnotation" (list . "flowtally") | fromYaml) -}}
+{{- mergeOverwrite $notes (deepCopy (default dict .Values.podAnnotations)) | toYaml }}
+{{- end }}
+
 {{- define "flowtally.podCommon" -}}
 serviceAccountName: {{ include "flowtally.serviceAccountName" . }}
 automountServiceAccountToken: false
