@@ -120,6 +120,9 @@ NODES = Board('flowtally-nodes', 'flowtally / Nodes and NICs', 'Traffic by node 
               'By the kernel\'s own counters. rx_missed_errors: the NIC had no room. No hook sees what is lost before it.',
               (f'sum by (instance, interface, counter) (rate(flowtally_kernel_interface_losses_total{ON}[R]))',
                '{{instance}} {{interface}} {{counter}}')),
+        lines('Age of the kernel\'s counters', 's', 'How long ago they were read, by Prometheus\' clock.',
+              ('timestamp(flowtally_kernel_counters_timestamp_seconds{@}) - flowtally_kernel_counters_timestamp_seconds{@}',
+               '{{instance}}'), width=24),
     )),
 ))
 
@@ -310,16 +313,20 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
               ('sum by (instance, record) (rate(flowtally_bank_entries_total{@}[R]))'
                ' / sum by (instance, record) (rate(flowtally_swaps_total{@}[R]))'
                ' / sum by (instance, record) (flowtally_bank_limit_entries{@})', '{{instance}} {{record}}'), thresholds=SHARE),
+        lines('How full the last bank was', 'percentunit', 'Of the last reading alone: a burst that the mean hides.',
+              ('flowtally_bank_last_entries{@} / flowtally_bank_limit_entries{@}', '{{instance}} {{record}}'), thresholds=SHARE),
         lines('How full caches are', 'percentunit', 'A full cache loses nothing: it exports flows early.',
               ('flowtally_flows_active{@} / flowtally_cache_limit_entries{@}', '{{instance}} {{record}}'), thresholds=SHARE),
         lines('Time of a reading', 's', 'Mean time from the swap of the banks until the old one was empty.',
               ('sum by (instance, record) (rate(flowtally_drain_seconds_total{@}[R]))'
                ' / sum by (instance, record) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}}')),
+        lines('Time of the last reading', 's', 'Of the last one alone: a slow one that the mean hides.',
+              ('flowtally_drain_last_seconds{@}', '{{instance}} {{record}}')),
         lines('Readings of the banks', 'ops', 'At the interval, or early because a bank filled.',
               ('sum by (instance, record, cause) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}} {{cause}}')),
         lines('Faults', 'ops', 'Readings that failed, and entries that the kernel evicted. All of it is to be 0.',
               ('sum by (instance, record) (rate(flowtally_drain_errors_total{@}[R]))', '{{instance}} {{record}} errors'),
-              ('sum by (instance, record) (rate(flowtally_evicted_entries_total{@}[R]))', '{{instance}} {{record}} evicted')),
+              ('sum by (instance, record) (rate(flowtally_evicted_entries_total{@}[R]))', '{{instance}} {{record}} evicted'), width=24),
     )),
     ('Collectors', (
         table('State', 'short', 'Of each collector.',
@@ -332,6 +339,10 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
               ('sum by (instance, collector) (rate(flowtally_export_records_total{@}[R]))', '{{instance}} {{collector}}')),
         lines('Octets', 'Bps', 'Octets of messages a second.',
               ('sum by (instance, collector) (rate(flowtally_export_bytes_total{@}[R]))', '{{instance}} {{collector}}')),
+        lines('Messages', 'ops', 'Messages a second, and those of them that tell templates.',
+              ('sum by (instance, collector) (rate(flowtally_export_messages_total{@}[R]))', '{{instance}} {{collector}}'),
+              ('sum by (instance, collector) (rate(flowtally_export_template_messages_total{@}[R]))',
+               '{{instance}} {{collector}} templates')),
         lines('Queue', 'short', 'Records that wait to be sent, or over TCP to be acknowledged.',
               ('sum by (instance, collector) (flowtally_export_queue_records{@})', '{{instance}} {{collector}}')),
         lines('Errors', 'ops', 'System calls that failed, and datagrams that were answered by an ICMP error.',
@@ -339,6 +350,9 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
         lines('Records lost', 'ops', 'Records a second that did not reach the collector, by stage. All of it is to be 0.',
               ('sum by (instance, collector, stage) (rate(flowtally_export_lost_records_total{@}[R])) > 0',
                '{{instance}} {{collector}} {{stage}}')),
+        lines('Records that readers missed', 'ops',
+              'Overwritten before a client of `flowtally observe` or `flowtally top` had them. Collectors are not concerned.',
+              ('sum by (instance) (rate(flowtally_observe_missed_records_total{@}[R]))', '{{instance}}'), width=24),
     )),
     ('What it costs', (
         lines('CPU of the exporter', 'percentunit', '100 % is one processor. What the BPF programs take is not in it.',
@@ -352,12 +366,15 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
               ('sum by (instance) (flowtally_metric_series{@})', '{{instance}} series'),
               ('sum by (instance, table) (flowtally_metric_series_overflow_total{@}) > 0', '{{instance}} overflow of'
               ' {{table}}')),
+        table('Reloads in the chosen time', 'short', 'How often the configuration was read again, and whether it was taken.',
+              {'instance': 'Node', 'result': 'Result', 'Value': 'Times'},
+              ('sum by (instance, result) (increase(flowtally_config_reloads_total{@}[T]))', ''), width=6),
         table('Versions', 'short',
               'Of flowtally and of the kernel, and a hash of the settings in force: nodes that should be alike have one.',
               {'instance': 'Node', 'version': 'flowtally', 'kernel': 'Kernel', 'libbpf': 'libbpf', 'hash': 'Settings'},
               ('max by (instance, version, kernel, libbpf, hash) (flowtally_build_info{@} * on (job, instance) group_left'
               ' (hash)'
-               ' flowtally_config_info{@})', ''), width=24),
+               ' flowtally_config_info{@})', ''), width=18),
     )),
 ))
 
