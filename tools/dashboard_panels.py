@@ -314,7 +314,8 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
                ' / sum by (instance, record) (rate(flowtally_swaps_total{@}[R]))'
                ' / sum by (instance, record) (flowtally_bank_limit_entries{@})', '{{instance}} {{record}}'), thresholds=SHARE),
         lines('How full the last bank was', 'percentunit', 'Of the last reading alone: a burst that the mean hides.',
-              ('flowtally_bank_last_entries{@} / flowtally_bank_limit_entries{@}', '{{instance}} {{record}}'), thresholds=SHARE),
+              ('flowtally_bank_last_entries{@} / flowtally_bank_limit_entries{@}', '{{instance}} {{record}}'),
+              thresholds=SHARE),
         lines('How full caches are', 'percentunit', 'A full cache loses nothing: it exports flows early.',
               ('flowtally_flows_active{@} / flowtally_cache_limit_entries{@}', '{{instance}} {{record}}'), thresholds=SHARE),
         lines('Time of a reading', 's', 'Mean time from the swap of the banks until the old one was empty.',
@@ -326,7 +327,8 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
               ('sum by (instance, record, cause) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}} {{cause}}')),
         lines('Faults', 'ops', 'Readings that failed, and entries that the kernel evicted. All of it is to be 0.',
               ('sum by (instance, record) (rate(flowtally_drain_errors_total{@}[R]))', '{{instance}} {{record}} errors'),
-              ('sum by (instance, record) (rate(flowtally_evicted_entries_total{@}[R]))', '{{instance}} {{record}} evicted'), width=24),
+              ('sum by (instance, record) (rate(flowtally_evicted_entries_total{@}[R]))', '{{instance}} {{record}} evicted'),
+              width=24),
     )),
     ('Collectors', (
         table('State', 'short', 'Of each collector.',
