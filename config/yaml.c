@@ -215,6 +215,28 @@ static const char *scalar(struct reader *r, const char *needed)
 	return text;
 }
 
+static bool takes(const struct setting *s, const char *word)
+{
+	if (s->type == SETTING_LIMIT || s->type == SETTING_SOCKET || s->type == SETTING_LISTEN)
+		return !strcmp(word, "off");
+	for (const struct setting_word *w = s->type == SETTING_WORD ? s->words : NULL; w && w->word;
+	     w++)
+		if (!strcmp(w->word, word))
+			return true;
+	return false;
+}
+
+/* To YAML 1.1 on and off are truths.  A program that has read them as such, as Helm does, writes true and false. */
+static const char *as_word(const struct reader *r, const char *text)
+{
+	const char *word = !strcmp(text, "true") ? "on" : !strcmp(text, "false") ? "off" : NULL;
+	const char *key = r->source.within;
+
+	if (!word || r->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+		return text;
+	return (key ? !strcmp(key, "drops") : takes(r->source.setting, word)) ? word : text;
+}
+
 /* --- Lists */
 
 struct pair {
@@ -270,7 +292,7 @@ static bool read_pair(struct reader *r, struct pair pairs[PAIRS_MAX], size_t *co
 	if (!known)
 		skip(r);
 	if (text && *count < PAIRS_MAX) {
-		pairs[*count] = (struct pair){.text = strdup(text),
+		pairs[*count] = (struct pair){.text = strdup(as_word(r, text)),
 					      .key = known,
 					      .line = r->source.line,
 					      .column = r->source.column};
@@ -482,7 +504,7 @@ static void read_value(struct reader *r, uint32_t key_line)
 	snprintf(needed, sizeof(needed), "write %s: %s", s->name,
 		 s->standard ? s->standard : s->sample);
 	text = scalar(r, needed);
-	if (text && config_set(r->config, &r->source, text, r->problems) == -ENOMEM)
+	if (text && config_set(r->config, &r->source, as_word(r, text), r->problems) == -ENOMEM)
 		r->error = -ENOMEM;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/observe/listener.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -88,6 +89,36 @@ static int check_folders(int folder, const char *path, char why[LISTENER_WHY_MAX
 	return fail(why, -ELOOP, "'%s' is too many folders deep", path);
 }
 
+static bool is_empty(const char *folder)
+{
+	DIR *list = opendir(folder);
+	const struct dirent *entry;
+	bool empty = list != NULL;
+
+	while (empty && (entry = readdir(list)))
+		empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+	if (list)
+		closedir(list);
+	return empty;
+}
+
+/*
+ * An empty volume of Kubernetes is a folder that everybody may write.  It was made for us: it is ours, and there is nothing
+ * in it.  So others lose that right; if something has come meanwhile, it is left as it was.
+ */
+static void take_folder(int folder)
+{
+	char path[32];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", folder);
+	if (fstat(folder, &status) < 0 || status.st_uid != geteuid() ||
+	    !(status.st_mode & (S_IWGRP | S_IWOTH)) || status.st_mode & S_ISVTX || !is_empty(path))
+		return;
+	if (chmod(path, status.st_mode & 0755) == 0 && !is_empty(path))
+		(void)chmod(path, status.st_mode & 07777);
+}
+
 static int open_folder(struct listener *l, const char *path, char why[LISTENER_WHY_MAX])
 {
 	char folder[PATH_MAX];
@@ -105,6 +136,7 @@ static int open_folder(struct listener *l, const char *path, char why[LISTENER_W
 	l->folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (l->folder < 0)
 		return fail(why, errno, "'%s': %s", folder, strerror(errno));
+	take_folder(l->folder);
 	return check_folders(l->folder, path, why);
 }
 

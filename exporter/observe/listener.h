@@ -11,7 +11,8 @@
 #define LISTENER_WHY_MAX 512
 
 struct listener_options {
-	const char *path;  /* absolute; its last folder is made if it is missing */
+	/* Absolute.  Its last folder is made if it is missing; others lose the right to write it if it is ours and empty. */
+	const char *path;
 	const char *group; /* name or number, whose members may connect; NULL: the process's own */
 };
 

@@ -27,7 +27,8 @@
 const struct metrics_family metrics_families[] = {
 	/* Interfaces and hooks. */
 	{ "flowtally_interface_attached", GAUGE, NULL, L("interface"),
-	  "Whether all hooks that are wanted on the interface are there.", NULL, SETTLED, P(attached) },
+	  "Whether all hooks that are wanted on the interface are there; 0 for one that is named and not there itself.",
+	  NULL, SETTLED, P(attached) },
 	{ "flowtally_hook_attached", GAUGE, NULL, L("interface", "direction", "hook"),
 	  "Whether there is a hook, and of which kind: xdp, tcx, clsact or none.", NULL, SETTLED, P(hooks) },
 	{ "flowtally_attach_errors", COUNTER, NULL, L("interface", "direction", "reason"),

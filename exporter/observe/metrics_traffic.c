@@ -48,10 +48,28 @@ static const char *hook_interface(context *c, size_t i)
 	return from->ifindex ? metrics_interface_name(c, from->ifindex) : NULL;
 }
 
+/* The name of the i-th interface if it is wanted and not there, NULL where a series of that name is another's. */
+static const char *missing_interface(context *c, size_t i)
+{
+	const struct hooks_interface *all = c->snapshot->interfaces;
+
+	if (all[i].ifindex)
+		return NULL;
+	for (size_t n = 0; n < c->snapshot->interface_count; n++) {
+		const char *name = all[n].ifindex ? metrics_interface_name(c, all[n].ifindex)
+						  : all[n].name;
+
+		if (name && (all[n].ifindex || n < i) && !strcmp(name, all[i].name))
+			return NULL;
+	}
+	return all[i].name;
+}
+
 void metrics_print_attached(writer *w, context *c)
 {
 	for (size_t i = 0; i < c->snapshot->interface_count; i++) {
-		const char *name = hook_interface(c, i);
+		const char *name = c->snapshot->interfaces[i].ifindex ? hook_interface(c, i)
+								      : missing_interface(c, i);
 
 		if (name)
 			metrics_add(w, c->snapshot->interfaces[i].attached, name);

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bulk
 import draw
+import nodes
 import peers
 import rates
 import reload
@@ -33,6 +34,7 @@ def measure(build, quick):
              'peers': lambda: peers.compare(tools, binary, quick), 'flood': lambda: peers.flood(tools, binary, quick),
              'memory': lambda: peers.memory(tools, binary, quick), 'idle': lambda: peers.idle(binary, quick),
              'reload': lambda: reload.measure(binary, quick),
+             'nodes': lambda: nodes.measure(tools, quick),
              'bulk': lambda: bulk.measure(tools, binary, quick), 'views': lambda: views.measure(tools, build, quick)}
     start = time.monotonic()
     result = {'command': './bench --quick' if quick else './bench', 'machine': machine()}

@@ -113,6 +113,18 @@ def views(result):
                f'of {row["accounted"]:,}; loop held {row["held_ms"]:.1f} ms; {used}')
 
 
+def nodes(rows):
+    yield ''
+    yield 'A thousand nodes to one collector over UDP, simulated; each has so many records a second'
+    for row in rows:
+        sent, seconds = row['sent'], row['seconds']
+        yield (f'    {row["collector"]:<10} {row["nodes"]:,} x {row["rate"]:<4} '
+               f'{sent["messages"] / seconds:8,.0f} datagrams/s, {8e-6 * sent["octets"] / seconds:6.1f} Mbit/s; '
+               f'{row["datagrams_lost"] / sent["messages"]:7.2%} without room, '
+               f'{row["received"]:,} of {sent["given"]:,} records there; '
+               f'{row["collector_cpu"] / seconds:.1%} of a CPU, {row["collector_rss"] / 2**20:.0f} MiB')
+
+
 def table(result):
     machine = result['machine']
     yield (f'{machine["cpu"]}, {machine["cpus"]} CPUs, {machine["memory"] / 2**30:.1f} GiB, Linux {machine["kernel"]}; '
@@ -124,4 +136,5 @@ def table(result):
     yield from peers(result['peers'])
     yield from drops(result['drops'])
     yield from others(result)
+    yield from nodes(result['nodes'])
     yield from views(result['views'])

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 from sandbox import command, wait_until
@@ -103,8 +104,10 @@ class Nfacctd(Collector):
 class Goflow2(Collector):
     @staticmethod
     def path():
-        """Where ./setup has put it; None where there was no Go to build it."""
-        built = Path(__file__).resolve().parents[2] / 'build/tools/goflow2'
+        """Where ./setup has put it; None where it could not be built."""
+        fetch = Path(__file__).resolve().parents[2] / 'tests/chart/fetch'
+        cache = subprocess.run([fetch, '--where'], check=True, capture_output=True, text=True).stdout.strip()
+        built = Path(cache) / 'bin/goflow2'
         return str(built) if os.access(built, os.X_OK) else shutil.which('goflow2')
 
     def command(self):

@@ -3,18 +3,17 @@
 """/metrics as Debian's Prometheus and promtool read it, against the records at a collector and the ledger."""
 import contextlib
 import gzip
-import json
 import re
 import signal
 import socket
 import subprocess
 import threading
 import time
-import urllib.parse
 from pathlib import Path
 
 import collect
 import program
+import prometheus
 import tap
 import traffic
 from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
@@ -43,11 +42,7 @@ def daemon(box, *options, **how):
 
 
 def connect(box, at=AT, seconds=20):
-    with box.entered('meter'):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.settimeout(seconds)
-    sock.connect(at)
-    return sock
+    return prometheus.connect(box, 'meter', at, seconds)
 
 
 def get(box, path='/metrics', accept='text/plain', at=AT):
@@ -107,45 +102,11 @@ def promtool(text):
 
 # --- Prometheus.
 
-class Prometheus:
-    """Scrapes twice a second, inside the meter's namespace."""
-
-    def __init__(self, box, directory):
-        self.box, self.at = box, ('127.0.0.1', 9090)
-        config = Path(directory) / 'prometheus.yml'
-        config.write_text('global: {scrape_interval: 500ms}\nscrape_configs:\n  - job_name: flowtally\n'
-                          f'    static_configs: [{{targets: ["{AT[0]}:{AT[1]}"]}}]\n', encoding='ascii')
-        self.log = Path(directory) / 'log'
-        with open(self.log, 'wb') as log:
-            self.process = box.start('meter', 'prometheus', f'--config.file={config}', f'--storage.tsdb.path={directory}/data',
-                                     '--web.listen-address=127.0.0.1:9090', stdout=log, stderr=log)
-        wait_until(self.is_ready, 60, 'Prometheus to be ready')
-
-    def ask(self, path, **parameters):
-        with connect(self.box, self.at) as sock:
-            sock.sendall(f'GET {path}?{urllib.parse.urlencode(parameters)} HTTP/1.0\r\nHost: x\r\n\r\n'.encode())
-            answer = b''
-            while block := sock.recv(1 << 16):
-                answer += block
-        return answer.partition(b'\r\n\r\n')[2].decode()
-
-    def is_ready(self):
-        with contextlib.suppress(OSError):
-            return 'Ready' in self.ask('/-/ready')
-        return False
-
-    def query(self, expression):
-        """[(labels, value)] at this moment."""
-        answer = json.loads(self.ask('/api/v1/query', query=expression))
-        check_equal(expression, answer['status'], 'success')
-        return [(row['metric'], float(row['value'][1])) for row in answer['data']['result']]
-
-
-def all_series(prometheus, name, since):
+def all_series(server, name, since):
     """{time: sum over all series} of each scrape; samples of one scrape have one time."""
-    answer = json.loads(prometheus.ask('/api/v1/query', query=f'{name}[{int(time.time() - since) + 1}s]'))
+    answer = server.answer('query', query=f'{name}[{int(time.time() - since) + 1}s]')
     sums = {}
-    for row in answer['data']['result']:
+    for row in answer['result']:
         for at, value in row['values']:
             sums[at] = sums.get(at, 0) + float(value)
     return sums
@@ -168,23 +129,23 @@ def test_prometheus():
                 traffic.bound(box, 'meter', socket.SOCK_DGRAM, METER, 53), \
                 daemon(box, '--collector', nfcapd.url, '--collector', f'file://{directory}/f.ipfix') as process:
             served(box)
-            prometheus, since = Prometheus(box, directory), time.time()
-            wait_until(lambda: prometheus.query('up'), 30, 'the first scrape')
+            server, since = prometheus.Prometheus(box, directory, {f'{AT[0]}:{AT[1]}': {}}), time.time()
+            wait_until(lambda: server.query('up'), 30, 'the first scrape')
             send_for(box, 8)
             traffic.tcp(box, 'meter', (METER, 4001), 'peer', (PEER, 80), 3000000)
             done = snapshot_with(box, lambda found: total(found, 'flowtally_flows_active') == 0)
             time.sleep(1.5)  # for two scrapes more
-            accounted = all_series(prometheus, 'flowtally_accounted_packets_total', since)
+            accounted = all_series(server, 'flowtally_accounted_packets_total', since)
             for name in 'flowtally_interface_packets_total', 'flowtally_hook_packets_total', 'flowtally_seen_packets_total':
-                sums = all_series(prometheus, name, since)
+                sums = all_series(server, name, since)
                 common = sorted(set(sums) & set(accounted))
                 check(len(common) > 10, f'{len(common)} scrapes')
                 check_equal(name, [sums[at] for at in common], [accounted[at] for at in common])
             check(len(set(accounted.values())) > 8, 'there was no traffic while it was scraped', sorted(accounted.items()))
-            check_equal('up', [value for _, value in prometheus.query('min_over_time(up[1h])')], [1.0])
-            balanced = prometheus.query('min_over_time(flowtally_ledger_balanced[1h])')
+            check_equal('up', [value for _, value in server.query('min_over_time(up[1h])')], [1.0])
+            balanced = server.query('min_over_time(flowtally_ledger_balanced[1h])')
             check_equal('balanced', [value for _, value in balanced], [1.0])
-            check_equal('lost', prometheus.query('sum(flowtally_lost_packets_total)')[0][1], 0)
+            check_equal('lost', server.query('sum(flowtally_lost_packets_total)')[0][1], 0)
             ledger = process.stop()
         records = nfcapd.stop()
         check_equal('packets', total(done, 'flowtally_interface_packets_total'), sum(r.flow.packets for r in records))

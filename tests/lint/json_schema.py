@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""json_schema.py FLOWTALLY: the JSON schema by a validator that is not ours: the example passes, mistakes do not."""
+"""json_schema.py FLOWTALLY: the JSON schema by a validator that is not ours: it takes and refuses what the program does."""
 import subprocess
 import sys
+import tempfile
 
 try:
     import jsonschema
@@ -41,6 +42,14 @@ def verdict(validator, text):
     return not list(validator.iter_errors(yaml.safe_load(text)))
 
 
+def program_takes(text):
+    """What another program writes that has read the text by YAML 1.1, where on and off are truths."""
+    with tempfile.NamedTemporaryFile('w', suffix='.yaml') as file:
+        yaml.safe_dump(yaml.safe_load(text), file)
+        file.flush()
+        return subprocess.run([sys.argv[1], 'config', 'check', file.name], capture_output=True, check=False).returncode == 0
+
+
 schema = yaml.safe_load(run('schema'))
 jsonschema.Draft7Validator.check_schema(schema)
 validator = jsonschema.Draft7Validator(schema)
@@ -48,6 +57,8 @@ example = run('example')
 commented = '\n'.join(line.removeprefix('#') if line[:2] != '# ' or line[:3] == '#  ' else '' for line in example.splitlines())
 wrong = [f'refused: {text}' for text in [*GOOD, example, commented] if not verdict(validator, text)]
 wrong += [f'taken: {text}' for text in BAD if verdict(validator, text)]
+wrong += [f'the program refuses: {text}' for text in GOOD if not program_takes(text)]
+wrong += [f'the program takes: {text}' for text in BAD if program_takes(text)]
 sections = {key for key, value in schema['properties'].items()
             if any('properties' in form for form in value.get('anyOf', []))}
 missing = set(schema['properties']) - set(yaml.safe_load(commented)) - sections

@@ -9,11 +9,14 @@ import unittest
 from pathlib import Path
 import includes
 import limits
+import panels
+import runbooks
 import tree
 import troubleshooting
 
 sys.path.insert(0, str(tree.ROOT / 'tools'))
 import compile_commands  # noqa: E402  pylint: disable=wrong-import-position
+import expressions  # noqa: E402  pylint: disable=wrong-import-position
 import results  # noqa: E402  pylint: disable=wrong-import-position
 
 HEADERS = [
@@ -282,6 +285,66 @@ class Troubleshooting(unittest.TestCase):
                            (self.page('btf', 'jit').replace('**How it looks.**', '', 1), 'How it looks')):
             self.assertTrue(any(what in problem for problem in self.problems(page)), what)
         self.assertTrue(list(troubleshooting.check('', self.page())))
+
+
+class Expressions(unittest.TestCase):
+    """Metrics and labels of rules and panels are those of the catalogue."""
+
+    METRICS = panels.catalogue('| `flowtally_a_total` | counter | record, stage | x |\n| `flowtally_b` | gauge |  | x |\n')
+    CHOSEN = 'job=~"$job", instance=~"$instance"'
+
+    def problems(self, text, where='x.yaml: X', legend=''):
+        return list(panels.check_expression(expressions.Expression(where, text, legend), self.METRICS))
+
+    def test_good(self):
+        for text in ('sum by (job, stage) (rate(flowtally_a_total{stage!~"x|y"}[5m])) > 0 and on (job) flowtally_b == 1',
+                     'up == 0'):
+            self.assertEqual(self.problems(text), [])
+        self.assertEqual(self.problems(f'flowtally_a_total{{{self.CHOSEN}}}', 'x.json: X', '{{instance}} {{stage}}'), [])
+
+    def test_bad(self):
+        for text, what in (('flowtally_c > 0', 'flowtally_c is not in'), ('flowtally_b{stage="x"}', 'no label stage'),
+                           ('sum by (reason) (flowtally_a_total)', 'has the label reason'), ('vector(1)', 'no metric')):
+            self.assertTrue(any(what in problem for problem in self.problems(text)), what)
+        self.assertIn('not of the chosen', ' '.join(self.problems('flowtally_b', 'x.json: X')))
+        self.assertIn('the legend has reason', ' '.join(self.problems('flowtally_b', legend='{{reason}}')))
+
+    def test_replaced(self):
+        text = 'rate(flowtally_b{job=~"$job", interface=~"$interface"}[$__rate_interval]) / flowtally_b[$__range]'
+        self.assertEqual(expressions.replaced(text, '5s', '1m'),
+                         'rate(flowtally_b{job=~".+", interface=~".+"}[5s]) / flowtally_b[1m]')
+
+
+class Runbooks(unittest.TestCase):
+    """Of alerts, their pages and their tests."""
+
+    RULE = {'alert': 'A', 'expr': 'flowtally_b == 0', 'labels': {'severity': 'warning'}, 'annotations': {
+        'summary': 'At {{ $labels.instance }}.', 'description': 'X.', 'runbook_url': runbooks.URL % 'A'}}
+    PAGE = '# A\n\n' + '\n\n'.join(runbooks.PARTS) + '\n```\nls\n```\n'
+    FIRES = {'expr': runbooks.FIRING, 'exp_samples': [{'labels': 'ALERTS{alertname="A", instance="a"}', 'value': 1}]}
+    SILENT = {'expr': runbooks.FIRING, 'exp_samples': []}
+
+    def test_rule(self):
+        self.assertEqual(list(runbooks.check_rule(self.RULE)), [])
+        for change in ({'labels': {}}, {'expr': 'up == 0'}, {'annotations': {**self.RULE['annotations'], 'runbook_url': 'x'}},
+                       {'annotations': {**self.RULE['annotations'], 'summary': 'no sentence'}}):
+            self.assertEqual(len(list(runbooks.check_rule({**self.RULE, **change}))), 1, change)
+
+    def test_page(self):
+        row = '| [A](A.md) | warning | x |'
+        self.assertEqual(list(runbooks.check_page('A', 'warning', self.PAGE, row)), [])
+        for page, severity in ((self.PAGE, 'critical'), (self.PAGE.replace('# A', '# B'), 'warning'),
+                               (self.PAGE.replace('mends', 'ends'), 'warning'), (self.PAGE.replace('```', ''), 'warning')):
+            self.assertEqual(len(list(runbooks.check_page('A', severity, page, row))), 1, page)
+
+    def test_tests(self):
+        def problems(*moments, rule=None):
+            return len(list(runbooks.check_tests('x', [rule or self.RULE], [{'promql_expr_test': list(moments)}])))
+        self.assertEqual(problems(self.FIRES, self.SILENT), 0)
+        self.assertEqual(problems(self.FIRES), 1)
+        self.assertEqual(problems(self.SILENT), 2)
+        names = {**self.RULE, 'annotations': {'summary': '{{ $labels.interface }}'}}
+        self.assertEqual(problems(self.FIRES, self.SILENT, rule=names), 1)
 
 
 if __name__ == '__main__':

@@ -34,6 +34,32 @@ static const char *shown(const char *key)
 
 /* --- Good files */
 
+/* What a program writes that has read on and off as truths; where they are no words it is a mistake. */
+static void test_truths(void **state)
+{
+	const struct config *c = &got.config;
+
+	(void)state;
+	assert_int_equal(load_text("egress: false\ndrops: true\nsummary: false\n"
+				   "watch: false\ndrops-budget: false\nmetrics-listen: false\n"
+				   "interfaces: [eth0]\nlive: true\ncontrol: false\n"
+				   "collectors: [{url: \"ipfix://192.0.2.20\", drops: false}]\n"),
+			 0);
+	assert_int_equal(c->egress, HOOK_MODE_OFF);
+	assert_int_equal(c->drops, DROPS_ON);
+	assert_int_equal(c->summary, SUMMARY_OFF);
+	assert_false(c->watch);
+	assert_int_equal(c->drops_budget, 0);
+	assert_string_equal(c->metrics_listen, "off");
+	assert_string_equal(c->control_socket, "off");
+	assert_true(c->live);
+	assert_int_equal(c->collectors[0].options.drops, URL_DROPS_OFF);
+	assert_int_equal(load_text("metrics-listen: true\n"), -EINVAL);
+	assert_int_equal(load_text("drops: \"false\"\n"), -EINVAL);
+	assert_int_equal(load_text("idle-timeout: false\n"), -EINVAL);
+	assert_int_equal(load_text("interfaces: false\n"), -EINVAL);
+}
+
 static void test_file(void **state)
 {
 	const struct config *c = &got.config;
@@ -484,11 +510,17 @@ static void test_difference(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),	      cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_empty),	      cmocka_unit_test(test_sections),
-		cmocka_unit_test(test_every_setting), cmocka_unit_test(test_precedence),
-		cmocka_unit_test(test_environment),   cmocka_unit_test(test_file_of_environment),
-		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_example),
+		cmocka_unit_test(test_truths),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_sections),
+		cmocka_unit_test(test_every_setting),
+		cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_file_of_environment),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_example),
 		cmocka_unit_test(test_difference),
 	};
 

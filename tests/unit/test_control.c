@@ -125,6 +125,36 @@ static void test_of_another(void **state)
 	listener_free(listener);
 }
 
+/* An empty folder of ours becomes ours alone; where something lies, it stays as it is. */
+static void check_empty_folder(void)
+{
+	char volume[sizeof(folder) + 16], inside[sizeof(folder) + 64];
+	struct listener *listener = NULL;
+	char why[LISTENER_WHY_MAX];
+	struct stat status;
+
+	snprintf(volume, sizeof(volume), "%s/volume", folder);
+	snprintf(inside, sizeof(inside), "%s/something", volume);
+	assert_int_equal(mkdir(volume, 0755), 0);
+	assert_int_equal(chmod(volume, 0777), 0);
+	assert_int_equal(mkdir(inside, 0755), 0);
+	snprintf(inside, sizeof(inside), "%s/socket", volume);
+	assert_int_equal(listen_at(&listener, inside, NULL, why), -EPERM);
+	assert_non_null(strstr(why, "chmod go-w"));
+	assert_int_equal(stat(volume, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0777);
+	snprintf(inside, sizeof(inside), "%s/something", volume);
+	assert_int_equal(rmdir(inside), 0);
+	snprintf(inside, sizeof(inside), "%s/socket", volume);
+	assert_int_equal(listen_at(&listener, inside, NULL, why), 0);
+	assert_int_equal(stat(volume, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0755);
+	listener_free(listener);
+	snprintf(inside, sizeof(inside), "%s/socket.lock", volume);
+	unlink(inside);
+	assert_int_equal(rmdir(volume), 0);
+}
+
 /* Whoever can write to a folder on the way could put another socket there. */
 static void test_folders(void **state)
 {
@@ -147,6 +177,7 @@ static void test_folders(void **state)
 	*strrchr(deep, '/') = '\0';
 	assert_int_equal(rmdir(deep), 0);
 	assert_int_equal(rmdir(open), 0);
+	check_empty_folder();
 }
 
 /* --- Answers. */

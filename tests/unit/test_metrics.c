@@ -233,6 +233,11 @@ static void test_openmetrics(_unused_ void **state)
 	assert_string_equal(got.text + strlen(got.text) - 7, "\n# EOF\n");
 }
 
+#define ATTACHED "flowtally_interface_attached"
+#define ATTACHED_HEAD \
+	"# HELP " ATTACHED " Whether all hooks that are wanted on the interface are there; " \
+	"0 for one that is named and not there itself.\n# TYPE " ATTACHED " gauge\n"
+
 /* Each attempt that failed is in one series; a hook that never failed has none. */
 static void test_attach_errors(_unused_ void **state)
 {
@@ -265,10 +270,7 @@ static void test_escaping(_unused_ void **state)
 		      "d\xc3\xa9\n",
 		      3, true);
 	print(METRICS_PROMETHEUS, false);
-	expect("flowtally_interface_attached",
-	       "# HELP flowtally_interface_attached Whether all hooks that are wanted on "
-	       "the interface are there.\n"
-	       "# TYPE flowtally_interface_attached gauge\n"
+	expect("flowtally_interface_attached", ATTACHED_HEAD
 	       "flowtally_interface_attached{interface=\"a\\\"b\\\\x5cc\\\\xffd\xc3\xa9\\\\x0a\"} 1\n");
 }
 
@@ -290,7 +292,12 @@ static void test_interfaces(_unused_ void **state)
 	count(9, 17, 0, 53, 100, now);
 	count(77, 17, 0, 53, 1000, now);  /* has just come */
 	count(78, 17, 0, 53, 10000, old); /* nobody knows it any more */
+	add_interface("eth2", 0, false);  /* is named, and not there */
+	add_interface("eth1", 0, false);  /* likewise, by a name that another one has as well */
 	print(METRICS_PROMETHEUS, false);
+	expect(ATTACHED, ATTACHED_HEAD ATTACHED "{interface=\"eth0\"} 1\n" ATTACHED
+						"{interface=\"eth1\"} 0\n" ATTACHED
+						"{interface=\"eth2\"} 0\n");
 	expect(PACKETS,
 	       "# HELP " PACKETS " Packets in flows.\n# TYPE " PACKETS " counter\n" PACKETS
 	       "{interface=\"gone0\"," CELL "4\n" PACKETS "{interface=\"eth1\"," CELL "5\n" PACKETS
@@ -520,6 +527,8 @@ static void test_unique(_unused_ void **state)
 			count(100 + i, (uint8_t)p, i % 2 | (i % 4 & FLOW_IPV6), (uint16_t)(37 * p),
 			      1, 1);
 	}
+	for (int i = 0; i < 4; i++)
+		add_interface(i % 2 ? "same" : "missing", 0, false);
 	add_collectors(3, urls, names);
 	print(METRICS_PROMETHEUS, true);
 	rest = got.text;
