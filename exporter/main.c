@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <nss.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -89,6 +90,21 @@ static int check_output(int status)
 	return 1;
 }
 
+/*
+ * What nsswitch.conf names is loaded as a shared library, and with it the C library of the system, of another version than the
+ * one that is in a static program.  Files are read by what is in the program.  Names of hosts are c-ares' business.
+ */
+static void look_up_in_files(void)
+{
+#ifdef FLOWTALLY_STATIC
+	static const char *const databases[] = {"passwd",    "group",	 "initgroups",
+						"services", "protocols", "hosts"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(databases); i++)
+		__nss_configure_lookup(databases[i], "files");
+#endif
+}
+
 static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 {
 	int status = check_output(verb(argc, argv));
@@ -107,6 +123,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
 	limit_heap();
+	look_up_in_files();
 	if (argc > 2 && !strcmp(argv[1], "help")) {
 		argv[1] = argv[2];
 		argv[2] = "--help";
