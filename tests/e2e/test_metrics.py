@@ -415,7 +415,8 @@ def test_missed_records():
         with daemon(box, '--control-socket', place, '--control-records', '1024', '--metrics-hubble') as process:
             check_equal('status --wait', program.run('status', '--socket', place, '--wait')[0], 0)
             with open(output, 'wb') as file:
-                reader = subprocess.Popen([*DIES_WITH_TEST, program.binary(), 'observe', '--socket', place, '-f', '-o', 'jsonl'],
+                reader = subprocess.Popen([*DIES_WITH_TEST, program.binary(), 'observe', '--socket', place, '-f',
+                                           '-o', 'jsonl'],
                                           stdout=file, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
 
             def shown(port):

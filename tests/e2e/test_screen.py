@@ -45,7 +45,8 @@ class Bench(Pair):
 
     def drops(self, *options, **terminal_options):
         lists = [] if '--reason' in options else ['--exclude', STRANGE]
-        return terminal.Terminal(self.directory, self.words('drops', '--interval', '200ms', *lists, *options), **terminal_options)
+        words = self.words('drops', '--interval', '200ms', *lists, *options)
+        return terminal.Terminal(self.directory, words, **terminal_options)
 
     def send(self, count=7):
         with traffic.bound(self.box, 'meter', socket.SOCK_DGRAM, METER, 9):
