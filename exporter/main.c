@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -7,9 +6,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include "config/problems.h"
 #include "exporter/cli/verbs.h"
+#include "exporter/cli/version.h"
 #include "exporter/log.h"
 #include "exporter/util.h"
 #include "exporter/value.h"
@@ -38,16 +37,6 @@ static void print_usage(FILE *file)
 		fprintf(file, "  %-10s %s\n", v->name, v->help);
 	fprintf(file, "\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
 		      "The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
-}
-
-/* What a report of a fault must name. */
-static void print_version(void)
-{
-	struct utsname system = {0};
-
-	uname(&system);
-	printf("flowtally %s (libbpf %s, Linux %s %s)\n", FLOWTALLY_VERSION,
-	       libbpf_version_string() + 1, system.release, system.machine);
 }
 
 /*
@@ -97,7 +86,7 @@ static int check_output(int status)
 static void look_up_in_files(void)
 {
 #ifdef FLOWTALLY_STATIC
-	static const char *const databases[] = {"passwd",    "group",	 "initgroups",
+	static const char *const databases[] = {"passwd",   "group",	 "initgroups",
 						"services", "protocols", "hosts"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(databases); i++)
@@ -135,8 +124,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--version")) {
-		print_version();
-		return 0;
+		version_print();
+		return check_output(0);
 	}
 	for (const struct verb *v = verbs; argc > 1 && v->name; v++) {
 		if (!strcmp(argv[1], v->name))
