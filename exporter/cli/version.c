@@ -88,8 +88,10 @@ void version_print(void)
 	size_t count;
 
 	uname(&system);
-	printf("flowtally %s%s%s\n", FLOWTALLY_VERSION, *FLOWTALLY_COMMIT ? ", commit " : "",
-	       FLOWTALLY_COMMIT);
+	printf("flowtally %s", FLOWTALLY_VERSION);
+	if (*FLOWTALLY_COMMIT)
+		printf(" (commit %s)", FLOWTALLY_COMMIT);
+	printf("\n");
 	printf("system     Linux %s %s\n", system.release, system.machine);
 	print_libraries();
 	libbpf_set_print(NULL);

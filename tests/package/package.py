@@ -51,7 +51,8 @@ def quietly(*words, **options):
     done = subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors='replace', check=False, timeout=LONG, **options)
     if done.returncode != 0:
-        raise Failure(f'{" ".join(map(str, words))}: exit status {done.returncode}\n' + '\n'.join(done.stdout.splitlines()[-40:]))
+        end = '\n'.join(done.stdout.splitlines()[-40:])
+        raise Failure(f'{" ".join(map(str, words))}: exit status {done.returncode}\n{end}')
     return done.stdout
 
 
@@ -140,7 +141,7 @@ def settings(unit):
 
 
 class Service:
-    """with Service(tree, box) as one: ...   The unit of the tree, started with its user, rights and folders, as systemd does."""
+    """with Service(tree, box) as one: ...   The unit of the tree, started with its user, rights and folders as by systemd."""
 
     def __init__(self, one, box, role='node', unit='/lib/systemd/system/flowtally.service'):
         self.tree, self.box, self.role = one, box, role
@@ -162,8 +163,8 @@ class Service:
         for name, parent in ('RuntimeDirectory', 'run'), ('StateDirectory', 'var/lib'):
             if name in self.unit:
                 folder = f'/{parent}/{self.unit[name]}'
-                self.tree.run('install', '-d', '-m', self.unit.get(f'{name}Mode', '0755'), '-o', self.unit.get('User', 'root'),
-                              '-g', self.unit.get('Group', 'root'), folder)
+                user, group = self.unit.get('User', 'root'), self.unit.get('Group', 'root')
+                self.tree.run('install', '-d', '-m', self.unit.get(f'{name}Mode', '0755'), '-o', user, '-g', group, folder)
 
     def __enter__(self):
         self.folders()

@@ -53,7 +53,8 @@ def test_files():
                     names.add('ETC' + name[len(etc):])
                 else:
                     names.add('PREFIX' + name[len(prefix):] if name.startswith(prefix + '/') else name)
-                check(path.stat().st_mode & 0o7777 == (0o755 if name.endswith('/bin/flowtally') else 0o644), oct(path.stat().st_mode), path)
+                mode = 0o755 if name.endswith('/bin/flowtally') else 0o644
+                check_equal(f'mode of {path}', path.stat().st_mode & 0o7777, mode)
         names.discard(OPTIONAL)
         check_equal('installed, and not in the list', sorted(names - expected()), [])
         check_equal('in the list, and not installed', sorted(expected() - names), [])
@@ -89,7 +90,7 @@ def test_works():
             for page in sorted(Path(here).rglob('man?/*')):
                 done = subprocess.run(['man', '-l', page], capture_output=True, text=True, check=False,
                                       env={**os.environ, 'MANPAGER': 'cat', 'LC_ALL': 'C.UTF-8'})
-                check(done.returncode == 0 and 'SYNOPSIS' in done.stdout + 'SYNOPSIS' * ('.8' not in page.name), page, done.stderr)
+                check(done.returncode == 0 and 'DESCRIPTION' in done.stdout, page, done.stderr)
 
 
 def test_links():
@@ -109,7 +110,8 @@ def test_links():
 def test_prefix():
     """Installed as a distribution does, below /usr, the unit and the user are where systemd says; the configuration in /etc."""
     with scratch() as directory:
-        quietly(MESON, 'setup', '--prefix=/usr', '-Dtests=disabled', '-Dfuzz=disabled', '-Dbpf_clang=' + clang(), directory, ROOT)
+        quietly(MESON, 'setup', '--prefix=/usr', '-Dtests=disabled', '-Dfuzz=disabled', f'-Dbpf_clang={clang()}', directory,
+                ROOT)
         plan = json.loads(command(MESON, 'introspect', '--install-plan', directory))
         installed = set(json.loads(command(MESON, 'introspect', '--installed', directory)).values())
     check(plan, 'nothing is installed')
