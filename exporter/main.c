@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <nss.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include "config/problems.h"
 #include "exporter/cli/verbs.h"
-#include "exporter/commit.h"
+#include "exporter/cli/version.h"
 #include "exporter/log.h"
 #include "exporter/observe/metrics.h"
 #include "exporter/util.h"
@@ -39,16 +38,6 @@ static void print_usage(FILE *file)
 		fprintf(file, "  %-10s %s\n", v->name, v->help);
 	fprintf(file, "\n`flowtally VERB --help` lists a verb's options, and has examples.\n"
 		      "The manual is flowtally(8), of a verb flowtally-VERB(8).\n");
-}
-
-/* What a report of a fault must name. */
-static void print_version(void)
-{
-	struct utsname system = {0};
-
-	uname(&system);
-	printf("flowtally %s (libbpf %s, Linux %s %s)\n", FLOWTALLY_VERSION,
-	       libbpf_version_string() + 1, system.release, system.machine);
 }
 
 /*
@@ -91,6 +80,21 @@ static int check_output(int status)
 	return 1;
 }
 
+/*
+ * What nsswitch.conf names is loaded as a shared library, and with it the C library of the system, of another version than the
+ * one that is in a static program.  Files are read by what is in the program.  Names of hosts are c-ares' business.
+ */
+static void look_up_in_files(void)
+{
+#ifdef FLOWTALLY_STATIC
+	static const char *const databases[] = {"passwd",   "group",	 "initgroups",
+						"services", "protocols", "hosts"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(databases); i++)
+		__nss_configure_lookup(databases[i], "files");
+#endif
+}
+
 static int run_verb(int (*verb)(int argc, char **argv), int argc, char **argv)
 {
 	int status = check_output(verb(argc, argv));
@@ -109,7 +113,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
 	limit_heap();
-	metrics_commit = commit;
+	look_up_in_files();
+	metrics_commit = version_commit();
 	if (argc > 2 && !strcmp(argv[1], "help")) {
 		argv[1] = argv[2];
 		argv[2] = "--help";
@@ -121,8 +126,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--version")) {
-		print_version();
-		return 0;
+		version_print();
+		return check_output(0);
 	}
 	for (const struct verb *v = verbs; argc > 1 && v->name; v++) {
 		if (!strcmp(argv[1], v->name))

@@ -78,6 +78,23 @@ int datapath_program_fd(const struct datapath *d, enum datapath_program program)
 		 : -ENOENT;
 }
 
+_Static_assert(DATAPATH_TAG_OCTETS == BPF_TAG_SIZE, "as the kernel has it");
+
+void datapath_visit_programs(const struct datapath *d, datapath_program_visit visit, void *userdata)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, d->object.object)
+	{
+		struct bpf_prog_info info = {0};
+		uint32_t size = sizeof(info);
+		int fd = bpf_program__fd(program);
+
+		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0)
+			visit(userdata, bpf_program__name(program), info.tag);
+	}
+}
+
 int datapath_stub_fd(const struct datapath *d, enum datapath_program program)
 {
 	return d->stubs[program];

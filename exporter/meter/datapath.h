@@ -63,6 +63,13 @@ int datapath_map_fd(const struct datapath *datapath, const char *name);
 int datapath_bank_fd(const struct datapath *datapath, unsigned int bank);
 int datapath_program_fd(const struct datapath *datapath, enum datapath_program program);
 
+/* Calls `visit` for each program that was loaded, with its name and the kernel's tag: BPF_TAG_SIZE octets of a hash. */
+#define DATAPATH_TAG_OCTETS 8
+typedef void (*datapath_program_visit)(void *userdata, const char *name,
+				       const uint8_t tag[DATAPATH_TAG_OCTETS]);
+void datapath_visit_programs(const struct datapath *datapath, datapath_program_visit visit,
+			     void *userdata);
+
 /*
  * What stays attached when another datapath takes over: a stub that calls the program through an array (or, where there
  * is nothing to take over, the program itself).  The array lives as long as a datapath that has it, in this process: a

@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Debian package: built, judged by lintian, installed, started, upgraded, removed and purged in a minimal Debian."""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import package
+import traffic
+from package import NODE, PEER, Service, command, install, need, node, quietly, scratch, tree, version, wait_until
+from tap import check, check_equal, comment, main, once, require
+
+CONFIG = '/etc/flowtally/flowtally.yaml'
+SYSUSERS = 'systemd-standalone-sysusers'  # a system without systemd has it instead
+BUILT = scratch()
+
+
+@once
+def built():
+    """The folder with the packages."""
+    folder = Path(BUILT.name)
+    sources = package.copy_sources(folder / 'flowtally')
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(('DEB_', 'SOURCE_DATE'))}
+    log = quietly('dpkg-buildpackage', '-b', '-us', '-uc', '-jauto', cwd=sources, env=environment)
+    check('warning:' not in log, *[line for line in log.splitlines() if 'warning:' in line][:10])
+    return folder
+
+
+def deb(name='flowtally'):
+    found, = built().glob(f'{name}_*.deb')
+    return found
+
+
+def repacked(number, folder, change=None):
+    """The package as of another version, in which change(root) has changed something."""
+    root = folder / number
+    command('dpkg-deb', '-R', deb(), root)
+    control = root / 'DEBIAN/control'
+    control.write_text(re.sub(r'^Version: .*', f'Version: {number}', control.read_text(encoding='utf-8'), flags=re.M),
+                       encoding='utf-8')
+    if change:
+        change(root)
+    made = folder / f'flowtally_{number}_all.deb'
+    command('dpkg-deb', '--root-owner-group', '-b', root, made)
+    return made
+
+
+def test_builds():
+    """Two packages, of the version of the program; lintian has nothing to say."""
+    names = sorted(path.name.split('_')[0] for path in built().glob('*.deb'))
+    check_equal('packages', names, ['flowtally', 'flowtally-dbgsym'])
+    check_equal('version', command('dpkg-deb', '-f', deb(), 'Version').strip(), version())
+    changes, = built().glob('*.changes')
+    done = subprocess.run(['lintian', '--info', '--display-info', '--pedantic', '--fail-on', 'error,warning,info,pedantic',
+                           '--allow-root', changes], capture_output=True, text=True, check=False)
+    check(done.returncode == 0 and not done.stdout, done.stdout, done.stderr)
+    comment(f'{deb().stat().st_size / 1000:.0f} kB')
+
+
+def test_lintian_sees():
+    """A fault in the package is told by lintian: the test above can fail."""
+    def spoil(root):
+        (root / 'usr/bin/flowtally').chmod(0o644)
+        shutil.rmtree(root / 'usr/share/man')
+    with scratch() as directory:
+        done = subprocess.run(['lintian', '--allow-root', repacked('0.0.8', Path(directory), spoil)], capture_output=True,
+                              text=True, check=False)
+    check('no-manual-page' in done.stdout, done.stdout, done.stderr)
+
+
+def test_starts():
+    """In a minimal Debian: there is a user, the unit is enabled, and started as it says the exporter meters packets."""
+    with tree() as one, node() as box:
+        install(one, deb(), SYSUSERS)
+        check(re.search(r'^flowtally:[^:]*:\d+:\d+:[^:]*:/var/lib/flowtally:/usr/sbin/nologin$', one.read('/etc/passwd'), re.M),
+              'no user', one.read('/etc/passwd'))
+        check(one.exists('/etc/systemd/system/multi-user.target.wants/flowtally.service'), 'the unit is not enabled')
+        check_equal('version', one.run('flowtally', '--version').split()[1], version())
+        missing = [line for line in one.run('ldd', '/usr/bin/flowtally').splitlines() if 'not found' in line]
+        check(not missing, *missing)
+        with Service(one, box) as service:
+            traffic.udp(box, 'peer', (PEER, 4000), (NODE, 5000), 55, b'x' * 100)
+            # /run is of the tree, and status asks at the default socket.
+            wait_until(lambda: '55 packets' in one.run('flowtally', 'observe', '--last', '100', 'port', '5000',
+                                                       namespace=box.names['node']), 20, 'the flow')
+            status = one.run('flowtally', 'status', namespace=box.names['node'])
+            check('is healthy' in status and 'eth0' in status, status)
+            one.write(CONFIG, one.read(CONFIG) + 'idle-timeout: 3s\n')
+            wait_until(lambda: 'is in force' in service.said(), 10, 'the changed configuration')
+            check_equal('exit status', service.stop(), 0)
+            check('ledger: balances, lost 0 packets' in service.said(), service.said())
+
+
+def test_upgrade():
+    """From an older version: what the user has changed of the configuration stays, what the package has changed comes."""
+    def older(root):
+        with open(root / CONFIG.lstrip('/'), 'a', encoding='utf-8') as file:
+            file.write('# older\n')
+    with tree() as one, scratch() as directory:
+        old, new = repacked('0.0.9', Path(directory), older), deb()
+        install(one, old, SYSUSERS)
+        check(one.read(CONFIG).endswith('# older\n'), 'the older configuration')
+        install(one, new)
+        check_equal('configuration that nobody changed', one.read(CONFIG),
+                    (package.ROOT / 'config/host.yaml').read_text(encoding='utf-8'))
+        one.write(CONFIG, 'interfaces: [br0]\n')
+        one.write('/var/lib/flowtally/flows.ipfix', 'kept')
+        install(one, repacked('9.9.9', Path(directory)))
+        check_equal('version', one.run('dpkg-query', '-W', '-f', '${Version}', 'flowtally'), '9.9.9')
+        check_equal('configuration of the user', one.read(CONFIG), 'interfaces: [br0]\n')
+        install(one, old, options=['--allow-downgrades', '-o', 'Dpkg::Options::=--force-confold'])
+        check_equal('after a downgrade', (one.read(CONFIG), one.read('/var/lib/flowtally/flows.ipfix')),
+                    ('interfaces: [br0]\n', 'kept'))
+
+
+def test_removal():
+    """Removed, the configuration and the state stay; purged, nothing does, neither the user nor a file."""
+    with tree() as one:
+        install(one, SYSUSERS)
+        before = one.files()
+        # What it needs stays, and what apt brings with that.
+        depends = re.findall(r'(?:^|, )(lib[\w.-]+|zlib1g)', command('dpkg-deb', '-f', deb(), 'Depends'))
+        install(one, *depends)
+        before |= one.files()
+        install(one, deb())
+        one.write('/var/lib/flowtally/flows.ipfix', 'state')
+        check(len(one.files() - before) > 40, 'nothing was installed')
+        one.run('dpkg', '--remove', 'flowtally')
+        left = {name for name in one.files() - before if not one.path(name).is_dir() or one.path(name).is_symlink()}
+        check_equal('left behind by removal', left & {'usr/bin/flowtally', CONFIG[1:], 'var/lib/flowtally/flows.ipfix'},
+                    {CONFIG[1:], 'var/lib/flowtally/flows.ipfix'})
+        check('flowtally:' in one.read('/etc/passwd'), 'the user is gone, whose files stay')
+        one.run('dpkg', '--purge', 'flowtally')
+        check_equal('left behind by a purge', {name for name in one.files() - before if 'flowtally' in name}, set())
+        for name in 'passwd', 'group', 'shadow', 'gshadow':
+            check('flowtally' not in one.read(f'/etc/{name}'), f'the user is still in /etc/{name}')
+
+
+if __name__ == '__main__':
+    require('dpkg-buildpackage', 'dh', 'lintian', 'chroot', 'unshare', 'setpriv')
+    need(package.BASE)
+    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])

@@ -1,0 +1,245 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_static.py FOLDER: the program without shared libraries, built in the folder, alone in a root file system."""
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import package
+import traffic
+from package import DIES_WITH_TEST, LONG, NODE, PEER, ROOT, Tree, command, need, node, quietly, scratch, wait_until
+from tap import Failure, Skip, check, check_equal, comment, main, once, require
+
+FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'build/static'
+OCTETS_MAX = 10_000_000
+COMMIT = '0123456789ab'  # the same in all builds
+MOUNTS = 'mount -t proc proc proc && mount -t sysfs sysfs sys'
+NAME = 'collector.test'
+RUN = ['run', '--interface', 'eth0', '--ingress', 'tc', '--drops', 'off', '--drain-interval', '1s', '--idle-timeout', '2s',
+       '--active-timeout', '5s', '--control-socket', 'off', '--metrics-listen', 'off']
+LIBRARY = '''
+static long call(long n, long a, long b, long c) {
+	long r; register long x __asm__("r10") = 0;
+	__asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(x) : "rcx", "r11", "memory"); return r; }
+__attribute__((constructor)) static void loaded(void) { call(85, (long)"/loaded", 0644, 0); }
+'''
+
+
+def build(folder, sources=ROOT, arm64=()):
+    environment = {**os.environ, 'SOURCE_DATE_EPOCH': '1764400000'}
+    quietly(sources / 'packaging/static', *arm64, 'build', folder, f'-Dcommit={COMMIT}', env=environment)
+    return folder / 'flowtally'
+
+
+@once
+def built():
+    return build(FOLDER)
+
+
+def stripped(program, folder, strip='strip'):
+    place = folder / 'flowtally'
+    command(strip, '-o', place, program)
+    place.chmod(0o755)
+    return place
+
+
+def alone(folder, **files):
+    """A root file system with the program and nothing else but files of /etc."""
+    root = folder / 'root'
+    for name in 'proc', 'sys', 'etc':
+        (root / name).mkdir(parents=True)
+    stripped(built(), root)
+    one = Tree(root)
+    for name, text in files.items():
+        one.write(f'etc/{name.replace("_", ".")}', text)
+    return one
+
+
+def answer(request):
+    """An answer to a question about an address; None: that is not the name that there is."""
+    end = request.index(b'\0', 12) + 5
+    labels, place = [], 12
+    while request[place]:
+        labels.append(request[place + 1:place + 1 + request[place]].decode())
+        place += 1 + request[place]
+    kind, = struct.unpack_from('!H', request, end - 4)
+    found = '.'.join(labels).lower() == NAME and kind == 1
+    header = request[:2] + struct.pack('!HHHHH', 0x8180 if '.'.join(labels).lower() == NAME else 0x8183, 1, int(found), 0, 0)
+    record = struct.pack('!HHHIH', 0xc00c, 1, 1, 60, 4) + socket.inet_aton(PEER) if found else b''
+    return header + request[12:end] + record
+
+
+class NameServer:
+    """with NameServer(box, role) as server: ...   At 127.0.0.1 of a namespace; asked: how often."""
+
+    def __init__(self, box, role):
+        with box.entered(role):
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(('127.0.0.1', 53))
+        self.asked = 0
+
+    def serve(self):
+        while True:
+            try:
+                request, client = self.socket.recvfrom(512)
+            except OSError:
+                return
+            if not request:
+                return
+            self.asked += 1
+            self.socket.sendto(answer(request), client)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+def capture(flows, packets):
+    """A capture file with flows of UDP, of so many packets each."""
+    text = struct.pack('=IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
+    for i in range(flows * packets):
+        udp = struct.pack('!HHHH', 4000 + i % flows, 5000, 108, 0) + b'x' * 100
+        ip = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(udp), i, 0, 64, 17, 0) + socket.inet_aton(PEER) + socket.inet_aton(NODE)
+        frame = bytes(12) + b'\x08\x00' + ip + udp
+        text += struct.pack('=IIII', 1700000000 + i // 10, i, len(frame), len(frame)) + frame
+    return text
+
+
+def test_alone():
+    """It has no loader and no libraries, is small enough, and is hardened: its place in memory is drawn, its table is fixed."""
+    program = built()
+    with scratch() as directory:
+        octets = stripped(program, Path(directory)).stat().st_size
+    check(octets <= OCTETS_MAX, f'{octets} octets')
+    comment(f'{octets} octets')
+    headers = command('readelf', '--wide', '--file-header', '--program-headers', '--dynamic', program)
+    check('INTERP' not in headers and 'NEEDED' not in headers, headers)
+    check(re.search(r'Type:\s+DYN', headers) and 'GNU_RELRO' in headers and re.search(r'GNU_STACK.* RW ', headers), headers)
+    check('BIND_NOW' in headers or 'NOW' in headers, headers)
+
+
+def test_resolves():
+    """In a root with the program and resolv.conf alone, a collector given by name gets each packet that came."""
+    with scratch() as directory, node() as box, NameServer(box, 'node') as server:
+        one = alone(Path(directory), resolv_conf='nameserver 127.0.0.1\noptions timeout:1\n')
+        with box.entered('peer'):
+            collector = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        collector.bind((PEER, 4739))
+        collector.settimeout(30)
+        words = one.words('/flowtally', *RUN, '--collector', f'ipfix://{NAME}', namespace=box.names['node'], mounts=MOUNTS)
+        with open(Path(directory) / 'log', 'wb') as log:
+            process = subprocess.Popen([*DIES_WITH_TEST, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            said = Path(directory) / 'log'
+            wait_until(lambda: 'ready' in said.read_text(encoding='utf-8') or process.poll() is not None, 60, 'the word ready')
+            check(process.poll() is None, said.read_text(encoding='utf-8'))
+            traffic.udp(box, 'peer', (PEER, 4000), (NODE, 5000), 77, b'x' * 100)
+            # protocolIdentifier and ports stand in records as they do in packets; the deltas are 8 octets each.
+            got = bytearray()
+            while struct.pack('!HH', 4000, 5000) not in got:
+                got += collector.recv(65535)
+            check(struct.pack('!Q', 77) in got, 'no record of 77 packets', got.hex())
+            check(server.asked > 0, 'nobody was asked for the name')
+            process.terminate()
+            check_equal('exit status', process.wait(30), 0)
+            check('ledger: balances, lost 0 packets' in said.read_text(encoding='utf-8'), said.read_text(encoding='utf-8'))
+        except TimeoutError:
+            raise Failure(f'no records\n{(Path(directory) / "log").read_text(encoding="utf-8")}') from None
+        finally:
+            process.kill()
+            process.wait()
+            collector.close()
+
+
+def test_loads_nothing():
+    """nsswitch.conf names libraries, which would bring another C library along: files are read, and nothing is loaded."""
+    if os.uname().machine != 'x86_64':
+        raise Skip('the library of this test is for x86-64')
+    databases = ''.join(f'{name}: trap files\n' for name in ('group', 'passwd', 'services', 'protocols', 'hosts'))
+    with scratch() as directory:
+        one = alone(Path(directory), nsswitch_conf=databases, services='oddport 4711/udp\n', group='odd:x:4711:\n',
+                    protocols='oddproto 99 ODD\n')
+        source = Path(directory) / 'trap.c'
+        source.write_text(LIBRARY, encoding='ascii')
+        place = one.path('lib/x86_64-linux-gnu/libnss_trap.so.2')
+        place.parent.mkdir(parents=True)
+        command('gcc', '-shared', '-fPIC', '-nostdlib', '-o', place, source)
+        for expression in 'port oddport', 'ip proto oddproto':
+            done = subprocess.run(one.words('/flowtally', 'observe', expression, mounts=MOUNTS), capture_output=True, text=True,
+                                  check=False)
+            check('no exporter runs' in done.stderr, f'{expression}:', done.stderr)
+        # A name that is in no file is a mistake.
+        done = subprocess.run(one.words('/flowtally', 'observe', 'port nosuchport', mounts=MOUNTS), capture_output=True,
+                              text=True, check=False)
+        check(done.returncode == 2 and 'nosuchport' in done.stderr, done.stderr)
+        check(not one.exists('/loaded'), 'a library that nsswitch.conf names was loaded')
+
+
+def test_same_octets():
+    """Built in another folder, from sources in another folder: the same octets, debugging information and BPF objects too."""
+    first = built()
+    with scratch() as directory:
+        sources = package.copy_sources(Path(directory) / 'a/longer/way')
+        second = build(Path(directory) / 'elsewhere', sources)
+        for name in 'flowtally', 'flowtally-flows.o', 'flowtally-drops.o':
+            one, other = ((folder / name).read_bytes() for folder in (first.parent, second.parent))
+            check(one == other, f'{name} differs: {len(one)} and {len(other)} octets')
+        check(str(ROOT).encode() not in first.read_bytes(), f'{ROOT} is in the program')
+        other = (second.parent / 'flowtally.spdx.json').read_bytes()
+        check((first.parent / 'flowtally.spdx.json').read_bytes() == other, 'the lists of parts differ')
+
+
+def test_parts():
+    """The list of parts is SPDX, and has each library that the linker put in, with version and licenses as Debian says."""
+    text = (built().parent / 'flowtally.spdx.json').read_text(encoding='utf-8')
+    parts = {part['name']: part for part in json.loads(text)['packages']}
+    linked = set(re.findall(r'/(lib[\w+.-]+?)\.a\(', (built().parent / 'flowtally.map').read_text(encoding='utf-8')))
+    check({'libbpf', 'libcares', 'libmnl', 'libmicrohttpd', 'libc'} <= linked, linked)
+    named = {name for part in parts.values() for name in re.findall(r'(lib[\w+.-]+?)\.a\b', part.get('comment', ''))}
+    check_equal('linked, and in no part', sorted(linked - named), [])
+    versions = dict(line.split('\t') for line in command('dpkg-query', '-W', '-f', '${source:Package}\t${source:Version}\n',
+                                                         'libbpf-dev', 'libc-ares-dev', 'libc6-dev', 'zlib1g-dev').splitlines())
+    for source, number in versions.items():
+        check_equal(f'version of {source}', parts[source]['versionInfo'], number)
+        check(parts[source]['licenseDeclared'] not in ('', 'NOASSERTION', 'NONE'), parts[source])
+    check_equal('flowtally', (parts['flowtally']['versionInfo'], parts['flowtally']['licenseDeclared']),
+                (package.version(), 'Apache-2.0 AND (BSD-2-Clause OR GPL-2.0-only)'))
+
+
+def test_arm64():
+    """Built for arm64, it starts (emulated) and reads a capture to the same records."""
+    need(package.CACHE / 'libraries-arm64')
+    emulator = shutil.which('qemu-aarch64-static')
+    if not emulator:
+        raise Skip('not installed: qemu-user-static')
+    program = build(FOLDER.with_name(FOLDER.name + '-arm64'), arm64=['--arm64'])
+    check('AArch64' in command('readelf', '-h', program), 'not for arm64')
+    with scratch() as directory:
+        octets = stripped(program, Path(directory), 'llvm-strip-14').stat().st_size
+    check(octets <= OCTETS_MAX, f'{octets} octets')
+    comment(f'{octets} octets')
+    said = command(emulator, program, '--version')
+    check(f'flowtally {package.version()} (commit {COMMIT})' in said and 'aarch64' in said, said)
+    with scratch() as directory:
+        path = Path(directory) / 'flows.pcap'
+        path.write_bytes(capture(flows=20, packets=3))
+        records = [command(*words, 'replay', path, '--collector', 'json:-', timeout=LONG)
+                   for words in ([emulator, program], [built()])]
+    check_equal('records', sorted(records[0].splitlines()), sorted(records[1].splitlines()))
+    check_equal('packets', sum(json.loads(line)['packetDeltaCount'] for line in records[0].splitlines()), 60)
+
+
+if __name__ == '__main__':
+    require('nsenter', 'unshare', 'setpriv', 'readelf', 'gcc')
+    need(package.CACHE / 'libraries-amd64')
+    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
