@@ -10,7 +10,7 @@ skeleton of a BPF object.
 import re
 import tree
 
-LEAVES = {'util', 'log', 'loop', 'sandbox', 'sandbox_calls', 'thread', 'value', 'stop', 'notify', 'watch'}
+LEAVES = {'util', 'commit', 'log', 'loop', 'sandbox', 'sandbox_calls', 'thread', 'value', 'stop', 'notify', 'watch'}
 # Each a name and the files that it stands for.
 STAGES = [
     {'leaves': r'exporter/(%s)\.[ch]' % '|'.join(sorted(LEAVES))},
