@@ -150,12 +150,21 @@ static void allow(int ruleset, const char *path, uint64_t rights)
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return;
 	rule.allowed_access = S_ISDIR(status.st_mode) ? rights : rights & OF_FILES;
-	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 &&
+	    errno != EBADFD) /* pipes and sockets have no place, and none is forbidden */
 		log_errno(LOG_WARNING, errno, "landlock: '%s'", path);
-	if (!(rights & LANDLOCK_ACCESS_FS_WRITE_FILE) || sandbox.writable_count == FOLDERS_MAX)
+	if (!S_ISDIR(status.st_mode) || !(rights & LANDLOCK_ACCESS_FS_WRITE_FILE) ||
+	    sandbox.writable_count == FOLDERS_MAX)
 		return;
 	sandbox.writable[sandbox.writable_count].device = status.st_dev;
 	sandbox.writable[sandbox.writable_count++].inode = status.st_ino;
+}
+
+/* The terminal or file of standard output is opened once more, for a description with flags of its own. */
+static void allow_streams(int ruleset, uint64_t rights)
+{
+	allow(ruleset, "/proc/self/fd/1", rights & OF_FILES);
+	allow(ruleset, "/proc/self/fd/2", rights & OF_FILES);
 }
 
 static void prepare_files(const struct sandbox_options *options)
@@ -170,6 +179,7 @@ static void prepare_files(const struct sandbox_options *options)
 	}
 	/* Names in folders are no secret, and libbpf opens "/" to have a descriptor (bpf_map__reuse_fd()). */
 	allow(sandbox.ruleset, "/", LANDLOCK_ACCESS_FS_READ_DIR);
+	allow_streams(sandbox.ruleset, rights);
 	for (size_t i = 0; i < options->readable_count; i++)
 		allow(sandbox.ruleset, options->readable[i], READING & rights);
 	for (size_t i = 0; i < options->writable_count; i++)

@@ -69,6 +69,7 @@ static const char *const common[] = {
 	"pread64",
 	"write",
 	"writev",
+	"pwritev2",
 	"lseek",
 	"close",
 	"stat",

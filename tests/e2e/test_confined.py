@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -298,6 +299,31 @@ def test_no_landlock():
         check(ledger['accounted']['packets'] >= 20, ledger['accounted'])
 
 
+def test_terminal():
+    """What is said after the start still comes on the terminal of another user, whose device cannot be opened again."""
+    with Bench() as bench:
+        bench.configure(f'file://{bench.flows_path}')
+        master, slave = os.openpty()
+        os.fchown(slave, USER, USER)
+        os.fchmod(slave, 0o600)
+        words = program.metering('run', '--config', bench.path, '--control-socket', 'off')
+        process = bench.box.start('meter', *words, stdout=slave, stderr=slave)
+        os.close(slave)
+        said = b''
+
+        def wait(word):
+            nonlocal said
+            while word not in said:
+                check(select.select([master], [], [], WAIT_SECONDS)[0], f'{word} does not come:', said)
+                said += os.read(master, 65536)
+        wait(b'ready')
+        process.send_signal(signal.SIGHUP)
+        wait(b'is in force')
+        process.terminate()
+        check_equal('exit status', process.wait(WAIT_SECONDS), 0)
+        os.close(master)
+
+
 def test_off():
     with Bench() as bench:
         bench.configure(f'file://{bench.flows_path}')
@@ -318,5 +344,6 @@ if __name__ == '__main__':
         ("rights of the unit's user", test_rights_of_user),
         ('reloads that want more', test_reloads),
         ('a kernel without landlock', test_no_landlock),
+        ('a terminal of another user', test_terminal),
         ('off', test_off),
     ], tap.AT_ONCE)
