@@ -169,12 +169,14 @@ static void allow_streams(int ruleset, uint64_t rights)
 
 static void prepare_files(const struct sandbox_options *options)
 {
+	/* No news of a verb that somebody calls. */
+	const int level = options->uses & SANDBOX_KERNEL ? LOG_INFO : LOG_DEBUG;
 	const uint64_t rights = known_rights();
 
 	sandbox.ruleset = rights ? make_ruleset(rights) : -1;
 	if (sandbox.ruleset < 0) {
-		log_info("this kernel does not have landlock: files that the exporter opens are "
-			 "not confined, all else is");
+		log_message(level, "this kernel does not have landlock: files that are opened "
+				   "later are not confined, all else is");
 		return;
 	}
 	/* Names in folders are no secret, and libbpf opens "/" to have a descriptor (bpf_map__reuse_fd()). */
@@ -260,8 +262,11 @@ void sandbox_enter_thread(uint64_t keep, bool inherits)
 
 int sandbox_enter(uint64_t keep)
 {
+	int r;
+
 	if (sandbox.mode == SANDBOX_OFF)
 		return 0;
 	sandbox_enter_thread(keep, confined);
-	return sandbox_calls_confine(sandbox.mode, sandbox.uses);
+	r = sandbox_calls_confine(sandbox.mode, sandbox.uses);
+	return sandbox.mode == SANDBOX_KILL ? r : 0;
 }

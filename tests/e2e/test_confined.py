@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -35,6 +36,7 @@ KEPT = '-all,+bpf,+net_admin,+perfmon'
 # As flowtally.service runs it.
 AS_USER = ['setpriv', '--reuid', str(USER), '--regid', str(USER), '--clear-groups', '--inh-caps', KEPT, '--ambient-caps', KEPT,
            '--bounding-set', KEPT, '--no-new-privs']
+NO_SECCOMP = program.refusing({'aarch64': 277}.get(os.uname().machine, 317), errno.ENOSYS)
 NO_LANDLOCK = program.refusing(LANDLOCK_CREATE_RULESET, errno.ENOSYS)  # as on a kernel that does not have it
 # A life has at least these in it; else the test has not lived it.
 LIVED = {'bpf', 'openat', 'accept4', 'connect', 'clone', 'ioctl', 'capset', 'inotify_add_watch'}
@@ -299,6 +301,21 @@ def test_no_landlock():
         check(ledger['accounted']['packets'] >= 20, ledger['accounted'])
 
 
+def test_no_seccomp():
+    """Where there is no filter of system calls it goes on without, and says so; who asks for `kill` is told."""
+    with Bench() as bench:
+        bench.configure(f'file://{bench.flows_path}')
+        with bench.daemon('--sandbox', 'on', prefix=NO_SECCOMP) as daemon:
+            check_equal('lines', daemon.stderr().count('seccomp: system calls cannot be confined'), 1)
+            reload(daemon)
+            daemon.stop()
+        words = program.metering('run', '--config', bench.path, '--control-socket', 'off')
+        done = subprocess.run(bench.box.inside('meter', *NO_SECCOMP, *words), capture_output=True, text=True, check=False,
+                              timeout=WAIT_SECONDS)
+        check_equal('exit status with --sandbox kill', done.returncode, 1)
+        check('seccomp: system calls cannot be confined' in done.stderr, done.stderr)
+
+
 def test_terminal():
     """What is said after the start still comes on the terminal of another user, whose device cannot be opened again."""
     with Bench() as bench:
@@ -344,6 +361,7 @@ if __name__ == '__main__':
         ("rights of the unit's user", test_rights_of_user),
         ('reloads that want more', test_reloads),
         ('a kernel without landlock', test_no_landlock),
+        ('a kernel without seccomp', test_no_seccomp),
         ('a terminal of another user', test_terminal),
         ('off', test_off),
     ], tap.AT_ONCE)
