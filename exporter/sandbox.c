@@ -150,26 +150,38 @@ static void allow(int ruleset, const char *path, uint64_t rights)
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return;
 	rule.allowed_access = S_ISDIR(status.st_mode) ? rights : rights & OF_FILES;
-	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 &&
+	    errno != EBADFD) /* pipes and sockets have no place, and none is forbidden */
 		log_errno(LOG_WARNING, errno, "landlock: '%s'", path);
-	if (!(rights & LANDLOCK_ACCESS_FS_WRITE_FILE) || sandbox.writable_count == FOLDERS_MAX)
+	if (!S_ISDIR(status.st_mode) || !(rights & LANDLOCK_ACCESS_FS_WRITE_FILE) ||
+	    sandbox.writable_count == FOLDERS_MAX)
 		return;
 	sandbox.writable[sandbox.writable_count].device = status.st_dev;
 	sandbox.writable[sandbox.writable_count++].inode = status.st_ino;
 }
 
+/* The terminal or file of standard output is opened once more, for a description with flags of its own. */
+static void allow_streams(int ruleset, uint64_t rights)
+{
+	allow(ruleset, "/proc/self/fd/1", rights & OF_FILES);
+	allow(ruleset, "/proc/self/fd/2", rights & OF_FILES);
+}
+
 static void prepare_files(const struct sandbox_options *options)
 {
+	/* No news of a verb that somebody calls. */
+	const int level = options->uses & SANDBOX_KERNEL ? LOG_INFO : LOG_DEBUG;
 	const uint64_t rights = known_rights();
 
 	sandbox.ruleset = rights ? make_ruleset(rights) : -1;
 	if (sandbox.ruleset < 0) {
-		log_info("this kernel does not have landlock: files that the exporter opens are "
-			 "not confined, all else is");
+		log_message(level, "this kernel does not have landlock: files that are opened "
+				   "later are not confined, all else is");
 		return;
 	}
 	/* Names in folders are no secret, and libbpf opens "/" to have a descriptor (bpf_map__reuse_fd()). */
 	allow(sandbox.ruleset, "/", LANDLOCK_ACCESS_FS_READ_DIR);
+	allow_streams(sandbox.ruleset, rights);
 	for (size_t i = 0; i < options->readable_count; i++)
 		allow(sandbox.ruleset, options->readable[i], READING & rights);
 	for (size_t i = 0; i < options->writable_count; i++)
@@ -250,8 +262,11 @@ void sandbox_enter_thread(uint64_t keep, bool inherits)
 
 int sandbox_enter(uint64_t keep)
 {
+	int r;
+
 	if (sandbox.mode == SANDBOX_OFF)
 		return 0;
 	sandbox_enter_thread(keep, confined);
-	return sandbox_calls_confine(sandbox.mode, sandbox.uses);
+	r = sandbox_calls_confine(sandbox.mode, sandbox.uses);
+	return sandbox.mode == SANDBOX_KILL ? r : 0;
 }

@@ -48,7 +48,8 @@ int sandbox_begin(const struct sandbox_options *options);
 
 /*
  * Confines the calling thread, and the system calls of all threads; threads that it starts later inherit that.  `keep`:
- * its capabilities, of those that it has.  -errno, logged.
+ * its capabilities, of those that it has.  What the kernel cannot do is left out, with a line in the log.  -errno, logged: that
+ * was a filter, and SANDBOX_KILL asks for one.
  */
 int sandbox_enter(uint64_t keep);
 

@@ -69,6 +69,7 @@ static const char *const common[] = {
 	"pread64",
 	"write",
 	"writev",
+	"pwritev2",
 	"lseek",
 	"close",
 	"stat",
@@ -297,6 +298,7 @@ int sandbox_calls_confine(enum sandbox_mode mode, unsigned int uses)
 	if (f.error == 0)
 		f.error = seccomp_load(f.context);
 	if (f.error < 0)
-		return log_errno(LOG_ERR, f.error, "seccomp: system calls cannot be confined");
+		return log_errno(mode == SANDBOX_KILL ? LOG_ERR : LOG_WARNING, f.error,
+				 "seccomp: system calls cannot be confined");
 	return 0;
 }

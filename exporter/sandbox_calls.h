@@ -5,6 +5,6 @@
 
 /*
  * From here on all threads, and those to come, are left with what `uses` (enum sandbox_use, bits) needs; in the way of `mode`,
- * which is not SANDBOX_OFF.  -errno, logged.
+ * which is not SANDBOX_OFF.  -errno, logged: they can do all as before.
  */
 int sandbox_calls_confine(enum sandbox_mode mode, unsigned int uses);

@@ -17,6 +17,21 @@ LEAST = ['setpriv', '--bounding-set', '-all,+bpf,+net_admin,+perfmon', '--inh-ca
 # A system call that is not on the list of docs/security.md ends the program, unless who runs the tests says otherwise.
 SANDBOX = ['env', 'FLOWTALLY_SANDBOX=' + os.environ.pop('FLOWTALLY_SANDBOX', 'kill')]
 
+# The system call of that number fails with that error, in what follows.
+REFUSING = '''
+import ctypes, os, struct, sys
+number, error = map(int, sys.argv[1:3])
+code = b"".join(struct.pack("HBBI", *step) for step in [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error),
+                                                       (0x06, 0, 0, 0x7fff0000)])
+buffer = ctypes.create_string_buffer(code)
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+if libc.prctl(22, 2, filter) != 0:
+    sys.exit("no seccomp")
+os.execvp(sys.argv[3], sys.argv[3:])
+'''
+
 READY_SECONDS = 60  # of a machine that has much else to do
 STOP_SECONDS = 20
 
@@ -31,6 +46,10 @@ def binary():
 def metering(*words):
     """The program with just the capabilities and the system calls that it needs."""
     return [*LEAST, *SANDBOX, binary(), *words]
+
+
+def refusing(number, error):
+    return ['/usr/bin/python3', '-c', REFUSING, str(number), str(error)]
 
 
 def shown(text, lines=30):

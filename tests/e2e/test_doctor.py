@@ -6,6 +6,7 @@ A system is made sick in network and mount namespaces of the test's own.  tests/
 made here, such as other kernels.
 """
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -34,20 +35,9 @@ __attribute__((section("xdp"), used)) int foreign_xdp(void *ctx) { return 2; }
 __attribute__((section("license"), used)) char _license[] = "GPL";
 '''
 TC_SOURCE = XDP_SOURCE.replace('"xdp"', '"classifier"').replace('foreign_xdp', 'foreign_tc').replace('return 2', 'return -1')
-# As root it may do everything but bpf(2).
-NO_BPF = ['/usr/bin/python3', '-c', '''
-import ctypes, os, struct, sys
-number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-code = b"".join(struct.pack("HBBI", *step) for step in [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50001),
-                                                       (0x06, 0, 0, 0x7fff0000)])
-buffer = ctypes.create_string_buffer(code)
-filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(buffer)))
-libc = ctypes.CDLL(None, use_errno=True)
-libc.prctl(38, 1, 0, 0, 0)
-if libc.prctl(22, 2, filter) != 0:
-    sys.exit("no seccomp")
-os.execvp(sys.argv[1], sys.argv[1:])
-''']
+# As root it may do everything but that call.
+NO_BPF = program.refusing({'aarch64': 280}.get(os.uname().machine, 321), errno.EPERM)
+NO_LANDLOCK = program.refusing(444, errno.ENOSYS)
 
 
 # --- Running it.
@@ -145,6 +135,7 @@ PROCESSES = {
                                  ('capabilities', 'FAIL', '', 'missing: CAP_NET_ADMIN, CAP_PERFMON$',
                                   'cap_add: [BPF')),
     'seccomp': (NO_BPF, ('seccomp', 'FAIL', '', 'seccomp', 'securityContext:')),
+    'no landlock': (NO_LANDLOCK, ('sandbox', 'WARN', '', 'no landlock, which came with Linux 5.13', 'apt-get install')),
     'few descriptors': (['prlimit', '--nofile=32:32'], ('descriptors', 'FAIL', '', 'may have 32', 'systemctl edit flowtally')),
     'memlock': ([*replaced('/proc/sys/kernel/osrelease', '5.10.0'), 'setpriv', '--bounding-set', '-sys_resource', '--inh-caps',
                  '-all', 'prlimit', '--memlock=65536:65536'],

@@ -7,6 +7,8 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+import calls
+import hardening
 import includes
 import limits
 import panels
@@ -237,6 +239,77 @@ class Limits(Tree):
         for path in ('work', 'root', 'home'):
             self.assertEqual(self.found('README.md', f'see /{path}/x\n'), 1)
         self.assertEqual(self.found('README.md', 'see docs/work/x and file:///path\n'), 0)
+
+
+HARD = ['-O2', '-fPIE', '-pie', '-fstack-protector-all', '-fcf-protection', '-D_FORTIFY_SOURCE=2', '-Wl,-z,relro,-z,now']
+SOFT = {  # what is put behind those, and what is said then
+    '-no-pie': 'position independent', '-Wl,-z,norelro': 'no RELRO', '-Wl,-z,lazy': 'lazily',
+    '-Wl,-z,execstack': 'stack can be run', '-Wl,-rpath,/nonexistent': 'RPATH',
+    '-fno-stack-protector': 'no stack protector', '-U_FORTIFY_SOURCE': '_FORTIFY_SOURCE',
+    '-DALONE -nostdlib -static -no-pie -fno-stack-protector -e main -Wl,-N': 'written and run',
+}
+FORTIFIED = """#include <stdio.h>
+#include <string.h>
+#ifdef ALONE
+#define strcpy(to, from)
+#define puts(text) argc
+#endif
+int main(int argc, char **argv)
+{
+	char text[16];
+	strcpy(text, argv[argc - 1]);
+	return puts(text);
+}
+"""
+
+
+class Hardening(unittest.TestCase):
+    def compile(self, text, *options):
+        subprocess.run(['gcc', *options, '-x', 'c', '-'], input=text, text=True, check=True, capture_output=True)
+
+    def test_each(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for option, words in {'-O2': '', **SOFT}.items():
+                self.compile(FORTIFIED, *HARD, *option.split(), '-o', f'{folder}/a')
+                found = hardening.check(f'{folder}/a')
+                self.assertTrue(any(words in problem for problem in found) if words else not found, (option, found))
+
+    def test_control_flow(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for option, count in ('-fcf-protection=full', 0), ('-fcf-protection=none', 1):
+                self.compile('int a(void) { return 1; }', option, '-c', '-o', f'{folder}/a.o')
+                subprocess.run(['ar', 'rc', f'{folder}/{option}.a', f'{folder}/a.o'], check=True)
+                self.assertEqual(len(hardening.objects_without_control_flow(f'{folder}/{option}.a')), count, option)
+
+
+CALLS_CODE = """
+static const char *const common[] = {
+	"read", /* of what is open */
+	"write",
+};
+static const int prctl_options[] = {PR_SET_NAME};
+	allow_if(f, "mmap", 1);
+"""
+CALLS_PAGE = """
+- **Always**: `read`,
+  `write`. Not for `nobody`.
+- **`prctl`**: `PR_SET_NAME`.
+- **With conditions**: `mmap`.
+"""
+
+
+class Calls(unittest.TestCase):
+    def found(self, code, page):
+        return [problem for problem in calls.check(code, page) if 'there is no table' not in problem]
+
+    def test_same(self):
+        self.assertEqual(self.found(CALLS_CODE, CALLS_PAGE), [])
+
+    def test_different(self):
+        for word in 'read', 'write', 'PR_SET_NAME', 'mmap':
+            self.assertEqual(len(self.found(CALLS_CODE, CALLS_PAGE.replace(f'`{word}`', ''))), 1, word)
+            self.assertEqual(len(self.found(CALLS_CODE.replace(word, 'x'), CALLS_PAGE)), 2, word)
+        self.assertEqual(len(self.found(CALLS_CODE + 'static const char *const more[] = {"x"};', CALLS_PAGE)), 1)
 
 
 class CompileCommands(unittest.TestCase):
