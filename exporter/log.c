@@ -236,16 +236,17 @@ static bool write_patiently(int timeout_ms)
 static void drop_oldest(size_t size)
 {
 	size_t held = output.queued - output.kept, left = held;
-	char *begin = output.queue + output.kept;
+	char *begin;
 
+	if (held + size <= QUEUE_MAX)
+		return;
+	begin = output.queue + output.kept;
 	while (left && left + size > QUEUE_MAX) {
 		const char *line = begin + held - left, *end = memchr(line, '\n', left);
 
 		left -= end ? (size_t)(end + 1 - line) : left;
 		output.gone++;
 	}
-	if (left == held)
-		return;
 	memmove(begin, begin + held - left, left);
 	output.queued = output.kept + left;
 }

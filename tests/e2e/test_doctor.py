@@ -71,7 +71,8 @@ def doctor(*arguments, prefix=(), path=None):
 
 def check_fix(fix):
     """It can be typed: into a shell, or into the file."""
-    check(not re.search(r'\b(HOST|NAME|ADDRESS|GATEWAY|FILE|IMAGE)\b', fix.split('  #')[0]), f'something is to be filled in: {fix}')
+    check(not re.search(r'\b(HOST|NAME|ADDRESS|GATEWAY|FILE|IMAGE)\b', fix.split('  #')[0]),
+          f'something is to be filled in: {fix}')
     if re.match(r'[{]?[a-zA-Z_-]+: ', fix):
         check(isinstance(yaml.safe_load(fix), dict), f'no YAML: {fix}')
     else:
@@ -507,7 +508,8 @@ def test_removed_collectors():
     with exporter(json.dumps(status).encode() + b'\n') as (path, _):
         report = doctor('--socket', path)
     check_equal('collectors', [one['text'] for one in found(report, 'collectors')], ['1 of the running exporter'])
-    check_equal('looked at', {one.get('subject') for one in report['findings'] if one['id'].startswith('collector-')}, {'json:-'})
+    check_equal('looked at', {one.get('subject') for one in report['findings'] if one['id'].startswith('collector-')},
+                {'json:-'})
 
 
 # --- Without root.

@@ -534,13 +534,21 @@ def test_healthy():
             ill.check_fine(report, identity)
 
 
+def test_wall_clock():
+    """How long the doctor waits for a folder is not by the wall clock, which may be set meanwhile."""
+    with scratch() as directory:
+        Path(directory, 'offset').write_text('-3600\n', encoding='ascii')
+        ill.check_fine(ill.doctor('--collector', f'json://{directory}/flows.json',
+                                  prefix=[word.replace('DIRECTORY', directory) for word in SHIM]), 'collector-file')
+
+
 def tests():
     named = [(f'running: {row.name}', functools.partial(test_running, row)) for row in RUNNING]
     named += [(f'status cannot know: {row.name}', functools.partial(test_unknown, row)) for row in UNKNOWN]
     named += [(f'none runs: {row.name}', functools.partial(test_stopped, row)) for row in STOPPED]
     named += [('none runs: killed', test_dead), ('running: nobody asks', test_nobody)]
     check(len(named) >= 30, f'{len(named)} sick systems')
-    return [*named, ('healthy', test_healthy)]
+    return [*named, ('the wall clock and the doctor', test_wall_clock), ('healthy', test_healthy)]
 
 
 if __name__ == '__main__':
