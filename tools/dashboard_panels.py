@@ -108,6 +108,9 @@ NODES = Board('flowtally-nodes', 'flowtally / Nodes and NICs', 'Traffic by node 
               'Interfaces that are wanted, and lack a hook or are not there. flowtally doctor has the reason.',
               {'instance': 'Node', 'interface': 'Interface', 'Value': 'Attached'},
               ('max by (instance, interface) (flowtally_interface_attached{@}) == 0', '')),
+        lines('Attempts to attach that failed', 'ops', 'By what kept the hook away. They are repeated by themselves.',
+              ('sum by (instance, interface, direction, reason) (rate(flowtally_attach_errors_total{@}[R]))',
+               '{{instance}} {{interface}} {{direction}} {{reason}}'), width=24),
     )),
     ('NICs: the kernel\'s own counters', (
         lines('Kernel and hooks', 'pps',
@@ -373,10 +376,10 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
               ('sum by (instance, result) (increase(flowtally_config_reloads_total{@}[T]))', ''), width=6),
         table('Versions', 'short',
               'Of flowtally and of the kernel, and a hash of the settings in force: nodes that should be alike have one.',
-              {'instance': 'Node', 'version': 'flowtally', 'kernel': 'Kernel', 'libbpf': 'libbpf', 'hash': 'Settings'},
-              ('max by (instance, version, kernel, libbpf, hash) (flowtally_build_info{@} * on (job, instance) group_left'
-              ' (hash)'
-               ' flowtally_config_info{@})', ''), width=18),
+              {'instance': 'Node', 'version': 'flowtally', 'commit': 'Commit', 'kernel': 'Kernel', 'libbpf': 'libbpf',
+               'hash': 'Settings'},
+              ('max by (instance, version, commit, kernel, libbpf, hash) (flowtally_build_info{@}'
+               ' * on (job, instance) group_left (hash) flowtally_config_info{@})', ''), width=18),
     )),
 ))
 

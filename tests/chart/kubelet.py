@@ -246,10 +246,14 @@ class Container:
 
     def memory(self):
         """(octets at most so far, limit, times that the limit was hit), of the memory control group; None without one."""
-        group = next((line.split(':')[2] for line in Path(f'/proc/{self.pid()}/cgroup').read_text(encoding='ascii').splitlines()
-                      if ':memory:' in line), None)
-        folder = Path('/sys/fs/cgroup/memory' + (group or ''))
-        if not group or not (folder / 'memory.failcnt').exists():
-            return None
-        names = 'memory.max_usage_in_bytes', 'memory.limit_in_bytes', 'memory.failcnt'
-        return tuple(int((folder / name).read_text(encoding='ascii')) for name in names)
+        groups = dict(line.split(':')[1:] for line in Path(f'/proc/{self.pid()}/cgroup').read_text(encoding='ascii').splitlines())
+        old = next((path for names, path in groups.items() if 'memory' in names.split(',')), None)
+        folder = Path('/sys/fs/cgroup/memory' + old if old else '/sys/fs/cgroup' + groups.get('', '/nowhere'))
+        if (folder / 'memory.failcnt').exists():
+            names = 'memory.max_usage_in_bytes', 'memory.limit_in_bytes', 'memory.failcnt'
+            return tuple(int((folder / name).read_text(encoding='ascii')) for name in names)
+        if (folder / 'memory.peak').exists():
+            events = dict(line.split() for line in (folder / 'memory.events').read_text(encoding='ascii').splitlines())
+            peak, limit = (int((folder / name).read_text(encoding='ascii')) for name in ('memory.peak', 'memory.max'))
+            return peak, limit, int(events['max'])
+        return None

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chart at a real Kubernetes API server: valid, installed, upgraded, removed, with few rights; and kubectl flowtally."""
 import functools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import yaml
 
 import chart
+import program
 from chart import CHART, MONITORING, NAMESPACE, RELEASE, VALUE_SETS, render, the_pod
 from cluster import Cluster
+from kubelet import Container
+from sandbox import DIES_WITH_TEST, Sandbox, wait_until
 from tap import check, check_equal, main, require
 
 PLUGIN = chart.ROOT / 'helm/kubectl-flowtally'
@@ -183,6 +187,48 @@ def test_notes(cluster):
     check_equal('of 1.24', text, '')
 
 
+def config_maps(cluster, namespace):
+    return {r['metadata']['name']: r['data'] for r in cluster.get('configmaps', '-n', namespace)['items']}
+
+
+def doctor(cluster, namespace, box):
+    """Runs helm test, and the pod that it makes as a node would; exit status of the pod and of helm, what both say."""
+    name = f'{RELEASE}-flowtally-doctor'
+    helm = subprocess.Popen([*DIES_WITH_TEST, chart.BIN / 'helm', 'test', RELEASE, '-n', namespace, '--timeout', '60s'],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env={**os.environ, **cluster.environment()})
+    wait_until(lambda: cluster.kubectl('get', 'pod', name, '-n', namespace, status=None)[0] or helm.poll() is not None, 30,
+               'the pod of helm test')
+    pod = cluster.get('pod', name, '-n', namespace)
+    with Container(box, 'node', pod, config_maps(cluster, namespace), program.binary()) as container:
+        status, said = container.wait(), container.output()
+    cluster.kubectl('patch', 'pod', name, '-n', namespace, '--subresource=status', '--type=merge', '-p',
+                    json.dumps({'status': {'phase': 'Failed' if status else 'Succeeded'}}))
+    said += helm.communicate(timeout=60)[0]
+    return status, helm.returncode, said
+
+
+def test_helm_test(cluster):
+    """As the server stored them, the exporter runs and `helm test` ends well; it does not where the interface is missing."""
+    namespace = NAMESPACE + '-doctor'
+    cluster.namespace(namespace)
+    config = {'interfaces': ['m0'], 'bank-entries': 4096, 'cache-entries': 4096, 'drops': 'off'}
+    cluster.helm('install', RELEASE, CHART, '-n', namespace, '--set-json', f'config={json.dumps(config)}')
+    template = cluster.get('daemonset', f'{RELEASE}-flowtally', '-n', namespace)['spec']['template']
+    with Sandbox('node', 'peer') as box:
+        box.veth(('node', 'm0'), ('peer', 'p0'))
+        with Container(box, 'node', template, config_maps(cluster, namespace), program.binary()) as pod:
+            pod.wait_ready()
+            pod_status, helm_status, said = doctor(cluster, namespace, box)
+            check((pod_status, helm_status) == (0, 0), f'doctor ended with {pod_status}, helm test with {helm_status}', said)
+            check_equal('exit status of the exporter', pod.stop()[0], 0)
+        config['interfaces'] = ['nosuch0']
+        cluster.helm('upgrade', RELEASE, CHART, '-n', namespace, '--set-json', f'config={json.dumps(config)}')
+        pod_status, helm_status, said = doctor(cluster, namespace, box)
+        check(pod_status and helm_status and 'nosuch0' in said, f'{pod_status}, helm test {helm_status}', said)
+    cluster.helm('uninstall', RELEASE, '-n', namespace)
+
+
 class Nodes:
     """Three nodes; exporters on two of them, one in each of two namespaces, and a pod of somebody's on the second."""
 
@@ -248,6 +294,6 @@ def run():
 
 
 if __name__ == '__main__':
-    chart.need('helm', 'kube-apiserver', 'kubectl', 'etcd')
-    require('openssl', 'setpriv')
+    chart.need('helm', 'kube-apiserver', 'kubectl', 'etcd', 'runc', 'seccomp-profile')
+    require('openssl', 'setpriv', 'ip', 'nsenter')
     run()

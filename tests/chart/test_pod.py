@@ -172,7 +172,7 @@ def test_memory():
                 wait_until(lambda pod=pod, wanted=0.9 * part * entries / 2: flows_of(pod) >= wanted, 20, 'flows in the cache')
             use = pod.memory()
             if not use:
-                comment('no control group of memory of version 1: the limit is not looked at')
+                comment('no control group of memory: the limit is not looked at')
                 continue
             comment(f'{preset}: {use[0] / 2**20:.0f} of {use[1] / 2**20:.0f} MiB, with {flows_of(pod)} flows')
             check(use[2] == 0 and use[0] < use[1], f'{preset}: {use}')

@@ -110,22 +110,28 @@ def play(box, number):
         wire.sendto(bytes(46), ('p0', OTHER_ETHERTYPE, 0, 0, b'\xff' * 6))
 
 
-def exporter(box, role, interface, address, *options, **how):
-    return program.Daemon(box, role, '--interface', interface, '--ingress', 'tc', '--drain-interval', '500ms',
+def exporter(box, role, interface, ingress, address, *options, **how):
+    return program.Daemon(box, role, '--interface', interface, '--ingress', ingress, '--drain-interval', '500ms',
                           '--idle-timeout', '2s', '--metrics-listen', f'{address}:{PORT}', *options, **how)
 
 
 @contextlib.contextmanager
 def scraped():
-    """(sandbox, folder, Prometheus) of two nodes: one drops, misses an interface, and has a collector that refuses."""
+    """(sandbox, folder, Prometheus) of two nodes: one drops, misses an interface, and has a collector that refuses.
+
+    The other one has an interface to which it cannot attach.
+    """
     with Sandbox('meter', 'peer') as box, scratch() as directory, bpf_statistics():
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         box.run('meter', 'nft', RULES)
-        with exporter(box, 'meter', 'm0', METER, '--interface', 'missing0', '--collector', f'file://{directory}/f.ipfix',
+        box.run('peer', 'ip', 'link', 'add', 'b0', 'type', 'bridge')  # has no native XDP
+        box.run('peer', 'ip', 'link', 'set', 'b0', 'up')
+        with exporter(box, 'meter', 'm0', 'tc', METER, '--interface', 'missing0', '--collector', f'file://{directory}/f.ipfix',
                       '--collector', f'ipfix://{PEER}:4739', '--collector', 'json:///dev/full',
                       '--control-socket', f'{directory}/socket', drops='on'), \
-                exporter(box, 'peer', 'p0', PEER, '--collector', f'json://{directory}/f.json', drops='on'), duplicates(box):
+                exporter(box, 'peer', 'p0', 'xdp', PEER, '--interface', 'b0', '--collector', f'json://{directory}/f.json',
+                         drops='on'), duplicates(box):
             server = prometheus.Prometheus(box, directory, NODES, sorted((ROOT / expressions.RULES).glob('*.yaml')))
             wait_until(lambda: len(server.query('flowtally_snapshots_total')) == 2, 30, 'both exporters to be scraped')
             end, number = time.monotonic() + SECONDS, 0
