@@ -77,7 +77,9 @@ static struct {
 	ino_t inode;
 	char *queue;		   /* what the reader has not taken yet */
 	size_t queued, size;	   /* octets in it, and its size */
+	size_t kept;		   /* octets that waited before it was held: they stay */
 	unsigned long long unsaid; /* messages for which there was no room */
+	unsigned long long gone;   /* lines that made room for newer ones while it was held */
 } output = {.lock = PTHREAD_MUTEX_INITIALIZER, .own = -1};
 
 /*
@@ -179,20 +181,31 @@ static void write_queue(void)
 		memmove(output.queue, output.queue + done, output.queued);
 }
 
+static size_t print_count(char line[COUNT_MAX], unsigned long long count, const char *what)
+{
+	int length = snprintf(line, COUNT_MAX, "%s%llu %s\n",
+			      journal ? "<4>" : "flowtally: ", count, what);
+
+	return (size_t)length;
+}
+
 /* What was not said is counted once, where it would have been. */
+static void enqueue_unsaid(void)
+{
+	char line[COUNT_MAX];
+
+	if (output.unsaid &&
+	    enqueue(line, print_count(line, output.unsaid,
+				      "messages are missing here: standard error took no more")))
+		output.unsaid = 0;
+}
+
 static void write_waiting(void)
 {
-	char text[COUNT_MAX], line[COUNT_MAX];
-	int length;
-
 	write_queue();
 	if (output.queued || !output.unsaid)
 		return;
-	snprintf(text, sizeof(text), "%llu messages are missing here: standard error took no more",
-		 output.unsaid);
-	length = snprintf(line, sizeof(line), "%s%s\n", journal ? "<4>" : "flowtally: ", text);
-	if (enqueue(line, (size_t)length))
-		output.unsaid = 0;
+	enqueue_unsaid();
 	write_queue();
 }
 
@@ -219,6 +232,57 @@ static bool write_patiently(int timeout_ms)
 	}
 }
 
+/* Of what is held the oldest lines go: the newest tell how something ended. */
+static void drop_oldest(size_t size)
+{
+	size_t held = output.queued - output.kept, left = held;
+	char *begin;
+
+	if (held + size <= QUEUE_MAX)
+		return;
+	begin = output.queue + output.kept;
+	while (left && left + size > QUEUE_MAX) {
+		const char *line = begin + held - left, *end = memchr(line, '\n', left);
+
+		left -= end ? (size_t)(end + 1 - line) : left;
+		output.gone++;
+	}
+	memmove(begin, begin + held - left, left);
+	output.queued = output.kept + left;
+}
+
+/* The count of the lines that went stands where they stood. */
+static void insert_gone(void)
+{
+	const size_t held = output.queued - output.kept;
+	char line[COUNT_MAX], *begin;
+	size_t size;
+
+	if (!output.gone)
+		return;
+	size = print_count(line, output.gone, "lines are missing here: more came than can be held");
+	if (!enqueue(line, size))
+		return;
+	begin = output.queue + output.kept;
+	memmove(begin + size, begin, held);
+	memcpy(begin, line, size);
+	output.gone = 0;
+}
+
+/* `begun`: the rest of a line of which the reader has the first part, which must follow. */
+static void add(const char *data, size_t size, bool always, bool begun)
+{
+	bool room;
+
+	if (output.held)
+		drop_oldest(size);
+	room = always || begun || output.queued - output.kept + size <= QUEUE_MAX;
+	if (room && !begun)
+		enqueue_unsaid();
+	if (!room || !enqueue(data, size))
+		output.unsaid++;
+}
+
 static void put(const char *data, size_t size, bool always)
 {
 	size_t done = 0;
@@ -229,10 +293,8 @@ static void put(const char *data, size_t size, bool always)
 		output.gave_up = !write_patiently(PATIENCE_MS);
 	if (!output.queued && !output.held)
 		done = write_text(data, size);
-	/* of a line that has begun the rest must follow */
-	if (done < size && ((!always && !done && output.queued + size > QUEUE_MAX) ||
-			    !enqueue(data + done, size - done)))
-		output.unsaid++;
+	if (done < size)
+		add(data + done, size - done, always, done > 0);
 	if (!output.impatient && !output.gave_up && output.queued)
 		output.gave_up = !write_patiently(PATIENCE_MS);
 	pthread_mutex_unlock(&output.lock);
@@ -258,6 +320,8 @@ bool log_flush(int timeout_ms)
 void log_hold(void)
 {
 	pthread_mutex_lock(&output.lock);
+	if (!output.held)
+		output.kept = output.queued;
 	output.held = true;
 	pthread_mutex_unlock(&output.lock);
 }
@@ -265,7 +329,10 @@ void log_hold(void)
 void log_release(void)
 {
 	pthread_mutex_lock(&output.lock);
+	if (output.held)
+		insert_gone();
 	output.held = false;
+	output.kept = 0;
 	write_waiting();
 	pthread_mutex_unlock(&output.lock);
 }

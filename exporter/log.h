@@ -22,9 +22,9 @@ void log_message(int level, const char *format, ...) _printf_(2, 3);
 void log_never_wait(void);
 
 /*
- * Between these two what is said waits in memory as for a reader that does not read, since a full screen is on the terminal
- * that standard error leads to.  log_held(): the line that is said `back` lines before the last one, without its end, cut to
- * `size`; false: there is none.
+ * Between these two what is said waits in memory, 256 KiB of it, since a full screen is on the terminal that standard error
+ * leads to.  Of more the oldest lines go, and log_release() writes how many before the others.  log_held(): the line that is
+ * said `back` lines before the last one, without its end, cut to `size`; false: there is none.
  */
 void log_hold(void);
 void log_release(void);
@@ -36,7 +36,10 @@ bool log_held(unsigned int back, char *ret, size_t size);
  */
 bool log_flush(int timeout_ms);
 
-/* For the ledger: waits like any message, and is never left out.  log_text(): as it is. */
+/*
+ * For the ledger: waits like any message, and is never left out, unless it gets too old while messages are held.  log_text():
+ * as it is.
+ */
 void log_always(int level, const char *format, ...) _printf_(2, 3);
 void log_text(const char *text, size_t size);
 

@@ -227,6 +227,25 @@ int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *
 	return -EINVAL;
 }
 
+int arguments_take_time(struct record_text *ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	char times[] = ARGUMENTS_TIMES, hint[VALUE_HINT_MAX], *rest = times, *word;
+	struct value_guess guess = {0};
+	const int time = record_time_parse(text);
+
+	if (time >= 0) {
+		ret->time = (enum record_time)time;
+		return 0;
+	}
+	while ((word = strsep(&rest, " ")))
+		value_guess_offer(&guess, text, word);
+	snprintf(error, ARGUMENTS_ERROR_MAX,
+		 "'%s': no such form of times; it can be StampMilli, RFC3339, RFC3339Milli, "
+		 "RFC3339Micro, RFC3339Nano or RFC1123Z%s",
+		 text, value_guess_hint(&guess, hint));
+	return -EINVAL;
+}
+
 int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	if (strcmp(text, "auto") != 0 && strcmp(text, "always") != 0 && strcmp(text, "never") != 0)
@@ -234,6 +253,18 @@ int arguments_take_color(const char **ret, const char *text, char error[ARGUMENT
 				text),
 		       -EINVAL;
 	*ret = text;
+	return 0;
+}
+
+int arguments_take_by(enum top_by *ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+{
+	const int by = record_top_by_parse(text);
+
+	if (by < 0)
+		return snprintf(error, ARGUMENTS_ERROR_MAX,
+				"'%s': it can be octets, packets or flows", text),
+		       -EINVAL;
+	*ret = (enum top_by)by;
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 /* The command line of verbs that ask a running exporter: their options are no settings, and no file has a say. */
 #include <stdbool.h>
 #include <stddef.h>
+#include "exporter/observe/record_top.h"
 
 #define ARGUMENTS_OPTIONS_MAX 64
 #define ARGUMENTS_ERROR_MAX   256
@@ -10,6 +11,12 @@
 
 /* What --output can be, where records are shown. */
 #define ARGUMENTS_FORMS "compact table wide json jsonl csv hubble-json"
+
+/* And --time-format, with Hubble's names. */
+#define ARGUMENTS_TIMES "StampMilli RFC3339 RFC3339Milli RFC3339Micro RFC3339Nano RFC1123Z"
+#define ARGUMENTS_TIMES_HELP \
+	"StampMilli, RFC3339, RFC3339Milli, RFC3339Micro, RFC3339Nano or RFC1123Z: times of compact, " \
+	"table and wide (StampMilli)"
 
 /* What an option's value may be. */
 enum argument_value {
@@ -73,9 +80,15 @@ char *arguments_filter(const struct record_choice *choice, const char *words);
 int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
 			char error[ARGUMENTS_ERROR_MAX]);
 
+/* And with --time-format, one of ARGUMENTS_TIMES: -EINVAL. */
+int arguments_take_time(struct record_text *ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
+
 /* And with --color, which is auto, always or never: -EINVAL.  NULL is as auto, whether standard output shows colours. */
 int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 bool arguments_color(const char *when);
+
+/* And with --by, of sums.  -EINVAL. */
+int arguments_take_by(enum top_by *ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

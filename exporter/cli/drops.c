@@ -25,6 +25,7 @@ struct tracer {
 	struct drop_table *table;
 	struct control *control;	 /* of the full screen; NULL: lines are printed */
 	struct live *live;		 /* the screen */
+	bool failed;			 /* it has ended by itself */
 	struct loop_source *end;	 /* timer of --for */
 	struct loop_source *reader;	 /* NULL: cannot be watched */
 	uint64_t shown_ns;		 /* time of the last swap whose drops have been shown */
@@ -136,10 +137,20 @@ static int watch_reader(struct tracer *t)
 
 /* --- On a full screen. */
 
-static void on_quit(void *userdata)
+/* A pipe's reader or a terminal: nobody is there any more whom to fail. */
+static bool has_gone(int error)
+{
+	return error == -EPIPE || error == -EIO || error == -ENODATA;
+}
+
+/* There is nothing else that it is for. */
+static void on_live_ended(void *userdata, int error, const char *why)
 {
 	struct tracer *t = userdata;
 
+	t->failed = error < 0 && !has_gone(error);
+	if (error < 0)
+		log_error("drops cannot be shown any more: %s", why);
 	exporter_end(t->exporter);
 }
 
@@ -170,7 +181,7 @@ static int show_screen(struct tracer *t)
 			   .by = TOP_BY_PACKETS,
 			   .every_ms = MIN(t->config->interval_ns / NSEC_PER_MSEC,
 					   (uint64_t)CONTROL_EVERY_MS_MAX)},
-		.quit = on_quit,
+		.ended = on_live_ended,
 		.userdata = t,
 	};
 	int error = live_new(&t->live, &options);
@@ -280,8 +291,7 @@ static int finish(struct tracer *t)
 		exporter_spoken(t->exporter);
 	}
 	error = t->lines ? lines_error(t->lines) : 0;
-	if (error == 0 || error == -EPIPE ||
-	    error == -EIO) /* a pipe's reader or a terminal has gone */
+	if (error == 0 || has_gone(error))
 		return 0;
 	return log_errno(LOG_ERR, error, "cannot write to standard output");
 }
@@ -311,5 +321,5 @@ int drops_main(int argc, char **argv)
 	if (t.config->for_ns)
 		loop_set_timer(t.end, t.config->for_ns, 0);
 	error = exporter_run(t.exporter);
-	return finish(&t) < 0 || error < 0 ? 1 : 0;
+	return finish(&t) < 0 || error < 0 || t.failed ? 1 : 0;
 }

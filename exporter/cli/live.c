@@ -17,16 +17,18 @@
 #include "exporter/observe/control.h"
 #include "exporter/thread.h"
 
-#define NICE	    10	 /* metering comes before whoever looks */
-#define TEXT_MS	    5000 /* between two pictures, where they are text */
-#define PATIENCE_NS NSEC_PER_SEC
+#define NICE	   10	/* metering comes before whoever looks */
+#define TEXT_MS	   5000 /* between two pictures, where they are text */
+#define PATIENCE_S 1
 
 struct live {
 	struct live_options options;
 	struct top_view *view;
 	bool screen;
 	atomic_int ended;
-	int wake, quit; /* eventfds: for the thread, and from it */
+	int wake, over;		   /* eventfds: for the thread, and from it */
+	int error;		   /* why it is over; 0: the user wants the end */
+	char why[TOP_MESSAGE_MAX]; /* of the error */
 	struct loop_source *source;
 	pthread_t thread;
 	bool running;
@@ -38,7 +40,7 @@ static atomic_int taken;
 
 void live_abandon(void)
 {
-	if (atomic_exchange(&taken, 0))
+	if (atomic_exchange(&taken, 0) && !top_screen_in_background())
 		(void)tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	log_release();
 }
@@ -59,32 +61,30 @@ static void *run(void *userdata)
 {
 	struct live *l = userdata;
 	const uint64_t one = 1;
-	char why[TOP_MESSAGE_MAX];
 	int r;
 
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	(void)top_view_ask(l->view); /* it is tried again */
-	r = l->screen ? top_view_screen(l->view, why) : top_view_batch(l->view, 0);
+	r = l->screen ? top_view_screen(l->view, l->why) : top_view_batch(l->view, 0);
 	if (l->screen)
 		live_abandon();
-	if (l->screen && r == 0)
-		(void)!write(l->quit, &one, sizeof(one));
-	else if (r < 0)
-		log_warning("nothing is shown any more: %s",
-			    r == -ENOTTY    ? why
-			    : r == -ENODATA ? "the terminal has gone"
-			    : l->screen	    ? strerror(-r)
-					    : top_view_message(l->view));
+	if (r != -ENOTTY)
+		snprintf(l->why, sizeof(l->why), "%s",
+			 r == -ENODATA ? "the terminal has gone"
+			 : l->screen   ? strerror(-r)
+				       : top_view_message(l->view));
+	l->error = r;
+	(void)!write(l->over, &one, sizeof(one)); /* the loop reads the two after that */
 	return NULL;
 }
 
-static int on_quit(void *userdata, _unused_ uint32_t events)
+static int on_over(void *userdata, _unused_ uint32_t events)
 {
 	struct live *l = userdata;
 	uint64_t count;
 
-	(void)!read(l->quit, &count, sizeof(count));
-	l->options.quit(l->options.userdata);
+	(void)!read(l->over, &count, sizeof(count));
+	l->options.ended(l->options.userdata, l->error, l->why);
 	return 0;
 }
 
@@ -102,15 +102,15 @@ static int make(struct live *l)
 	int r;
 
 	l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	l->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (l->wake < 0 || l->quit < 0)
+	l->over = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->wake < 0 || l->over < 0)
 		return -errno;
 	options.wake = l->wake;
 	if (!l->screen)
 		options.choice.every_ms = MAX(options.choice.every_ms, (uint64_t)TEXT_MS);
 	r = top_view_new(&l->view, &options);
 	if (r == 0)
-		r = loop_add_fd(l->options.loop, l->quit, EPOLLIN, on_quit, l, &l->source);
+		r = loop_add_fd(l->options.loop, l->over, EPOLLIN, on_over, l, &l->source);
 	return r;
 }
 
@@ -133,7 +133,7 @@ int live_new(struct live **ret, const struct live_options *options)
 		return -ENOMEM;
 	setlocale(LC_CTYPE, ""); /* what signs the terminal has */
 	l->options = *options;
-	l->wake = l->quit = -1;
+	l->wake = l->over = -1;
 	l->screen = top_screen_possible(why);
 	if (!l->screen)
 		log_info("%s: pictures follow as text", why);
@@ -156,9 +156,9 @@ static bool end_thread(struct live *l)
 
 	atomic_store(&l->ended, 1);
 	(void)!write(l->wake, &one, sizeof(one));
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += PATIENCE_NS / NSEC_PER_SEC;
-	if (l->running && pthread_timedjoin_np(l->thread, NULL, &until) != 0)
+	clock_gettime(CLOCK_MONOTONIC, &until); /* the wall clock may be set back */
+	until.tv_sec += PATIENCE_S;
+	if (l->running && pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
 		return false;
 	l->running = false;
 	return true;
@@ -177,7 +177,7 @@ struct live *live_free(struct live *l)
 		return NULL;
 	top_view_freep(&l->view);
 	closep(&l->wake);
-	closep(&l->quit);
+	closep(&l->over);
 	free(l);
 	return NULL;
 }

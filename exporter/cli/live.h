@@ -17,7 +17,11 @@ struct live_options {
 	struct control *control;
 	struct loop *loop;
 	struct top_choice choice;
-	void (*quit)(void *userdata); /* in the loop's thread: the user wants the end */
+	/*
+	 * In the loop's thread.  0: the user wants the end; -errno: nothing is shown any more, and `why`, -ENODATA: since the
+	 * terminal has gone.
+	 */
+	void (*ended)(void *userdata, int error, const char *why);
 	void *userdata;
 };
 

@@ -38,6 +38,7 @@ enum {
 	OPTION_UNTIL,
 	OPTION_OUTPUT,
 	OPTION_UTC,
+	OPTION_TIME,
 	OPTION_COLOR,
 };
 
@@ -55,6 +56,8 @@ static const struct argument_option own_options[] = {
 	 OPTION_OUTPUT, ARGUMENTS_FORMS " jsonpb"},
 	{"utc", 0, ARGUMENT_NONE, NULL,
 	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC},
+	{"time-format", 0, ARGUMENT_NEEDED, "NAME", ARGUMENTS_TIMES_HELP, OPTION_TIME,
+	 ARGUMENTS_TIMES},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
 	 OPTION_COLOR, "auto always never"},
 	{"socket", 0, ARGUMENT_NEEDED, "PATH", "the exporter's control socket (" CONTROL_SOCKET ")",
@@ -125,6 +128,8 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_UTC:
 		o->text.utc = true;
 		return 0;
+	case OPTION_TIME:
+		return arguments_take_time(&o->text, text, error);
 	case OPTION_COLOR:
 		return arguments_take_color(&o->color, text, error);
 	default:
@@ -218,10 +223,9 @@ static uint64_t number(const json_t *object, const char *key)
 static void show_begin(const struct observe *o, const json_t *line)
 {
 	char from[WHEN_TEXT_MAX], to[WHEN_TEXT_MAX];
-	const char *header = o->objects ? NULL : record_text_header(&o->text);
 
-	if (header)
-		fputs(header, stdout);
+	if (!o->objects)
+		record_text_print_header(&o->text, stdout);
 	if (!o->asked || json_is_true(json_object_get(line, "complete")))
 		return;
 	if (!number(line, "held")) {

@@ -42,6 +42,7 @@ enum {
 	OPTION_FOLLOW,
 	OPTION_OPTIONS,
 	OPTION_UTC,
+	OPTION_TIME,
 	OPTION_COLOR,
 };
 
@@ -67,6 +68,7 @@ static const struct argument_option own_options[] = {
 	{"options", 0, ARGUMENT_NONE, NULL, "options records too, in JSON", OPTION_OPTIONS, ""},
 	{"utc", 0, ARGUMENT_NONE, NULL,
 	 "times in UTC, not local: shown, and of --since and --until", OPTION_UTC, ""},
+	{"time-format", 0, ARGUMENT_NEEDED, "NAME", ARGUMENTS_TIMES_HELP, OPTION_TIME, ARGUMENTS_TIMES},
 	{"color", 0, ARGUMENT_NEEDED, "WHEN", "auto, always or never (auto; $NO_COLOR)",
 	 OPTION_COLOR, "auto always never"},
 };
@@ -336,19 +338,6 @@ static int take_last(struct reader *r, const char *text, char error[ARGUMENTS_ER
 	return 0;
 }
 
-static int take_by(struct reader *r, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	int by = record_top_by_parse(text);
-
-	r->by_name = text;
-	if (by < 0)
-		return snprintf(error, ARGUMENTS_ERROR_MAX,
-				"'%s': it can be octets, packets or flows", text),
-		       -EINVAL;
-	r->by = (enum top_by)by;
-	return 0;
-}
-
 static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	struct reader *r = userdata;
@@ -373,7 +362,8 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		r->top_keys = text;
 		return 0;
 	case OPTION_BY:
-		return take_by(r, text, error);
+		r->by_name = text;
+		return arguments_take_by(&r->by, text, error);
 	case OPTION_LAST:
 		return take_last(r, text, error);
 	case OPTION_FOLLOW:
@@ -385,6 +375,8 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_UTC:
 		r->text.utc = true;
 		return 0;
+	case OPTION_TIME:
+		return arguments_take_time(&r->text, text, error);
 	case OPTION_COLOR:
 		return arguments_take_color(&r->color, text, error);
 	default:
@@ -537,8 +529,8 @@ static int run(struct reader *r)
 
 	interrupt_catch(SIGINT); /* what has been read is shown, in full lines, and not cut short */
 	interrupt_catch(SIGTERM);
-	if (!r->json && !r->top && record_text_header(&r->text))
-		fputs(record_text_header(&r->text), stdout);
+	if (!r->json && !r->top)
+		record_text_print_header(&r->text, stdout);
 	good = read_all(r);
 	if (r->top)
 		print_top(r);

@@ -76,11 +76,14 @@ static void on_settled(void *userdata, _unused_ unsigned int kinds, _unused_ uin
 		control_settled(r->control, kinds);
 }
 
-static void on_quit(void *userdata)
+static void on_live_ended(void *userdata, int error, const char *why)
 {
 	struct run *r = userdata;
 
-	exporter_end(r->exporter);
+	if (error == 0)
+		exporter_end(r->exporter);
+	else if (!exporter_ending(r->exporter))
+		log_warning("nothing is shown any more: %s", why);
 }
 
 /* When the start has been told.  Without it the exporter does its work as ever. */
@@ -92,7 +95,7 @@ static void show(struct run *r)
 		.choice = {.tab = TOP_FLOWS,
 			   .drops_by = DROPS_BY_SERVICE,
 			   .every_ms = CONTROL_EVERY_MS},
-		.quit = on_quit,
+		.ended = on_live_ended,
 		.userdata = r,
 	};
 	int error = !exporter_config(r->exporter)->live ? 0

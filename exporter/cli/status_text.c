@@ -368,12 +368,13 @@ static void print_all_collectors(const json_t *all, FILE *file)
 {
 	uint64_t queued = 0, lost = 0;
 	double records_rate = 0;
-	size_t index, up = 0;
+	size_t index, up = 0, living = 0;
 	const char *loss;
 	json_t *one, *records;
 
 	json_array_foreach (all, index, one) {
 		up += !strcmp(text(one, "state"), "up");
+		living += strcmp(text(one, "state"), "removed") != 0;
 		records_rate += json_number_value(json_object_get(one, "records_rate"));
 		queued += number(one, "queued");
 		json_object_foreach (json_object_get(one, "lost"), loss, records)
@@ -382,7 +383,7 @@ static void print_all_collectors(const json_t *all, FILE *file)
 	label("collectors", file);
 	fprintf(file,
 		"%zu of %zu are up (--all), %.0f records/s, %" PRIu64 " queued, lost %" PRIu64 "\n",
-		up, json_array_size(all), records_rate, queued, lost);
+		up, living, records_rate, queued, lost);
 }
 
 static void print_collectors(const json_t *status, bool each, FILE *file)

@@ -103,16 +103,6 @@ static int take_keys(struct top *t, const char *text, char error[ARGUMENTS_ERROR
 	return 0;
 }
 
-static int take_by(struct top *t, const char *text, char error[ARGUMENTS_ERROR_MAX])
-{
-	const int by = record_top_by_parse(text);
-
-	if (by < 0)
-		return fail(error, text, "it can be octets, packets or flows");
-	t->choice.by = (enum top_by)by;
-	return 0;
-}
-
 static int take_every(struct top *t, const char *text, char error[ARGUMENTS_ERROR_MAX])
 {
 	uint64_t ns;
@@ -143,7 +133,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	case OPTION_KEYS:
 		return take_keys(t, text, error);
 	case OPTION_BY:
-		return take_by(t, text, error);
+		return arguments_take_by(&t->choice.by, text, error);
 	case OPTION_EVERY:
 		return take_every(t, text, error);
 	case OPTION_OCTETS_A_SECOND:

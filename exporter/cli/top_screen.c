@@ -19,6 +19,7 @@
 
 struct top_screen {
 	SCREEN *terminal;
+	bool paused;
 	bool prompting;
 	bool helping;
 	size_t offset;		  /* of the first entry that is shown */
@@ -44,8 +45,7 @@ static bool can_address(void)
 	return address && address != (char *)-1;
 }
 
-/* Who sets a terminal up in the background is stopped for it. */
-static bool in_background(void)
+bool top_screen_in_background(void)
 {
 	const pid_t front = tcgetpgrp(STDIN_FILENO);
 
@@ -61,7 +61,7 @@ bool top_screen_possible(char why[TOP_MESSAGE_MAX])
 	text_make_printable(shown);
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
 		snprintf(why, TOP_MESSAGE_MAX, "a full screen needs a terminal");
-	else if (in_background())
+	else if (top_screen_in_background())
 		snprintf(why, TOP_MESSAGE_MAX, "a full screen needs to be in the foreground");
 	else if (!*shown || !can_address())
 		snprintf(why, TOP_MESSAGE_MAX, "this terminal (TERM=%s) has no full screen", shown);
@@ -89,6 +89,14 @@ static void take_terminal(bool own)
 	(void)curs_set(0);
 }
 
+/* The whole process would be, and with it the exporter.  SIGTSTP ncurses would take, in any thread. */
+static void never_stop(void)
+{
+	signal(SIGTSTP, SIG_IGN);
+	signal(SIGTTIN, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
+}
+
 int top_screen_new(struct top_screen **ret, bool own, char why[TOP_MESSAGE_MAX])
 {
 	_cleanup_(top_screen_freep) struct top_screen *s = calloc(1, sizeof(*s));
@@ -98,7 +106,7 @@ int top_screen_new(struct top_screen **ret, bool own, char why[TOP_MESSAGE_MAX])
 	if (!top_screen_possible(why))
 		return -ENOTTY;
 	if (own)
-		signal(SIGTSTP, SIG_IGN); /* else ncurses would take it, in any thread */
+		never_stop();
 	s->terminal = newterm(NULL, stdout, stdin);
 	/* Not ncurses's, which interrupts other threads with each change of the size: top_screen_draw() looks. */
 	signal(SIGWINCH, SIG_IGN);
@@ -115,7 +123,8 @@ int top_screen_new(struct top_screen **ret, bool own, char why[TOP_MESSAGE_MAX])
 struct top_screen *top_screen_free(struct top_screen *s)
 {
 	if (s && s->terminal) {
-		endwin();
+		if (!top_screen_in_background()) /* else the shell has it */
+			endwin();
 		delscreen(s->terminal);
 	}
 	free(s);
@@ -219,6 +228,16 @@ static void look_at_size(void)
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row && size.ws_col &&
 	    is_term_resized(size.ws_row, size.ws_col))
 		resizeterm(size.ws_row, size.ws_col);
+}
+
+bool top_screen_paused(struct top_screen *s)
+{
+	const bool paused = top_screen_in_background();
+
+	if (s->paused && !paused)
+		endwin(); /* the next picture sets the terminal up anew, and is drawn whole */
+	s->paused = paused;
+	return paused;
 }
 
 void top_screen_draw(struct top_screen *s, const struct top_model *m)

@@ -12,6 +12,12 @@ enum top_command {
 
 struct top_screen;
 
+/*
+ * The shell has given the terminal to another job (tcgetpgrp(3)).  Who draws then tears what that shows, and who sets its modes
+ * or reads from it is stopped, by SIGTTOU or SIGTTIN.
+ */
+bool top_screen_in_background(void);
+
 /* False: this terminal cannot show one, and `why` says so. */
 bool top_screen_possible(char why[TOP_MESSAGE_MAX]);
 
@@ -21,9 +27,12 @@ bool top_screen_possible(char why[TOP_MESSAGE_MAX]);
  */
 int top_screen_new(struct top_screen **ret, bool own, char why[TOP_MESSAGE_MAX]);
 
-/* Gives the terminal back. */
+/* Gives the terminal back, unless another job has it. */
 struct top_screen *top_screen_free(struct top_screen *screen);
 DEFINE_CLEANUP(struct top_screen *, top_screen_free)
+
+/* True while another job has the terminal: nothing is to be drawn, nor a key to be read. */
+bool top_screen_paused(struct top_screen *screen);
 
 void top_screen_draw(struct top_screen *screen, const struct top_model *model);
 

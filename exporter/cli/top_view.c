@@ -21,6 +21,7 @@ struct top_view {
 	uint64_t tried_ns, asked_ns; /* CLOCK_MONOTONIC */
 	bool status_due;	     /* an answer is on its way */
 	bool gone;		     /* the terminal, or who reads the text */
+	bool said;		     /* in the log, that text cannot be shown for now */
 	struct top_model model;
 };
 
@@ -173,12 +174,15 @@ static void print_model(FILE *file, const struct top_model *m)
 /* By write(2): what stdio still holds at the exit would wait for a reader who does not read. */
 static int write_all(const char *text, size_t size)
 {
+	struct pollfd ready = {.fd = STDOUT_FILENO, .events = POLLOUT};
 	size_t done = 0;
 	ssize_t n;
 
 	while (done < size) {
 		n = write(STDOUT_FILENO, text + done, size - done);
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && errno == EAGAIN) /* whoever shares it has made it O_NONBLOCK */
+			(void)poll(&ready, 1, -1);
+		else if (n < 0 && errno != EINTR)
 			return -errno;
 		done += n > 0 ? (size_t)n : 0;
 	}
@@ -207,18 +211,49 @@ static int print_picture(struct top_view *t, bool first)
 	return r < 0 ? fail_output(t, r) : 0;
 }
 
-static void wait_for_something(struct top_view *t, bool keys)
+/* keys: POLLIN, those of a screen; 0: its terminal is looked at alone; -1: there is none. */
+static void wait_for_something(struct top_view *t, int keys)
 {
 	struct pollfd files[] = {
-		{.fd = keys ? STDIN_FILENO : -1, .events = POLLIN},
+		{.fd = keys < 0 ? -1 : STDIN_FILENO, .events = (short)MAX(keys, 0)},
 		{.fd = t->rows ? client_fd(t->rows) : -1, .events = POLLIN},
 		{.fd = t->status_due ? client_fd(t->status) : -1, .events = POLLIN},
 		{.fd = t->options.wake, .events = POLLIN},
-		{.fd = keys ? -1 : STDOUT_FILENO},
+		{.fd = STDOUT_FILENO},
 	};
 
 	(void)poll(files, ARRAY_SIZE(files), LOOK_MS);
 	t->gone |= ((files[0].revents | files[4].revents) & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+/* A script is to be told at once; an exporter goes on for longer than what hinders it. */
+static int text_failed(struct top_view *t, int error)
+{
+	if (!t->options.own)
+		return error;
+	hang_up(t);
+	if (!t->said)
+		log_warning("nothing can be shown for now, which is tried again each second: %s",
+			    *t->model.message ? t->model.message : strerror(-error));
+	t->said = true;
+	return -EAGAIN;
+}
+
+/* As take_rows(). */
+static int take_text(struct top_view *t)
+{
+	int r = t->rows ? take_rows(t, 0) : -ENOTCONN;
+
+	if (r == -ENOTCONN && t->options.own && t->said) {
+		if (clock_ns(CLOCK_MONOTONIC) - t->tried_ns < AGAIN_NS)
+			return -EAGAIN;
+		r = top_view_ask(t);
+		if (r == 0)
+			return -EAGAIN;
+	}
+	if (r == 1)
+		t->said = false;
+	return r < 0 && r != -EAGAIN ? text_failed(t, r) : r;
 }
 
 int top_view_batch(struct top_view *t, uint64_t count)
@@ -227,12 +262,10 @@ int top_view_batch(struct top_view *t, uint64_t count)
 
 	for (uint64_t i = 0; !has_ended(t) && (!count || i < count);) {
 		if (r == -EAGAIN)
-			wait_for_something(t, false);
+			wait_for_something(t, -1);
 		if (t->gone)
 			return fail_output(t, -EPIPE);
-		if (!t->rows)
-			return -ENOTCONN;
-		r = take_rows(t, 0);
+		r = take_text(t);
 		if (r == -EAGAIN)
 			continue;
 		if (r < 0)
@@ -240,7 +273,9 @@ int top_view_batch(struct top_view *t, uint64_t count)
 		t->asked_ns = 0; /* of the same moment */
 		take_status(t, ANSWER_MS);
 		r = print_picture(t, i++ == 0);
-		if (r < 0)
+		if (r == -ENOMEM)
+			r = text_failed(t, r);
+		if (r < 0 && r != -EAGAIN)
 			return r;
 	}
 	return 0;
@@ -280,13 +315,19 @@ int top_view_screen(struct top_view *t, char why[TOP_MESSAGE_MAX])
 	int r = top_screen_new(&screen, t->options.own, why);
 
 	while (r == 0 && !has_ended(t) && command != TOP_QUIT) {
-		take_all(t);
-		top_screen_draw(screen, &t->model);
-		wait_for_something(t, true);
+		const bool paused = top_screen_paused(screen);
+
+		if (paused) {
+			hang_up(t);
+		} else {
+			take_all(t);
+			top_screen_draw(screen, &t->model);
+		}
+		wait_for_something(t, paused ? 0 : POLLIN);
 		if (t->gone)
 			return -ENODATA;
-		if (has_ended(t)) /* whom to ask may be gone already */
-			break;
+		if (has_ended(t) || paused) /* whom to ask may be gone already */
+			continue;
 		command = top_screen_keys(screen, &t->model);
 		if (command == TOP_ASK) {
 			top_model_clear(&t->model);

@@ -2,7 +2,8 @@
 #pragma once
 /*
  * Asks an exporter again and again for what flows most, and shows it: on a full screen, or as text.  The exporter is one that
- * runs, or that of this process (live.h).  What goes wrong with it is shown, and is tried again.
+ * runs, or that of this process (live.h).  What goes wrong with it is shown, and is tried again.  While another job has the
+ * terminal, nothing is asked, drawn or read.
  */
 #include <stdatomic.h>
 #include "exporter/cli/client.h"
@@ -37,6 +38,7 @@ int top_view_screen(struct top_view *view, char why[TOP_MESSAGE_MAX]);
 
 /*
  * Prints so many pictures (0: until `ended`) to standard output.  -errno: there is no answer any more, as
- * top_view_message() says, or nobody reads.
+ * top_view_message() says, or nobody reads.  Of the exporter of this process it asks again each second instead, and says once
+ * why there is no answer.
  */
 int top_view_batch(struct top_view *view, uint64_t count);

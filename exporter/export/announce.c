@@ -51,6 +51,40 @@ static void put_pair(struct builder *b, enum option_template_symbol t,
 	set_end(&b->w, set, b->protocol);
 }
 
+static void put_flow_template(struct wire *w, const struct flow_template *t,
+			      const struct collector *c)
+{
+	const struct protocol *p = c->session.protocol;
+
+	wire_put(w, t->id, 2);
+	wire_put(w, template_fields(t, p->id), 2);
+	for (unsigned int i = 0; i < t->count; i++)
+		p->put_field(w, &flow_fields[t->fields[i]], c->announced->profile->enterprise);
+}
+
+bool announce_fits(const struct collector *c, uint16_t limit)
+{
+	const struct profile *profile = c->announced->profile;
+	const struct protocol *p = c->session.protocol;
+	uint8_t data[ANNOUNCE_MESSAGE_MAX], *set;
+
+	if (limit < p->header)
+		return false;
+	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
+		struct wire w = {.at = data + p->header,
+				 .end = data + MIN(limit, (unsigned int)ANNOUNCE_MESSAGE_MAX)};
+
+		if (!profile_has(profile, i))
+			continue;
+		set = set_begin(&w, p->set_template);
+		put_flow_template(&w, &profile->templates[i], c);
+		set_end(&w, set, p);
+		if (w.overflow)
+			return false;
+	}
+	return true;
+}
+
 static void build_templates(struct builder *b)
 {
 	const struct profile *profile = b->c->announced->profile;
@@ -66,11 +100,7 @@ static void build_templates(struct builder *b)
 		/* 8 octets a field at most, and the padding. */
 		if (b->m->header.records && room(b) < 4 + 8u * t->count + 3)
 			break;
-		wire_put(&b->w, t->id, 2);
-		wire_put(&b->w, template_fields(t, b->protocol->id), 2);
-		for (unsigned int j = 0; j < t->count; j++)
-			b->protocol->put_field(&b->w, &flow_fields[t->fields[j]],
-					       profile->enterprise);
+		put_flow_template(&b->w, t, b->c);
 		b->m->header.records++;
 	}
 	set_end(&b->w, set, b->protocol);
@@ -205,7 +235,7 @@ static void build_statistics(struct builder *b)
 
 	for (unsigned int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		count_add(&lost, &stats->lost[i]);
-	values.number[ELEMENT_exportingProcessId] = b->c->number;
+	values.number[ELEMENT_exportingProcessId] = stats->number;
 	values.number[ELEMENT_notSentFlowTotalCount] = lost.records;
 	values.number[ELEMENT_notSentPacketTotalCount] = lost.packets;
 	values.number[ELEMENT_notSentOctetTotalCount] = lost.octets;

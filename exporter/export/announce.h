@@ -26,5 +26,8 @@ struct announce_message {
  */
 bool announce_build(struct collector *c, uint16_t limit, struct announce_message *m);
 
+/* Whether a message of `limit` octets has room for each template of flow records: else nobody could read them. */
+bool announce_fits(const struct collector *c, uint16_t limit);
+
 /* The message has been sent: the next one follows. */
 void announce_advance(struct collector *c, const struct announce_message *m);

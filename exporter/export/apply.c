@@ -573,7 +573,7 @@ static void enter(struct exports *exports, const struct wanted *w)
 {
 	struct collector *c = w->c;
 
-	c->number = ++exports->numbers;
+	c->account.stats.number = ++exports->numbers;
 	c->settings = w->settings;
 	c->account.stats.shares = url_in_network(&c->url) && exports->context.options.balance;
 	c->account.stats.drops = c->settings.drops;

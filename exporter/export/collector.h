@@ -60,7 +60,6 @@ struct collector {
 	const struct export_context *context;
 	struct collector_url url;
 	struct collector_settings settings;
-	unsigned int number; /* exportingProcessId, from 1 */
 	struct stream
 		*stream; /* that it is a member of; NULL: it takes records, or has been removed */
 	struct queue *queue; /* of messages of streams; NULL: it takes records */

@@ -75,7 +75,8 @@ struct export_totals {
 struct collector_stats {
 	const char
 		*url; /* "removed collectors": all that were removed before those that are listed */
-	const char *name; /* NULL: none */
+	const char *name;    /* NULL: none */
+	unsigned int number; /* from 1, of this one alone; 0: of a sum of removed collectors */
 	enum collector_state state;
 	int error;   /* errno behind COLLECTOR_REFUSED and COLLECTOR_FAILING, the newest; else 0 */
 	bool drops;  /* gets records of drops */

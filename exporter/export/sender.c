@@ -5,10 +5,11 @@
 #include "exporter/export/sender.h"
 #include "exporter/export/stream.h"
 
-#define BATCH	64 /* messages that are handed over at once */
-#define TURNS	16 /* batches in a row, of what has no pace: the loop has other things to do */
-#define PACE_NS (10 * NSEC_PER_MSEC)
-#define ZEROS	4 /* octets of padding, more than any set needs */
+#define BATCH	 64 /* messages that are handed over at once */
+#define TURNS	 16 /* batches in a row, of what has no pace: the loop has other things to do */
+#define PACE_NS	 (10 * NSEC_PER_MSEC)
+#define RETRY_NS (1 * NSEC_PER_SEC) /* after templates that could not go */
+#define ZEROS	 4		    /* octets of padding, more than any set needs */
 
 /* Part of a message: as many of its records as the transport takes at once. */
 struct slice {
@@ -78,6 +79,30 @@ static void take_owed(struct sender *s)
 	s->transport->owed = 0;
 }
 
+static bool templates_fit(const struct sender *s)
+{
+	return announce_fits(s->c, s->transport->ops->limit(s->transport));
+}
+
+/*
+ * 0: the templates fit into what the transport takes; else as transport_ops.send().  Then nothing is sent, for nobody could
+ * read it.  The transport is told now and then, so that it looks at the path anew, and says so in the state.
+ */
+static int find_room(struct sender *s, uint64_t now_ns)
+{
+	int r;
+
+	if (templates_fit(s))
+		return 0;
+	if (now_ns < s->narrow_ns)
+		return -EMSGSIZE;
+	s->narrow_ns = now_ns + RETRY_NS;
+	r = s->transport->ops->send(s->transport, NULL, 0, now_ns);
+	if (r < 0 && r != -EMSGSIZE)
+		return r;
+	return templates_fit(s) ? 0 : -EMSGSIZE;
+}
+
 static int send_announcements(struct sender *s, uint64_t now_ns)
 {
 	const struct transport_ops *ops = s->transport->ops;
@@ -92,8 +117,12 @@ static int send_announcements(struct sender *s, uint64_t now_ns)
 			s->c->session.pending |= 1u << ANNOUNCE_TEMPLATES;
 		else if (takes == TRANSPORT_ALL)
 			session_step(&s->c->session, now_ns);
-		if (takes == TRANSPORT_NOTHING || s->credit_ns < ops->message_ns ||
-		    !announce_build(s->c, ops->limit(s->transport), &m) ||
+		if (takes == TRANSPORT_NOTHING || s->credit_ns < ops->message_ns)
+			return 0;
+		r = find_room(s, now_ns);
+		if (r < 0)
+			return r;
+		if (!announce_build(s->c, ops->limit(s->transport), &m) ||
 		    (takes == TRANSPORT_PROBE && m.kind != ANNOUNCE_TEMPLATES))
 			return 0;
 		r = send_announcement(s, &m, now_ns);
@@ -256,15 +285,26 @@ static void consume(struct sender *s, uint16_t records, size_t length)
 		queue_pop(&s->queue);
 }
 
-/* The oldest message cannot be sent. */
+/* The oldest message, if there is one, cannot be sent. */
 static void lose_oldest(struct sender *s)
 {
 	const struct queue_entry *entry = queue_at(&s->queue, 0);
-	uint16_t records = entry->message->records - entry->start;
-	struct export_count count = slice_count(entry->message, entry->start, records);
+	struct export_count count;
+	uint16_t records;
 
+	if (!s->queue.count)
+		return;
+	records = entry->message->records - entry->start;
+	count = slice_count(entry->message, entry->start, records);
 	account_drop(&s->c->account, EXPORT_LOSS_SEND_ERROR, &count);
 	consume(s, records, entry->message->length - entry->octets);
+}
+
+/* Nor can those whose templates cannot: what is queued behind them may have others. */
+static void lose_unreadable(struct sender *s)
+{
+	while (s->queue.count && next_encoding(s) == s->c->announced)
+		lose_oldest(s);
 }
 
 /* Nor can records that are longer than what the transport takes at once: its limit may have fallen. */
@@ -302,6 +342,29 @@ static int send_batch(struct sender *s, unsigned int count, uint64_t now_ns)
 	return sent;
 }
 
+/* The message is to blame, or a packet filter's verdict on it, not the session. */
+static bool about_message(int r)
+{
+	return r == -EMSGSIZE || r == -EPERM;
+}
+
+/* Likewise; what is to blame for a failure is lost. */
+static int send_or_lose(struct sender *s, unsigned int count, uint64_t now_ns)
+{
+	int r = find_room(s, now_ns);
+
+	if (r == -EMSGSIZE) {
+		lose_unreadable(s);
+		return 0;
+	}
+	if (r == 0)
+		r = send_batch(s, count, now_ns);
+	if (!about_message(r))
+		return r;
+	lose_oldest(s);
+	return 0;
+}
+
 static void refill_credit(struct sender *s, uint64_t now_ns)
 {
 	uint64_t passed_ns = now_ns - s->credit_at_ns;
@@ -321,12 +384,6 @@ static unsigned int pace_allows(const struct sender *s)
 	return message_ns ? (unsigned int)(s->credit_ns / message_ns) : BATCH;
 }
 
-/* The message is to blame, or a packet filter's verdict on it, not the session. */
-static bool about_message(int r)
-{
-	return r == -EMSGSIZE || r == -EPERM;
-}
-
 /* Sends what may be sent now; returns what stopped it: 0 (nothing left, or the pace) or a negative errno. */
 static int send_queue(struct sender *s, uint64_t now_ns)
 {
@@ -342,11 +399,9 @@ static int send_queue(struct sender *s, uint64_t now_ns)
 
 		if (!allowed)
 			break;
-		r = send_batch(s, MIN(MIN(pace_allows(s), allowed), (unsigned int)BATCH), now_ns);
-		if (r < 0 && !about_message(r))
-			return r;
+		r = send_or_lose(s, MIN(MIN(pace_allows(s), allowed), (unsigned int)BATCH), now_ns);
 		if (r < 0)
-			lose_oldest(s);
+			return r;
 		r = follow_queue(s, now_ns) ? send_announcements(s, now_ns) : 0;
 		if (r < 0 && !about_message(r))
 			return r;
@@ -360,6 +415,8 @@ static uint64_t next_wait(const struct sender *s, uint64_t now_ns)
 	struct transport *t = s->transport;
 	uint64_t wait_ns = MAX(t->ops->wait_ns(t, now_ns), NSEC_PER_MSEC);
 
+	if (t->ops->takes(t, now_ns) == TRANSPORT_PROBE || !templates_fit(s))
+		return RETRY_NS; /* it failed, or would have gone */
 	if (t->ops->takes(t, now_ns) != TRANSPORT_ALL)
 		return wait_ns;
 	if (s->queue.count && t->ops->allows(t, now_ns))

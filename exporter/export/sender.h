@@ -16,6 +16,7 @@ struct sender {
 	uint64_t credit_ns; /* token bucket, filled by time */
 	uint64_t debt_ns;   /* what the records sent cost at the rate, paid by time */
 	uint64_t credit_at_ns;
+	uint64_t narrow_ns; /* templates that do not fit are tried again then */
 };
 
 /*

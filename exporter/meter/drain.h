@@ -17,7 +17,11 @@ struct kernel_clock;
 struct loop;
 struct drain;
 
-#define DRAIN_BATCH 2048
+/*
+ * The loop is held for one batch: so many deltas take it less than a millisecond (docs/performance.md).  The kernel gives
+ * a bucket of the hash as a whole, else -ENOSPC: that has a few entries.
+ */
+#define DRAIN_BATCH 1024
 
 /* Entries of one bank, or the end of one: after the last batch of a swap comes one with `end` set. */
 struct drain_batch {

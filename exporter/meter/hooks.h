@@ -65,6 +65,19 @@ enum hook_kind {
 	HOOK_CLSACT, /* filter with a stub that ends with the process */
 };
 
+/* Why an attempt to attach a hook failed. */
+enum hook_error {
+	HOOK_ERROR_DESCRIPTORS, /* none is left to the process, or to the system */
+	HOOK_ERROR_MEMORY,	/* the kernel has none for it */
+	HOOK_ERROR_PERMISSION,
+	HOOK_ERROR_HELD,	/* by another program, or by a qdisc that has no place for it */
+	HOOK_ERROR_UNSUPPORTED, /* by the driver or the kernel */
+	HOOK_ERROR_REFUSED,	/* by the driver or the kernel, which support it */
+	HOOK_ERROR_LINK_TYPE,	/* its frames are not understood */
+	HOOK_ERROR_OTHER,
+	_HOOK_ERROR_MAX
+};
+
 #define HOOKS_NAME_MAX	 128 /* an alternative name may be as long */
 #define HOOKS_REASON_MAX 384
 
@@ -78,6 +91,11 @@ struct hooks_interface {
 	enum hook_kind egress;
 	bool attached; /* all hooks that are wanted are there; what is there meters in any case */
 	char reason[HOOKS_REASON_MAX]; /* attached: why this ingress hook; else why one is missing */
+	/*
+	 * Attempts that failed, since the interface is known, by direction and enum hook_error.  An interface that went away
+	 * meanwhile is no failure, nor is XDP that --ingress auto does without.
+	 */
+	uint32_t attach_errors[_DIRECTION_MAX][_HOOK_ERROR_MAX];
 	/* What may keep packets from a hook that is there (obstacle.h); empty: nothing is known to. */
 	char obstacles[_DIRECTION_MAX][HOOKS_OBSTACLE_MAX];
 };
@@ -168,3 +186,6 @@ bool hooks_interface_meters(const struct hooks_interface *interface);
 struct ifstats *hooks_ifstats(const struct hooks *hooks);
 
 const char *hook_kind_name(enum hook_kind kind);
+
+/* "descriptors", ...: of the metrics. */
+const char *hook_error_name(enum hook_error error);

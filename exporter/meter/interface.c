@@ -32,6 +32,18 @@ const char *hook_kind_name(enum hook_kind kind)
 	return names[kind];
 }
 
+const char *hook_error_name(enum hook_error error)
+{
+	static const char *const names[] = {
+		[HOOK_ERROR_DESCRIPTORS] = "descriptors", [HOOK_ERROR_MEMORY] = "memory",
+		[HOOK_ERROR_PERMISSION] = "permission",	  [HOOK_ERROR_HELD] = "held",
+		[HOOK_ERROR_UNSUPPORTED] = "unsupported", [HOOK_ERROR_REFUSED] = "refused",
+		[HOOK_ERROR_LINK_TYPE] = "link_type",	  [HOOK_ERROR_OTHER] = "other",
+	};
+
+	return names[error];
+}
+
 void interface_init(struct interface *i, const struct target *target)
 {
 	*i = (struct interface){.ingress = HOOK_INIT, .egress = HOOK_INIT, .silenced = HOOK_INIT};
@@ -113,6 +125,50 @@ static const char *shortage(int error)
 	default:
 		return NULL;
 	}
+}
+
+/* See hook_attach_xdp() and hook_attach_tc(). */
+static enum hook_error classify(int error)
+{
+	switch (error) {
+	case -EMFILE:
+	case -ENFILE:
+		return HOOK_ERROR_DESCRIPTORS;
+	case -ENOMEM:
+	case -ENOBUFS:
+		return HOOK_ERROR_MEMORY;
+	case -EPERM:
+	case -EACCES:
+		return HOOK_ERROR_PERMISSION;
+	case -EBUSY:
+	case -EEXIST:
+	case -EMEDIUMTYPE:
+	case -EMLINK:
+		return HOOK_ERROR_HELD;
+	case -EOPNOTSUPP:
+		return HOOK_ERROR_UNSUPPORTED;
+	case -ERANGE:
+	case -EINVAL:
+		return HOOK_ERROR_REFUSED;
+	default:
+		return HOOK_ERROR_OTHER;
+	}
+}
+
+static void count_result(struct interface *i, enum flow_direction direction, int r)
+{
+	if (r < 0 && r != -ENODEV)
+		i->view.attach_errors[direction][classify(r)]++;
+}
+
+/* What keeps each hook away that is wanted and not there. */
+static void count_missing(struct interface *i, const struct interface_context *c,
+			  enum hook_error error)
+{
+	if (c->ingress != HOOK_MODE_OFF && i->view.ingress == HOOK_NONE)
+		i->view.attach_errors[DIRECTION_INGRESS][error]++;
+	if (c->egress != HOOK_MODE_OFF && i->view.egress == HOOK_NONE)
+		i->view.attach_errors[DIRECTION_EGRESS][error]++;
 }
 
 static void say_xdp_error(const struct netdev *dev, int r, char *ret, size_t size)
@@ -282,6 +338,8 @@ static bool attach_missing(struct interface *i, struct interface_context *c,
 	int ingress = attach_ingress(i, c, dev, ingress_text, sizeof(ingress_text));
 	int egress = attach_egress(i, c, egress_text, sizeof(egress_text));
 
+	count_result(i, DIRECTION_INGRESS, ingress);
+	count_result(i, DIRECTION_EGRESS, egress);
 	if (ingress == -ENODEV || egress == -ENODEV)
 		return false; /* went away while it was looked at: a message will say so */
 	if (ingress < 0 && egress < 0)
@@ -309,8 +367,10 @@ static uint64_t missing_hooks(const struct interface *i, const struct interface_
 static bool descriptors_suffice(struct interface *i, const struct interface_context *c)
 {
 	i->short_of_descriptors = !descriptors_fit(&c->descriptors, missing_hooks(i, c));
-	if (i->short_of_descriptors)
+	if (i->short_of_descriptors) {
+		count_missing(i, c, HOOK_ERROR_DESCRIPTORS);
 		snprintf(i->view.reason, sizeof(i->view.reason), "%s", shortage(-EMFILE));
+	}
 	return !i->short_of_descriptors;
 }
 
@@ -390,6 +450,7 @@ void interface_attach(struct interface *i, struct interface_context *c, const st
 	if (!i->bare && !netdev_is_ethernet(dev)) {
 		interface_failed(i, "link type %u (ARPHRD): frames of this kind are not understood",
 				 dev->type);
+		count_missing(i, c, HOOK_ERROR_LINK_TYPE);
 		backoff_failed(&i->retry, now_ns);
 		return;
 	}

@@ -30,8 +30,10 @@ void doctor_collectors(struct doctor *d)
 			    "none is configured here, and this user may not ask the running "
 			    "exporter for its own");
 	else
-		doctor_find(d, DOCTOR_WARN, NULL, "collectors: [\"ipfix://HOST:4739\"]",
-			    "none is configured: what is metered goes nowhere");
+		doctor_find(
+			d, DOCTOR_WARN, NULL,
+			"collectors: [\"json:///var/lib/flowtally/flows.json\"]  # or ipfix:// and a host",
+			"none is configured: what is metered goes nowhere");
 }
 
 void doctor_collector_name(struct doctor *d)
@@ -64,7 +66,10 @@ static void fix_route(const struct doctor_collector *c, char fix[DOCTOR_FIX_MAX]
 		doctor_fix(fix,
 			   "ip -br link  # lists the interfaces that the URL can name behind %%");
 	else
-		doctor_fix(fix, "ip route get %s\nip route add default via GATEWAY", c->address);
+		doctor_fix(
+			fix,
+			"ip route get %s\nip route show  # none of them leads there: one is missing",
+			c->address);
 }
 
 void doctor_collector_route(struct doctor *d)

@@ -121,7 +121,10 @@ int doctor_try_listen(const char *address)
 
 /* --- All facts. */
 
-/* Its collectors, where none are configured: it may have got them by its own options.  URLs are the status's. */
+/*
+ * Its collectors, where none are configured: it may have got them by its own options.  Those that were removed are
+ * listed too, and nobody sends to them.  URLs are the status's.
+ */
 static size_t running_collectors(const json_t *status,
 				 struct doctor_place places[EXPORT_COLLECTORS_MAX])
 {
@@ -130,7 +133,10 @@ static size_t running_collectors(const json_t *status,
 
 	json_array_foreach (json_object_get(status, "collectors"), i, collector) {
 		const char *url = json_string_value(json_object_get(collector, "url"));
+		const char *state = json_string_value(json_object_get(collector, "state"));
 
+		if (state && !strcmp(state, collector_state_name(COLLECTOR_REMOVED)))
+			continue;
 		if (url && count < EXPORT_COLLECTORS_MAX)
 			places[count++] = (struct doctor_place){.url = url};
 	}

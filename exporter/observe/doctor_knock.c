@@ -268,9 +268,9 @@ static void look_at_file(struct doctor_collector *c)
 		free(look);
 		return;
 	}
-	clock_gettime(CLOCK_REALTIME, &end);
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += DOCTOR_TIMEOUT_NS / NSEC_PER_SEC;
-	if (pthread_timedjoin_np(thread, NULL, &end) != 0) {
+	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end) != 0) {
 		c->file_error = -ETIMEDOUT; /* the thread has `look` for as long as it likes */
 		pthread_detach(thread);
 		return;

@@ -183,7 +183,7 @@ void doctor_capabilities(struct doctor *d)
 		doctor_find(
 			d, DOCTOR_FAIL, NULL,
 			"systemctl edit flowtally  # [Service] AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_PERFMON\n"
-			"docker run --cap-add BPF --cap-add NET_ADMIN --cap-add PERFMON IMAGE\n"
+			"cap_add: [BPF, NET_ADMIN, PERFMON]  # of docker compose\n"
 			"securityContext: {capabilities: {add: [BPF, NET_ADMIN, PERFMON]}}",
 			"missing: %s", missing);
 }

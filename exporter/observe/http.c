@@ -39,6 +39,7 @@ struct body {
 	uint64_t number; /* of its snapshot; 0: there was none */
 	uint64_t made_ns;
 	unsigned int references;
+	bool gzip;
 	struct http *http;
 };
 
@@ -201,6 +202,7 @@ static struct body *pack_body(struct http *h, const struct body *plain)
 			      .number = plain->number,
 			      .made_ns = plain->made_ns,
 			      .references = 1,
+			      .gzip = true,
 			      .http = h};
 	deflateEnd(&z);
 	h->octets += body->size;
@@ -213,12 +215,12 @@ static bool is_fresh(const struct body *body, const struct snapshot *snapshot)
 	       clock_ns(CLOCK_MONOTONIC) - body->made_ns < FRESH_NS;
 }
 
-/* For the caller to release; NULL: there is no memory for it. */
+/* For the caller to release; plain where it cannot be packed; NULL: there is no memory for either. */
 static struct body *get_body(struct http *h, enum metrics_format format, bool gzip)
 {
 	_cleanup_(snapshot_releasep)
 		const struct snapshot *snapshot = snapshots_newest(h->snapshots, NULL);
-	struct body **bodies = h->bodies[format];
+	struct body **bodies = h->bodies[format], *body;
 
 	if (!is_fresh(bodies[0], snapshot)) {
 		bodies[0] = body_release(bodies[0]);
@@ -228,9 +230,10 @@ static struct body *get_body(struct http *h, enum metrics_format format, bool gz
 		bodies[0] = make_body(h, snapshot, format);
 	if (bodies[0] && !bodies[1] && gzip && h->octets < HTTP_MEMORY_MAX)
 		bodies[1] = pack_body(h, bodies[0]);
-	if (bodies[gzip])
-		bodies[gzip]->references++;
-	return bodies[gzip];
+	body = gzip && bodies[1] ? bodies[1] : bodies[0];
+	if (body)
+		body->references++;
+	return body;
 }
 
 static void forget_bodies(struct http *h)
@@ -360,6 +363,7 @@ static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *con
 	const bool gzip = metrics_takes_gzip(MHD_lookup_connection_value(
 		connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT_ENCODING));
 	struct body *body = get_body(h, format, gzip);
+	const bool packed = body && body->gzip;
 	struct MHD_Response *response;
 
 	if (!body)
@@ -369,7 +373,7 @@ static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *con
 						     free_answer);
 	if (!response)
 		body_release(body);
-	if (response && gzip)
+	if (response && packed)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
 	if (response)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");

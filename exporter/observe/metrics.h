@@ -47,6 +47,9 @@ struct metrics_source {
 		missed; /* records that readers of the control socket have missed; NULL: not known */
 };
 
+/* Of the source of this program, in hex, as flowtally_build_info tells it; empty: not known.  main() sets it. */
+extern const char *metrics_commit;
+
 struct metrics_context;
 struct metrics_writer;
 

@@ -30,6 +30,9 @@ const struct metrics_family metrics_families[] = {
 	  "Whether all hooks that are wanted on the interface are there.", NULL, SETTLED, P(attached) },
 	{ "flowtally_hook_attached", GAUGE, NULL, L("interface", "direction", "hook"),
 	  "Whether there is a hook, and of which kind: xdp, tcx, clsact or none.", NULL, SETTLED, P(hooks) },
+	{ "flowtally_attach_errors", COUNTER, NULL, L("interface", "direction", "reason"),
+	  "Attempts to attach a hook that failed, by what kept it away.",
+	  "one has failed.", SETTLED, P(attach_errors) },
 	{ "flowtally_hook_silent", GAUGE, NULL, L("interface", "direction"),
 	  "Whether the kernel counts packets on the interface that the hook does not see.", NULL, SETTLED, P(silent) },
 	{ "flowtally_hook_packets", COUNTER, NULL, L("interface", "direction", "outcome"),
@@ -187,8 +190,9 @@ const struct metrics_family metrics_families[] = {
 	  NULL, HUBBLE, P(hubble_lost) },
 
 	/* The exporter itself. */
-	{ "flowtally_build", INFO, NULL, L("version", "libbpf", "kernel"),
-	  "Versions of flowtally, of libbpf and of the running kernel.", NULL, ALWAYS, P(build) },
+	{ "flowtally_build", INFO, NULL, L("version", "commit", "libbpf", "kernel"),
+	  "Versions of flowtally, of libbpf and of the running kernel; the commit of a build from a git tree.",
+	  NULL, ALWAYS, P(build) },
 	{ "flowtally_config", INFO, NULL, L("hash"),
 	  "A hash of the settings in force.", NULL, ALWAYS, P(config) },
 	{ "flowtally_config_reloads", COUNTER, NULL, L("result"),

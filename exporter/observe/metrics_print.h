@@ -11,7 +11,7 @@ struct drop_reason;
 	X(build) X(config) X(snapshots) X(snapshot_time) X(interval) X(reloads) \
 	X(reload_good) X(reload_time) X(program_runs) X(program_time) X(series) X(overflow) \
 	X(process_cpu) X(process_resident) X(process_virtual) X(process_fds) \
-	X(process_fds_max) X(process_threads) X(process_start) X(attached) X(hooks) X(silent) \
+	X(process_fds_max) X(process_threads) X(process_start) X(attached) X(hooks) X(attach_errors) X(silent) \
 	X(hook_packets) X(kernel_packets) X(kernel_losses) X(kernel_counters_time) X(interface_packets) \
 	X(interface_octets) X(gone_packets) X(gone_octets) X(port_packets) X(port_octets) \
 	X(icmp) X(flags) X(flows) X(active) X(drops) X(drop_octets) X(recorded_drops) \

@@ -9,9 +9,11 @@
 typedef struct metrics_writer writer;
 typedef const struct metrics_context context;
 
+const char *metrics_commit = "";
+
 void metrics_print_build(writer *w, context *c)
 {
-	metrics_add(w, 1, FLOWTALLY_VERSION, libbpf_version_string(),
+	metrics_add(w, 1, FLOWTALLY_VERSION, metrics_commit, libbpf_version_string(),
 		    c->source->kernel ? c->source->kernel : "");
 }
 

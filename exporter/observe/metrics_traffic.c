@@ -73,6 +73,23 @@ void metrics_print_hooks(writer *w, context *c)
 	}
 }
 
+void metrics_print_attach_errors(writer *w, context *c)
+{
+	for (size_t i = 0; i < c->snapshot->interface_count; i++) {
+		const struct hooks_interface *from = &c->snapshot->interfaces[i];
+		const char *name = hook_interface(c, i);
+
+		for (int n = 0; name && n < _DIRECTION_MAX * _HOOK_ERROR_MAX; n++) {
+			const int direction = n / _HOOK_ERROR_MAX, error = n % _HOOK_ERROR_MAX;
+
+			if (from->attach_errors[direction][error])
+				metrics_add(w, from->attach_errors[direction][error], name,
+					    direction_name((unsigned int)direction),
+					    hook_error_name((enum hook_error)error));
+		}
+	}
+}
+
 /* The kernel's counters of one interface, and what the hooks saw of it; NULL: not known. */
 typedef void print_counted(writer *w, const char *name, const struct ifstats_interface *kernel,
 			   const struct sight_interface *seen);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include "exporter/observe/doctor_check.h"
 #include "exporter/observe/interfaces.h"
 #include "exporter/observe/status.h"
 #include "exporter/observe/text.h"
@@ -11,6 +12,7 @@
 #define OVERDUE_INTERVALS 3
 #define OVERDUE_NS	  (5 * NSEC_PER_SEC)
 #define WHAT_MAX	  1024
+#define FIX_MAX		  (3 * DOCTOR_QUOTE_MAX)
 
 /* A clock that is slewed by a twelfth, as fast as any daemon does it, is off by less after two minutes. */
 #define CLOCK_STEP_NS (15 * NSEC_PER_SEC)
@@ -244,13 +246,15 @@ struct words {
 #define NO_ADDRESS \
 	{ \
 		"has no address or connection yet", \
-			"getent hosts NAME; ip route get ADDRESS; start the collector; " DOCTOR \
+			"getent ahosts NAME; ip route get ADDRESS; start the collector; " DOCTOR \
 	}
 #define CANNOT_SEND \
 	{ \
 		"cannot be sent to", \
 			"the log says why; ip route get ADDRESS; look at the collector's own log; " DOCTOR \
 	}
+#define NARROW \
+	"template: minimal; or raise the MTU: tracepath -n ADDRESS shows where the path is narrow"
 #define LOOK_AT_IT "look at the collector: it is connected, and does not read"
 
 static const struct words states[_MEDIUM_MAX][_COLLECTOR_STATE_MAX] = {
@@ -266,9 +270,9 @@ static const struct words states[_MEDIUM_MAX][_COLLECTOR_STATE_MAX] = {
 					"start the collector, or correct its port"},
 		 [COLLECTOR_FAILING] = CANNOT_SEND,
 		 [COLLECTOR_STALLED] = {"has taken nothing for a while", LOOK_AT_IT}},
-	[MEDIUM_FILE] = {[COLLECTOR_RESOLVING] = {"is not open yet", "ls -l FILE; df FILE"},
+	[MEDIUM_FILE] = {[COLLECTOR_RESOLVING] = {"is not open yet", "namei -l FILE; df FILE"},
 			 [COLLECTOR_FAILING] = {"cannot be written",
-						"the log says why; df FILE, ls -l FILE"},
+						"the log says why; df FILE; namei -l FILE"},
 			 [COLLECTOR_STALLED] = {"has taken nothing for a while",
 						"look at who reads the pipe, or at the disk"}},
 };
@@ -288,34 +292,47 @@ static const char *const loss_fixes[_MEDIUM_MAX][_EXPORT_LOSS_MAX] = {
 		 [EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
 	[MEDIUM_FILE] = {[EXPORT_LOSS_QUEUE_FULL] =
 				 "look at who reads the pipe, or at the disk: it is too slow",
-			 [EXPORT_LOSS_SEND_ERROR] = "the log says why; df FILE, ls -l FILE",
-			 [EXPORT_LOSS_REFUSED] = "the log says why; df FILE, ls -l FILE",
+			 [EXPORT_LOSS_SEND_ERROR] = "the log says why; df FILE; namei -l FILE",
+			 [EXPORT_LOSS_REFUSED] = "the log says why; df FILE; namei -l FILE",
 			 [EXPORT_LOSS_UNSENT] = "it was removed with records in its queue"},
 };
 
-/* What mends an errno, wherever it comes from; NULL: the words of the state are all there is. */
-static const char *fix_of(int error)
+/* What mends an errno of a path of the file system; NULL: the words of the state are all there is. */
+static const char *fix_of_file(int error)
 {
 	switch (error) {
-	case EMSGSIZE:
-		return "tracepath -n ADDRESS shows where the path is narrow: raise the MTU there; " DOCTOR;
-	case ENETUNREACH:
-	case EHOSTUNREACH:
-		return "ip route get ADDRESS; " DOCTOR;
-	case EPERM:
-		return "a packet filter refuses it: nft list ruleset";
-	case EMFILE:
-	case ENFILE:
-		return "systemctl edit flowtally: LimitNOFILE=65536, then systemctl restart flowtally";
 	case ENOSPC:
 	case EDQUOT:
 		return "free space for it: df FILE";
 	case EPIPE:
 	case ENXIO: /* a pipe without a reader */
 		return "start who reads it, or look why it ended";
+	case EPERM: /* rights are not what is missing */
+		return "lsattr -d FILE shows whether it may only be added to, or not be changed (i)";
+	case EROFS:
+		return "findmnt -T FILE shows what is mounted there, and `ro`: write elsewhere";
 	case EACCES:
 	case ENOENT:
-		return "ls -l FILE; ls -ld its folders";
+		return "namei -l FILE shows the rights of all its folders";
+	default:
+		return NULL;
+	}
+}
+
+/* Likewise of the network. */
+static const char *fix_of_network(int error)
+{
+	switch (error) {
+	case EMSGSIZE:
+		return NARROW;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case EACCES: /* a route of the type `prohibit`, or an address of all hosts */
+		return "ip route get ADDRESS; " DOCTOR;
+	case EADDRNOTAVAIL:
+		return "ip -br address shows what `source` can be";
+	case EPERM:
+		return "a packet filter refuses it: nft list ruleset";
 	default:
 		return NULL;
 	}
@@ -328,42 +345,108 @@ static enum medium medium_of(const char *url)
 	return !strncmp(url, "ipfix+tcp:", 10) ? MEDIUM_TCP : MEDIUM_UDP;
 }
 
-static const struct collector_stats *find_collector(const struct snapshot *s, const char *url)
+/* Whichever it is. */
+static const char *fix_of(int error, enum medium medium)
 {
-	const struct export_copy *all = s ? s->ledger.collectors : NULL;
-
-	for (unsigned int i = 0; all && i < all->count; i++)
-		if (!strcmp(all->stats[i].url, url))
-			return &all->stats[i];
-	return NULL;
+	if (error == EMFILE || error == ENFILE)
+		return "systemctl edit flowtally: LimitNOFILE=65536, then systemctl restart flowtally";
+	return medium == MEDIUM_FILE ? fix_of_file(error) : fix_of_network(error);
 }
 
-static void judge_state(json_t *list, const struct collector_stats *c, const char *name,
-			const struct words *words)
+/* What stands for something of the collector in a fix, for it is to be typed as it is. */
+static const char *value_of(const char *word, size_t length, const struct collector_url *url,
+			    char value[DOCTOR_QUOTE_MAX])
 {
-	const bool failing = c->state == COLLECTOR_FAILING && c->error;
-	const char *fix = failing ? fix_of(c->error) : NULL;
+	if (length == 4 && !strncmp(word, "FILE", length))
+		return doctor_quote(value, url->path[0] ? url->path : "/dev/stdout");
+	if (length == 4 && !strncmp(word, "NAME", length))
+		return url->host;
+	if (length == 3 && !strncmp(word, "URL", length)) {
+		snprintf(value, DOCTOR_QUOTE_MAX, "ipfix+tcp%s", strchr(url->text, ':'));
+		return value;
+	}
+	if (length != 7 || strncmp(word, "ADDRESS", length) != 0)
+		return NULL;
+	if (url->numeric)
+		return url->host;
+	snprintf(value, DOCTOR_QUOTE_MAX, "$(getent ahosts %s | head -n 1 | cut -d ' ' -f 1)",
+		 url->host);
+	return value;
+}
 
-	add(list, fix ?: words->fix, "collector %s %s%s%s", name, words->what, failing ? ": " : "",
-	    failing ? strerror(c->error) : "");
+static void fill(char filled[FIX_MAX], const char *fix, const char *text)
+{
+	char why[URL_WHY_MAX], quoted[DOCTOR_QUOTE_MAX];
+	struct collector_url url;
+	const bool known = url_parse(text, &url, why) == 0;
+	size_t used = 0;
+
+	while (*fix && used < FIX_MAX - 1) {
+		size_t length = strspn(fix, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+		const char *value = known ? value_of(fix, length, &url, quoted) : NULL;
+
+		if (!length)
+			length = 1;
+		used += (size_t)snprintf(filled + used, FIX_MAX - used, "%.*s",
+					 value ? DOCTOR_QUOTE_MAX : (int)length, value ?: fix);
+		fix += length;
+	}
+}
+
+/* A problem of the collector: what follows its name. */
+static void add_of(json_t *list, const struct collector_stats *c, const char *fix,
+		   const char *format, ...) _printf_(4, 5);
+static void add_of(json_t *list, const struct collector_stats *c, const char *fix,
+		   const char *format, ...)
+{
+	char filled[FIX_MAX], what[WHAT_MAX];
+	va_list args;
+
+	fill(filled, fix, c->url);
+	text_make_printable(filled);
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+	add(list, filled, "%scollector %s %s", c->state == COLLECTOR_REMOVED ? "the removed " : "",
+	    c->name ? c->name : c->url, what);
+}
+
+static void judge_state(json_t *list, const struct collector_stats *c, enum medium medium)
+{
+	const struct words *words = &states[medium][c->state];
+	const bool failing = c->state == COLLECTOR_FAILING && c->error;
+	const char *fix = NULL;
+
+	if (!words->what)
+		return;
+	if (failing)
+		fix = fix_of(c->error, medium);
+	if (fix && c->error == EMSGSIZE &&
+	    !strncmp(c->url, "ipfix:", 6)) /* NetFlow v9 has UDP alone */
+		fix = "url: URL; or " NARROW;
+	add_of(list, c, fix ?: words->fix, "%s%s%s%s", words->what, failing ? ": " : "",
+	       failing ? strerror(c->error) : "",
+	       failing && c->error == EMSGSIZE && medium == MEDIUM_UDP
+		       ? ": the MTU of the path is too small for its templates"
+		       : "");
 }
 
 static void judge_collector(json_t *list, const struct collector_stats *c,
 			    const struct collector_stats *before)
 {
-	const char *name = c->name ? c->name : c->url;
 	const enum medium medium = medium_of(c->url);
-	const struct words *words = &states[medium][c->state];
 	uint64_t records;
 
-	if (words->what)
-		judge_state(list, c, name, words);
+	if (!c->number)
+		return; /* a sum of removed ones grows by what each of them has lost long before */
+	judge_state(list, c, medium);
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++) {
-		records = c->lost[i].records - (before ? before->lost[i].records : 0);
+		records = before ? before->lost[i].records : 0;
+		records = c->lost[i].records > records ? c->lost[i].records - records : 0;
 		if (records)
-			add(list, loss_fixes[medium][i],
-			    "collector %s has lost %" PRIu64 " records of late (%s)", name, records,
-			    export_loss_name((enum export_loss)i));
+			add_of(list, c, loss_fixes[medium][i],
+			       "has lost %" PRIu64 " records of late (%s)", records,
+			       export_loss_name((enum export_loss)i));
 	}
 }
 
@@ -383,6 +466,6 @@ json_t *status_problems(const struct snapshot *now, const struct snapshot *since
 		judge_missed(list, now, since);
 	for (unsigned int i = 0; collectors && i < collectors->count; i++)
 		judge_collector(list, &collectors->stats[i],
-				find_collector(since, collectors->stats[i].url));
+				status_find_collector(since, collectors->stats[i].number));
 	return list;
 }

@@ -31,6 +31,82 @@ int record_form_parse(const char *name)
 	return -1;
 }
 
+/* --- Times. */
+
+enum time_shape {
+	SHAPE_STAMP,
+	SHAPE_RFC3339, /* with the zone as Z or +01:00 */
+	SHAPE_RFC1123, /* with the zone as +0100 */
+};
+
+static const struct time_form {
+	const char *name;
+	enum time_shape shape;
+	bool ms;
+	int width; /* of a column, with the longer zone */
+} time_forms[_RECORD_TIME_MAX] = {
+	[RECORD_TIME_STAMP_MILLI] = {"StampMilli", SHAPE_STAMP, true, 19},
+	[RECORD_TIME_RFC3339] = {"RFC3339", SHAPE_RFC3339, false, 25},
+	[RECORD_TIME_RFC3339_MILLI] = {"RFC3339Milli", SHAPE_RFC3339, true, 29},
+	[RECORD_TIME_RFC3339_MICRO] = {"RFC3339Micro", SHAPE_RFC3339, true, 29},
+	[RECORD_TIME_RFC3339_NANO] = {"RFC3339Nano", SHAPE_RFC3339, true, 29},
+	[RECORD_TIME_RFC1123Z] = {"RFC1123Z", SHAPE_RFC1123, false, 31},
+};
+
+int record_time_parse(const char *name)
+{
+	for (int i = 0; i < _RECORD_TIME_MAX; i++)
+		if (!strcasecmp(time_forms[i].name, name))
+			return i;
+	return -1;
+}
+
+static int time_width(const struct record_text *text)
+{
+	const struct time_form *form = &time_forms[text->time];
+
+	return form->shape == SHAPE_RFC3339 && text->utc ? form->width - 5 : form->width;
+}
+
+static size_t fill_seconds(char ret[TIME_MAX], const struct tm *tm, enum time_shape shape)
+{
+	switch (shape) {
+	case SHAPE_STAMP:
+		return strftime(ret, TIME_MAX, "%b %e %H:%M:%S", tm);
+	case SHAPE_RFC3339:
+		return strftime(ret, TIME_MAX, "%Y-%m-%dT%H:%M:%S", tm);
+	case SHAPE_RFC1123:
+		return strftime(ret, TIME_MAX, "%a, %d %b %Y %H:%M:%S %z", tm);
+	}
+	return 0;
+}
+
+static void fill_time(char ret[TIME_MAX], uint64_t ms, bool utc, enum record_time time)
+{
+	const struct time_form *form = &time_forms[time];
+	time_t seconds = (time_t)MIN(ms / 1000, 253402300799u); /* the year 9999 */
+	struct tm tm = {0};
+	char zone[8] = "Z";
+	size_t used;
+
+	if (utc)
+		gmtime_r(&seconds, &tm);
+	else
+		localtime_r(&seconds, &tm);
+	used = fill_seconds(ret, &tm, form->shape);
+	if (form->ms)
+		used += (size_t)snprintf(ret + used, TIME_MAX - used, ".%03u",
+					 (unsigned int)(ms % 1000));
+	if (form->shape != SHAPE_RFC3339)
+		return;
+	if (!utc) {
+		strftime(zone, sizeof(zone), "%z", &tm);
+		memmove(zone + 4, zone + 3, 3); /* +0200: +02:00 */
+		zone[3] = ':';
+	}
+	snprintf(ret + used, TIME_MAX - used, "%s", zone);
+}
+
 /* --- Cells. */
 
 struct cells {
@@ -40,22 +116,6 @@ struct cells {
 	char tags[16], tos[8], reason[2 * VIEW_NAME_MAX + 4];
 	const char *protocol, *verdict, *direction, *end;
 };
-
-/* "Nov 29 02:06:25.123", or "2026-11-29T02:06:25.123". */
-static void fill_time(char text[TIME_MAX], uint64_t ms, bool utc, bool iso)
-{
-	time_t seconds = (time_t)MIN(ms / 1000, 253402300799u); /* the year 9999 */
-	struct tm tm = {0};
-	size_t used;
-
-	if (utc)
-		gmtime_r(&seconds, &tm);
-	else
-		localtime_r(&seconds, &tm);
-	used = iso ? strftime(text, TIME_MAX, "%Y-%m-%dT%H:%M:%S", &tm)
-		   : strftime(text, TIME_MAX, "%b %d %H:%M:%S", &tm);
-	snprintf(text + used, TIME_MAX - used, ".%03u", (unsigned int)(ms % 1000));
-}
 
 static void fill_duration(char text[24], uint64_t ms)
 {
@@ -145,7 +205,7 @@ static void fill_cells(struct cells *c, const struct record_text *text, const st
 {
 	strcpy(c->time, "-");
 	if (v->parts & VIEW_TIMES)
-		fill_time(c->time, v->start_ms, text->utc, false);
+		fill_time(c->time, v->start_ms, text->utc, text->time);
 	fill_endpoints(c, v);
 	fill_names(c, v);
 	fill_numbers(c, v);
@@ -180,17 +240,17 @@ static void print_compact(FILE *file, const struct record_text *text, const stru
 
 static void print_table(FILE *file, const struct record_text *text, const struct cells *c)
 {
-	fprintf(file, "%-19s %-*s %-*s %-5s ", c->time, TEXT_IPV4_WIDTH, c->source, TEXT_IPV4_WIDTH,
-		c->destination, c->protocol);
+	fprintf(file, "%-*s %-*s %-*s %-5s ", time_width(text), c->time, TEXT_IPV4_WIDTH, c->source,
+		TEXT_IPV4_WIDTH, c->destination, c->protocol);
 	print_verdict(file, text, c, 9);
 	fprintf(file, "%7s %7s %s\n", c->packets, c->octets, *c->reason ? c->reason : c->summary);
 }
 
 static void print_wide(FILE *file, const struct record_text *text, const struct cells *c)
 {
-	fprintf(file, "%-19s %8s %-*s %-*s %-5s %-3s %-15s %-9s %-4s ", c->time, c->duration,
-		TEXT_IPV6_WIDTH, c->source, TEXT_IPV6_WIDTH, c->destination, c->protocol,
-		c->direction, c->interface, c->tags, c->tos);
+	fprintf(file, "%-*s %8s %-*s %-*s %-5s %-3s %-15s %-9s %-4s ", time_width(text), c->time,
+		c->duration, TEXT_IPV6_WIDTH, c->source, TEXT_IPV6_WIDTH, c->destination,
+		c->protocol, c->direction, c->interface, c->tags, c->tos);
 	print_verdict(file, text, c, 9);
 	fprintf(file, "%7s %7s %-9s %s%s%s\n", c->packets, c->octets, c->end, c->summary,
 		*c->summary && *c->reason ? "; " : "", c->reason);
@@ -234,21 +294,11 @@ static void csv_text(FILE *file, const char *text, const char *end)
 /* As RFC 3339 has it, with the zone of the text. */
 static void csv_time(FILE *file, const struct record_text *text, bool known, uint64_t ms)
 {
-	time_t seconds = (time_t)MIN(ms / 1000, 253402300799u);
-	struct tm tm = {0};
-	char time[TIME_MAX], zone[8] = "Z";
+	char time[TIME_MAX] = "";
 
-	if (known) {
-		fill_time(time, ms, text->utc, true);
-		if (!text->utc) {
-			localtime_r(&seconds, &tm);
-			strftime(zone, sizeof(zone), "%z", &tm);
-			memmove(zone + 4, zone + 3, 3); /* +0200: +02:00 */
-			zone[3] = ':';
-		}
-		fprintf(file, "%s%s", time, zone);
-	}
-	fputc(',', file);
+	if (known)
+		fill_time(time, ms, text->utc, RECORD_TIME_RFC3339_MILLI);
+	csv_text(file, time, ",");
 }
 
 static void csv_address(FILE *file, const struct record_view *v, const uint8_t *address)
@@ -292,24 +342,30 @@ static void print_csv(FILE *file, const struct record_text *text, const struct r
 
 /* --- All of them. */
 
-const char *record_text_header(const struct record_text *text)
+void record_text_print_header(const struct record_text *text, FILE *file)
 {
 	switch (text->form) {
 	case RECORD_TABLE:
-		return "TIME                SOURCE                DESTINATION           PROTO "
-		       "VERDICT   PACKETS  OCTETS SUMMARY\n";
+		fprintf(file,
+			"%-*s SOURCE                DESTINATION           PROTO "
+			"VERDICT   PACKETS  OCTETS SUMMARY\n",
+			time_width(text), "TIME");
+		break;
 	case RECORD_WIDE:
-		return "TIME                DURATION SOURCE                                          "
-		       "DESTINATION                                     PROTO DIR INTERFACE       "
-		       "VLAN      TOS  VERDICT   PACKETS  OCTETS END       SUMMARY\n";
+		fprintf(file,
+			"%-*s DURATION SOURCE                                          "
+			"DESTINATION                                     PROTO DIR INTERFACE       "
+			"VLAN      TOS  VERDICT   PACKETS  OCTETS END       SUMMARY\n",
+			time_width(text), "TIME");
+		break;
 	case RECORD_CSV:
-		return CSV_HEADER;
+		fputs(CSV_HEADER, file);
+		break;
 	case RECORD_COMPACT:
 	case RECORD_HUBBLE_JSON:
 	case _RECORD_FORM_MAX:
 		break;
 	}
-	return NULL;
 }
 
 void record_text_print(const struct record_text *text, const struct record_view *view, FILE *file)

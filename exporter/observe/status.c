@@ -189,14 +189,21 @@ static json_t *kind_json(const struct snapshot *s, const struct rates *r, int ki
 
 /* --- Collectors. */
 
-static const struct collector_stats *find_before(const struct rates *r, const char *url)
+const struct collector_stats *status_find_collector(const struct snapshot *s, unsigned int number)
 {
-	const struct export_copy *all = r->before ? r->before->ledger.collectors : NULL;
+	const struct export_copy *all = s ? s->ledger.collectors : NULL;
 
-	for (unsigned int i = 0; all && i < all->count; i++)
-		if (!strcmp(all->stats[i].url, url))
+	for (unsigned int i = 0; number && all && i < all->count; i++)
+		if (all->stats[i].number == number)
 			return &all->stats[i];
 	return NULL;
+}
+
+/* A sum of removed collectors grows by what was exported long before: it has no rate. */
+static json_t *collector_rate(const struct collector_stats *c, const struct rates *r, uint64_t now,
+			      uint64_t before)
+{
+	return c->number ? rate(r, now, before) : json_null();
 }
 
 /* How long ago that was, ms, however the wall clock was set meanwhile; null of what never was. */
@@ -208,17 +215,18 @@ static json_t *ago_json(uint64_t boottime_ns)
 
 static json_t *collector_json(const struct collector_stats *c, const struct rates *r)
 {
-	const struct collector_stats *b = find_before(r, c->url);
+	const struct collector_stats *b = status_find_collector(r->before, c->number);
 	json_t *lost = json_object();
 
 	for (int i = 0; i < _EXPORT_LOSS_MAX; i++)
 		if (c->lost[i].records)
 			json_object_set_new(lost, export_loss_name((enum export_loss)i),
 					    INTEGER(c->lost[i].records));
-	return json_pack("{s:s,s:s*,s:s,s:o,s:o,s:I,s:o,s:I,s:o}", "url", c->url, "name", c->name,
-			 "state", collector_state_name(c->state), "records_rate",
-			 rate(r, c->exported.records, b ? b->exported.records : 0), "octets_rate",
-			 rate(r, c->bytes, b ? b->bytes : 0), "queued",
+	return json_pack("{s:I,s:s,s:s*,s:s,s:o,s:o,s:I,s:o,s:I,s:o}", "number",
+			 (json_int_t)c->number, "url", c->url, "name", c->name, "state",
+			 collector_state_name(c->state), "records_rate",
+			 collector_rate(c, r, c->exported.records, b ? b->exported.records : 0),
+			 "octets_rate", collector_rate(c, r, c->bytes, b ? b->bytes : 0), "queued",
 			 (json_int_t)c->queued.records, "lost", lost, "sent_ms",
 			 (json_int_t)c->sent_ms, "sent_ago_ms", ago_json(c->sent_boottime_ns));
 }

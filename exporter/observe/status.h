@@ -33,5 +33,11 @@ struct status_sources {
 /* One line with its end.  -ENODATA: there is no snapshot yet; -ENOMEM. */
 int status_print(const struct status_sources *sources, FILE *file);
 
+/*
+ * Of the same collector, whatever its URL is and was; NULL: it was not there, or the number is 0, which sums of removed
+ * ones have.
+ */
+const struct collector_stats *status_find_collector(const struct snapshot *s, unsigned int number);
+
 /* What is wrong: an array of {"what", "fix"}.  `since` (NULL: all time) is what was lost already. */
 json_t *status_problems(const struct snapshot *now, const struct snapshot *since, uint64_t age_ns);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control socket of a real exporter: status and observe, against what was sent and what collectors got."""
 import contextlib
+import datetime
 import json
 import os
 import signal
@@ -167,6 +168,11 @@ def test_observe_past():
             check_equal(f'a word about the interface {words}', told, warned)
         stamp = bench.ask('observe', '--all', '--utc', 'port', '1001')[1].split(f' {PEER}')[0].splitlines()[-1]
         check_equal(f'since {stamp}', sums(bench.observe('--since', stamp, '--utc', 'port', '1001')[0]), {1001: 7})
+        milli = bench.observe('--all', 'port', '1001')[0][0]['flowStartMilliseconds']
+        zoned = bench.ask('observe', '--all', '--time-format', 'rfc3339milli', 'port', '1001',
+                          prefix=['env', 'TZ=EAST-5'])[1].split(f' {PEER}')[0].splitlines()[-1]
+        check_equal('RFC 3339', (zoned[-6:], datetime.datetime.fromisoformat(zoned).timestamp()), ('+05:00', milli / 1000))
+        check_equal(f'since {zoned}', sums(bench.observe('--since', zoned, 'port', '1001')[0]), {1001: 7})
         times = [record['flowStartMilliseconds'] for record in bench.observe('--all')[0]]
         check_equal('the order of time', times, sorted(times))
         first = [record['flowStartMilliseconds'] for record in bench.observe('--first', '2')[0]]
@@ -313,7 +319,7 @@ VERSION_1 = (
 )
 PARTS_OF_VERSION_1 = {  # of the lists of status
     'interfaces': {'name', 'device', 'ifindex', 'ingress', 'egress', 'attached', 'reason', 'rates', 'obstacles'},
-    'collectors': {'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
+    'collectors': {'number', 'url', 'state', 'records_rate', 'octets_rate', 'queued', 'lost', 'sent_ms'},
 }
 
 

@@ -71,7 +71,9 @@ def doctor(*arguments, prefix=(), path=None):
 
 def check_fix(fix):
     """It can be typed: into a shell, or into the file."""
-    if re.match(r'[{]?[a-zA-Z-]+: ', fix):
+    check(not re.search(r'\b(HOST|NAME|ADDRESS|GATEWAY|FILE|IMAGE)\b', fix.split('  #')[0]),
+          f'something is to be filled in: {fix}')
+    if re.match(r'[{]?[a-zA-Z_-]+: ', fix):
         check(isinstance(yaml.safe_load(fix), dict), f'no YAML: {fix}')
     else:
         done = subprocess.run(['bash', '-n', '-c', fix], capture_output=True, text=True, check=False)
@@ -141,7 +143,7 @@ PROCESSES = {
                              ('capabilities', 'FAIL', '', 'missing: CAP_PERFMON$', 'securityContext:')),
     'two missing capabilities': (['setpriv', '--bounding-set', '-perfmon,-net_admin', '--inh-caps', '-all'],
                                  ('capabilities', 'FAIL', '', 'missing: CAP_NET_ADMIN, CAP_PERFMON$',
-                                  'docker run --cap-add BPF')),
+                                  'cap_add: [BPF')),
     'seccomp': (NO_BPF, ('seccomp', 'FAIL', '', 'seccomp', 'securityContext:')),
     'few descriptors': (['prlimit', '--nofile=32:32'], ('descriptors', 'FAIL', '', 'may have 32', 'systemctl edit flowtally')),
     'memlock': ([*replaced('/proc/sys/kernel/osrelease', '5.10.0'), 'setpriv', '--bounding-set', '-sys_resource', '--inh-caps',
@@ -495,6 +497,19 @@ def test_its_collectors():
             report = state('--interface', 'm0', '--collector', url)
             check_equal('one that is named', [one['subject'] for one in found(report, 'collector-answer')], [url])
             daemon.stop()
+
+
+def test_removed_collectors():
+    """Those that were removed are in the status of the exporter, and nobody sends to them: nobody looks at them."""
+    absent = 'ipfix+tcp://127.0.0.1:1'
+    status = {'version': 1, 'answer': 'status', 'health': 'healthy', 'exporter': '9.9.9', 'problems': [],
+              'collectors': [{'number': 2, 'url': 'json:-', 'state': 'up'}, {'number': 1, 'url': absent, 'state': 'removed'},
+                             {'number': 0, 'url': 'removed collectors', 'state': 'removed'}]}
+    with exporter(json.dumps(status).encode() + b'\n') as (path, _):
+        report = doctor('--socket', path)
+    check_equal('collectors', [one['text'] for one in found(report, 'collectors')], ['1 of the running exporter'])
+    check_equal('looked at', {one.get('subject') for one in report['findings'] if one['id'].startswith('collector-')},
+                {'json:-'})
 
 
 # --- Without root.

@@ -24,6 +24,8 @@ HEADERS = {4: 28, 6: 48}
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
 MINUTES_SECONDS = 240
 FILE_FLOWS = 120
+# A message with its template has 40 octets, one with a record 52; with an MTU of 68 there is room for 40.
+FEW = 'octetDeltaCount,packetDeltaCount,flowStartMilliseconds,flowEndMilliseconds'
 BACK_SECONDS = 30  # until a collector that was away is believed to be back
 PROFILES = ('minimal', 'default', 'extended', 'octetDeltaCount,packetDeltaCount,sourceTransportPort,destinationTransportPort',
             'packetDeltaCount,octetDeltaCount,destinationTransportPort,sourceTransportPort')
@@ -140,6 +142,42 @@ def test_mtu_change():
         check_equal('flows', ours(decoder), [first + i for first in range(20000, 24000, 1000) for i in range(100)])
         check(max(m.octets for m in decoder.messages() if m.when > small) > 1000, 'messages stayed short')
         check_equal('lost', lost(ledger['collectors'][0]), {})
+
+
+def test_no_room(scheme, template, mtu, narrow):
+    """The path has no room for templates, or for records: none is sent without end, what is lost has a name, and it ends."""
+    with Bench() as bench:
+        url, path = f'{scheme}://{PEER}:9995', f'{bench.directory.name}/run/socket'
+        bench.sink(9995)
+        bench.box.ip('meter', 'route', 'add', f'{PEER}/32', 'dev', 'm0', 'mtu', 'lock', mtu)
+        capture = bench.capture()
+        with program.Daemon(bench.box, 'meter', *QUICK, '--control-socket', path, '--template', template, '--template-interval',
+                            '1s', '--collector', url) as daemon:
+            bench.flows(50)
+            wait_until(lambda: 'has lost 50 records of late (send_error)' in program.run('status', '--socket', path)[1], 20,
+                       'the loss to be told')
+            time.sleep(3)
+            _, said, _ = program.run('status', '--socket', path)
+            capture.stop()
+            check(len(capture.rows(['udp.length'])) < 100, f'{len(capture.rows(["udp.length"]))} datagrams in some seconds')
+            if narrow:
+                check_equal('datagrams', len(capture.rows(['udp.length'])), 0)
+                check(f'collector {url} cannot be sent to: Message too long: the MTU of the path is too small for its templates'
+                      in said and 'template: minimal' in said, said)
+            bench.box.ip('meter', 'route', 'del', f'{PEER}/32')
+            wide = bench.capture('wide')
+            bench.flows(50, 21000)
+            wait_until(lambda: ': up, ' in program.run('status', '--socket', path)[1], 20, 'the collector to be up')
+            bench.flows(50, 22000)
+            time.sleep(2)
+            ledger = daemon.stop()
+        wide.stop()
+        check_equal('lost', lost(ledger['collectors'][0]), {'send_error': 50})
+        check_equal('exported', ledger['collectors'][0]['exported']['records'], 100)
+        if template == 'default':
+            decoder = strict.decode(wide, lossless=False)
+            check_equal('flows', ours(decoder), [*range(21000, 21050), *range(22000, 22050)])
+            check(decoder.missing == 50 or (decoder.missing and scheme == 'netflow9'), f'told to be missing: {decoder.missing}')
 
 
 def test_mixed():
@@ -288,6 +326,9 @@ def main():
         *((f'{scheme}: IPv{family}, MTU {mtu}', functools.partial(test_mtu, family, mtu, scheme))
           for family, mtu, scheme in ((4, 576, 'ipfix'), (4, 576, 'netflow9'), (6, 1280, 'netflow9'), (4, 9000, 'ipfix'),
                                       (6, 9000, 'ipfix'))),
+        *((f'{scheme}: MTU {mtu} of {template}', functools.partial(test_no_room, scheme, template, mtu, narrow))
+          for scheme, template, mtu, narrow in (('ipfix', 'default', 100, True), ('netflow9', 'default', 100, True),
+                                                ('ipfix', FEW, 68, False))),
         ('the MTU changes', test_mtu_change),
         ('restarts with other templates', test_mixed),
         *([('minutes of restarts, templates and random flows', test_minutes)] if TORTURE else []),

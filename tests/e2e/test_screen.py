@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The screen of an exporter in its own process (`run --live`, ./run, `drops`) in a real terminal, and where there is none."""
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import termios
 import time
 from pathlib import Path
@@ -20,10 +22,9 @@ import terminal
 import traffic
 from sandbox import DIES_WITH_TEST, Pair, wait_until
 from tap import check, check_equal
-from terminal import WAIT_SECONDS
+from terminal import WAIT_SECONDS, child_of, is_framed, state_of
 
 METER, PEER = '10.88.0.1', '10.88.0.2'
-SIZES = (80, 24), (40, 10), (20, 5), (59, 7), (20, 30), (200, 5)
 STRANGE = 'benign,NOT_SPECIFIED,QUEUE_PURGE'  # as in test_drops_live.py
 CLOSED = 9300
 CLIENTS = 42000, 42001, 42002
@@ -63,7 +64,19 @@ def has_row(*words):
     return lambda lines: any(tuple(line.split()[-len(words):]) == words for line in lines)
 
 
+def metered(path):
+    """Packets of that flow in a file of JSON."""
+    with open(path, encoding='utf-8') as file:
+        return sum(json.loads(line)['packetDeltaCount'] for line in file if '"sourceTransportPort":1001' in line)
+
+
 FLOW = has_row('UDP', PEER, '1001', METER, '9', 'm0', 'in')
+
+
+def show_flow(bench, screen):
+    screen.wait_for('[1 flows]')
+    bench.send()
+    screen.wait(FLOW, 'the flow')
 
 
 def test_live():
@@ -71,9 +84,7 @@ def test_live():
     with Bench() as bench:
         path = f'{bench.directory}/flows of today.ipfix'
         with bench.live('--collector', f'file://{path}') as screen:
-            screen.wait_for('[1 flows]')
-            bench.send()
-            screen.wait(FLOW, 'the flow')
+            show_flow(bench, screen)
             screen.wait(lambda lines: (numbers(lines, 'm0', 'in') or [''])[0] == '0' and numbers(lines, 'm0', 'in')[3] == '7',
                         'the flow, with what it had in all and no rate')
             screen.type('Enter')
@@ -105,9 +116,7 @@ def test_log():
     """What is said while the screen is there stands at its foot, tears nothing, and follows it at the end."""
     with Bench() as bench:
         with bench.live() as screen:
-            screen.wait_for('[1 flows]')
-            bench.send()
-            screen.wait(FLOW, 'the flow')
+            show_flow(bench, screen)
             pid = screen.pid()
             screen.wait_for('flowtally healthy')
             for _ in range(3):
@@ -123,14 +132,6 @@ def test_log():
             text = screen.text()
             check_equal('lines of the log', text.count('SIGHUP: there is no configuration'), 3)
             check(text.index('SIGHUP') < text.index('ledger: seen'), text)
-
-
-def state_of(pid):
-    return Path(f'/proc/{pid}/stat').read_text(encoding='ascii').split()[2]
-
-
-def child_of(pid):
-    return int(Path(f'/proc/{pid}/task/{pid}/children').read_text(encoding='ascii'))
 
 
 def test_suspend():
@@ -152,6 +153,46 @@ def test_suspend():
             screen.wait_dead()
 
 
+def test_other_job():
+    """While another job has the terminal the screen leaves it alone; then it is back; the exporter meters all the time."""
+    with Bench() as bench:
+        path = f'{bench.directory}/flows.json'
+        words = bench.run_words('--collector', f'json://{path}', '--idle-timeout', '300ms')
+        with terminal.Shell(bench.directory, words) as shell:
+            shell.wait_for('[1 flows]')
+            metering = shell.to_background()
+            shell.say('stty tostop')  # who writes is stopped too
+            bench.send(11)
+            shell.check_unseen(metering)
+            wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
+            shell.say('fg')
+            shell.wait(FLOW, 'the flow')
+            check(is_framed(shell.screen(), 120, 30, '1 flows'), *shell.screen())
+            shell.type('b')
+            shell.wait_for('B/s')
+            shell.type('q')
+            shell.wait_for('ledger: seen')
+            shell.say('stty -tostop; clear')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
+
+
+def test_end_of_other_job():
+    """Who ends where another job has the terminal is not stopped for it, and leaves its modes alone."""
+    with Bench() as bench:
+        for words in bench.run_words(), bench.drops().words:
+            with terminal.Shell(bench.directory, words) as shell:
+                shell.wait_for('q quit')
+                job = shell.to_background()
+                shell.say('stty tostop; clear')
+                shell.prompted()
+                before = shell.modes()
+                os.kill(job, signal.SIGTERM)
+                shell.wait_for(' packets = accounted ')
+                wait_until(lambda j=job: not os.path.exists(f'/proc/{j}'), WAIT_SECONDS, 'the end')
+                check_equal('modes of the terminal', shell.modes(), before)
+
+
 def test_size_signal():
     """A change of the size interrupts nobody."""
     with Bench() as bench, bench.live() as screen:
@@ -162,31 +203,19 @@ def test_size_signal():
             check_equal(f'SIGWINCH in {kind}', got, wanted)
 
 
-def is_whole(screen, columns, lines, name):
-    """Tabs and the foot are where they belong, nothing is too long, and there is one row of titles."""
-    below = 1 + (lines >= 8)
-    tab, titles = screen[below:below + 2]
-    return (max(map(len, screen)) <= columns and f'{name}]' in tab and sum(f'{name}]' in line for line in screen) == 1 and
-            ('bit/s' in titles or 'pkt/s' in titles) and 'q quit' in screen[lines - 1])
-
-
 def check_sizes(screen, name, row):
-    for columns, lines in SIZES:
-        screen.resize(columns, lines)
-        screen.wait(lambda seen: is_whole(seen, columns, lines, name), f'a picture of {columns}x{lines}')
+    screen.check_sizes(functools.partial(is_framed, tab=name))
     for number in range(200):  # a storm of them
         screen.resize(40 + number % 100, 8 + number % 20)
     screen.resize(120, 30)
-    screen.wait(lambda seen: is_whole(seen, 120, 30, name) and row(seen), 'the first picture')
+    screen.wait(lambda seen: is_framed(seen, 120, 30, name) and row(seen), 'the first picture')
 
 
 def test_sizes():
     with Bench() as bench:
         with bench.live() as screen:
-            screen.wait_for('[1 flows]')
-            bench.send()
-            screen.wait(FLOW, 'the flow')
-            check_sizes(screen, '[1 flows', FLOW)
+            show_flow(bench, screen)
+            check_sizes(screen, '1 flows', FLOW)
             screen.type('q')
             screen.wait_dead()
         with bench.drops() as screen:
@@ -194,7 +223,7 @@ def test_sizes():
             bench.drop()
             row = has_row('UDP', PEER, str(CLIENTS[0]), METER, str(CLOSED), 'm0', 'in', 'NO_SOCKET')
             screen.wait(row, 'the drops')
-            check_sizes(screen, '[5 drops', row)
+            check_sizes(screen, '5 drops', row)
             screen.type('q')
             screen.wait_dead()
 
@@ -274,7 +303,12 @@ class Stopped:
         self.process.kill()
         self.process.wait()
         os.close(self.slave)
+        if self.master >= 0:
+            os.close(self.master)
+
+    def hang_up(self):
         os.close(self.master)
+        self.master = -1
 
     def stderr(self):
         with open(self.path, encoding='utf-8') as file:
@@ -306,10 +340,7 @@ def test_stopped():
             check_equal('what comes from a terminal that is stopped', screen.read(1), b'')
             bench.send(11)
 
-            def metered():
-                with open(path, encoding='utf-8') as file:
-                    return sum(json.loads(line)['packetDeltaCount'] for line in file if '"sourceTransportPort":1001' in line)
-            wait_until(lambda: metered() == 11, WAIT_SECONDS, 'a record of what was sent')
+            wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
             screen.process.send_signal(signal.SIGTERM)
             start = time.monotonic()
             check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)
@@ -318,10 +349,65 @@ def test_stopped():
             check(program.last_ledger(screen.stderr())['balanced'], screen.stderr())
 
 
+def test_stopped_clock():
+    """The end waits for such a terminal by a clock that nobody sets."""
+    with Bench() as bench:
+        ahead = Path(f'{bench.directory}/ahead')
+        ahead.write_text('3600\n', encoding='ascii')  # of the kernel's: as if it were set back while the program waits
+        environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={ahead}']
+        words = [*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')]
+        with Stopped(words, bench.directory) as screen:
+            wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
+            os.write(screen.master, b'\x13')  # control-S
+            time.sleep(1)
+            screen.read(1)
+            screen.process.send_signal(signal.SIGTERM)
+            check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)
+            check('cut short' not in screen.stderr(), screen.stderr())
+            check(program.last_ledger(screen.stderr())['balanced'], screen.stderr())
+
+
+def test_gone():
+    """Where the terminal goes and SIGHUP is ignored, `run` says so and goes on; `drops`, which is for nothing else, ends."""
+    words = ['sh', '-c', 'trap "" HUP; exec "$0" "$@"']
+    with Bench() as bench:
+        path = f'{bench.directory}/flows.json'
+        with Stopped([*words, *bench.run_words('--collector', f'json://{path}', '--idle-timeout', '300ms')],
+                     bench.directory) as screen:
+            wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
+            screen.hang_up()
+            wait_until(lambda: 'the terminal has gone' in screen.stderr(), WAIT_SECONDS, 'a word about the terminal')
+            bench.send(11)
+            wait_until(lambda: metered(path) == 11, WAIT_SECONDS, 'a record of what was sent')
+            screen.process.send_signal(signal.SIGTERM)
+            check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)
+            check_equal('words about it', screen.stderr().count('nothing is shown any more'), 1)
+        with Stopped([*words, *bench.drops().words], bench.directory) as screen:
+            wait_until(lambda: b'[5 drops]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
+            screen.hang_up()
+            check_equal('exit status', screen.process.wait(WAIT_SECONDS), 0)  # as where its lines have no reader any more
+            check('drops cannot be shown any more: the terminal has gone' in screen.stderr(), screen.stderr())
+
+
+def test_no_screen():
+    """Where ncurses finds no way to begin."""
+    huge = ['LINES=32768']  # its lines are numbered by a short
+    with Bench() as bench:
+        with bench.drops(environment=huge) as screen:
+            screen.wait_dead(1)
+            check('drops cannot be shown any more: this terminal cannot be set up' in screen.text(), screen.text())
+        with bench.live(environment=huge) as screen:
+            wait_until(lambda: 'nothing is shown any more' in screen.text(), WAIT_SECONDS, 'a word')
+            check('this terminal cannot be set up' in screen.text(), screen.text())
+            check_equal('it goes on', screen.is_dead()[0], '0')
+            os.kill(screen.pid(), signal.SIGTERM)
+            screen.wait_dead()
+
+
 def test_terminals():
     """One that has no full screen gets text, and is told why; a plain one gets no sign that it does not have."""
     with Bench() as bench:
-        for environment in ['TERM=dumb'], ['--unset=TERM'], ['TERM=']:
+        for environment in ['TERM=dumb'], ['--unset=TERM'], ['TERM='], ['TERM=no-such-terminal']:
             with bench.live(environment=environment) as screen:
                 wait_until(lambda: 'bit/s' in screen.text(), WAIT_SECONDS, 'the first picture')
                 bench.send()
@@ -398,9 +484,7 @@ def test_two():
             words = bench.words('run', '--interface', 'm0', '--live', '--drops', 'off', '--control-socket', path,
                                 '--metrics-listen', 'off', '--drain-interval', '200ms')
             with terminal.Terminal(bench.directory, words) as screen:
-                screen.wait_for('[1 flows]')
-                bench.send()
-                screen.wait(FLOW, 'the flow')
+                show_flow(bench, screen)
                 screen.type('q')
                 screen.wait_dead()
                 check('there is no control socket' in screen.text(), screen.text())

@@ -164,9 +164,9 @@ def route_elsewhere(case):
     case.ip('route', 'add', ELSEWHERE, 'via', PEER)
 
 
-def listen_and_narrow(case):
+def listen_and_narrow(case, *mtu):
     case.listen()
-    case.ip('route', 'add', f'{PEER}/32', 'dev', 'm0', 'mtu', '300')
+    case.ip('route', 'add', f'{PEER}/32', 'dev', 'm0', 'mtu', *(mtu or ['300']))
 
 
 def listen_and_refuse(case):
@@ -274,7 +274,7 @@ RUNNING = [
     Row('a dead collector, over UDP', f'collector {re.escape(TO_UDP)} cannot be reached: ICMP', 'start the collector',
         ('collector-answer', 'FAIL', TO_UDP, 'is closed', f'ssh {PEER} ss -lunp'), options=collector(TO_UDP),
         asked=collector(TO_UDP), mend=Case.listen),
-    Row('a name without an address', f'collector {re.escape(NAMED)} has no address', 'getent hosts',
+    Row('a name without an address', f'collector {re.escape(NAMED)} has no address', 'getent ahosts',
         ('collector-name', 'FAIL', NAMED, 'has no address', 'getent ahosts'), options=collector(NAMED), asked=collector(NAMED),
         prefix=OWN_HOSTS, before=lambda case: (case.directory / 'hosts').write_text('', encoding='ascii'), mend=add_name),
     Row('an exporter that hangs', 'the exporter does not answer: is the machine overloaded', '',
@@ -287,11 +287,15 @@ RUNNING = [
     Row('no route to a collector', f'collector {re.escape(NEVER)} cannot be sent to: Network is unreachable', 'ip route get',
         ('collector-route', 'FAIL', NEVER, 'unreachable', 'ip route get'), options=collector(NEVER), asked=collector(NEVER),
         mend=route_elsewhere),
+    Row('a path that has no room for templates', f'collector {re.escape(TO_UDP)} cannot be sent to: Message too long: the MTU',
+        'template: minimal', ('collector-mtu', 'FAIL', TO_UDP, '72 octets', 'tracepath'), options=collector(TO_UDP),
+        asked=collector(TO_UDP), before=lambda case: listen_and_narrow(case, 'lock', '100'), repeat=lambda case: case.flows(1),
+        mend=lambda case: case.ip('route', 'del', f'{PEER}/32', 'dev', 'm0'), lingers=True),
     Row('a packet filter of this host', f'collector {re.escape(TO_UDP)} cannot be sent to: Operation not permitted', 'nft list',
         ('collector-answer', 'FAIL', TO_UDP, 'a packet filter of this host refuses', 'nft list ruleset'),
         options=collector(TO_UDP),
         asked=collector(TO_UDP), before=listen_and_refuse, mend=lambda case: case.sh('nft delete table inet t')),
-    Row('a full disk', 'collector file:///.* cannot be written: No space left', 'df FILE',
+    Row('a full disk', 'collector file:///.* cannot be written: No space left', 'df /',
         ('collector-file', 'WARN', None, '0.0 MB are free', 'df -h'), options=collector(ON_SMALL), asked=collector(ON_SMALL),
         settings={'idle-timeout': '500ms'}, prefix=SMALL_DISK, joined=True, make=full_disk, repeat=lambda case: case.flows(20),
         mend=make_room, lingers=True),
@@ -530,13 +534,21 @@ def test_healthy():
             ill.check_fine(report, identity)
 
 
+def test_wall_clock():
+    """How long the doctor waits for a folder is not by the wall clock, which may be set meanwhile."""
+    with scratch() as directory:
+        Path(directory, 'offset').write_text('-3600\n', encoding='ascii')
+        ill.check_fine(ill.doctor('--collector', f'json://{directory}/flows.json',
+                                  prefix=[word.replace('DIRECTORY', directory) for word in SHIM]), 'collector-file')
+
+
 def tests():
     named = [(f'running: {row.name}', functools.partial(test_running, row)) for row in RUNNING]
     named += [(f'status cannot know: {row.name}', functools.partial(test_unknown, row)) for row in UNKNOWN]
     named += [(f'none runs: {row.name}', functools.partial(test_stopped, row)) for row in STOPPED]
     named += [('none runs: killed', test_dead), ('running: nobody asks', test_nobody)]
     check(len(named) >= 30, f'{len(named)} sick systems')
-    return [*named, ('healthy', test_healthy)]
+    return [*named, ('the wall clock and the doctor', test_wall_clock), ('healthy', test_healthy)]
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """`flowtally top` in a real terminal (tmux), and as text, against what was sent to a real exporter."""
+import os
 import signal
 import socket
 import time
@@ -11,11 +12,11 @@ import terminal
 import traffic
 from sandbox import Pair, wait_until
 from tap import check, check_equal
+from terminal import WAIT_SECONDS
 
 METER, PEER = '10.87.0.1', '10.87.0.2'
 QUICK = '--drain-interval', '200ms'
 NOT_RUNNING, USAGE = 2, 2
-WAIT_SECONDS = 20
 HEADERS = 28  # octets of IPv4 and UDP
 SENT = {1001: (7, 600), 1002: (19, 10), 1003: (1, 100)}  # datagrams and octets of each, by source port
 TABS = 'flows', 'hosts', 'ports', 'protocols', 'drops', 'interfaces'
@@ -88,6 +89,11 @@ def expected():
     return {port: (shown(octets), shown(packets)) for port, (octets, packets) in truth().items()}
 
 
+def all_sent(lines):
+    """A condition for a screen."""
+    return entries(lines) == expected()
+
+
 def test_batch():
     with Bench() as bench, bench.daemon():
         bench.send()
@@ -141,7 +147,7 @@ def test_screen():
     with Bench() as bench, bench.daemon():
         bench.send()
         with Top(bench, 'dst port 9') as top:
-            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.wait(all_sent, 'what was sent')
             top.wait_for('flowtally healthy')
             top.wait_for('refused 0 pkt, lost 0 rec')
             top.wait(lambda lines: list(entries(lines)) == [1001, 1002, 1003], 'the order by octets')
@@ -167,14 +173,14 @@ def test_screen():
             top.type('b')
             top.wait_for('B/s, at most')
             top.type('q')
-            wait_until(lambda: top.is_dead() == ['1', '0'], WAIT_SECONDS, 'the end')
+            top.wait_dead()
 
 
 def test_pause():
     with Bench() as bench, bench.daemon():
         bench.send()
         with Top(bench, 'dst port 9') as top:
-            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.wait(all_sent, 'what was sent')
             top.type('Space')
             top.wait_for('paused')
             bench.send()
@@ -189,10 +195,8 @@ def test_sizes():
     with Bench() as bench, bench.daemon():
         bench.send()
         with Top(bench, 'dst port 9') as top:
-            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
-            for columns, lines in ((80, 24), (40, 10), (20, 5), (59, 7), (20, 30), (200, 5)):
-                top.resize(columns, lines)
-                top.wait(lambda screen: is_whole(screen, columns, lines), f'a picture of {columns}x{lines}')
+            top.wait(all_sent, 'what was sent')
+            top.check_sizes(is_whole)
             top.resize(120, 30)
             top.wait(lambda screen: entries(screen) == expected(), 'the first picture')
             check(is_whole(top.screen(), 120, 30), 'whole', *top.screen())
@@ -201,18 +205,47 @@ def test_sizes():
 def is_whole(screen, columns, lines):
     """Head, losses where there is room, tabs, titles, entries, foot: each where it belongs, none twice, none too long."""
     below = 1 + (lines >= 8)
-    if max(map(len, screen)) > columns or not screen[0].startswith('flowtally healthy'[:columns]):
+    if not terminal.is_framed(screen, columns, lines, '1 flows') or not screen[0].startswith('flowtally healthy'[:columns]):
         return False
     if lines >= 8 and not screen[1].startswith('refused 0 pkt'):
         return False
-    tab, titles, *rows = screen[below:lines - 1]
-    place = [line.split() for line in screen]
+    rows = screen[below + 2:lines - 1]
     numbers = [row.split()[0].replace('.', '').rstrip('kM') for row in rows if row.strip()]
     if len(numbers) != min(len(SENT), len(rows)) or not all(map(str.isdigit, numbers)):
         return False
-    return (tab.lstrip().startswith('[1 flows]') and 'bit/s' in titles and
-            sum('flowtally' in line for line in screen) == 1 and sum('bit/s' in words for words in place) == 1 and
-            'q quit' in screen[lines - 1])
+    return sum('flowtally' in line for line in screen) == 1
+
+
+def test_jobs():
+    """What its shell stops leaves the terminal to it; in the background it is stopped or unseen; in front it is whole again."""
+    with Bench() as bench, bench.daemon():
+        bench.send()
+        words = [program.binary(), 'top', '--socket', bench.path, 'dst port 9']
+        with terminal.Shell(bench.directory, words) as shell:
+            shell.wait(all_sent, 'what was sent')
+            shell.type('C-z')
+            shell.wait_for('Stopped')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
+            job = terminal.child_of(shell.pid())
+            shell.say('bg')
+            wait_until(lambda: terminal.state_of(job) == 'T', WAIT_SECONDS, 'that it is stopped again')
+            shell.say('fg')
+            shell.wait(lambda lines: is_whole(lines, 120, 30) and all_sent(lines), 'the first picture')
+            shell.to_background()
+            shell.check_unseen(job)
+            shell.say('fg')
+            shell.wait(lambda lines: is_whole(lines, 120, 30) and all_sent(lines), 'the first picture')
+            shell.type('q')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
+            shell.say(shell.command)
+            shell.wait(all_sent, 'what was sent')
+            job = shell.to_background()
+            shell.say('kill %1; wait; clear')
+            wait_until(lambda: not os.path.exists(f'/proc/{job}'), WAIT_SECONDS, 'the end')
+            shell.prompted()
+            check_equal('modes of the terminal', shell.modes(), shell.at_prompt)
 
 
 def test_plain_terminal():
@@ -220,7 +253,7 @@ def test_plain_terminal():
     with Bench() as bench, bench.daemon():
         bench.send()
         with Top(bench, 'dst port 9', locale='C', environment=['TERM=vt100']) as top:
-            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.wait(all_sent, 'what was sent')
             top.type('Enter')
             top.wait_for('packets 7')
             check('\n'.join(top.screen()).isascii(), 'ASCII', *top.screen())
@@ -230,7 +263,7 @@ def test_exporter_dies():
     with Bench() as bench:
         with bench.daemon() as first, Top(bench, 'dst port 9') as top:
             bench.send()
-            top.wait(lambda lines: entries(lines) == expected(), 'what was sent')
+            top.wait(all_sent, 'what was sent')
             first.process.send_signal(signal.SIGKILL)
             first.process.wait()
             top.wait_for('no exporter runs at')

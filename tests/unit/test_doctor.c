@@ -516,7 +516,7 @@ static const struct sick {
 	{"a bridge and its port", {{0}}, bridge_and_port, "interface-stack", DOCTOR_WARN, "eth0",
 	 "bridge 'bond0'", "interfaces: [eth0]", NULL},
 	{"no collector", {{0}}, no_collector, "collectors", DOCTOR_WARN, NULL, "none is configured",
-	 "collectors: [\"ipfix://HOST:4739\"]", NULL},
+	 "collectors: [\"json:///var/lib/flowtally/flows.json\"]  # or ipfix:// and a host", NULL},
 	{"collectors that may not be asked for", {{0}}, no_collector_known, "collectors", DOCTOR_WARN, NULL,
 	 "may not ask the running exporter for its own", "sudo flowtally doctor", "exporter"},
 	{"a name without an address", {{0}}, no_name, "collector-name", DOCTOR_FAIL,

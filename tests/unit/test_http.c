@@ -6,8 +6,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
+#include <zlib.h>
 #include "exporter/log.h"
 #include "exporter/observe/http.h"
 #include "exporter/observe/snapshot.h"
@@ -16,7 +18,8 @@ static struct {
 	struct snapshots *snapshots;
 	struct http *http;
 	uint16_t port;
-	char text[1 << 16]; /* the last answer */
+	_Atomic(bool) packs; /* whether zlib has memory */
+	char text[1 << 16];  /* the last answer */
 } got;
 
 /* A port that nobody has. */
@@ -57,16 +60,28 @@ static int connect_to(uint16_t port)
 	return -1;
 }
 
-/* The status of the answer, which is in got.text. */
-static int ask(const char *method, const char *path)
+/* In place of zlib's, which has no memory when it is to have none. */
+int deflateInit2_(z_streamp stream, int level, int method, int window, int memory, int strategy,
+		  const char *version, int size)
+{
+	static __typeof__(deflateInit2_) *real;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "deflateInit2_");
+	return got.packs ? real(stream, level, method, window, memory, strategy, version, size)
+			 : Z_MEM_ERROR;
+}
+
+/* The status of the answer, which is in got.text; `header` is a line of the request, or nothing. */
+static int ask_with(const char *method, const char *path, const char *header)
 {
 	_cleanup_(closep) int fd = connect_to(got.port);
 	char request[256];
 	size_t used = 0;
 	ssize_t r;
 	int length = snprintf(request, sizeof(request),
-			      "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", method,
-			      path);
+			      "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%s\r\n", method,
+			      path, header);
 
 	assert_int_equal(write(fd, request, (size_t)length), length);
 	while ((r = read(fd, got.text + used, sizeof(got.text) - 1 - used)) > 0)
@@ -74,6 +89,11 @@ static int ask(const char *method, const char *path)
 	got.text[used] = '\0';
 	assert_memory_equal(got.text, "HTTP/1.1 ", 9);
 	return atoi(got.text + 9);
+}
+
+static int ask(const char *method, const char *path)
+{
+	return ask_with(method, path, "");
 }
 
 static struct http_settings settings_of(char text[32])
@@ -88,6 +108,7 @@ static int setup(_unused_ void **state)
 	struct http_settings wanted;
 
 	log_set_level(LOG_ERR);
+	got.packs = true;
 	got.port = find_port();
 	wanted = settings_of(text);
 	assert_int_equal(snapshots_new(&got.snapshots), 0);
@@ -156,6 +177,25 @@ static void test_pages(_unused_ void **state)
 	assert_null(strstr(got.text, "\nflowtally"));
 	assert_int_equal(ask("GET", "/metrics"), 200);
 	assert_non_null(strstr(got.text, "\nflowtally_snapshots_total 2\n"));
+}
+
+/* Who takes gzip takes the plain text too: without memory to pack it, that is the answer. */
+static void test_gzip(_unused_ void **state)
+{
+	static const char takes[] = "Accept-Encoding: gzip\r\n";
+
+	publish(0, true);
+	got.packs = false;
+	assert_int_equal(ask_with("GET", "/metrics", takes), 200);
+	assert_null(strstr(got.text, "\r\nContent-Encoding:"));
+	assert_non_null(strstr(got.text, "\r\nVary: Accept, Accept-Encoding\r\n"));
+	assert_non_null(strstr(got.text, "\nflowtally_snapshots_total 1\n"));
+	got.packs = true;
+	assert_int_equal(ask_with("GET", "/metrics", takes), 200);
+	assert_non_null(strstr(got.text, "\r\nContent-Encoding: gzip\r\n"));
+	assert_memory_equal(strstr(got.text, "\r\n\r\n") + 4, "\x1f\x8b\x08", 3); /* RFC 1952 */
+	assert_int_equal(ask("GET", "/metrics"), 200);
+	assert_non_null(strstr(got.text, "\nflowtally_snapshots_total 1\n"));
 }
 
 static void test_apply(_unused_ void **state)
@@ -246,11 +286,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_ready),
-		TEST(test_pages),
-		TEST(test_apply),
-		TEST(test_taken),
-		cmocka_unit_test(test_listen),
+		TEST(test_ready), TEST(test_pages), TEST(test_gzip),
+		TEST(test_apply), TEST(test_taken), cmocka_unit_test(test_listen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

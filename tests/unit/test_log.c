@@ -138,6 +138,7 @@ static void test_order(_unused_ void **state)
 	missing = strstr(text, "missing here");
 	assert_non_null(last);
 	assert_non_null(missing);
+	assert_true(missing < last);
 }
 
 /* As under systemd, where stderr is a stream socket. */
@@ -218,7 +219,6 @@ static void test_threads(_unused_ void **state)
 /* What is held is not written, can be looked at from its end, and comes in its order when it is let go. */
 static void test_held(_unused_ void **state)
 {
-	unsigned int missing;
 	char line[64];
 
 	open_pipe();
@@ -240,12 +240,45 @@ static void test_held(_unused_ void **state)
 	assert_false(log_held(0, line, sizeof(line)));
 	read_text();
 	assert_string_equal(text, "flowtally: first\nflowtally: second\n");
-	log_hold(); /* bounded, and what finds no room is counted */
+}
+
+/* Room is bounded: the oldest lines go, one line says how many, and the others come in their order. */
+static void test_held_full(_unused_ void **state)
+{
+	unsigned int missing, number, next;
+	char *waiting, *rest, *line;
+	char held[16];
+	size_t size;
+
+	open_pipe();
+	alarm(20);
+	log_lines(LINES / 3); /* the pipe is full of these, and some wait */
+	log_hold();
 	log_lines(LINES);
-	assert_false(log_held(UINT32_MAX, line, sizeof(line)));
+	log_info("the last");
+	assert_true(log_held(0, held, sizeof(held)));
+	assert_string_equal(held, "flowtally: the ");
+	assert_false(log_held(UINT32_MAX, held, sizeof(held)));
 	log_release();
-	read_text();
-	assert_int_equal(count_lines(&missing) + missing, LINES);
+	size = read_text();
+	alarm(0);
+	rest = strstr(text, "lines are missing here: more came than can be held\n");
+	assert_non_null(rest);
+	waiting = memrchr(text, '\n', (size_t)(rest - text)); /* the line before */
+	assert_non_null(waiting);
+	assert_int_equal(sscanf(waiting + 1, "flowtally: %u", &missing), 1);
+	next = missing;
+	strsep(&rest, "\n");
+	assert_in_range(text + size - rest, QUEUE_MAX - LINE_OCTETS, QUEUE_MAX);
+	while ((line = strsep(&rest, "\n")) && !strstr(line, "the last")) {
+		assert_int_equal(sscanf(line, "flowtally: %u: x", &number), 1);
+		assert_int_equal(number, next++);
+	}
+	assert_int_equal(next, LINES);
+	assert_non_null(line);
+	waiting[1] = '\0'; /* what waited before it was held is there */
+	assert_int_equal(count_lines(&missing), LINES / 3);
+	assert_int_equal(missing, 0);
 }
 
 /* Nobody will ever read: nothing waits for that. */
@@ -335,6 +368,7 @@ int main(void)
 		TEST(test_flags),
 		TEST(test_threads),
 		TEST(test_held),
+		TEST(test_held_full),
 		TEST(test_no_reader),
 	};
 

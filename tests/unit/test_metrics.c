@@ -177,6 +177,12 @@ static void test_families(_unused_ void **state)
 		got.text,
 		"\n# TYPE flowtally_build_info gauge\nflowtally_build_info{version=\"" FLOWTALLY_VERSION
 		"\",libbpf=\""));
+	metrics_commit = "0123456789abcdef0123456789abcdef01234567";
+	print(METRICS_PROMETHEUS, false);
+	metrics_commit = "";
+	assert_non_null(strstr(got.text,
+			       "\nflowtally_build_info{version=\"" FLOWTALLY_VERSION
+			       "\",commit=\"0123456789abcdef0123456789abcdef01234567\",libbpf=\""));
 	assert_non_null(strstr(got.text, "\",kernel=\"6.1.0\"} 1\n"));
 	expect("flowtally_snapshot_timestamp_seconds",
 	       "# HELP flowtally_snapshot_timestamp_seconds When the last swap had settled.\n"
@@ -221,9 +227,35 @@ static void test_openmetrics(_unused_ void **state)
 	       "flowtally_interface_bytes_total{interface=\"eth0\",direction=\"ingress\","
 	       "family=\"ipv4\",protocol=\"tcp\"} 400\n");
 	expect("flowtally_build",
-	       "# HELP flowtally_build Versions of flowtally, of libbpf and of the running kernel.\n"
+	       "# HELP flowtally_build Versions of flowtally, of libbpf and of the running kernel; "
+	       "the commit of a build from a git tree.\n"
 	       "# TYPE flowtally_build info\n");
 	assert_string_equal(got.text + strlen(got.text) - 7, "\n# EOF\n");
+}
+
+/* Each attempt that failed is in one series; a hook that never failed has none. */
+static void test_attach_errors(_unused_ void **state)
+{
+	struct hooks_interface *i;
+
+	add_interface("eth0", 3, true);
+	add_interface("eth1", 4, false);
+	print(METRICS_PROMETHEUS, false);
+	assert_null(strstr(got.text, "attach_errors"));
+	i = (struct hooks_interface *)&got.snapshot->interfaces[1];
+	i->attach_errors[DIRECTION_INGRESS][HOOK_ERROR_HELD] = 3;
+	i->attach_errors[DIRECTION_INGRESS][HOOK_ERROR_OTHER] = 1;
+	i->attach_errors[DIRECTION_EGRESS][HOOK_ERROR_DESCRIPTORS] = 4294967295u;
+	print(METRICS_PROMETHEUS, false);
+#define NAME "flowtally_attach_errors_total"
+	expect(NAME,
+	       "# HELP " NAME
+	       " Attempts to attach a hook that failed, by what kept it away.\n# TYPE " NAME
+	       " counter\n" NAME
+	       "{interface=\"eth1\",direction=\"ingress\",reason=\"held\"} 3\n" NAME
+	       "{interface=\"eth1\",direction=\"ingress\",reason=\"other\"} 1\n" NAME
+	       "{interface=\"eth1\",direction=\"egress\",reason=\"descriptors\"} 4294967295\n");
+#undef NAME
 }
 
 /* A name is whatever its owner made it: dev_valid_name() of the kernel forbids blanks, / and : alone. */
@@ -512,10 +544,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_families), TEST(test_openmetrics), TEST(test_counters_time),
-		TEST(test_escaping), TEST(test_interfaces),  TEST(test_collectors),
-		TEST(test_alerts),   TEST(test_hubble),	     TEST(test_nothing),
-		TEST(test_gzip),     TEST(test_negotiation), TEST(test_unique),
+		TEST(test_families),	  TEST(test_openmetrics), TEST(test_counters_time),
+		TEST(test_attach_errors), TEST(test_escaping),	  TEST(test_interfaces),
+		TEST(test_collectors),	  TEST(test_alerts),	  TEST(test_hubble),
+		TEST(test_nothing),	  TEST(test_gzip),	  TEST(test_negotiation),
+		TEST(test_unique),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

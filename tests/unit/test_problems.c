@@ -35,8 +35,22 @@ static int tear_down(void **state)
 {
 	(void)state;
 	free(now.ledger.collectors);
-	now.ledger.collectors = NULL;
+	free(since.ledger.collectors);
+	now.ledger.collectors = since.ledger.collectors = NULL;
 	return 0;
+}
+
+/* So many collectors in a snapshot, which tear_down() frees: the first has the number 1. */
+static struct collector_stats *add_collectors(struct snapshot *s, unsigned int count)
+{
+	struct export_copy *all = calloc(1, sizeof(*all) + count * sizeof(*all->stats));
+
+	assert_non_null(all);
+	s->ledger.collectors = all;
+	for (; all->count < count; all->count++)
+		all->stats[all->count] = (struct collector_stats){
+			.url = "ipfix://a", .state = COLLECTOR_UP, .number = all->count + 1};
+	return all->stats;
 }
 
 /* One problem, in which these words are; NULL: none. */
@@ -221,22 +235,35 @@ static void test_errors(void **state)
 		int error;
 		const char *what, *fix;
 	} errors[] = {
-		{"ipfix://a", EMSGSIZE, "cannot be sent to: Message too long", "tracepath"},
-		{"ipfix://a", ENETUNREACH, "cannot be sent to: Network is unreachable",
-		 "ip route get"},
+		{"ipfix://192.0.2.1:99?dscp=8", EMSGSIZE,
+		 "cannot be sent to: Message too long: the MTU of the path is too small for its templates",
+		 "url: ipfix+tcp://192.0.2.1:99?dscp=8; or template: minimal; or raise the MTU: tracepath -n 192.0.2.1 "},
+		{"netflow9://a", EMSGSIZE, "too small for its templates", "template: minimal; or"},
+		{"ipfix://192.0.2.1", ENETUNREACH, "cannot be sent to: Network is unreachable",
+		 "ip route get 192.0.2.1;"},
+		{"ipfix://[2001:db8::1]", EHOSTUNREACH, "No route to host",
+		 "ip route get 2001:db8::1;"},
+		{"ipfix://a.example", EHOSTUNREACH, "No route to host",
+		 "ip route get $(getent ahosts a.example | head -n 1 | cut -d ' ' -f 1);"},
+		{"ipfix+tcp://192.0.2.1", EACCES, "cannot be sent to: Permission denied",
+		 "ip route get 192.0.2.1;"},
+		{"ipfix://a", EADDRNOTAVAIL, "Cannot assign requested address", "ip -br address"},
 		{"ipfix://a", EPERM, "cannot be sent to: Operation not permitted", "nft"},
+		{"ipfix://a", ENOENT, "No such file or directory", "the log"}, /* of no meaning */
 		{"ipfix+tcp://a", EMFILE, "Too many open files", "LimitNOFILE"},
-		{"file:///a", ENOSPC, "cannot be written: No space left", "df"},
-		{"json:///a", EACCES, "cannot be written: Permission denied", "ls -l"},
-		{"json:///a", EIO, "cannot be written: Input/output error", "the log"},
+		{"ipfix+tcp://a", EPIPE, "cannot be sent to: Broken pipe", "the log"},
+		{"file:///a", EMFILE, "Too many open files", "LimitNOFILE"},
+		{"file:///a/b", ENOSPC, "cannot be written: No space left", "df /a/b"},
+		{"file:///a", EPERM, "cannot be written: Operation not permitted", "lsattr -d /a "},
+		{"file:///a", EROFS, "cannot be written: Read-only file system", "findmnt -T /a "},
+		{"json:///a b", EACCES, "cannot be written: Permission denied", "namei -l '/a b' "},
+		{"json:///a", ENXIO, "cannot be written: No such device", "start who reads it"},
+		{"json:-", EIO, "cannot be written: Input/output error", "df /dev/stdout"},
 	};
 	struct collector_stats *c;
 
 	(void)state;
-	now.ledger.collectors =
-		calloc(1, sizeof(*now.ledger.collectors) + sizeof(struct collector_stats));
-	now.ledger.collectors->count = 1;
-	c = &now.ledger.collectors->stats[0];
+	c = add_collectors(&now, 1);
 	c->state = COLLECTOR_FAILING;
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
 		c->url = errors[i].url;
@@ -270,10 +297,7 @@ static void test_collectors(void **state)
 	struct collector_stats *c;
 
 	(void)state;
-	now.ledger.collectors =
-		calloc(1, sizeof(*now.ledger.collectors) + sizeof(struct collector_stats));
-	now.ledger.collectors->count = 1;
-	c = &now.ledger.collectors->stats[0];
+	c = add_collectors(&now, 1);
 	c->name = "main";
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
 		c->url = states[i].url;
@@ -288,6 +312,34 @@ static void test_collectors(void **state)
 	}
 }
 
+/* Two of one URL, one that was removed and added again, and the sums of those that were removed before. */
+static void test_same_url(void **state)
+{
+	struct collector_stats *a, *b;
+
+	(void)state;
+	a = add_collectors(&now, 3);
+	b = add_collectors(&since, 2);
+	a[0].lost[EXPORT_LOSS_REFUSED].records = b[0].lost[EXPORT_LOSS_REFUSED].records = 100;
+	a[1].lost[EXPORT_LOSS_REFUSED].records = b[1].lost[EXPORT_LOSS_REFUSED].records = 7;
+	expect(0, NULL, NULL);
+	a[1].lost[EXPORT_LOSS_REFUSED].records = 9;
+	expect(0, "collector ipfix://a has lost 2 records of late (refused)", "port");
+	a[1].lost[EXPORT_LOSS_REFUSED].records = 7;
+	a[1].state = COLLECTOR_REMOVED;
+	a[1].lost[EXPORT_LOSS_UNSENT].records = 5;
+	expect(0, "the removed collector ipfix://a has lost 5 records of late (unsent)", "queue");
+	a[1].lost[EXPORT_LOSS_UNSENT].records = 0;
+	a[2].lost[EXPORT_LOSS_REFUSED].records = 1;
+	expect(0, "collector ipfix://a has lost 1 records of late (refused)", "port");
+	a[2].lost[EXPORT_LOSS_REFUSED].records = 0;
+	a[0].lost[EXPORT_LOSS_REFUSED].records = 99; /* what falls cannot be: it says nothing */
+	expect(0, NULL, NULL);
+	a[2] = (struct collector_stats){.url = "removed collectors", .state = COLLECTOR_REMOVED};
+	a[2].lost[EXPORT_LOSS_REFUSED].records = 1000;
+	expect(0, NULL, NULL);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -296,7 +348,7 @@ int main(void)
 					   TEST(test_books),   TEST(test_hooks),
 					   TEST(test_losses),  TEST(test_banks),
 					   TEST(test_drops),   TEST(test_collectors),
-					   TEST(test_errors)};
+					   TEST(test_errors),  TEST(test_same_url)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,16 +53,34 @@ static const struct record_view drop = {
 };
 static const struct record_view nothing;
 
-static char *print(enum record_form form, bool color, const struct record_view *view)
+static char *print_as(const struct record_text *text, const struct record_view *view)
 {
-	const struct record_text text = {
-		.form = form, .color = color, .utc = true, .node = "node \"1\""};
 	char *line = NULL;
 	size_t size;
 	FILE *file = open_memstream(&line, &size);
 
 	assert_non_null(file);
-	record_text_print(&text, view, file);
+	record_text_print(text, view, file);
+	assert_int_equal(fclose(file), 0);
+	return line;
+}
+
+static char *print(enum record_form form, bool color, const struct record_view *view)
+{
+	const struct record_text text = {
+		.form = form, .color = color, .utc = true, .node = "node \"1\""};
+
+	return print_as(&text, view);
+}
+
+static char *print_header(const struct record_text *text)
+{
+	char *line = NULL;
+	size_t size;
+	FILE *file = open_memstream(&line, &size);
+
+	assert_non_null(file);
+	record_text_print_header(text, file);
 	assert_int_equal(fclose(file), 0);
 	return line;
 }
@@ -106,16 +124,18 @@ static void test_lines(void **state)
 static void test_headers(void **state)
 {
 	struct record_text text = {.form = RECORD_COMPACT};
-	const char *header;
-	char *line;
+	char *header = print_header(&text), *line;
 
 	(void)state;
-	assert_null(record_text_header(&text));
+	assert_string_equal(header, "");
+	free(header);
 	text.form = RECORD_HUBBLE_JSON;
-	assert_null(record_text_header(&text));
+	header = print_header(&text);
+	assert_string_equal(header, "");
+	free(header);
 	for (int form = RECORD_TABLE; form <= RECORD_WIDE; form++) {
 		text.form = (enum record_form)form;
-		header = record_text_header(&text);
+		header = print_header(&text);
 		line = print(text.form, false, &flow);
 		assert_int_equal(strstr(header, "SOURCE") - header,
 				 strstr(line, "10.0.0.1") - line);
@@ -126,9 +146,10 @@ static void test_headers(void **state)
 				 strstr(line, "1.50M") + 5 - line);
 		assert_int_equal(strstr(header, "SUMMARY") - header, strstr(line, "TCP Fl") - line);
 		free(line);
+		free(header);
 	}
 	text.form = RECORD_CSV;
-	header = record_text_header(&text);
+	header = print_header(&text);
 	line = print(RECORD_CSV, false, &flow);
 	for (const char *c = header; *c; c++)
 		if (*c == ',')
@@ -136,6 +157,7 @@ static void test_headers(void **state)
 	assert_null(strchr(line, ','));
 	assert_string_equal(header + strlen(header) - 2, "\r\n");
 	free(line);
+	free(header);
 }
 
 static void test_forms(void **state)
@@ -193,6 +215,56 @@ static void test_zone(void **state)
 	tzset();
 	assert_memory_equal(line, "2023-11-15T03:43:21.500+05:30,", 30);
 	free(line);
+}
+
+/*
+ * Expected is what `date -u -d @1700000001` and `TZ=EAST-05:30 date -d @1699500001` print, in the layouts of Hubble's
+ * hubble/pkg/time and Go's time.StampMilli, which has a blank in front of a day of one digit.
+ */
+static void test_time_formats(void **state)
+{
+	static const struct {
+		const char *name, *utc, *local;
+	} rows[] = {
+		{"StampMilli", "Nov 14 22:13:21.500 ", "Nov  9 08:50:01.007 "},
+		{"RFC3339", "2023-11-14T22:13:21Z ", "2023-11-09T08:50:01+05:30 "},
+		{"RFC3339Milli", "2023-11-14T22:13:21.500Z ", "2023-11-09T08:50:01.007+05:30 "},
+		{"rfc3339micro", "2023-11-14T22:13:21.500Z ", "2023-11-09T08:50:01.007+05:30 "},
+		{"RFC3339NANO", "2023-11-14T22:13:21.500Z ", "2023-11-09T08:50:01.007+05:30 "},
+		{"RFC1123Z", "Tue, 14 Nov 2023 22:13:21 +0000 ",
+		 "Thu, 09 Nov 2023 08:50:01 +0530 "},
+	};
+	struct record_view other = flow;
+
+	(void)state;
+	other.start_ms = 1699500001007;
+	setenv("TZ", "EAST-05:30", 1);
+	tzset();
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
+		const char *expected = i % 2 ? rows[i / 2].local : rows[i / 2].utc;
+		struct record_text text = {.utc = i % 2 == 0};
+
+		assert_int_equal(record_time_parse(rows[i / 2].name), i / 2);
+		text.time = (enum record_time)(i / 2);
+		for (int form = RECORD_COMPACT; form <= RECORD_TABLE; form++) {
+			char *line, *header;
+
+			text.form = (enum record_form)form;
+			line = print_as(&text, text.utc ? &flow : &other);
+			header = print_header(&text);
+			if (strncmp(line, expected, strlen(expected)) != 0)
+				fail_msg("%s: not '%s': %s", rows[i / 2].name, expected, line);
+			if (*header)
+				assert_int_equal(strstr(header, "SOURCE") - header,
+						 strstr(line, "10.0.0.1") - line);
+			free(line);
+			free(header);
+		}
+	}
+	setenv("TZ", "UTC", 1);
+	tzset();
+	assert_int_equal(record_time_parse("RFC3339 "), -1);
+	assert_int_equal(record_time_parse(""), -1);
 }
 
 /* --- Hubble. */
@@ -431,7 +503,7 @@ int main(void)
 		cmocka_unit_test(test_forms),	      cmocka_unit_test(test_hostile_names),
 		cmocka_unit_test(test_zone),	      cmocka_unit_test(test_hubble_flow),
 		cmocka_unit_test(test_hubble_drop),   cmocka_unit_test(test_hubble_reasons),
-		cmocka_unit_test(test_hubble_random),
+		cmocka_unit_test(test_hubble_random), cmocka_unit_test(test_time_formats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
