@@ -9,6 +9,7 @@
 #include "config/problems.h"
 #include "exporter/cli/verbs.h"
 #include "exporter/cli/version.h"
+#include "exporter/commit.h"
 #include "exporter/log.h"
 #include "exporter/observe/metrics.h"
 #include "exporter/util.h"
@@ -114,7 +115,7 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN); /* write(2) says EFBIG, which is counted */
 	limit_heap();
 	look_up_in_files();
-	metrics_commit = version_commit();
+	metrics_commit = commit;
 	if (argc > 2 && !strcmp(argv[1], "help")) {
 		argv[1] = argv[2];
 		argv[2] = "--help";

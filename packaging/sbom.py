@@ -4,6 +4,7 @@
 
 What was linked is what the linker says (FOLDER/flowtally.map).  Versions are those of Debian's packages that the libraries are
 of, or of LIBRARIES/versions.  Licenses are those of the parts that are linked: Debian's copyright files tell of whole sources.
+sbom.py --copyrights FOLDER LIBRARIES prints where these are, by source package.
 """
 import hashlib
 import json
@@ -47,27 +48,28 @@ def archives(text):
     return sorted({os.path.normpath(name) for name in re.findall(r'^(\S+\.a)\(', taken, re.M)})
 
 
-def source_of(path):
-    """(source package, version) of a file of Debian's."""
+def package_of(path):
+    """The package that has a file."""
     real = os.path.realpath(path)
     for name in (path, real, real.removeprefix('/usr')):
         done = subprocess.run(['dpkg', '-S', name], capture_output=True, text=True, check=False)
         if done.returncode == 0:
-            package = done.stdout.split(': ')[0].split(',')[0]
-            return tuple(output('dpkg-query', '-W', '-f', '${source:Package} ${source:Version}', package).split())
+            return done.stdout.split(': ')[0].split(',')[0]
     sys.exit(f'sbom: no package has {path}')
 
 
 def parts(folder, libraries):
-    """{(source package, version): [archive, ...]}."""
+    """{(source package, version, its copyright file): [archive, ...]}."""
     versions = dict(line.split() for line in (libraries / 'versions').read_text(encoding='ascii').splitlines())
     found = {}
     for path in archives((folder / 'flowtally.map').read_text(encoding='utf-8')):
         if path.startswith(str(libraries)):
             source = Path(path).stem
-            key = source, versions[source]
+            key = source, versions[source], str(libraries / f'{source}.copyright')
         elif os.path.isabs(path):
-            key = source_of(path)
+            name = package_of(path)
+            source = output('dpkg-query', '-W', '-f', '${source:Package} ${source:Version}', name).split()
+            key = *source, os.path.realpath(f'/usr/share/doc/{name.split(":")[0]}/copyright')
         else:
             continue  # libflowtally.a
         found.setdefault(key, []).append(Path(path).name)
@@ -80,7 +82,7 @@ def package(name, version, license_, **more):
             'copyrightText': 'NOASSERTION', 'filesAnalyzed': False, **more}
 
 
-def of_debian(source, version, names):
+def of_debian(source, version, _, names):
     if source not in LICENSES:
         sys.exit(f'sbom: the license of {source} is not known: add it to {__file__}')
     return package(source, version, LICENSES[source], supplier='Organization: Debian',
@@ -91,14 +93,19 @@ def of_debian(source, version, names):
 
 
 def main():
-    folder, libraries = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    folder, libraries = (Path(name).resolve() for name in sys.argv[-2:])
+    found = parts(folder, libraries)
+    if sys.argv[1] == '--copyrights':
+        for source, _, file in sorted(found):
+            print(source, file)
+        return
     version = re.search(r"version: '(.*?)'", (ROOT / 'meson.build').read_text(encoding='ascii'))[1]
     machine = os.uname().machine
     packages = [package('flowtally', version, OWN, supplier='Organization: flowtally', primaryPackagePurpose='APPLICATION',
                         downloadLocation=f'git+{HOME}.git',
                         externalRefs=[{'referenceCategory': 'PACKAGE-MANAGER', 'referenceType': 'purl',
                                        'referenceLocator': f'pkg:github/flowtally/flowtally@{version}'}])]
-    packages += [of_debian(*key, names) for key, names in sorted(parts(folder, libraries).items())]
+    packages += [of_debian(*key, names) for key, names in sorted(found.items())]
     digest = hashlib.sha256(json.dumps(packages).encode()).hexdigest()[:16]
     epoch = int(os.environ.get('SOURCE_DATE_EPOCH', time.time()))
     relations = [('SPDXRef-DOCUMENT', 'DESCRIBES', 'SPDXRef-flowtally')]

@@ -13,7 +13,7 @@
 #include <xxhash.h>
 #include <yaml.h>
 #include <zlib.h>
-#include "commit.h"
+#include "exporter/commit.h"
 #include "exporter/meter/datapath.h"
 #include "exporter/meter/features.h"
 #include "exporter/util.h"
@@ -80,11 +80,6 @@ static void print_programs(void)
 	}
 }
 
-const char *version_commit(void)
-{
-	return FLOWTALLY_COMMIT;
-}
-
 void version_print(void)
 {
 	struct feature features[FEATURES_MAX];
@@ -94,8 +89,8 @@ void version_print(void)
 
 	uname(&system);
 	printf("flowtally %s", FLOWTALLY_VERSION);
-	if (*FLOWTALLY_COMMIT)
-		printf(" (commit %s)", FLOWTALLY_COMMIT);
+	if (*commit)
+		printf(" (commit %.12s)", commit);
 	printf("\n");
 	printf("system     Linux %s %s\n", system.release, system.machine);
 	print_libraries();

@@ -7,6 +7,3 @@
  * learn them the programs are loaded and not attached, which takes the privileges of `flowtally run`.
  */
 void version_print(void);
-
-/* Of the source, as git told it when this was built, with -dirty where that had been changed; empty: unknown. */
-const char *version_commit(void);
