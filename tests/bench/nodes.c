@@ -60,7 +60,7 @@ static int on_end(void *userdata, uint32_t events)
 
 static int start_node(struct loop *loop, uint32_t number, const char *url, uint64_t *seed)
 {
-	char source[sizeof("127.255.255.255")];
+	char source[sizeof("127.1.4294967295.4294967295")]; /* as far as a compiler knows */
 	struct export_options options = {.domain = number + 1, .source = source};
 	struct node *n = &nodes[number];
 	int r;
