@@ -280,9 +280,10 @@ int sandbox_calls_confine(enum sandbox_mode mode, unsigned int uses)
 		.context = seccomp_init(mode == SANDBOX_KILL ? SCMP_ACT_KILL_PROCESS
 							     : SCMP_ACT_ERRNO(ENOSYS))};
 
-	if (!f.context)
-		return log_errno(LOG_ERR, ENOMEM, "seccomp");
-	f.error = seccomp_attr_set(f.context, SCMP_FLTATR_CTL_TSYNC, 1); /* all threads at once */
+	if (!f.context) /* or there is no memory */
+		f.error = -EOPNOTSUPP;
+	if (f.error == 0)
+		f.error = seccomp_attr_set(f.context, SCMP_FLTATR_CTL_TSYNC, 1); /* all threads */
 	if (f.error == 0) /* calls that are frequent are found in few steps */
 		f.error = seccomp_attr_set(f.context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	allow_threads(&f, mode);
