@@ -27,7 +27,6 @@ static const char *const common[] = {
 	"munmap",
 	"mremap",
 	"madvise",
-	"membarrier",
 	"futex",
 	"set_robust_list",
 	"rseq",
@@ -43,7 +42,6 @@ static const char *const common[] = {
 	/* time and signals */
 	"clock_gettime",
 	"clock_nanosleep",
-	"clock_getres",
 	"gettimeofday",
 	"time",
 	"nanosleep",
@@ -60,13 +58,9 @@ static const char *const common[] = {
 	"getegid",
 	"uname",
 	"sysinfo",
-	"getrusage",
-	"getrlimit",
 	"getrandom",
 	/* files, and what is open */
 	"read",
-	"readv",
-	"pread64",
 	"write",
 	"writev",
 	"pwritev2",
@@ -86,22 +80,16 @@ static const char *const common[] = {
 	"readlinkat",
 	"getdents64",
 	"getcwd",
-	"dup",
-	"dup2",
 	"dup3",
 	"fcntl",
-	"fadvise64",
 	"pipe2",
 	/* waiting */
 	"poll",
 	"ppoll",
-	"select",
-	"pselect6",
 	"epoll_create1",
 	"epoll_ctl",
 	"epoll_wait",
 	"epoll_pwait",
-	"epoll_pwait2",
 	"eventfd2",
 	"signalfd4",
 	"timerfd_create",
@@ -112,14 +100,12 @@ static const char *const common[] = {
 };
 
 static const char *const files[] = {
-	"pwrite64", "ftruncate", "fallocate", "fsync",	  "fdatasync", "flock",
-	"unlink",   "unlinkat",	 "rename",    "renameat", "renameat2",
+	"ftruncate", "unlink", "unlinkat", "rename", "renameat", "renameat2",
 };
 
 static const char *const network[] = {
-	"bind",	       "connect",    "listen",	   "accept",   "accept4", "getsockname",
-	"getpeername", "getsockopt", "setsockopt", "shutdown", "sendto",  "sendmsg",
-	"sendmmsg",    "recvfrom",   "recvmsg",	   "recvmmsg",
+	"bind",	      "connect",  "listen", "accept4", "getsockname", "getpeername", "getsockopt",
+	"setsockopt", "shutdown", "sendto", "sendmsg", "sendmmsg",    "recvfrom",    "recvmsg",
 };
 
 static const char *const kernel[] = {
