@@ -67,12 +67,13 @@ static void keep_capabilities(uint64_t keep)
 		return;
 	/* Without it the bounding set stays; where there are no new privileges it gives nothing. */
 	bounds = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
-	for (unsigned int i = 0; i <= CAP_LAST_CAP; i++)
+	for (unsigned int i = 0; i <= CAP_LAST_CAP; i++) {
+		/* What a program gets that is executed: none is. */
+		capng_update(CAPNG_DROP, CAPNG_INHERITABLE | CAPNG_AMBIENT, i);
 		if (!(keep >> i & 1))
 			capng_update(CAPNG_DROP,
-				     CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE |
-					     CAPNG_BOUNDING_SET | CAPNG_AMBIENT,
-				     i);
+				     CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, i);
+	}
 	if (bounds)
 		(void)capng_apply(CAPNG_SELECT_BOUNDS);
 	if (capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT) < 0)

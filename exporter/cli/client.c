@@ -2,6 +2,7 @@
 #include "exporter/cli/client.h"
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -72,6 +73,33 @@ static int explain(int error, const char *path, char why[CLIENT_WHY_MAX])
 	return -error;
 }
 
+/* Nobody but root and this user can put another folder in the place of one in it. */
+static bool is_kept(const struct stat *status)
+{
+	return (status->st_uid == 0 || status->st_uid == geteuid()) &&
+	       !(status->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+/* Whether the folder of the socket belongs to `uid`, and all above it to root: a service manager has given it to its user. */
+static bool is_given(const char *path, uid_t uid)
+{
+	char folder[PATH_MAX];
+	struct stat status;
+
+	if (!realpath(path, folder))
+		return false;
+	for (bool own = true; *folder; own = false) {
+		*strrchr(folder, '/') = '\0';
+		if (stat(*folder ? folder : "/", &status) < 0 || !S_ISDIR(status.st_mode))
+			return false;
+		if (own && (status.st_uid != uid || status.st_mode & (S_IWGRP | S_IWOTH)))
+			return false;
+		if (!own && !is_kept(&status))
+			return false;
+	}
+	return true;
+}
+
 /* Somebody else could tell us anything. */
 static int check_peer(struct client *c, const char *path, char why[CLIENT_WHY_MAX])
 {
@@ -80,10 +108,11 @@ static int check_peer(struct client *c, const char *path, char why[CLIENT_WHY_MA
 
 	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		return explain(errno, path, why);
-	if (peer.uid != 0 && peer.uid != geteuid()) {
+	if (peer.uid != 0 && peer.uid != geteuid() && !is_given(path, peer.uid)) {
 		snprintf(why, CLIENT_WHY_MAX,
-			 "user %u listens at '%s', who is neither root nor this user", peer.uid,
-			 path);
+			 "user %u listens at '%s', who is neither root nor this user, and whose "
+			 "folder others than root could have made",
+			 peer.uid, path);
 		return -EPERM;
 	}
 	c->peer = peer.pid;
