@@ -16,7 +16,7 @@ import yaml
 
 import chart
 from sandbox import DIES_WITH_TEST, wait_until
-from tap import Failure
+from tap import Failure, check
 
 TOKENS = {'admin': 'system:masters', 'tenant': ''}
 KUBECONFIG = '''apiVersion: v1
@@ -50,6 +50,7 @@ class Cluster:
         with open(self.folder / f'{Path(words[0]).name}.log', 'wb') as log:
             self.processes.append(subprocess.Popen([*DIES_WITH_TEST, *map(str, words)], stdin=subprocess.DEVNULL, stdout=log,
                                                    stderr=log, cwd=self.folder))
+        return self.processes[-1]
 
     def __enter__(self):
         self.start(chart.BIN / 'etcd', '--data-dir', self.folder / 'etcd', '--listen-client-urls', self.etcd_url,
@@ -70,7 +71,8 @@ class Cluster:
                    '--bind-address=127.0.0.1', f'--cert-dir={self.folder}/certs', '--service-cluster-ip-range=10.0.0.0/24',
                    '--enable-admission-plugins=PodSecurity', '--watch-cache=false')
         try:
-            wait_until(self.is_ready, 120, 'the API server')
+            wait_until(lambda: self.is_ready() or any(one.poll() is not None for one in self.processes), 120, 'the API server')
+            check(self.is_ready(), 'the API server or its etcd has ended')
             self.prepare()
         except BaseException:
             log = (self.folder / 'kube-apiserver.log').read_text(encoding='utf-8', errors='replace')

@@ -246,7 +246,8 @@ class Container:
 
     def memory(self):
         """(octets at most so far, limit, times that the limit was hit), of the memory control group; None without one."""
-        groups = dict(line.split(':')[1:] for line in Path(f'/proc/{self.pid()}/cgroup').read_text(encoding='ascii').splitlines())
+        lines = Path(f'/proc/{self.pid()}/cgroup').read_text(encoding='ascii').splitlines()
+        groups = dict(line.split(':')[1:] for line in lines)
         old = next((path for names, path in groups.items() if 'memory' in names.split(',')), None)
         folder = Path('/sys/fs/cgroup/memory' + old if old else '/sys/fs/cgroup' + groups.get('', '/nowhere'))
         if (folder / 'memory.failcnt').exists():

@@ -353,7 +353,8 @@ def test_package():
     shown = [one['url'] for one in yaml.safe_load(notes['artifacthub.io/screenshots'])]
     for url in [about['icon'], *shown]:
         check(url.startswith(raw) and (chart.ROOT / url.removeprefix(raw)).is_file(), f'{url} is not in the tree')
-    check_equal('a picture of each dashboard', {Path(url).stem for url in shown}, {p.stem for p in CHART.glob('dashboards/*.json')})
+    boards = {path.stem for path in CHART.glob('dashboards/*.json')}
+    check_equal('a picture of each dashboard', {Path(url).stem for url in shown}, boards)
     for name in 'changes', 'links', 'recommendations':
         check(all(isinstance(one, dict) for one in yaml.safe_load(notes[f'artifacthub.io/{name}'])), name)
     folder, copy = with_content()
