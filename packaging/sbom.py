@@ -78,8 +78,8 @@ def parts(folder, libraries):
 
 def package(name, version, license_, **more):
     identifier = 'SPDXRef-' + re.sub(r'[^A-Za-z0-9.-]', '-', name)
-    return {'SPDXID': identifier, 'name': name, 'versionInfo': version, 'licenseDeclared': license_, 'licenseConcluded': license_,
-            'copyrightText': 'NOASSERTION', 'filesAnalyzed': False, **more}
+    return {'SPDXID': identifier, 'name': name, 'versionInfo': version, 'licenseDeclared': license_,
+            'licenseConcluded': license_, 'copyrightText': 'NOASSERTION', 'filesAnalyzed': False, **more}
 
 
 def of_debian(source, version, _, names):

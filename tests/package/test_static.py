@@ -216,6 +216,22 @@ def test_parts():
                 (package.version(), 'Apache-2.0 AND (BSD-2-Clause OR GPL-2.0-only)'))
 
 
+def test_parts_are_spdx():
+    """The SPDX project's own reader finds nothing wrong in the list of parts, and does where there is something."""
+    judge = package.CACHE / 'spdx'
+    if not judge.exists():
+        raise Skip(f'not there: {judge}; tests/package/fetch brings it')
+    text = (built().parent / 'flowtally.spdx.json').read_text(encoding='utf-8')
+    with scratch() as directory:
+        path = Path(directory) / 'flowtally.spdx.json'
+        for change, wanted in ('', 0), ('STATIC_LINK', 1), ('GCC-exception', 1):
+            path.write_text(text.replace(change, 'NO-SUCH') if change else text, encoding='utf-8')
+            done = subprocess.run(['/usr/bin/python3', '-m', 'spdx_tools.spdx.clitools.pyspdxtools', '--infile', path],
+                                  capture_output=True, text=True, check=False, env={**os.environ, 'PYTHONPATH': str(judge)})
+            check((done.returncode != 0) == bool(wanted), f'without {change or "a mistake"}: status {done.returncode}',
+                  done.stdout, done.stderr)
+
+
 def test_arm64():
     """Built for arm64, it starts (emulated) and reads a capture to the same records."""
     need(package.CACHE / 'libraries-arm64')
