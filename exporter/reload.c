@@ -382,8 +382,10 @@ int reload_new(struct reload **ret, const struct reload_options *options)
 	if (error < 0)
 		return error;
 	r->options.request = r->reading->request;
-	r->first = true;
-	start(r);
+	/* What has changed since the file was read at the start, where changes are to be noticed. */
+	r->first = options->running->watch;
+	if (r->first)
+		start(r);
 	*ret = TAKE_PTR(r);
 	return 0;
 }

@@ -141,10 +141,10 @@ static const enum bpf_cmd bpf_commands[] = {
 /* Interfaces and their filters; who has a socket of this process; what libbpf asks of XDP, from its version 1.3 on. */
 static const int netlink_protocols[] = {NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_GENERIC};
 
-/* The size and the mode of a terminal, what an unsent stream holds, drivers of interfaces. */
+/* The size and the mode of a terminal, which job has it, what an unsent stream holds, drivers of interfaces. */
 static const unsigned int ioctl_requests[] = {
-	TIOCGWINSZ, TCGETS,  TCSETS,	  TCSETSW,	TCSETSF,     TIOCOUTQ,
-	FIONREAD,   FIONBIO, SIOCETHTOOL, SIOCGIFINDEX, SIOCGIFNAME,
+	TIOCGWINSZ, TIOCGPGRP, TCGETS,	TCSETS,	     TCSETSW,	   TCSETSF,
+	TIOCOUTQ,   FIONREAD,  FIONBIO, SIOCETHTOOL, SIOCGIFINDEX, SIOCGIFNAME,
 };
 
 /* By which threads give up capabilities, and get their names. */

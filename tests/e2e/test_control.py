@@ -294,8 +294,13 @@ def test_refused_collector():
     with Bench() as bench:
         url = f'ipfix+tcp://{PEER}:4739?retry=1'
         with bench.daemon('--collector', url) as daemon:
-            lines = wait_until(lambda: bench.ask('status')[0] == DEGRADED and bench.ask('status')[1].splitlines(), WAIT_SECONDS,
-                               'something wrong')
+            lines = []
+
+            def attached():
+                status, text = bench.ask('status')[:2]
+                lines[:] = text.splitlines()
+                return status == DEGRADED and 'the start is not over' not in text
+            wait_until(attached, WAIT_SECONDS, 'something wrong, and not the start alone')
             check('has refused connections' in lines[0] and lines[0].startswith('! '), 'first line:', *lines)
             check_equal('fix', lines[1], '  fix: start the collector, or correct its port')
             check_equal('state', [one['state'] for one in bench.status()['collectors']], ['up', 'refused'])

@@ -683,7 +683,7 @@ static void test_notify_without_thread(void **state)
 	pthread_attr_getstacksize(&attributes, &stack);
 	pthread_attr_destroy(&attributes);
 	begin_loop();
-	begin_running("watch: off\n" START);
+	begin_running("watch: on\n" START);
 	set_stack((size_t)1 << 50); /* more than there are addresses */
 	begin_reload();		    /* the look after the start is the first that has none */
 	set_stack(stack);
