@@ -237,7 +237,7 @@ const struct setting settings[] = {
 	  CONTROL_SOCKET, "/run/metering/other.sock", SETTING_SOCKET, RUN, RELOAD_NEVER,
 	  FIELD(control_socket), 0, 0, NULL },
 	{ "control-group", NULL, "GROUP",
-	  "a group whose members may ask it too (root and the exporter's own user alone)",
+	  "a group whose members may ask it too, beside root and the exporter's user (its own group)",
 	  NULL, "adm", SETTING_GROUP, RUN, RELOAD_NEVER,
 	  FIELD(control_group), 0, 0, NULL },
 	{ "control-records", NULL, "N",

@@ -122,7 +122,7 @@ class Daemon:
 
 def run(*words, prefix=(), timeout=60, path=None):
     """Runs the program to its end: (exit status, standard output, standard error)."""
-    sandbox = SANDBOX if words[0] in ('read', 'replay') else []
+    sandbox = SANDBOX if words[:1] in (('read',), ('replay',)) else []
     done = subprocess.run([*DIES_WITH_TEST, *map(str, prefix), *sandbox, path or binary(), *map(str, words)],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', check=False,
                           timeout=timeout)
