@@ -139,9 +139,10 @@ class Server:
             return None
 
     def up(self):
-        """{(job, node, pod): whether it answers} of what the chart has."""
+        """{(job, instance, node, pod): whether it answers} of what the chart has."""
         rows = (self.answer('query', query='up') or {'result': []})['result']
-        return {tuple(row['metric'].get(key) for key in ('job', 'node', 'pod')): int(row['value'][1]) for row in rows}
+        return {tuple(row['metric'].get(key) for key in ('job', 'instance', 'node', 'pod')): int(row['value'][1])
+                for row in rows}
 
     def alerts(self):
         """[(name, node)] of those that are about exporters as such, pending or firing."""
@@ -181,7 +182,8 @@ def check_found(cluster, kind):
             chart.clean(words)
         place_pods(cluster, namespace)
         server = Server(cluster, namespace)
-        wanted = {('flowtally', 'one', 'flowtally-one'): 1, ('flowtally', 'two', 'flowtally-two'): 0}
+        wanted = {('flowtally', node, node, f'flowtally-{node}'): int(address == THERE)
+                  for node, address in NODES.items()}
         with contextlib.suppress(Failure):
             wait_until(lambda: server.up() == wanted or server.process.poll() is not None, 60, 'the exporters')
         check_equal('exporters', server.up(), wanted)
