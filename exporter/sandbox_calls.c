@@ -51,6 +51,8 @@ static const char *const common[] = {
 	"sigaltstack",
 	/* the process and the machine */
 	"getpid",
+	"getpgrp",
+	"getpgid", /* by which libc asks where there is no getpgrp() */
 	"gettid",
 	"getuid",
 	"geteuid",
