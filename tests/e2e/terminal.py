@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import termios
+import time
 from pathlib import Path
 
 import tap
@@ -147,7 +148,7 @@ class Shell(Terminal):
         self.type('-l', text)
         self.type('Enter')
 
-    def to_background(self):
+    def stop_and_go_on(self):
         """Stopped by others than itself, and sent on where it is not seen.  Returns its process."""
         job = child_of(self.pid())
         os.kill(job, signal.SIGSTOP)
@@ -155,6 +156,21 @@ class Shell(Terminal):
         self.say('clear; bg >/dev/null')
         self.prompted()
         wait_until(lambda: state_of(job) != 'T', WAIT_SECONDS, 'that it goes on')
+        return job
+
+    def to_background(self, may_read=False):
+        """
+        The kernel stops what reads from the terminal in the background.  A program that takes that as others do may be
+        stopped once, where SIGSTOP found it between its look at the terminal and its reading: then the stop is made again.
+        """
+        job = self.stop_and_go_on()
+        for _ in range(10 if may_read else 0):
+            time.sleep(0.5)
+            if state_of(job) != 'T':
+                break
+            self.say('fg')
+            wait_until(lambda: state_of(job) != 'T', WAIT_SECONDS, 'that it goes on')
+            job = self.stop_and_go_on()
         return job
 
     def check_unseen(self, job, seconds=3):
