@@ -4,13 +4,15 @@
 # BASE is Debian 12, of another registry for instance.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
-FROM $BASE AS build
+# What changes seldom: a builder keeps these steps.
+FROM $BASE AS libraries
 WORKDIR /src
-# What changes seldom comes first: a builder keeps these steps.
 COPY setup ./
 RUN ./setup --packages
 COPY packaging ./packaging
 RUN packaging/static libraries
+
+FROM libraries AS build
 COPY . ./
 ARG COMMIT=
 ARG SOURCE_DATE_EPOCH=
@@ -21,8 +23,8 @@ LABEL org.opencontainers.image.title="flowtally" \
       org.opencontainers.image.description="Flow exporter that accounts for every packet (IPFIX, NetFlow v9)" \
       org.opencontainers.image.source="https://github.com/flowtally/flowtally" \
       org.opencontainers.image.licenses="Apache-2.0 AND (BSD-2-Clause OR GPL-2.0-only)"
-# Of a user whom nobody is: root without CAP_FOWNER and CAP_DAC_OVERRIDE can write nothing.
-COPY --from=build --chown=65532:65532 /image/ /
+# Of root, since the control socket is in no folder that another user could change; no mode lets anybody write.
+COPY --from=build /image/ /
 ENV PATH=/usr/bin LANG=C.UTF-8
 ENTRYPOINT ["/usr/bin/flowtally"]
 CMD ["run", "--config", "/etc/flowtally/flowtally.yaml"]
