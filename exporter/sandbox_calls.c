@@ -56,6 +56,8 @@ static const char *const common[] = {
 	"geteuid",
 	"getgid",
 	"getegid",
+	"getpgrp", /* whether it is in the foreground of its terminal */
+	"getpgid",
 	"uname",
 	"sysinfo",
 	"getrandom",
@@ -143,8 +145,8 @@ static const int netlink_protocols[] = {NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK
 
 /* The size and the mode of a terminal, what an unsent stream holds, drivers of interfaces. */
 static const unsigned int ioctl_requests[] = {
-	TIOCGWINSZ, TCGETS,  TCSETS,	  TCSETSW,	TCSETSF,     TIOCOUTQ,
-	FIONREAD,   FIONBIO, SIOCETHTOOL, SIOCGIFINDEX, SIOCGIFNAME,
+	TIOCGWINSZ, TIOCGPGRP, TCFLSH,	TCGETS,	     TCSETS,	   TCSETSW,	TCSETSF,
+	TIOCOUTQ,   FIONREAD,  FIONBIO, SIOCETHTOOL, SIOCGIFINDEX, SIOCGIFNAME,
 };
 
 /* By which threads give up capabilities, and get their names. */
