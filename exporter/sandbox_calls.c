@@ -51,13 +51,13 @@ static const char *const common[] = {
 	"sigaltstack",
 	/* the process and the machine */
 	"getpid",
-	"getpgrp",
-	"getpgid", /* by which libc asks where there is no getpgrp() */
 	"gettid",
 	"getuid",
 	"geteuid",
 	"getgid",
 	"getegid",
+	"getpgrp", /* whether it is in the foreground of its terminal */
+	"getpgid",
 	"uname",
 	"sysinfo",
 	"getrandom",
@@ -143,9 +143,9 @@ static const enum bpf_cmd bpf_commands[] = {
 /* Interfaces and their filters; who has a socket of this process; what libbpf asks of XDP, from its version 1.3 on. */
 static const int netlink_protocols[] = {NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_GENERIC};
 
-/* The size and the mode of a terminal, which job has it, what an unsent stream holds, drivers of interfaces. */
+/* The size and the mode of a terminal, what an unsent stream holds, drivers of interfaces. */
 static const unsigned int ioctl_requests[] = {
-	TIOCGWINSZ, TIOCGPGRP, TCGETS,	TCSETS,	     TCSETSW,	   TCSETSF,
+	TIOCGWINSZ, TIOCGPGRP, TCFLSH,	TCGETS,	     TCSETS,	   TCSETSW,	TCSETSF,
 	TIOCOUTQ,   FIONREAD,  FIONBIO, SIOCETHTOOL, SIOCGIFINDEX, SIOCGIFNAME,
 };
 

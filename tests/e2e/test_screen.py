@@ -355,7 +355,8 @@ def test_stopped_clock():
         ahead = Path(f'{bench.directory}/ahead')
         ahead.write_text('3600\n', encoding='ascii')  # of the kernel's: as if it were set back while the program waits
         environment = ['env', f'LD_PRELOAD={os.path.abspath(sys.argv[2])}', f'FLOWTALLY_CLOCK_SHIM={ahead}']
-        words = [*environment, *bench.run_words('--summary', 'json', '--stop-timeout', '15s')]
+        options = '--summary', 'json', '--stop-timeout', '15s', '--sandbox-folder', bench.directory
+        words = [*environment, *bench.run_words(*options)]
         with Stopped(words, bench.directory) as screen:
             wait_until(lambda: b'[1 flows]' in screen.read(0.2), WAIT_SECONDS, 'the screen')
             os.write(screen.master, b'\x13')  # control-S
