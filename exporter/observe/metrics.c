@@ -267,12 +267,27 @@ bool metrics_takes_gzip(const char *accept)
 #define STAT_VSIZE   23
 #define STAT_RSS     24
 
+/*
+ * CLOCK_REALTIME of the start, `since_boot_ns` after the system's: fixed by whoever asks first.  The distance of the two
+ * clocks changes with every step and slew of the wall clock, and a start that moves would look like another one.
+ */
+static uint64_t fixed_start_ns(uint64_t since_boot_ns)
+{
+	static uint64_t fixed;
+	uint64_t before = 0,
+		 now = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME) + since_boot_ns;
+
+	return __atomic_compare_exchange_n(&fixed, &before, now, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED)
+		       ? now
+		       : before;
+}
+
 static void read_stat(struct metrics_process *p)
 {
 	_cleanup_(fclosep) FILE *file = fopen("/proc/self/stat", "re");
 	char line[1024] = "", *rest, *word;
 	uint64_t fields[STAT_RSS + 1] = {0}, ticks = (uint64_t)sysconf(_SC_CLK_TCK);
-	uint64_t boot_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
 
 	if (!file || !fgets(line, sizeof(line), file) || !(rest = strrchr(line, ')')))
 		return;
@@ -282,7 +297,7 @@ static void read_stat(struct metrics_process *p)
 	p->threads = fields[STAT_THREADS];
 	p->virtual_octets = fields[STAT_VSIZE];
 	p->resident_octets = fields[STAT_RSS] * (uint64_t)sysconf(_SC_PAGESIZE);
-	p->started_ns = boot_ns + fields[STAT_START] * (NSEC_PER_SEC / ticks);
+	p->started_ns = fixed_start_ns(fields[STAT_START] * (NSEC_PER_SEC / ticks));
 }
 
 /* The kernel tells the number as the folder's size since Linux 6.2. */

@@ -30,7 +30,7 @@ struct metrics_process {
 	uint64_t resident_octets;
 	uint64_t virtual_octets;
 	uint64_t descriptors, descriptors_max;
-	uint64_t started_ns; /* CLOCK_REALTIME */
+	uint64_t started_ns; /* CLOCK_REALTIME; the same in each reading, however that clock is set */
 	uint64_t threads;
 };
 

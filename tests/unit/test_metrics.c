@@ -549,6 +549,20 @@ static void test_unique(_unused_ void **state)
 		assert_string_not_equal(series[i], series[i - 1]);
 }
 
+/* The start is told by a clock that is set, and by one that is not, but it does not move: alerts count its changes. */
+static void test_start(_unused_ void **state)
+{
+	struct metrics_process first, again;
+
+	metrics_read_process(&first);
+	assert_in_range(first.started_ns, clock_ns(CLOCK_REALTIME) - 3600 * NSEC_PER_SEC,
+			clock_ns(CLOCK_REALTIME) + NSEC_PER_SEC);
+	for (int i = 0; i < 1000; i++) {
+		metrics_read_process(&again);
+		assert_int_equal(again.started_ns, first.started_ns);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -557,7 +571,7 @@ int main(void)
 		TEST(test_attach_errors), TEST(test_escaping),	  TEST(test_interfaces),
 		TEST(test_collectors),	  TEST(test_alerts),	  TEST(test_hubble),
 		TEST(test_nothing),	  TEST(test_gzip),	  TEST(test_negotiation),
-		TEST(test_unique),
+		TEST(test_unique),	  TEST(test_start),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
