@@ -51,6 +51,10 @@ class Bench(Pair):
         check(status in (HEALTHY, DEGRADED), f'exit status {status}', stderr)
         return json.loads(stdout)
 
+    def wait_for_start(self):
+        """The snapshot that status tells has been made after the start."""
+        wait_until(lambda: 'the start is not over' not in self.ask('status')[1], WAIT_SECONDS, 'the end of the start')
+
     def observe(self, *words, **how):
         status, stdout, stderr = self.ask('observe', '-o', 'jsonl', *words, **how)
         check_equal('exit status of observe', status, 0)
@@ -279,6 +283,7 @@ def test_degraded():
     with Bench() as bench:
         with bench.daemon('--collector', f'ipfix+tcp://{PEER}:4739', '--interface', 'lost0') as daemon:
             wait_until(lambda: bench.ask('status')[0] == DEGRADED, WAIT_SECONDS, 'something wrong')
+            bench.wait_for_start()
             wait_until(lambda: len(bench.status()['problems']) == 2, WAIT_SECONDS, 'two problems')
             lines = bench.ask('status')[1].splitlines()
             check("'lost0' is not metered" in lines[0] and lines[0].startswith('! '), 'first line:', *lines)
@@ -294,13 +299,9 @@ def test_refused_collector():
     with Bench() as bench:
         url = f'ipfix+tcp://{PEER}:4739?retry=1'
         with bench.daemon('--collector', url) as daemon:
-            lines = []
-
-            def attached():
-                status, text = bench.ask('status')[:2]
-                lines[:] = text.splitlines()
-                return status == DEGRADED and 'the start is not over' not in text
-            wait_until(attached, WAIT_SECONDS, 'something wrong, and not the start alone')
+            bench.wait_for_start()
+            lines = wait_until(lambda: bench.ask('status')[0] == DEGRADED and bench.ask('status')[1].splitlines(), WAIT_SECONDS,
+                               'something wrong')
             check('has refused connections' in lines[0] and lines[0].startswith('! '), 'first line:', *lines)
             check_equal('fix', lines[1], '  fix: start the collector, or correct its port')
             check_equal('state', [one['state'] for one in bench.status()['collectors']], ['up', 'refused'])
