@@ -54,6 +54,7 @@ static void test_truths(void **state)
 	assert_string_equal(c->control_socket, "off");
 	assert_true(c->live);
 	assert_int_equal(c->collectors[0].options.drops, URL_DROPS_OFF);
+	config_done();
 	assert_int_equal(load_text("metrics-listen: true\n"), -EINVAL);
 	assert_int_equal(load_text("drops: \"false\"\n"), -EINVAL);
 	assert_int_equal(load_text("idle-timeout: false\n"), -EINVAL);
