@@ -39,8 +39,8 @@ struct reload_options {
 };
 
 /*
- * Watches the file if the configuration that runs says so, and looks once whether it has changed since it was read.  Without
- * means to watch it a warning says so: reload_request() still works.  -ENOMEM, -errno.
+ * Where the configuration that runs says so, watches the file, and looks once whether it has changed since it was read.
+ * Without means to watch it a warning says so: reload_request() still works.  -ENOMEM, -errno.
  */
 int reload_new(struct reload **ret, const struct reload_options *options);
 
