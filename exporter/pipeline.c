@@ -96,11 +96,11 @@ void pipeline_look_at_clock(struct pipeline *p)
 		exports_set_clock(p->exports, kernel_clock_offset_ns(p->options.clock));
 }
 
-void pipeline_add(struct pipeline *p, enum record_kind kind, const struct flow_key *key,
-		  const struct flow_record *record)
+void pipeline_add(struct pipeline *p, enum record_kind kind, const struct flow_key *keys,
+		  const struct flow_record *records, uint32_t count)
 {
 	if (p->caches[kind])
-		cache_merge(p->caches[kind], key, record);
+		cache_merge_many(p->caches[kind], keys, records, count);
 }
 
 void pipeline_settle(struct pipeline *p, enum record_kind kind, uint64_t swap_ns)

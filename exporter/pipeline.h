@@ -53,9 +53,9 @@ void pipeline_look_at_clock(struct pipeline *pipeline);
  */
 int pipeline_apply(struct pipeline *pipeline, const struct config *next);
 
-/* The packets of a bank, or of a capture. */
-void pipeline_add(struct pipeline *pipeline, enum record_kind kind, const struct flow_key *key,
-		  const struct flow_record *record);
+/* Entries of a bank. */
+void pipeline_add(struct pipeline *pipeline, enum record_kind kind, const struct flow_key *keys,
+		  const struct flow_record *records, uint32_t count);
 
 /* All that happened up to then has been given; begins a pass. */
 void pipeline_settle(struct pipeline *pipeline, enum record_kind kind, uint64_t swap_ns);

@@ -121,11 +121,10 @@ static void on_batch(void *userdata, const struct drain_batch *batch)
 		return;
 	pipeline_look_at_clock(s->pipeline); /* a full cache exports while it merges */
 	account(s, batch);
-	for (uint32_t i = 0; i < batch->count; i++) {
-		pipeline_add(s->pipeline, batch->kind, &batch->keys[i], &batch->records[i]);
+	pipeline_add(s->pipeline, batch->kind, batch->keys, batch->records, batch->count);
+	for (uint32_t i = 0; i < batch->count; i++)
 		s->options.delta(s->options.userdata, batch->kind, &batch->keys[i],
 				 &batch->records[i]);
-	}
 	if (!batch->end)
 		return;
 	look(s);

@@ -23,6 +23,7 @@
 #include "exporter/meter/cache.h"
 
 #define NIL		 UINT32_MAX
+#define CACHE_LINE	 64
 #define ENTRIES_MAX	 (1u << 28)
 #define TICK_SHIFT	 26   /* a slot is 2^26 ns, 67 ms */
 #define WHEEL_SLOTS	 2048 /* 137 s; what ends later waits in the last slot and is put back */
@@ -30,6 +31,7 @@
 #define FIRING		 WHEEL_SLOTS /* the slot of what is to be looked at */
 #define TCP_FIN_OR_RST	 0x05
 #define DEADLINE_FOREVER UINT64_MAX
+#define BLOCK		 16 /* deltas that are merged together */
 #define LAG_SHIFT	 32 /* lags are in units of 2^32 ns, 4.3 s, so that any fits */
 
 struct entry {
@@ -473,15 +475,22 @@ static int32_t lag_of(const struct flow_record *record, uint64_t now_ns)
 	return (int32_t)((lag_ns >> LAG_SHIFT) + !!(lag_ns & UINT32_MAX));
 }
 
+static uint32_t hash_of(const struct cache *cache, const struct flow_key *key)
+{
+	return (uint32_t)XXH3_64bits_withSeed(key, sizeof(*key), cache->seed);
+}
+
 /* `now_ns` 0: when it was the last packet's time. */
-static void merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta,
-		  uint64_t now_ns)
+static void merge(struct cache *cache, const struct flow_key *key, uint32_t hash,
+		  const struct flow_record *delta, uint64_t now_ns)
 {
 	const struct span span = {.first_ns = MIN(delta->first_ns, delta->last_ns),
 				  .last_ns = MAX(delta->first_ns, delta->last_ns)};
-	uint32_t hash = (uint32_t)XXH3_64bits_withSeed(key, sizeof(*key), cache->seed);
-	struct entry *entry = entry_find(cache, key, hash);
+	struct entry *entry;
 
+	if (!delta->packets) /* there is no flow without a packet */
+		return;
+	entry = entry_find(cache, key, hash);
 	if (entry && is_apart(cache, entry, &span)) {
 		/* over before this began, only that nobody has looked since */
 		wheel_remove(cache, entry);
@@ -515,15 +524,52 @@ static void merge(struct cache *cache, const struct flow_key *key, const struct 
 
 void cache_merge(struct cache *cache, const struct flow_key *key, const struct flow_record *delta)
 {
-	if (delta->packets) /* there is no flow without a packet */
-		merge(cache, key, delta, 0);
+	merge(cache, key, hash_of(cache, key), delta, 0);
 }
 
 void cache_merge_at(struct cache *cache, const struct flow_key *key,
 		    const struct flow_record *delta, uint64_t now_ns)
 {
-	if (delta->packets)
-		merge(cache, key, delta, now_ns);
+	merge(cache, key, hash_of(cache, key), delta, now_ns);
+}
+
+/*
+ * Where flows are many, merging is waiting for memory: for the bucket, and for the entry to which that leads.
+ * All that a block of deltas needs is asked for at once, so that it waits once.
+ */
+static void prefetch_entry(const struct cache *cache, uint32_t hash)
+{
+	uint32_t index = *bucket_of(cache, hash);
+	const char *entry;
+
+	if (index == NIL)
+		return;
+	entry = (const char *)&cache->entries[index];
+	for (size_t at = 0; at < sizeof(struct entry); at += CACHE_LINE)
+		__builtin_prefetch(entry + at, 1);
+	__builtin_prefetch(entry + sizeof(struct entry) - 1, 1);
+}
+
+static void merge_block(struct cache *cache, const struct flow_key *keys,
+			const struct flow_record *deltas, uint32_t count)
+{
+	uint32_t hashes[BLOCK];
+
+	for (uint32_t i = 0; i < count; i++) {
+		hashes[i] = hash_of(cache, &keys[i]);
+		__builtin_prefetch(bucket_of(cache, hashes[i]), 1);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		prefetch_entry(cache, hashes[i]);
+	for (uint32_t i = 0; i < count; i++)
+		merge(cache, &keys[i], hashes[i], &deltas[i], 0);
+}
+
+void cache_merge_many(struct cache *cache, const struct flow_key *keys,
+		      const struct flow_record *deltas, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i += BLOCK)
+		merge_block(cache, keys + i, deltas + i, MIN(BLOCK, count - i));
 }
 
 /* Decides about an entry that has just been taken out of its slot. */

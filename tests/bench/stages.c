@@ -74,8 +74,9 @@ static double merge(struct stages *s)
 {
 	uint64_t start = cpu_ns();
 
-	for (uint32_t i = 0; i < s->entries; i++)
-		cache_merge(s->cache, &s->keys[i], &s->records[i]);
+	for (uint32_t i = 0; i < s->entries; i += DRAIN_BATCH)
+		cache_merge_many(s->cache, s->keys + i, s->records + i,
+				 MIN(DRAIN_BATCH, s->entries - i));
 	return (double)(cpu_ns() - start) / MAX(s->entries, 1);
 }
 

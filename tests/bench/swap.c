@@ -32,8 +32,7 @@ static void on_batch(void *userdata, struct drain_batch *batch)
 {
 	struct swapper *e = userdata;
 
-	for (uint32_t i = 0; i < batch->count; i++)
-		cache_merge(e->cache, &batch->keys[i], &batch->records[i]);
+	cache_merge_many(e->cache, batch->keys, batch->records, batch->count);
 	if (batch->end)
 		cache_expire(e->cache, batch->swap_ns);
 }

@@ -376,6 +376,73 @@ static void test_cost(void **state)
 	assert_true(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - start < 5 * SEC);
 }
 
+/* What a cache has exported, as octets. */
+struct exported {
+	uint8_t octets[1 << 20];
+	size_t length;
+};
+
+static void keep_sink(void *userdata, const struct flow *flow)
+{
+	struct exported *e = userdata;
+	uint32_t end = flow->end;
+
+	assert_true(e->length + sizeof(flow->key) + sizeof(flow->record) + sizeof(end) <=
+		    sizeof(e->octets));
+	memcpy(e->octets + e->length, &flow->key, sizeof(flow->key));
+	e->length += sizeof(flow->key);
+	memcpy(e->octets + e->length, &flow->record, sizeof(flow->record));
+	e->length += sizeof(flow->record);
+	memcpy(e->octets + e->length, &end, sizeof(end));
+	e->length += sizeof(end);
+}
+
+/* Many at once are what they are one by one: full caches and equal keys in a batch too. */
+static void test_many(void **state)
+{
+	static struct exported one, many;
+	struct cache_options options = {.entries = CACHE_ENTRIES_MIN,
+					.idle_ns = IDLE,
+					.active_ns = ACTIVE,
+					.linger_ns = LINGER,
+					.seed = 1,
+					.sink = keep_sink,
+					.userdata = &one};
+	_cleanup_(cache_freep) struct cache *singles = NULL, *batches = NULL;
+	struct flow_key keys[50] = {0};
+	struct flow_record deltas[ARRAY_SIZE(keys)] = {0};
+	uint64_t now = 1000 * SEC;
+
+	(void)state;
+	assert_int_equal(cache_new(&singles, &options), 0);
+	options.userdata = &many;
+	assert_int_equal(cache_new(&batches, &options), 0);
+	for (unsigned int round = 0; round < 100; round++) {
+		uint32_t count = (uint32_t)random_below(ARRAY_SIZE(keys) + 1);
+
+		for (uint32_t i = 0; i < count; i++) {
+			uint32_t number = (uint32_t)random_below(150);
+
+			memcpy(keys[i].dst, &number, sizeof(number));
+			deltas[i].packets = random_below(3); /* of some there is none */
+			deltas[i].last_ns = now - random_below(SEC);
+			deltas[i].first_ns = deltas[i].last_ns - random_below(SEC);
+			cache_merge(singles, &keys[i], &deltas[i]);
+		}
+		cache_merge_many(batches, keys, deltas, count);
+		now += random_below(IDLE / 2);
+		cache_expire(singles, now);
+		cache_expire(batches, now);
+	}
+	cache_flush(singles, FLOW_END_FORCED);
+	cache_flush(batches, FLOW_END_FORCED);
+	assert_true(cache_stats(singles)->exported[FLOW_END_RESOURCES] > 0);
+	assert_true(cache_stats(singles)->exported[FLOW_END_IDLE] > 0);
+	assert_int_equal(one.length, many.length);
+	assert_memory_equal(one.octets, many.octets, one.length);
+	assert_memory_equal(cache_stats(singles), cache_stats(batches), sizeof(struct cache_stats));
+}
+
 static void sum_sink(void *userdata, const struct flow *flow)
 {
 	*(uint64_t *)userdata += flow->record.packets;
@@ -427,6 +494,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_cost),
 	};
