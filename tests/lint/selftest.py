@@ -7,6 +7,7 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+import architecture
 import calls
 import hardening
 import includes
@@ -197,6 +198,23 @@ class Includes(Tree):
     def test_second_user_of_skeleton(self):
         users = [self.write(f'exporter/meter/{name}.c', '#include "flowtally.skel.h"\n') for name in 'ab']
         self.assertEqual(len(includes.check(self.root, users)), 1)
+
+
+class Architecture(Tree):
+    NAMES = ['xdp/a.bpf.c', 'exporter/export/url.c', 'exporter/export/url.h', 'config/file.c', 'tests/x.c']
+
+    def found(self, page):
+        self.write('docs/architecture.md', page)
+        return architecture.check(self.root, self.NAMES)
+
+    def test_told(self):
+        self.assertEqual(self.found('```\nxdp/a.bpf.c ─►\n```\n`export/url.h`, and the `file` (`x_y()`)\n'), [])
+
+    def test_not_told(self):
+        self.assertEqual(len(self.found('```\na.bpf.c\n```\nthe url of `file`')), 2)
+
+    def test_not_there(self):
+        self.assertEqual(self.found('`a` `url` `file` `export/file.c`'), ['docs/architecture.md: export/file.c is not there'])
 
 
 class Limits(Tree):
