@@ -235,6 +235,12 @@ class Limits(Tree):
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 59), 0)
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 60), 1)
 
+    def test_modes(self):
+        top = '#!/usr/bin/python3\n# SPDX-License-Identifier: Apache-2.0\n'
+        self.assertEqual(self.found('tests/a.py', top), 1)
+        (self.root / 'tests/a.py').chmod(0o755)
+        self.assertEqual(self.found('tests/a.py', top), 0)
+
     def test_prose(self):
         wide = 'word ' * 20 + 'w'
         for name in 'README.md', 'CONTRIBUTING.md', 'docs/export.md', 'docs/decisions/0001-x.md':
@@ -251,7 +257,7 @@ class Limits(Tree):
         self.assertEqual(self.found('tc/a.bpf.c', line % '(BSD-2-Clause OR GPL-2.0-only)'), 0)
         self.assertEqual(self.found('tc/a.bpf.c', line % 'Apache-2.0'), 1)
         self.assertEqual(self.found('exporter/a.c', 'int a;\n'), 1)
-        self.assertEqual(self.found('script', '#!/bin/sh\n'), 1)
+        self.assertEqual(self.found('script', '#!/bin/sh\n'), 2)  # it cannot be run either
 
     def test_machines(self):
         for path in ('work', 'root', 'home'):
