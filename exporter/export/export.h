@@ -16,6 +16,7 @@
 
 struct loop;
 struct exports;
+struct collector_url; /* export/url.h */
 struct url_options;
 
 #define EXPORT_COLLECTORS_MAX 32
@@ -108,6 +109,12 @@ bool exports_url_valid(const char *url, const char **ret_why);
 bool exports_template_valid(const char *text, const char **ret_why);
 
 /*
+ * Octets that messages to the collector must have room for: with less it can be told no template, and is sent nothing.  0: the
+ * options are none that exports_new() takes.
+ */
+size_t exports_octets_needed(const struct export_options *options, const struct collector_url *url);
+
+/*
  * `loop` may be NULL: then nothing is sent before exports_drain() (replay), and exports_flow() blocks
  * as after exports_set_blocking().  Errors: -EINVAL (options out of range), -ENOMEM.
  */
@@ -132,7 +139,6 @@ struct export_collector {
 	const struct url_options
 		*options; /* export/url.h, in place of the URL's; NULL: as the URL says */
 };
-int exports_add_collector(struct exports *exports, const struct export_collector *collector);
 
 struct export_changes {
 	unsigned int added, changed, removed, kept; /* collectors */
