@@ -490,7 +490,7 @@ static void send_last(struct exports *exports, struct collector *c)
 	if (context_on_loop(&exports->context))
 		c->ops->flush(c);
 	else
-		exports_drain_some(&c, 1, LEAVE_NS);
+		exports_send_queued_of(&c, 1, LEAVE_NS);
 	if (!context_on_loop(&exports->context))
 		c->leave_ns = clock_ns(CLOCK_MONOTONIC);
 }
