@@ -10,8 +10,8 @@
 /* How long a pass waits for a queue to empty: what leaves meanwhile is less than a slice. */
 #define ROOM_WAIT_NS (10 * NSEC_PER_MSEC)
 
-#define DRAIN_RECORDS 1024 /* given to the collectors between two looks at their queues */
-#define DRAIN_NS      (5 * NSEC_PER_SEC) /* without progress */
+#define SEND_RECORDS 1024 /* given to the collectors between two looks at their queues */
+#define SEND_NS	     (5 * NSEC_PER_SEC) /* without progress */
 
 struct pipeline {
 	struct pipeline_options options;
@@ -116,9 +116,9 @@ void pipeline_settle(struct pipeline *p, enum record_kind kind, uint64_t swap_ns
 /* The collectors' queues are bounded, and nothing else empties them. */
 static void wait_for_collectors(struct pipeline *p)
 {
-	if (p->waiting < DRAIN_RECORDS)
+	if (p->waiting < SEND_RECORDS)
 		return;
-	exports_drain(p->exports, DRAIN_NS, false);
+	exports_send_queued(p->exports, SEND_NS, false);
 	p->waiting = 0;
 }
 
@@ -170,7 +170,7 @@ int pipeline_flush(struct pipeline *p, uint64_t timeout_ns)
 	if (!p->exports)
 		return 0;
 	exports_flush(p->exports);
-	exports_drain(p->exports, timeout_ns, true);
+	exports_send_queued(p->exports, timeout_ns, true);
 	return report_unsent(p);
 }
 

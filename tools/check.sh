@@ -1,4 +1,4 @@
-#!/bin/bash
+# shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # What ./check and ./torture share: build trees and results in build/check, counted at the end.
 

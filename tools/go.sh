@@ -1,4 +1,4 @@
-#!/bin/bash
+# shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # Go for what the tests need and no package has.  Debian 12 has 1.19, which is too old for all of it.
 #

@@ -96,12 +96,34 @@ static void fail(const struct arguments *a, int answer, char **argv)
 	}
 }
 
+/* "'x': it can be a, b or c; did you mean a?" */
+static void refuse_word(const struct argument_option *o, const char *text,
+			char error[ARGUMENTS_ERROR_MAX])
+{
+	char words[ARGUMENT_WORDS_MAX], hint[VALUE_HINT_MAX], *rest = words, *word;
+	struct value_guess guess = {0};
+	size_t used = (size_t)snprintf(error, ARGUMENTS_ERROR_MAX, "'%.64s': it can be ", text);
+
+	snprintf(words, sizeof(words), "%s", o->words);
+	while ((word = strsep(&rest, " "))) {
+		value_guess_offer(&guess, text, word);
+		used += (size_t)snprintf(error + used, ARGUMENTS_ERROR_MAX - used, "%s%s",
+					 word == words ? ""
+					 : rest	       ? ", "
+						       : " or ",
+					 word);
+	}
+	snprintf(error + used, ARGUMENTS_ERROR_MAX - used, "%s", value_guess_hint(&guess, hint));
+}
+
 static bool take(const struct arguments *a, const struct argument_option *o, const char *text)
 {
 	char error[ARGUMENTS_ERROR_MAX] = "";
 
 	if (a->take(a->userdata, o ? o->id : -1, text, error) >= 0)
 		return true;
+	if (o && !*error)
+		refuse_word(o, text, error);
 	if (o)
 		log_error("--%s %s", o->name, error);
 	else
@@ -205,65 +227,42 @@ char *arguments_filter(const struct record_choice *choice, const char *words)
 	return text ? text : strdup("");
 }
 
-int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
-			char error[ARGUMENTS_ERROR_MAX])
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text)
 {
-	char forms[] = ARGUMENTS_FORMS, hint[VALUE_HINT_MAX], *rest = forms, *word;
 	const bool objects = !strcmp(text, "json") || !strcmp(text, "jsonl");
-	struct value_guess guess = {0};
 	const int form = record_form_parse(text);
 
-	if (form >= 0 || objects) {
-		*ret_objects = objects;
-		ret->form = objects ? ret->form : (enum record_form)form;
-		return 0;
-	}
-	while ((word = strsep(&rest, " ")))
-		value_guess_offer(&guess, text, word);
-	snprintf(error, ARGUMENTS_ERROR_MAX,
-		 "'%s': no such form; it can be compact, table, wide, json, jsonl, csv or "
-		 "hubble-json%s",
-		 text, value_guess_hint(&guess, hint));
-	return -EINVAL;
+	if (form < 0 && !objects)
+		return -EINVAL;
+	*ret_objects = objects;
+	ret->form = objects ? ret->form : (enum record_form)form;
+	return 0;
 }
 
-int arguments_take_time(struct record_text *ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+int arguments_take_time(struct record_text *ret, const char *text)
 {
-	char times[] = ARGUMENTS_TIMES, hint[VALUE_HINT_MAX], *rest = times, *word;
-	struct value_guess guess = {0};
 	const int time = record_time_parse(text);
 
-	if (time >= 0) {
-		ret->time = (enum record_time)time;
-		return 0;
-	}
-	while ((word = strsep(&rest, " ")))
-		value_guess_offer(&guess, text, word);
-	snprintf(error, ARGUMENTS_ERROR_MAX,
-		 "'%s': no such form of times; it can be StampMilli, RFC3339, RFC3339Milli, "
-		 "RFC3339Micro, RFC3339Nano or RFC1123Z%s",
-		 text, value_guess_hint(&guess, hint));
-	return -EINVAL;
+	if (time < 0)
+		return -EINVAL;
+	ret->time = (enum record_time)time;
+	return 0;
 }
 
-int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+int arguments_take_color(const char **ret, const char *text)
 {
 	if (strcmp(text, "auto") != 0 && strcmp(text, "always") != 0 && strcmp(text, "never") != 0)
-		return snprintf(error, ARGUMENTS_ERROR_MAX, "'%s': it can be auto, always or never",
-				text),
-		       -EINVAL;
+		return -EINVAL;
 	*ret = text;
 	return 0;
 }
 
-int arguments_take_by(enum top_by *ret, const char *text, char error[ARGUMENTS_ERROR_MAX])
+int arguments_take_by(enum top_by *ret, const char *text)
 {
 	const int by = record_top_by_parse(text);
 
 	if (by < 0)
-		return snprintf(error, ARGUMENTS_ERROR_MAX,
-				"'%s': it can be octets, packets or flows", text),
-		       -EINVAL;
+		return -EINVAL;
 	*ret = (enum top_by)by;
 	return 0;
 }

@@ -43,7 +43,8 @@ struct arguments {
 	size_t option_count;
 	/*
 	 * `id` of an option, or -1: `text` is a word that is no option.  -errno: `error` says what is wrong with the value,
-	 * "'x': not a time"; the option's name is put in front.
+	 * "'x': not a time"; the option's name is put in front.  If `error` is left empty, the value is none of the option's
+	 * words: they are listed.
 	 */
 	int (*take)(void *userdata, int id, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 	void *userdata;
@@ -76,19 +77,19 @@ int arguments_take_word(char *words, size_t size, const char *text,
  */
 char *arguments_filter(const struct record_choice *choice, const char *words);
 
-/* What `take` does with --output: one of ARGUMENTS_FORMS; *ret_objects: an object a line, json or jsonl.  -EINVAL. */
-int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text,
-			char error[ARGUMENTS_ERROR_MAX]);
+/*
+ * What `take` does with options whose value is a word.  -EINVAL: it is none of theirs.
+ *
+ * --output is one of ARGUMENTS_FORMS; *ret_objects: an object a line, json or jsonl.  --time-format is one of ARGUMENTS_TIMES,
+ * --color auto, always or never, --by what sums are ordered by.
+ */
+int arguments_take_form(struct record_text *ret, bool *ret_objects, const char *text);
+int arguments_take_time(struct record_text *ret, const char *text);
+int arguments_take_color(const char **ret, const char *text);
+int arguments_take_by(enum top_by *ret, const char *text);
 
-/* And with --time-format, one of ARGUMENTS_TIMES: -EINVAL. */
-int arguments_take_time(struct record_text *ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
-
-/* And with --color, which is auto, always or never: -EINVAL.  NULL is as auto, whether standard output shows colours. */
-int arguments_take_color(const char **ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
+/* Whether standard output shows colours, by --color; NULL is as auto. */
 bool arguments_color(const char *when);
-
-/* And with --by, of sums.  -EINVAL. */
-int arguments_take_by(enum top_by *ret, const char *text, char error[ARGUMENTS_ERROR_MAX]);
 
 /* 0; 1: --help has been printed; -EINVAL: all that is wrong has been logged, a line each. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv);

@@ -11,7 +11,6 @@
 #include "exporter/log.h"
 #include "exporter/util.h"
 
-#define USAGE	       2
 #define SHELL_NAME_MAX 64
 
 /* What a value is made of. */
@@ -372,5 +371,5 @@ int completion_main(int argc, char **argv)
 		log_error("no completion for '%s', it can be bash, zsh or fish", argv[1]);
 	else
 		log_error("one shell is to be named: bash, zsh or fish");
-	return USAGE;
+	return EXIT_USAGE;
 }

@@ -10,8 +10,6 @@
 #include "exporter/cli/verbs.h"
 #include "exporter/log.h"
 
-#define USAGE 2
-
 /* A line as it is, for editors to read; what a value brings along does nothing to a terminal. */
 static void print_line(FILE *file, const char *text)
 {
@@ -39,7 +37,7 @@ static int load_file(struct config *ret, const char *path)
 	if (r == -ENOMEM)
 		return log_errno(LOG_ERR, r, "cannot read '%s'", path), 1;
 	if (r < 0)
-		return USAGE;
+		return EXIT_USAGE;
 	*ret = config;
 	return 0;
 }
@@ -54,7 +52,7 @@ _printf_(1, 2) static int fail_usage(const char *format, ...)
 		text = NULL;
 	va_end(args);
 	log_error("%s", text ? text : format);
-	return USAGE;
+	return EXIT_USAGE;
 }
 
 static int check(int argc, char **argv)
@@ -85,8 +83,8 @@ static int show(int argc, char **argv)
 	argv[0] = "config show";
 	r = options_parse(&config, VERB_SHOW, argc, argv);
 	if (r != 0)
-		return r < 0 ? USAGE : 0;    /* --help */
-	file = open_memstream(&text, &size); /* columns are counted, whatever stdout is */
+		return r < 0 ? EXIT_USAGE : 0; /* --help */
+	file = open_memstream(&text, &size);   /* columns are counted, whatever stdout is */
 	r = file ? config_print(file, &config, config.effective) : -ENOMEM;
 	if (file && fclose(file) != 0)
 		r = -ENOMEM;
@@ -112,7 +110,7 @@ static int diff(int argc, char **argv)
 		return status ? status : r;
 	r = config_print_difference(stdout, &before, &after, &differences);
 	if (r < 0)
-		return log_errno(LOG_ERR, r, "cannot compare the files"), USAGE;
+		return log_errno(LOG_ERR, r, "cannot compare the files"), EXIT_USAGE;
 	return differences ? 1 : 0;
 }
 
@@ -187,7 +185,7 @@ int config_main(int argc, char **argv)
 
 	if (argc < 2) {
 		print_usage(stderr);
-		return USAGE;
+		return EXIT_USAGE;
 	}
 	if (wants_help(argv[1]) || (wants_help(argv[2]) && strcmp(argv[1], "show") != 0)) {
 		print_usage(stdout);
@@ -202,5 +200,5 @@ int config_main(int argc, char **argv)
 	problems_hide_user(argv[1]);
 	log_error("no verb 'config %s'%s", argv[1], value_guess_hint(&guess, hint));
 	print_usage(stderr);
-	return USAGE;
+	return EXIT_USAGE;
 }

@@ -11,9 +11,7 @@
 #include "exporter/meter/cache.h"
 #include "exporter/observe/control.h"
 
-#define USAGE		2
 #define STANDARD_CONFIG "/etc/flowtally/flowtally.yaml"
-#define MESSAGE_MAX	1400 /* of message-size, where nobody has said */
 
 /* What the command line says. */
 struct command {
@@ -208,6 +206,16 @@ static const char *unless_off(const char *text)
 	return text && strcmp(text, "off") != 0 ? text : NULL;
 }
 
+/* As the exporter would have them. */
+static struct export_options export_options(const struct config *config)
+{
+	struct export_options o = config->export;
+
+	o.drops = config->drops != DROPS_OFF;
+	o.drops_in_files = config->drops != DROPS_ON;
+	return o;
+}
+
 static void describe(struct visit *v, const struct command *c, const struct config *config,
 		     const struct problems *problems)
 {
@@ -237,8 +245,7 @@ static void describe(struct visit *v, const struct command *c, const struct conf
 				(drops ? cache_memory(config->drop_entries) : 0),
 		.collectors = v->places,
 		.collector_count = config->collector_count,
-		.message_max = config->export.message_max ?: MESSAGE_MAX,
-		.source = config->export.source,
+		.export = export_options(config),
 		.listen = unless_off(v->listen),
 		.socket = c->socket   ? c->socket
 			  : v->socket ? unless_off(v->socket)
@@ -345,5 +352,5 @@ int doctor_main(int argc, char **argv)
 	problems_log(&c.problems);
 	problems_clear(&c.problems);
 	free(c.assignments);
-	return status < 0 ? USAGE : status;
+	return status < 0 ? EXIT_USAGE : status;
 }

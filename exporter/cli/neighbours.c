@@ -13,21 +13,6 @@
 
 #define PROGRAMS_MAX 64 /* of one hook: the kernel takes as many */
 
-/* BPF_PROG_QUERY's part of union bpf_attr (6.6), which <linux/bpf.h> of Debian 12 does not have. */
-struct query {
-	__u32 ifindex;
-	__u32 type;
-	__u32 query_flags;
-	__u32 attach_flags;
-	__aligned_u64 prog_ids;
-	__u32 count;
-	__u32 pad;
-	__aligned_u64 prog_attach_flags;
-	__aligned_u64 link_ids;
-	__aligned_u64 link_attach_flags;
-	__u64 revision;
-};
-
 static bool find_name(uint32_t id, char name[BPF_OBJ_NAME_LEN + 1])
 {
 	_cleanup_(closep) int fd = bpf_prog_get_fd_by_id(id);
@@ -56,7 +41,7 @@ static void add(json_t *list, const char *hook, uint32_t id, const char *known)
 static void add_tcx(json_t *list, uint32_t ifindex, enum flow_direction direction)
 {
 	__u32 programs[PROGRAMS_MAX];
-	struct query query = {
+	struct tcx_query query = {
 		.ifindex = ifindex,
 		.type = tcx_attach_type(direction),
 		.prog_ids = (__u64)(unsigned long)programs,

@@ -18,11 +18,6 @@
 #include "exporter/observe/ring.h"
 #include "exporter/value.h"
 
-#define DONE	    0
-#define FAILED	    1
-#define NOT_RUNNING 2
-#define USAGE	    2
-
 #define LAST_STANDARD 20 /* without --last, --since, --until, --all and --follow */
 #define ANSWER_MS     10000
 #define FLAG_BASE     1000 /* id of the first of record_flags */
@@ -124,14 +119,14 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		return 0;
 	case OPTION_OUTPUT:
 		return arguments_take_form(&o->text, &o->objects,
-					   strcmp(text, "jsonpb") ? text : "hubble-json", error);
+					   strcmp(text, "jsonpb") ? text : "hubble-json");
 	case OPTION_UTC:
 		o->text.utc = true;
 		return 0;
 	case OPTION_TIME:
-		return arguments_take_time(&o->text, text, error);
+		return arguments_take_time(&o->text, text);
 	case OPTION_COLOR:
-		return arguments_take_color(&o->color, text, error);
+		return arguments_take_color(&o->color, text);
 	default:
 		return arguments_take_word(o->words, sizeof(o->words), text, error);
 	}
@@ -279,7 +274,7 @@ static int explain(const struct client *client, int error)
 		log_error("the exporter does not answer: is the machine overloaded?");
 	else
 		log_errno(LOG_ERR, error, "the exporter's answer cannot be read");
-	return FAILED;
+	return EXIT_FAILED;
 }
 
 /* What there is for now is shown before more is waited for.  -EINTR, -EPIPE: to be ended; else as of client_read(). */
@@ -312,9 +307,9 @@ static int show_all(struct observe *o, struct client *client)
 		r = show_line(o, line);
 		json_decref(line);
 		if (r != 0)
-			return r < 0 ? FAILED : DONE;
+			return r < 0 ? EXIT_FAILED : EXIT_DONE;
 	}
-	return DONE;
+	return EXIT_DONE;
 }
 
 static int run(struct observe *o, const char *filter)
@@ -325,12 +320,12 @@ static int run(struct observe *o, const char *filter)
 
 	if (r < 0) {
 		log_error("%s", why);
-		return NOT_RUNNING;
+		return EXIT_NOT_RUNNING;
 	}
 	metered_check(filter, o->path);
 	r = client_ask(client, request_of(o, filter));
 	if (r < 0)
-		return log_errno(LOG_ERR, r, "the exporter cannot be asked"), FAILED;
+		return log_errno(LOG_ERR, r, "the exporter cannot be asked"), EXIT_FAILED;
 	interrupt_catch(SIGINT); /* what was missed is said at the end */
 	interrupt_catch(SIGTERM);
 	r = show_all(o, client);
@@ -350,7 +345,7 @@ int observe_main(int argc, char **argv)
 	int r;
 
 	if (!o || record_choice_new(&choice) < 0)
-		return log_errno(LOG_ERR, -ENOMEM, "cannot begin"), FAILED;
+		return log_errno(LOG_ERR, -ENOMEM, "cannot begin"), EXIT_FAILED;
 	o->path = CONTROL_SOCKET;
 	o->choice = choice;
 	o->now_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
@@ -361,7 +356,7 @@ int observe_main(int argc, char **argv)
 	if (r == 0 && when_read_span(&o->span, o->now_ms, o->text.utc) && check_counts(o))
 		filter = arguments_filter(o->choice, o->words);
 	if (r != 0 || !filter)
-		return r > 0 ? DONE : USAGE; /* --help */
+		return r > 0 ? EXIT_DONE : EXIT_USAGE; /* --help */
 	o->text.color = arguments_color(o->color);
 	return run(o, filter);
 }

@@ -15,6 +15,6 @@ size_t options_list(enum config_verb verb, struct argument_option *ret);
  */
 int options_parse(struct config *ret, enum config_verb verb, int argc, char **argv);
 
-/* Likewise; *ret_request is what was asked for, a copy, to load the configuration once more (cli/reload.h). */
+/* Likewise; *ret_request is what was asked for, a copy, to load the configuration once more (reload.h). */
 int options_parse_request(struct config *ret, struct config_request **ret_request,
 			  enum config_verb verb, int argc, char **argv);

@@ -23,9 +23,6 @@
 #include "exporter/observe/text.h"
 #include "exporter/value.h"
 
-#define DONE	    0
-#define FAILED	    1
-#define USAGE	    2
 #define LAST_MAX    1000000
 #define LAST_OCTETS (256u << 20)
 #define TOP_ROWS    65536
@@ -349,7 +346,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 	switch (id) {
 	case OPTION_OUTPUT:
 		r->form = text;
-		return arguments_take_form(&r->text, &r->json, text, error);
+		return arguments_take_form(&r->text, &r->json, text);
 	case OPTION_FILTER:
 		r->expression = text;
 		return 0;
@@ -364,7 +361,7 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		return 0;
 	case OPTION_BY:
 		r->by_name = text;
-		return arguments_take_by(&r->by, text, error);
+		return arguments_take_by(&r->by, text);
 	case OPTION_LAST:
 		return take_last(r, text, error);
 	case OPTION_FOLLOW:
@@ -377,9 +374,9 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		r->text.utc = true;
 		return 0;
 	case OPTION_TIME:
-		return arguments_take_time(&r->text, text, error);
+		return arguments_take_time(&r->text, text);
 	case OPTION_COLOR:
-		return arguments_take_color(&r->color, text, error);
+		return arguments_take_color(&r->color, text);
 	default:
 		r->files[r->file_count++] = text;
 		return 0;
@@ -537,8 +534,8 @@ static int run(struct reader *r)
 		print_top(r);
 	print_kept(r);
 	if (r->failed)
-		return log_errno(LOG_ERR, ENOMEM, "records are left out"), FAILED;
-	return good ? DONE : FAILED;
+		return log_errno(LOG_ERR, ENOMEM, "records are left out"), EXIT_FAILED;
+	return good ? EXIT_DONE : EXIT_FAILED;
 }
 
 int read_main(int argc, char **argv)
@@ -550,15 +547,15 @@ int read_main(int argc, char **argv)
 
 	r.files = calloc((size_t)argc, sizeof(*r.files));
 	if (!r.files || record_choice_new(&r.choice) < 0)
-		return log_errno(LOG_ERR, ENOMEM, "cannot read"), FAILED;
+		return log_errno(LOG_ERR, ENOMEM, "cannot read"), EXIT_FAILED;
 	e = parse(&r, argc, argv);
 	if (e != 0)
-		return e < 0 ? USAGE : DONE;
+		return e < 0 ? EXIT_USAGE : EXIT_DONE;
 	r.text.color = arguments_color(r.color);
 	e = make(&r);
 	if (e < 0)
-		return e == -EINVAL || e == -E2BIG ? USAGE : FAILED;
+		return e == -EINVAL || e == -E2BIG ? EXIT_USAGE : EXIT_FAILED;
 	if (confine_reader(r.files, r.file_count) < 0)
-		return FAILED;
+		return EXIT_FAILED;
 	return run(&r);
 }

@@ -15,10 +15,8 @@
 #include "exporter/observe/control_request.h"
 #include "exporter/value.h"
 
-#define HEALTHY	    0
-#define DEGRADED    1
-#define NOT_RUNNING 2
-#define USAGE	    2
+#define HEALTHY	 0
+#define DEGRADED 1
 
 #define ANSWER_MS     10000
 #define EARLY_NS      (15 * NSEC_PER_SEC) /* for the first reading of the banks */
@@ -243,7 +241,7 @@ static int run(struct status *s)
 			log_error("%s", s->why);
 		else
 			show(s, status);
-		result = status ? exit_status(status) : s->running ? DEGRADED : NOT_RUNNING;
+		result = status ? exit_status(status) : s->running ? DEGRADED : EXIT_NOT_RUNNING;
 		json_decref(status);
 		if (ferror(stdout)) /* nobody reads any more */
 			return result;
@@ -276,6 +274,6 @@ int status_main(int argc, char **argv)
 	int r = arguments_parse(&arguments, argc, argv);
 
 	if (r != 0)
-		return r < 0 ? USAGE : 0; /* --help */
+		return r < 0 ? EXIT_USAGE : 0; /* --help */
 	return run(&s);
 }

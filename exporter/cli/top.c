@@ -14,11 +14,6 @@
 #include "exporter/observe/record_flags.h"
 #include "exporter/value.h"
 
-#define DONE	    0
-#define FAILED	    1
-#define NOT_RUNNING 2
-#define USAGE	    2
-
 #define FLAG_BASE    1000 /* id of the first of record_flags */
 #define WORDS_MAX    CONTROL_REQUEST_MAX
 #define BATCH_MAX    1000000000
@@ -69,23 +64,15 @@ static int fail(char error[ARGUMENTS_ERROR_MAX], const char *text, const char *a
 	return -EINVAL;
 }
 
-static int take_tab(struct top *t, const char *text, char error[ARGUMENTS_ERROR_MAX])
+static int take_tab(struct top *t, const char *text)
 {
-	struct value_guess guess = {0};
-	char hint[VALUE_HINT_MAX];
 	int tab = top_tab_parse(text);
 
-	if (tab >= 0) {
-		t->choice.tab = (enum top_tab)tab;
-		t->has_tab = true;
-		return 0;
-	}
-	for (int i = 0; i < TOP_KEYS; i++)
-		value_guess_offer(&guess, text, top_tab_name((enum top_tab)i));
-	snprintf(error, ARGUMENTS_ERROR_MAX,
-		 "'%s': it can be flows, hosts, ports, protocols, drops or interfaces%s", text,
-		 value_guess_hint(&guess, hint));
-	return -EINVAL;
+	if (tab < 0)
+		return -EINVAL;
+	t->choice.tab = (enum top_tab)tab;
+	t->has_tab = true;
+	return 0;
 }
 
 static int take_keys(struct top *t, const char *text, char error[ARGUMENTS_ERROR_MAX])
@@ -129,11 +116,11 @@ static int take(void *userdata, int id, const char *text, char error[ARGUMENTS_E
 		return arguments_take_flag(t->flags, id - FLAG_BASE, text, error);
 	switch (id) {
 	case OPTION_TAB:
-		return take_tab(t, text, error);
+		return take_tab(t, text);
 	case OPTION_KEYS:
 		return take_keys(t, text, error);
 	case OPTION_BY:
-		return arguments_take_by(&t->choice.by, text, error);
+		return arguments_take_by(&t->choice.by, text);
 	case OPTION_EVERY:
 		return take_every(t, text, error);
 	case OPTION_OCTETS_A_SECOND:
@@ -197,12 +184,12 @@ static int show(struct top *t, struct top_view *view)
 	int r = t->batch ? top_view_batch(view, t->count) : top_view_screen(view, why);
 
 	if (r == -ENOTTY)
-		return log_error("%s; --batch shows the same as text", why), USAGE;
+		return log_error("%s; --batch shows the same as text", why), EXIT_USAGE;
 	if (r == -ENOMEM)
-		return log_errno(LOG_ERR, r, "cannot go on"), FAILED;
+		return log_errno(LOG_ERR, r, "cannot go on"), EXIT_FAILED;
 	if (t->batch && r < 0 && r != -EPIPE)
-		return log_error("%s", top_view_message(view)), FAILED;
-	return DONE;
+		return log_error("%s", top_view_message(view)), EXIT_FAILED;
+	return EXIT_DONE;
 }
 
 /* Whether the text asks for drops, and not for what is none. */
@@ -248,9 +235,9 @@ static int run(struct top *t)
 	int r = top_view_new(&view, &options);
 
 	if (r < 0)
-		return log_errno(LOG_ERR, r, "cannot begin"), FAILED;
+		return log_errno(LOG_ERR, r, "cannot begin"), EXIT_FAILED;
 	if (top_view_ask(view) < 0)
-		return log_error("%s", top_view_message(view)), NOT_RUNNING;
+		return log_error("%s", top_view_message(view)), EXIT_NOT_RUNNING;
 	if (t->batch && t->choice.filter)
 		metered_check(t->choice.filter, t->path);
 	interrupt_catch(SIGINT); /* the terminal is given back as it was */
@@ -267,7 +254,7 @@ int top_main(int argc, char **argv)
 	int r;
 
 	if (!t || record_choice_new(&flags) < 0)
-		return log_errno(LOG_ERR, -ENOMEM, "cannot begin"), FAILED;
+		return log_errno(LOG_ERR, -ENOMEM, "cannot begin"), EXIT_FAILED;
 	setlocale(LC_CTYPE, "");
 	t->path = CONTROL_SOCKET;
 	t->flags = flags;
@@ -277,9 +264,9 @@ int top_main(int argc, char **argv)
 	if (r == 0)
 		filter = arguments_filter(t->flags, t->words);
 	if (r != 0 || !filter)
-		return r > 0 ? DONE : USAGE; /* --help */
+		return r > 0 ? EXIT_DONE : EXIT_USAGE; /* --help */
 	if (t->count && !t->batch)
-		return log_error("--number is of --batch"), USAGE;
+		return log_error("--number is of --batch"), EXIT_USAGE;
 	t->choice.filter = *filter ? filter : NULL;
 	choose_tab(t);
 	return run(t);

@@ -14,8 +14,6 @@
 #define TOP_HISTORY	60   /* periods that a sparkline has */
 #define TOP_LINE_MAX	1024 /* octets of a line; a sign of the sparkline has three */
 #define TOP_MESSAGE_MAX 1024
-#define TOP_COLUMNS_MIN 20
-#define TOP_LINES_MIN	5
 #define TOP_NOTES_MAX	3
 
 enum top_tab {

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* One file a verb.  argv[0] is the verb; the return value is the program's: 0, 1 (failed), 2 (usage). */
+/* One file a verb.  argv[0] is the verb; the return value is the program's, an enum verb_exit. */
 #include <stddef.h>
 
 struct argument_option; /* cli/arguments.h */
 
+enum verb_exit {
+	EXIT_DONE,
+	EXIT_FAILED,
+	EXIT_USAGE,
+	EXIT_NOT_RUNNING = EXIT_USAGE, /* of those that ask a running exporter */
+};
 #define VERB_EXITS 3
 
 struct verb {

@@ -52,37 +52,37 @@ static void put_pair(struct builder *b, enum option_template_symbol t,
 }
 
 static void put_flow_template(struct wire *w, const struct flow_template *t,
-			      const struct collector *c)
+			      const struct protocol *p, uint32_t enterprise)
 {
-	const struct protocol *p = c->session.protocol;
-
 	wire_put(w, t->id, 2);
 	wire_put(w, template_fields(t, p->id), 2);
 	for (unsigned int i = 0; i < t->count; i++)
-		p->put_field(w, &flow_fields[t->fields[i]], c->announced->profile->enterprise);
+		p->put_field(w, &flow_fields[t->fields[i]], enterprise);
 }
 
-bool announce_fits(const struct collector *c, uint16_t limit)
+size_t announce_template_octets(const struct profile *profile, const struct protocol *p)
 {
-	const struct profile *profile = c->announced->profile;
-	const struct protocol *p = c->session.protocol;
 	uint8_t data[ANNOUNCE_MESSAGE_MAX], *set;
+	size_t longest = 0;
 
-	if (limit < p->header)
-		return false;
 	for (unsigned int i = 0; i < PROFILE_TEMPLATES_MAX; i++) {
-		struct wire w = {.at = data + p->header,
-				 .end = data + MIN(limit, (unsigned int)ANNOUNCE_MESSAGE_MAX)};
+		struct wire w = {.at = data + p->header, .end = data + sizeof(data)};
+		size_t octets;
 
 		if (!profile_has(profile, i))
 			continue;
 		set = set_begin(&w, p->set_template);
-		put_flow_template(&w, &profile->templates[i], c);
+		put_flow_template(&w, &profile->templates[i], p, profile->enterprise);
 		set_end(&w, set, p);
-		if (w.overflow)
-			return false;
+		octets = w.overflow ? SIZE_MAX : (size_t)(w.at - data);
+		longest = MAX(longest, octets);
 	}
-	return true;
+	return longest;
+}
+
+bool announce_fits(const struct collector *c, uint16_t limit)
+{
+	return announce_template_octets(c->announced->profile, c->session.protocol) <= limit;
 }
 
 static void build_templates(struct builder *b)
@@ -100,7 +100,7 @@ static void build_templates(struct builder *b)
 		/* 8 octets a field at most, and the padding. */
 		if (b->m->header.records && room(b) < 4 + 8u * t->count + 3)
 			break;
-		put_flow_template(&b->w, t, b->c);
+		put_flow_template(&b->w, t, b->protocol, profile->enterprise);
 		b->m->header.records++;
 	}
 	set_end(&b->w, set, b->protocol);

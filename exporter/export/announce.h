@@ -26,6 +26,9 @@ struct announce_message {
  */
 bool announce_build(struct collector *c, uint16_t limit, struct announce_message *m);
 
+/* Octets of the message that tells the longest of these templates; SIZE_MAX: more than a message can have. */
+size_t announce_template_octets(const struct profile *profile, const struct protocol *protocol);
+
 /* Whether a message of `limit` octets has room for each template of flow records: else nobody could read them. */
 bool announce_fits(const struct collector *c, uint16_t limit);
 

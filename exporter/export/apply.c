@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "exporter/export/announce.h"
 #include "exporter/export/exports.h"
 #include "exporter/export/queue.h"
 #include "exporter/log.h"
@@ -266,6 +267,19 @@ static const struct protocol *protocol_of(const struct collector_url *url)
 	return url->scheme == URL_NETFLOW9 ? &protocol_netflow9 : &protocol_ipfix;
 }
 
+size_t exports_octets_needed(const struct export_options *options, const struct collector_url *url)
+{
+	_cleanup_(profile_freep) struct profile *profile = NULL;
+	const char *own = url->options.template;
+	struct export_options o = *options;
+
+	if (exports_complete_options(&o) < 0 ||
+	    profile_new(&profile, *own ? own : o.template, o.enterprise,
+			record_kinds(wants_drops(&o, url)), NULL) < 0)
+		return 0;
+	return announce_template_octets(profile, protocol_of(url));
+}
+
 static bool same_settings(const struct collector_settings *a, const struct collector_settings *b)
 {
 	return a->rate == b->rate && a->retry_ns == b->retry_ns && a->dscp == b->dscp &&
@@ -476,7 +490,7 @@ static void send_last(struct exports *exports, struct collector *c)
 	if (context_on_loop(&exports->context))
 		c->ops->flush(c);
 	else
-		exports_drain_some(&c, 1, LEAVE_NS);
+		exports_send_queued_of(&c, 1, LEAVE_NS);
 	if (!context_on_loop(&exports->context))
 		c->leave_ns = clock_ns(CLOCK_MONOTONIC);
 }
@@ -674,7 +688,7 @@ int exports_apply(struct exports *exports, const struct export_options *options,
 	return 0;
 }
 
-int exports_add_collector(struct exports *exports, const struct export_collector *collector)
+int exports_add(struct exports *exports, const char *url)
 {
 	struct export_collector all[EXPORT_COLLECTORS_MAX + 1];
 	struct export_changes changes = {0};
@@ -687,11 +701,6 @@ int exports_add_collector(struct exports *exports, const struct export_collector
 						   .name = c->account.stats.name,
 						   .options = &c->url.options};
 	}
-	all[exports->count] = *collector;
+	all[exports->count] = (struct export_collector){.url = url};
 	return apply(exports, &exports->context.options, all, exports->count + 1, &changes, &bad);
-}
-
-int exports_add(struct exports *exports, const char *url)
-{
-	return exports_add_collector(exports, &(struct export_collector){.url = url});
 }

@@ -65,7 +65,7 @@ struct collector {
 	struct queue *queue; /* of messages of streams; NULL: it takes records */
 	struct session session;
 	struct encoding *announced; /* of what leaves, and of the records that JSON takes */
-	uint64_t progress_ns; /* last time at which a record had left the queue, while draining */
+	uint64_t progress_ns; /* last time at which a record had left the queue, while that is emptied */
 	uint64_t progress_records; /* that had left it by then */
 	uint64_t leave_ns;	   /* when it is to be gone; 0: it has not been removed */
 	struct export_count due; /* stats.due up to the marks: exports_totals() when they were set */

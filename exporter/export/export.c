@@ -369,7 +369,7 @@ static uint64_t patience(const struct collector *c, const struct collector_step 
  * that are stalled already have one step to show that they are not any more.  The deadline ends it, which may become
  * known meanwhile.
  */
-void exports_drain_some(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
+void exports_send_queued_of(struct collector **collectors, unsigned int count, uint64_t timeout_ns)
 {
 	const struct export_context *context = count ? collectors[0]->context : NULL;
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
@@ -410,7 +410,7 @@ static void make_room(struct collector *c)
 	if ((c->account.stalled && records_gone(c) == c->progress_records) ||
 	    context_overdue(c->context))
 		return;
-	exports_drain_some(&c, 1, BLOCK_TIMEOUT_NS);
+	exports_send_queued_of(&c, 1, BLOCK_TIMEOUT_NS);
 }
 
 /* Both directions of a connection go to the same collector. */
@@ -524,7 +524,7 @@ void exports_give_up(struct collector *c)
 	account_drop(&c->account, EXPORT_LOSS_UNSENT, &rest);
 }
 
-void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
+void exports_send_queued(struct exports *exports, uint64_t timeout_ns, bool final)
 {
 	struct collector *all[2 * EXPORT_COLLECTORS_MAX];
 	unsigned int count = list_all(exports, all);
@@ -534,7 +534,7 @@ void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final)
 		hurry(exports); /* live exports_set_blocking() has */
 	for (unsigned int i = 0; final && i < count; i++)
 		all[i]->account.stalled = false;
-	exports_drain_some(all, count, timeout_ns);
+	exports_send_queued_of(all, count, timeout_ns);
 	for (unsigned int i = 0; final && i < count; i++)
 		exports_give_up(all[i]);
 }

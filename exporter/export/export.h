@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Records to collectors.  Each collector has its own transport, queue, session and counters; a dead or slow
- * one never touches another, nor does one that comes or goes.  Nothing here blocks except exports_drain(),
+ * one never touches another, nor does one that comes or goes.  Nothing here blocks except exports_send_queued(),
  * exports_flow() after exports_set_blocking(), and a file on a disk that blocks.
  *
  * For each collector, at any moment and for records, packets and octets alike:
@@ -16,6 +16,7 @@
 
 struct loop;
 struct exports;
+struct collector_url; /* export/url.h */
 struct url_options;
 
 #define EXPORT_COLLECTORS_MAX 32
@@ -108,7 +109,13 @@ bool exports_url_valid(const char *url, const char **ret_why);
 bool exports_template_valid(const char *text, const char **ret_why);
 
 /*
- * `loop` may be NULL: then nothing is sent before exports_drain() (replay), and exports_flow() blocks
+ * Octets that messages to the collector must have room for: with less it can be told no template, and is sent nothing.  0: the
+ * options are none that exports_new() takes.
+ */
+size_t exports_octets_needed(const struct export_options *options, const struct collector_url *url);
+
+/*
+ * `loop` may be NULL: then nothing is sent before exports_send_queued() (replay), and exports_flow() blocks
  * as after exports_set_blocking().  Errors: -EINVAL (options out of range), -ENOMEM.
  */
 int exports_new(struct exports **ret, const struct export_options *options, struct loop *loop);
@@ -132,7 +139,6 @@ struct export_collector {
 	const struct url_options
 		*options; /* export/url.h, in place of the URL's; NULL: as the URL says */
 };
-int exports_add_collector(struct exports *exports, const struct export_collector *collector);
 
 struct export_changes {
 	unsigned int added, changed, removed, kept; /* collectors */
@@ -197,7 +203,7 @@ void exports_set_blocking(struct exports *exports);
 
 /*
  * When nothing may wait any more, asked while something does: CLOCK_MONOTONIC in ns, UINT64_MAX for not yet known.  From
- * then on exports_flow() and exports_drain() return at once, and what finds no room is lost as unsent.
+ * then on exports_flow() and exports_send_queued() return at once, and what finds no room is lost as unsent.
  */
 void exports_set_deadline(struct exports *exports, uint64_t (*deadline_ns)(const void *userdata),
 			  const void *userdata);
@@ -220,7 +226,7 @@ void exports_flush(struct exports *exports);
  * until the deadline; with
  * `final`, what is left then is counted as unsent.
  */
-void exports_drain(struct exports *exports, uint64_t timeout_ns, bool final);
+void exports_send_queued(struct exports *exports, uint64_t timeout_ns, bool final);
 
 /*
  * Collectors in the order they were added, then those that were removed: the last 32 of them, and the sums of all before;

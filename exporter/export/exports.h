@@ -38,8 +38,8 @@ struct exports {
 /* 0 becomes the default.  -EINVAL (out of range, or no such template), -ENOMEM. */
 int exports_complete_options(struct export_options *o);
 
-/* Steps these collectors until nothing is queued, as exports_drain(). */
-void exports_drain_some(struct collector **collectors, unsigned int count, uint64_t timeout_ns);
+/* Steps these collectors until nothing is queued, as exports_send_queued(). */
+void exports_send_queued_of(struct collector **collectors, unsigned int count, uint64_t timeout_ns);
 
 /* What is still queued is lost as unsent. */
 void exports_give_up(struct collector *c);

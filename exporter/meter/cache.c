@@ -784,14 +784,3 @@ const struct cache_stats *cache_stats(const struct cache *cache)
 {
 	return &cache->stats;
 }
-
-void cache_foreach(const struct cache *cache, flow_sink visit, void *userdata)
-{
-	for (uint32_t index = cache->oldest; index != NIL; index = cache->entries[index].newer) {
-		const struct entry *entry = &cache->entries[index];
-		struct flow flow = {.key = entry->key, .record = entry->record};
-
-		if (entry->record.packets)
-			visit(userdata, &flow);
-	}
-}

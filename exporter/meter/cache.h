@@ -128,6 +128,3 @@ const struct cache_stats *cache_stats(const struct cache *cache);
 
 /* Bytes allocated for a cache of that many entries. */
 size_t cache_memory(uint32_t entries);
-
-/* Calls `visit` for each flow with packets not yet exported (for live views); end is 0. */
-void cache_foreach(const struct cache *cache, flow_sink visit, void *userdata);

@@ -31,7 +31,7 @@
 #define MONITOR_BATCH 256
 
 /* What the loop's thread gets: copies that this thread does not touch any more. */
-struct snapshot {
+struct news {
 	const struct hooks_view *view; /* NULL, as `ifstats`: there was no memory */
 	struct ifstats *ifstats;
 	bool tried; /* every interface has been, for the first time */
@@ -51,7 +51,7 @@ struct hooks {
 	struct hooks_options options; /* .interfaces, .ingress and .egress are those of the start */
 
 	/* The loop's. */
-	struct snapshot *current; /* NULL before the first */
+	struct news *current; /* NULL before the first */
 	struct loop_source *source;
 	bool told_tried;
 	bool stopping;
@@ -60,9 +60,9 @@ struct hooks {
 	/* Both threads'. */
 	pthread_t thread;
 	bool running;
-	int wake;			 /* eventfd: something was asked of the thread */
-	int told;			 /* eventfd: `next` is there */
-	_Atomic(struct snapshot *) next; /* taken by exchange, by either: whoever has it frees it */
+	int wake;		     /* eventfd: something was asked of the thread */
+	int told;		     /* eventfd: `next` is there */
+	_Atomic(struct news *) next; /* taken by exchange, by either: whoever has it frees it */
 	atomic_bool stop;
 	atomic_bool leave;
 	atomic_bool rescan;
@@ -83,10 +83,10 @@ struct hooks {
 	unsigned int tick;
 	bool list_due;
 	bool tried;
-	bool tried_told;       /* a snapshot says so */
+	bool tried_told;       /* news have said so */
 	int result;	       /* of the first round */
-	bool changed;	       /* since the last snapshot */
-	bool told_this_second; /* a snapshot was made since the last tick */
+	bool changed;	       /* since the last news */
+	bool told_this_second; /* there were news since the last tick */
 	size_t short_reported; /* interfaces without descriptors, when that was last logged */
 	struct interface_queue queue; /* what is to be tried now */
 	bool awaiting;		      /* what is found is waited for: by tried() or applied() */
@@ -97,7 +97,7 @@ bool hooks_interface_meters(const struct hooks_interface *i)
 	return i->ingress != HOOK_NONE || i->egress != HOOK_NONE;
 }
 
-static struct snapshot *snapshot_free(struct snapshot *s)
+static struct news *news_free(struct news *s)
 {
 	if (!s)
 		return NULL;
@@ -106,7 +106,7 @@ static struct snapshot *snapshot_free(struct snapshot *s)
 	free(s);
 	return NULL;
 }
-DEFINE_CLEANUP(struct snapshot *, snapshot_free)
+DEFINE_CLEANUP(struct news *, news_free)
 
 static struct wanted *wanted_free(struct wanted *w)
 {
@@ -281,10 +281,10 @@ static bool any_named(const struct hooks *h)
 	return false;
 }
 
-static struct snapshot *make_snapshot(const struct hooks *h)
+static struct news *make_news(const struct hooks *h)
 {
 	const size_t count = selection_count(h->selection);
-	_cleanup_(snapshot_freep) struct snapshot *s = calloc(1, sizeof(*s));
+	_cleanup_(news_freep) struct news *s = calloc(1, sizeof(*s));
 	struct hooks_view *view = s ? hooks_view_new(count) : NULL;
 	const struct interface *i;
 
@@ -312,7 +312,7 @@ static void wake(int event)
 /* Without memory the loop goes on with what it has, unless it waits for this. */
 static void tell(struct hooks *h, bool detached)
 {
-	struct snapshot *s = make_snapshot(h);
+	struct news *s = make_news(h);
 
 	if (!s && (!h->tried_told || detached))
 		s = calloc(1, sizeof(*s));
@@ -321,13 +321,13 @@ static void tell(struct hooks *h, bool detached)
 	s->tried = h->tried_told = h->tried;
 	s->result = h->result;
 	s->detached = detached;
-	snapshot_free(atomic_exchange(&h->next, s));
+	news_free(atomic_exchange(&h->next, s));
 	wake(h->told);
 	h->changed = false;
 	h->told_this_second = true;
 }
 
-static void drain_event(int fd)
+static void clear_event(int fd)
 {
 	uint64_t count;
 
@@ -339,15 +339,15 @@ static int on_told(void *userdata, _unused_ uint32_t events)
 {
 	struct hooks *h = userdata;
 	struct datapath *moved;
-	struct snapshot *s;
+	struct news *s;
 	bool applied;
 
-	drain_event(h->told);
+	clear_event(h->told);
 	moved = atomic_exchange(&h->moved, NULL);
 	applied = atomic_exchange(&h->applied, false);
 	s = atomic_exchange(&h->next, NULL); /* after them: not an older one than they are about */
 	if (s) {
-		snapshot_free(h->current);
+		news_free(h->current);
 		h->current = s;
 	}
 	if (s && s->tried && !h->told_tried && !h->stopping) {
@@ -592,11 +592,11 @@ static void wait_and_handle(struct hooks *h)
 	if (poll(fds, ARRAY_SIZE(fds), interface_queue_first(&h->queue) ? 0 : -1) < 0)
 		return;
 	if (fds[WAKE].revents)
-		drain_event(h->wake);
+		clear_event(h->wake);
 	if (fds[MONITOR].revents)
 		read_monitor(h);
 	if (fds[TIMER].revents) {
-		drain_event(h->timer);
+		clear_event(h->timer);
 		on_tick(h);
 	}
 	if (atomic_exchange(&h->rescan, false))
@@ -765,8 +765,8 @@ struct hooks *hooks_free(struct hooks *h)
 		free(t->data);
 	selection_free(h->selection);
 	ifstats_clear(&h->ifstats);
-	snapshot_free(h->current);
-	snapshot_free(h->next);
+	news_free(h->current);
+	news_free(h->next);
 	wanted_free(h->prepared);
 	wanted_free(h->asked);
 	wanted_free(h->wanted);

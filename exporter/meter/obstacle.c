@@ -7,21 +7,6 @@
 #include "exporter/meter/tc_filters.h"
 #include "exporter/meter/tcx.h"
 
-/* BPF_PROG_QUERY's part of that union bpf_attr. */
-struct tcx_query {
-	__u32 ifindex;
-	__u32 type;
-	__u32 query_flags;
-	__u32 attach_flags;
-	__aligned_u64 prog_ids;
-	__u32 count;
-	__u32 pad;
-	__aligned_u64 prog_attach_flags;
-	__aligned_u64 link_ids;
-	__aligned_u64 link_attach_flags;
-	__u64 revision;
-};
-
 int obstacle_tcx_programs(uint32_t ifindex, enum flow_direction direction, uint32_t *ret,
 			  uint32_t max)
 {

@@ -23,12 +23,7 @@ const char *doctor_check_id(size_t index)
 	return index < ARRAY_SIZE(checks) ? checks[index].id : NULL;
 }
 
-const char *doctor_check_title(size_t index)
-{
-	return index < ARRAY_SIZE(checks) ? checks[index].title : NULL;
-}
-
-const char *doctor_level_name(enum doctor_level level)
+static const char *level_name(enum doctor_level level)
 {
 	static const char *const names[] = {
 		[DOCTOR_OK] = "OK", [DOCTOR_WARN] = "WARN", [DOCTOR_FAIL] = "FAIL"};
@@ -165,7 +160,7 @@ static void print_fixes(FILE *file, const char *fixes)
 
 static void print_finding(FILE *file, const struct doctor_finding *finding)
 {
-	fprintf(file, "%-5s %-18s ", doctor_level_name(finding->level), finding->id);
+	fprintf(file, "%-5s %-18s ", level_name(finding->level), finding->id);
 	/* mistakes of a file name it themselves */
 	if (finding->subject &&
 	    strncmp(finding->text, finding->subject, strlen(finding->subject)) != 0) {
@@ -208,8 +203,8 @@ static json_t *fixes_json(const char *fixes)
 static json_t *finding_json(const struct doctor_finding *finding)
 {
 	json_t *object = json_pack("{s:s, s:s, s:s, s:o}", "id", finding->id, "title",
-				   finding->title, "level", doctor_level_name(finding->level),
-				   "text", text_json(finding->text));
+				   finding->title, "level", level_name(finding->level), "text",
+				   text_json(finding->text));
 
 	if (object && finding->subject)
 		json_object_set_new(object, "subject", text_json(finding->subject));
@@ -227,7 +222,6 @@ json_t *doctor_report_json(const struct doctor_report *report)
 		verdict = MAX(verdict, report->list[i].level);
 		json_array_append_new(findings, finding_json(&report->list[i]));
 	}
-	return json_pack("{s:i, s:s, s:b, s:o}", "version", 1, "verdict",
-			 doctor_level_name(verdict), "incomplete", report->incomplete, "findings",
-			 findings);
+	return json_pack("{s:i, s:s, s:b, s:o}", "version", 1, "verdict", level_name(verdict),
+			 "incomplete", report->incomplete, "findings", findings);
 }

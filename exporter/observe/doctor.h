@@ -69,26 +69,22 @@ struct doctor_wanted {
 	uint32_t drop_entries; /* of each bank of drops; 0: none are recorded */
 	uint64_t cache_octets; /* of the exporter's caches */
 	const struct doctor_place *collectors;
-	size_t collector_count; /* EXPORT_COLLECTORS_MAX at most */
-	uint16_t message_max;	/* octets, where a collector's options do not say */
-	const char *source;	/* address to send from; NULL: the system's choice */
-	const char *listen;	/* HOST:PORT at which the exporter will serve; NULL: none */
-	const char *socket;	/* of the running exporter */
+	size_t collector_count;	      /* EXPORT_COLLECTORS_MAX at most */
+	struct export_options export; /* of all collectors, where their own do not say */
+	const char *listen;	      /* HOST:PORT at which the exporter will serve; NULL: none */
+	const char *socket;	      /* of the running exporter */
 };
 
 struct doctor_facts;
 
-/* "kernel-version", "Kernel version"; NULL past the last. */
+/* "kernel-version"; NULL past the last. */
 const char *doctor_check_id(size_t index);
-const char *doctor_check_title(size_t index);
 
 /* All checks; *report needs doctor_report_clear(). */
 void doctor_judge(const struct doctor_wanted *wanted, const struct doctor_facts *facts,
 		  struct doctor_report *report);
 void doctor_report_clear(struct doctor_report *report);
 size_t doctor_report_count(const struct doctor_report *report, enum doctor_level level);
-
-const char *doctor_level_name(enum doctor_level level);
 
 /* The worst first, then how many there are of each level. */
 void doctor_report_print(FILE *file, const struct doctor_report *report);

@@ -92,6 +92,12 @@ void doctor_collector_route(struct doctor *d)
 	}
 }
 
+static const char *fix_path(const struct doctor_collector *c, char fix[DOCTOR_FIX_MAX])
+{
+	return doctor_fix(fix, "tracepath -n %s  # shows whose MTU on the way is too small",
+			  c->address);
+}
+
 void doctor_collector_mtu(struct doctor *d)
 {
 	char fix[DOCTOR_FIX_MAX];
@@ -104,19 +110,17 @@ void doctor_collector_mtu(struct doctor *d)
 		if (c->payload_max < 0 || c->payload_max >= c->message_max)
 			doctor_ok(d, c->url.text, "messages of %u octets pass, as far as is known",
 				  c->message_max);
-		else if (c->payload_max < URL_MESSAGE_MIN)
-			doctor_find(
-				d, DOCTOR_FAIL, c->url.text,
-				doctor_fix(
-					fix,
-					"tracepath -n %s  # shows whose MTU on the way is too small",
-					c->address),
-				"the path takes %d octets in a datagram, the shortest messages need %d",
-				c->payload_max, URL_MESSAGE_MIN);
+		else if ((size_t)c->payload_max < c->octets_needed)
+			doctor_find(d, DOCTOR_FAIL, c->url.text, fix_path(c, fix),
+				    "the path takes %d octets in a datagram, a template needs %zu: "
+				    "nothing is sent",
+				    c->payload_max, c->octets_needed);
 		else
 			doctor_find(
 				d, DOCTOR_WARN, c->url.text,
-				doctor_fix(fix, "message-size: %d", c->payload_max),
+				c->payload_max < URL_MESSAGE_MIN
+					? fix_path(c, fix)
+					: doctor_fix(fix, "message-size: %d", c->payload_max),
 				"the path takes %d octets in a datagram, messages may have %u: the "
 				"first long ones are lost, until the exporter has learned that",
 				c->payload_max, c->message_max);

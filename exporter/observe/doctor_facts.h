@@ -94,6 +94,7 @@ enum doctor_stage {
 struct doctor_collector {
 	struct collector_url url;
 	uint16_t message_max;	  /* octets */
+	size_t octets_needed;	  /* exports_octets_needed() */
 	const char *source;	  /* NULL: the system's choice */
 	enum doctor_stage stage;  /* that it has reached */
 	char why[DOCTOR_WHY_MAX]; /* the name has no address; else empty */

@@ -286,14 +286,15 @@ static void describe(struct doctor_collector *c, const struct doctor_wanted *wan
 		     const struct doctor_place *place)
 {
 	char why[URL_WHY_MAX];
-	const struct url_options *options = place->options ?: &c->url.options;
-
 	*c = (struct doctor_collector){.payload_max = DOCTOR_UNKNOWN};
 	if (url_parse(place->url, &c->url, why) < 0) /* the configuration says so too */
 		snprintf(c->why, sizeof(c->why), "%.*s", DOCTOR_WHY_MAX - 1, why);
 	c->url.text = place->url;
-	c->message_max = options->message_max ?: wanted->message_max;
-	c->source = options->source[0] ? options->source : wanted->source;
+	if (place->options)
+		c->url.options = *place->options;
+	c->message_max = c->url.options.message_max ?: wanted->export.message_max;
+	c->source = c->url.options.source[0] ? c->url.options.source : wanted->export.source;
+	c->octets_needed = exports_octets_needed(&wanted->export, &c->url);
 }
 
 int doctor_knock(const struct doctor_wanted *wanted, struct doctor_facts *ret)

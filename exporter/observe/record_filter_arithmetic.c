@@ -86,23 +86,11 @@ static int parse_value(struct filter_parser *p, uint64_t *ret)
 	struct value_guess guess = {0};
 	char hint[VALUE_HINT_MAX];
 	const char *name;
-	int r;
 
-	if (p->token.type == TOKEN_OPEN) {
-		if (p->depth == FILTER_DEPTH_MAX)
-			return filter_fail(p, &p->token, "more than %d parentheses are open",
-					   FILTER_DEPTH_MAX);
-		p->depth++;
-		filter_advance(p);
-		r = parse_bits(p, ret);
-		if (r < 0)
-			return r;
-		if (p->token.type != TOKEN_CLOSE)
-			return filter_fail(p, &p->token, "`|`, `&`, `+` or `)` is allowed here");
-		p->depth--;
-		filter_advance(p);
-		return 0;
-	}
+	if (p->token.type == TOKEN_OPEN)
+		return filter_open(p)
+			       ?: parse_bits(p, ret)
+				       ?: filter_close(p, "`|`, `&`, `+` or `)`");
 	if (p->token.type == TOKEN_WORD && (filter_number(p->token.text, UINT32_MAX, ret) == 0 ||
 					    filter_constant(p->token.text, ret) == 0)) {
 		filter_advance(p);
@@ -157,24 +145,12 @@ static int parse_left(struct filter_parser *p, struct filter_step *step)
 	uint64_t mask = 0;
 	int r;
 
-	if (p->token.type == TOKEN_OPEN) {
-		if (p->depth == FILTER_DEPTH_MAX)
-			return filter_fail(p, &p->token, "more than %d parentheses are open",
-					   FILTER_DEPTH_MAX);
-		p->depth++;
-		filter_advance(p);
-		r = parse_left(p, step);
-		if (r < 0)
-			return r;
-		if (p->token.type != TOKEN_CLOSE)
-			return filter_fail(p, &p->token, "`&` or `)` is allowed here");
-		p->depth--;
-		filter_advance(p);
-	} else {
+	if (p->token.type == TOKEN_OPEN)
+		r = filter_open(p) ?: parse_left(p, step) ?: filter_close(p, "`&` or `)`");
+	else
 		r = parse_accessor(p, step);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	while (p->token.type == TOKEN_BITS_AND) {
 		filter_advance(p);
 		r = parse_sum(p, &mask);

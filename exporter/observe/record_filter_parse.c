@@ -51,7 +51,7 @@ static int negate(struct filter_parser *p)
 	return 0;
 }
 
-static int open_parenthesis(struct filter_parser *p)
+int filter_open(struct filter_parser *p)
 {
 	if (p->depth == FILTER_DEPTH_MAX)
 		return filter_fail(p, &p->token, "more than %d parentheses are open",
@@ -61,11 +61,10 @@ static int open_parenthesis(struct filter_parser *p)
 	return 0;
 }
 
-static int close_parenthesis(struct filter_parser *p)
+int filter_close(struct filter_parser *p, const char *allowed)
 {
 	if (p->token.type != TOKEN_CLOSE)
-		return filter_fail(p, &p->token,
-				   "`and`, `or` or a closing parenthesis is allowed here");
+		return filter_fail(p, &p->token, "%s is allowed here", allowed);
 	p->depth--;
 	filter_advance(p);
 	return 0;
@@ -79,7 +78,7 @@ static int parse_id(struct filter_parser *p, const struct qualifier *q)
 	int r;
 
 	if (p->token.type == TOKEN_OPEN) {
-		r = open_parenthesis(p);
+		r = filter_open(p);
 		if (r == 0)
 			r = parse_id(p, q);
 		while (r == 0 && is_joint(&p->token)) {
@@ -90,7 +89,7 @@ static int parse_id(struct filter_parser *p, const struct qualifier *q)
 				end_skip(p, skip);
 		}
 		if (r == 0)
-			r = close_parenthesis(p);
+			r = filter_close(p, "`and`, `or` or a closing parenthesis");
 	} else {
 		r = filter_id(p, q);
 	}
@@ -126,11 +125,11 @@ static int parse_term(struct filter_parser *p, struct qualifier *ret)
 	if (p->token.type == TOKEN_OPEN && holds_arithmetic(p)) {
 		r = filter_arithmetic(p);
 	} else if (p->token.type == TOKEN_OPEN) {
-		r = open_parenthesis(p);
+		r = filter_open(p);
 		if (r == 0)
 			r = parse_expression(p, ret);
 		if (r == 0)
-			r = close_parenthesis(p);
+			r = filter_close(p, "`and`, `or` or a closing parenthesis");
 	} else {
 		r = filter_primitive(p, ret);
 		if (r > 0)

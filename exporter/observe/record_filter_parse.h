@@ -66,6 +66,10 @@ struct filter_parser {
 void filter_lex(const char *text, size_t from, struct token *ret);
 void filter_advance(struct filter_parser *p);
 
+/* record_filter_parse.c: takes a parenthesis that opens, and one that closes, in whose place `allowed` stands.  -EINVAL. */
+int filter_open(struct filter_parser *p);
+int filter_close(struct filter_parser *p, const char *allowed);
+
 /* Whether the next token is this word, which may be a keyword; takes it. */
 bool filter_accept(struct filter_parser *p, const char *word);
 bool filter_is_word(const struct token *token, const char *word);

@@ -179,7 +179,7 @@ static int export_all(const char *const urls[2], const char *profile, uint32_t r
 	start = cpu_ns();
 	for (uint32_t i = 0; i < records && r == 0; i++)
 		exports_flow(exports, &flows[i % FLOWS]);
-	exports_drain(exports, NSEC_PER_SEC, true);
+	exports_send_queued(exports, NSEC_PER_SEC, true);
 	*ret_ns = cpu_ns() - start;
 	if (r == 0 && exports_stats(exports, 0)->exported.records != records)
 		r = -EIO;

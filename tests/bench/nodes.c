@@ -87,7 +87,7 @@ static int run(uint32_t count, uint64_t seconds, const char *url)
 		r = start_node(loop, i, url, &seed);
 	r = r ?: loop_set_timer(end, seconds * NSEC_PER_SEC, 0) ?: loop_run(loop);
 	for (uint32_t i = 0; i < count && r == 0; i++)
-		exports_drain(nodes[i].exports, DRAIN_PATIENCE, true);
+		exports_send_queued(nodes[i].exports, DRAIN_PATIENCE, true);
 	return r;
 }
 

@@ -13,7 +13,7 @@ import yaml
 import chart
 from chart import CHART, MONITORING, VALUE_SETS, find, helm, refused, render, the_config, the_container, the_pod
 from program import binary
-from tap import check, check_equal, main
+from tap import cases, check, check_equal, main
 
 ALERTS = '''groups:
   - name: flowtally
@@ -416,5 +416,4 @@ def test_notes():
 
 if __name__ == '__main__':
     chart.need('helm')
-    main([(name.removeprefix('test_').replace('_', ' '), function) for name, function in list(globals().items())
-          if name.startswith('test_')], at_once=4)
+    main(cases(globals()), at_once=4)

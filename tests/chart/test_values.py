@@ -8,7 +8,7 @@ import yaml
 
 import chart
 from chart import CHART, MONITORING, find, helm, options, clean, refused, render, the_pod
-from tap import check, check_equal, main
+from tap import cases, check, check_equal, main
 
 # In force at once with all that they are values of; the port is Prometheus'.
 ALL = {'preset': 'full', 'config': {'collectors': ['ipfix://192.0.2.1'], 'metrics-listen': '0.0.0.0:9717'},
@@ -185,5 +185,4 @@ def test_job():
 
 if __name__ == '__main__':
     chart.need('helm')
-    main([(name.removeprefix('test_').replace('_', ' '), function) for name, function in list(globals().items())
-          if name.startswith('test_')], at_once=3)
+    main(cases(globals()), at_once=3)

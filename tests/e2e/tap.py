@@ -176,14 +176,20 @@ def run_beside(chosen, at_once):
     return passed
 
 
+def cases(names):
+    """(name, function) of each function test_NAME among the globals() of a test, in their order."""
+    return [(name.removeprefix('test_').replace('_', ' '), function) for name, function in list(names.items())
+            if name.startswith('test_')]
+
+
 def main(tests, at_once=1, alone=False):
-    """Runs (name, function) pairs, those whose name holds the words of the environment's E2E_ONLY if it is set.
+    """Runs (name, function) pairs, those whose name holds the words of the environment's E2E_ONLY if it is set (_ is a space).
 
     at_once: for tests that mostly wait and share nothing, of which so many run beside each other.
     alone: no other end-to-end tests meanwhile, of this build; each says why.
     """
-    only = os.environ.get('E2E_ONLY', '')
-    chosen = [(name, function) for name, function in tests if only in name]
+    only = os.environ.get('E2E_ONLY', '').removeprefix('test_').replace('_', ' ')
+    chosen = [(name, function) for name, function in tests if only in name.replace('_', ' ')]
     print(f'1..{len(chosen)}', flush=True)
     come_first()
     lock = share_machine(alone)

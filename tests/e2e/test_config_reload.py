@@ -220,4 +220,4 @@ def test_config_map():
 
 
 if __name__ == '__main__':
-    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')])
+    tap.main(tap.cases(globals()))

@@ -540,4 +540,4 @@ def test_clock_is_set():
 
 if __name__ == '__main__':
     tap.require('ip', 'setpriv', 'tshark')
-    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')], tap.AT_ONCE)
+    tap.main(tap.cases(globals()), tap.AT_ONCE)

@@ -199,4 +199,4 @@ def test_text():
 
 if __name__ == '__main__':
     tap.require('ip', 'tc')
-    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')], tap.AT_ONCE)
+    tap.main(tap.cases(globals()), tap.AT_ONCE)

@@ -129,4 +129,4 @@ def top_rows(bench, path):
     return re.findall(rf'^ +\S+ +\S+ +\d+ +{COUNT} +1 \S+$', text, re.MULTILINE)
 
 
-tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')])
+tap.main(tap.cases(globals()))

@@ -360,7 +360,12 @@ def test_refused():
                                 ('hubble-json', ('--top', 'src', '-o', 'hubble-json', file)),
                                 ('--follow', ('--follow', '-')), ('--follow', ('--follow', file, file)), ('once', ('-', '-')),
                                 ('--until', ('--since', '5m', '--until', '10m', file)), ('--since', ('--since', 'x', file)),
-                                ('did you mean table', ('-o', 'tabel', file)), ("--filter 'port 443'", (file, 'port 443'))):
+                                ("--output 'tabel': it can be compact, table, wide, json, jsonl, csv or hubble-json; "
+                                 'did you mean table?', ('-o', 'tabel', file)),
+                                ("--by 'x': it can be octets, packets or flows\n", ('--top', 'src', '--by', 'x', file)),
+                                ("--time-format 'rfc': it can be StampMilli, ", ('--time-format', 'rfc', file)),
+                                ("--color 'auto ': it can be auto, always or never; did", ('--color', 'auto ', file)),
+                                ("--filter 'port 443'", (file, 'port 443'))):
             status, out, err = read(*arguments)
             check_equal(f'{arguments}: status and output', (status, out), (2, ''))
             check(word in err, f'{arguments}: {word} is not named: {err}')

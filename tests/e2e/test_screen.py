@@ -493,4 +493,4 @@ def test_two():
 
 if __name__ == '__main__':
     tap.require('ip', 'tmux', 'nsenter', 'setsid')
-    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')])
+    tap.main(tap.cases(globals()))

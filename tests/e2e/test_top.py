@@ -293,4 +293,4 @@ def test_odd_names():
 
 if __name__ == '__main__':
     tap.require('ip', 'tmux')
-    tap.main([(name, function) for name, function in list(globals().items()) if name.startswith('test_')], tap.AT_ONCE)
+    tap.main(tap.cases(globals()), tap.AT_ONCE)

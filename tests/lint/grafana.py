@@ -30,8 +30,8 @@ def build(program):
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         places = {'GOPATH': f'{scratch}/go', 'GOCACHE': f'{scratch}/cache'}
-        subprocess.run(['go', 'build', '-modcacherw', '-trimpath', '-o', f'{scratch}/judge', '.'], cwd=SOURCE, check=True,
-                       env={**os.environ, **places, 'CGO_ENABLED': '0', 'GOTOOLCHAIN': 'local'})
+        subprocess.run(['bash', '-c', f'. {tree.ROOT}/tools/go.sh && want_go && go build -modcacherw -trimpath -o "$0" .',
+                        f'{scratch}/judge'], cwd=SOURCE, check=True, env={**os.environ, **places, 'CGO_ENABLED': '0'})
         os.replace(f'{scratch}/judge', program)
 
 

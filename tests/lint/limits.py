@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes of files and functions, widths of lines, license lines, and nothing in the tree that belongs to one machine."""
+"""Sizes of files and functions, widths of lines, license lines, programs that can be run, and nothing of one machine."""
 import ast
+import os
 import re
 import tree
 
@@ -75,6 +76,11 @@ def check_machine(name, text):
             yield f'{name}:{number}: "{match[0]}" belongs to one machine'
 
 
+def check_mode(root, name, text):
+    if text and text[0].startswith('#!') and not os.access(root / name, os.X_OK):
+        yield f'{name}:1: begins with #! and cannot be run; what is only sourced has "# shellcheck shell=bash" there'
+
+
 def check(root, names):
     problems = []
     for name in names:
@@ -83,6 +89,7 @@ def check(root, names):
             continue
         for rule in (check_sizes, check_prose, check_license, check_machine):
             problems += rule(name, text)
+        problems += check_mode(root, name, text)
     return problems
 
 

@@ -7,6 +7,7 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+import architecture
 import calls
 import hardening
 import includes
@@ -199,6 +200,23 @@ class Includes(Tree):
         self.assertEqual(len(includes.check(self.root, users)), 1)
 
 
+class Architecture(Tree):
+    NAMES = ['xdp/a.bpf.c', 'exporter/export/url.c', 'exporter/export/url.h', 'config/file.c', 'tests/x.c']
+
+    def found(self, page):
+        self.write('docs/architecture.md', page)
+        return architecture.check(self.root, self.NAMES)
+
+    def test_told(self):
+        self.assertEqual(self.found('```\nxdp/a.bpf.c ─►\n```\n`export/url.h`, and the `file` (`x_y()`)\n'), [])
+
+    def test_not_told(self):
+        self.assertEqual(len(self.found('```\na.bpf.c\n```\nthe url of `file`')), 2)
+
+    def test_not_there(self):
+        self.assertEqual(self.found('`a` `url` `file` `export/file.c`'), ['docs/architecture.md: export/file.c is not there'])
+
+
 class Limits(Tree):
     def found(self, name, text):
         return len(limits.check(self.root, [self.write(name, text)]))
@@ -217,6 +235,12 @@ class Limits(Tree):
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 59), 0)
         self.assertEqual(self.found('tests/a.py', top + '    g()\n' * 60), 1)
 
+    def test_modes(self):
+        top = '#!/usr/bin/python3\n# SPDX-License-Identifier: Apache-2.0\n'
+        self.assertEqual(self.found('tests/a.py', top), 1)
+        (self.root / 'tests/a.py').chmod(0o755)
+        self.assertEqual(self.found('tests/a.py', top), 0)
+
     def test_prose(self):
         wide = 'word ' * 20 + 'w'
         for name in 'README.md', 'CONTRIBUTING.md', 'docs/export.md', 'docs/decisions/0001-x.md':
@@ -233,7 +257,7 @@ class Limits(Tree):
         self.assertEqual(self.found('tc/a.bpf.c', line % '(BSD-2-Clause OR GPL-2.0-only)'), 0)
         self.assertEqual(self.found('tc/a.bpf.c', line % 'Apache-2.0'), 1)
         self.assertEqual(self.found('exporter/a.c', 'int a;\n'), 1)
-        self.assertEqual(self.found('script', '#!/bin/sh\n'), 1)
+        self.assertEqual(self.found('script', '#!/bin/sh\n'), 2)  # it cannot be run either
 
     def test_machines(self):
         for path in ('work', 'root', 'home'):

@@ -291,9 +291,8 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, cons
 	return wait_until(fds, count, timeout ? after(timespec_ns(timeout)) : UINT64_MAX);
 }
 
-/* What becomes of calls of the two in optimized code. */
-int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms,
-	       size_t size); /* NOLINT(*-reserved-identifier) */
+/* What becomes of calls of the two in optimized code, where alone libc declares them. */
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
 int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms,
 	       size_t size) /* NOLINT(*-reserved-identifier) */
 {
@@ -301,9 +300,6 @@ int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms,
 	return poll(fds, count, timeout_ms);
 }
 
-int __ppoll_chk(struct pollfd *fds, nfds_t count,
-		const struct timespec *timeout, /* NOLINT(*-reserved-identifier) */
-		const sigset_t *mask, size_t size);
 int __ppoll_chk(struct pollfd *fds, nfds_t count,
 		const struct timespec *timeout, /* NOLINT(*-reserved-identifier) */
 		const sigset_t *mask, size_t size)

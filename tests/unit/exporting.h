@@ -46,7 +46,7 @@ static inline void send_flows(struct sink *s, const char *scheme,
 	assert_int_equal(exports_add(e, url), 0);
 	for (unsigned int i = 0; i < count; i++)
 		exports_flow(e, &flows[i]);
-	exports_drain(e, DRAIN_NS, true);
+	exports_send_queued(e, DRAIN_NS, true);
 	assert_int_equal(exports_stats(e, 0)->exported.records, count);
 	exports_free(e);
 	sink_read(s);

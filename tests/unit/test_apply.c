@@ -123,7 +123,7 @@ static void test_remove_then_stop(void **state)
 	apply(url_of(&s, "?rate=1000"));
 	apply("json:///dev/null");
 	exports_set_blocking(exports);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_ledgers(exports, &given);
 	sink_read(&s);
 	assert_int_equal(s.records, 160);

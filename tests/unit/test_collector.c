@@ -23,7 +23,7 @@ static void drain_to(const char *listen_at, const char *host)
 	assert_int_equal(stats()->state, COLLECTOR_RESOLVING);
 	give(500);
 	assert_int_equal(stats()->exported.records, 0);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats()->exported.records, 500);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
@@ -159,7 +159,7 @@ static void test_pace(void **state)
 	exports_set_blocking(exports);
 	start_ns = clock_passed_ns();
 	give_messages(300);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_in_range((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, (300 - 64) * 10 / 64 - 1,
 			(300 - 64) * 10 / 64 + 10);
 	sink_read(&s);
@@ -315,7 +315,7 @@ static void test_blocking(void **state)
 	start(&(struct export_options){.queue_messages = 16}, NULL);
 	add_udp("127.0.0.1", s.port);
 	give(3000);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	sink_read(&s);
 	assert_int_equal(s.records, 3000);
 	assert_false(s.gap);
@@ -333,7 +333,7 @@ static void test_stalled(void **state)
 	start(&(struct export_options){.queue_messages = 16}, NULL);
 	add_udp("flows.onion", 4739);
 	give_messages(100);
-	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
+	exports_send_queued(exports, 200 * NSEC_PER_MSEC, true);
 	assert_int_equal((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, 1000 + 200);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats()->lost[EXPORT_LOSS_UNSENT].records, 16 * 16);
@@ -352,11 +352,11 @@ static void test_stalled_drains(void **state)
 	add_udp("flows.onion", 4739);
 	for (unsigned int i = 0; i < 20; i++) {
 		give_messages(1);
-		exports_drain(exports, 200 * NSEC_PER_MSEC, false);
+		exports_send_queued(exports, 200 * NSEC_PER_MSEC, false);
 	}
 	stalled_ns = clock_passed_ns();
 	assert_int_equal((stalled_ns - start_ns) / NSEC_PER_MSEC, 200);
-	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
+	exports_send_queued(exports, 200 * NSEC_PER_MSEC, true);
 	assert_int_equal((clock_passed_ns() - stalled_ns) / NSEC_PER_MSEC, 200);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats()->lost[EXPORT_LOSS_UNSENT].records, 20 * 16);
@@ -413,10 +413,10 @@ static void test_eagain(void **state)
 	exports_set_blocking(exports);
 	fail_sends(EAGAIN, 3);
 	give_messages(2);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	fail_sends(ENOBUFS, 2);
 	give_messages(2);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_int_equal(failed_sends(), 0);
 	assert_int_equal(stats()->exported.records, 96);
 	assert_int_equal(stats()->errors, 2);
@@ -440,16 +440,16 @@ static void test_send_error(void **state)
 	add_udp("127.0.0.1", s.port);
 	fail_sends(EPERM, 2);
 	give_messages(2);
-	exports_drain(exports, DRAIN_NS, false);
+	exports_send_queued(exports, DRAIN_NS, false);
 	assert_int_equal(stats()->lost[EXPORT_LOSS_SEND_ERROR].records, 32);
 	assert_int_equal(stats()->state, COLLECTOR_FAILING);
 	give_messages(2);
-	exports_drain(exports, DRAIN_NS, false);
+	exports_send_queued(exports, DRAIN_NS, false);
 	assert_int_equal(stats()->state,
 			 COLLECTOR_FAILING); /* until a second is over without another */
 	clock_skip(NSEC_PER_SEC);
 	give_messages(1);
-	exports_drain(exports, DRAIN_NS, false);
+	exports_send_queued(exports, DRAIN_NS, false);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
 	assert_int_equal(stats()->exported.records, 48);
 	assert_int_equal(stats()->errors, 2);
@@ -475,7 +475,7 @@ static void test_flapping(void **state)
 	for (unsigned int i = 0; i < 200; i++) {
 		fail_sends(EPERM, i & 1);
 		give_messages(1);
-		exports_drain(exports, DRAIN_NS, false);
+		exports_send_queued(exports, DRAIN_NS, false);
 		clock_skip(100 * NSEC_PER_MSEC);
 	}
 	assert_int_equal(stats()->state, COLLECTOR_FAILING);

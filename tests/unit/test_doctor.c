@@ -41,6 +41,7 @@ static void make_collector(const char *url)
 
 	sys.collector = (struct doctor_collector){.stage = DOCTOR_AT_END,
 						  .message_max = 1400,
+						  .octets_needed = 160,
 						  .payload_max = 1472,
 						  .address = "192.0.2.20",
 						  .free = 50ull << 30};
@@ -79,7 +80,7 @@ static void make_healthy(void)
 					    .drop_entries = 16384,
 					    .cache_octets = 40000000,
 					    .collector_count = 1,
-					    .message_max = 1400,
+					    .export = {.message_max = 1400},
 					    .listen = "127.0.0.1:9717",
 					    .socket = "/run/flowtally/flowtally.sock"};
 	sys.facts.process.files = 1024;
@@ -330,9 +331,14 @@ static void narrow_path(void)
 	sys.collector.payload_max = 1252;
 }
 
+static void narrower_path(void)
+{
+	sys.collector.payload_max = 160;
+}
+
 static void tiny_path(void)
 {
-	sys.collector.payload_max = 400;
+	sys.collector.payload_max = 159;
 }
 
 static void port_closed(void)
@@ -549,8 +555,10 @@ static const struct sick {
 	 "from 192.0.2.99", "ip -br address", NULL},
 	{"a narrow path", {{0}}, narrow_path, "collector-mtu", DOCTOR_WARN, "ipfix://192.0.2.20", "1252 octets",
 	 "message-size: 1252", NULL},
+	{"a narrower path than a setting can say", {{0}}, narrower_path, "collector-mtu", DOCTOR_WARN,
+	 "ipfix://192.0.2.20", "160 octets", "tracepath -n 192.0.2.20", NULL},
 	{"a path that is too narrow", {{0}}, tiny_path, "collector-mtu", DOCTOR_FAIL, "ipfix://192.0.2.20",
-	 "need 512", "tracepath -n 192.0.2.20", NULL},
+	 "a template needs 160", "tracepath -n 192.0.2.20", NULL},
 	{"a closed port", {{0}}, port_closed, "collector-answer", DOCTOR_FAIL, "ipfix://192.0.2.20",
 	 "UDP port 4739 of 192.0.2.20 is closed", "ssh 192.0.2.20 ss -lunp 'sport = :4739'", NULL},
 	{"a host that is gone", {{0}}, host_unreachable, "collector-answer", DOCTOR_FAIL, "ipfix://192.0.2.20",

@@ -30,7 +30,7 @@ static void test_same_octets(void **state)
 	snprintf(udp, sizeof(udp), "ipfix://127.0.0.1:%u", s.port);
 	assert_int_equal(exports_add(exports, udp), 0);
 	give_random(exports, FLOWS);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, FLOWS);
 	assert_int_equal(exports_stats(exports, 0)->queued.records, 0);
 	data = read_file(&size);
@@ -126,7 +126,7 @@ static void test_full_device(void **state)
 	assert_int_equal(exports_add(exports, "file:///dev/full"), 0);
 	assert_int_equal(exports_add(exports, "json:///dev/full"), 0);
 	give_random(exports, FLOWS);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_ledger(exports, &given);
 	for (unsigned int i = 0; (stats = exports_stats(exports, i)); i++) {
 		assert_int_equal(stats->state, COLLECTOR_FAILING);
@@ -432,7 +432,7 @@ static void test_slow_reader(void **state)
 		given.packets++;
 		given.octets += 40;
 	}
-	exports_drain(exports, 200 * NSEC_PER_MSEC, true);
+	exports_send_queued(exports, 200 * NSEC_PER_MSEC, true);
 	assert_int_equal((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, 200);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats->queued.records, 0);
@@ -591,7 +591,7 @@ static void test_late_reader(void **state)
 	for (unsigned int i = 0; i < expected; i++)
 		exports_flow(exports, &flow);
 	assert_in_range((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, 50000, 52000);
-	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	exports_send_queued(exports, 2 * NSEC_PER_SEC, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, expected);
 	exports_free(exports);
 	assert_int_equal(reader.lines + read_lines(reader.fd), expected);

@@ -227,7 +227,7 @@ static void test_wrap_live(void **state)
 		uint64_t boot_ms = s.boot_ms;
 
 		exports_flow(e, &flow);
-		exports_drain(e, DRAIN_NS, false);
+		exports_send_queued(e, DRAIN_NS, false);
 		s.count = 0;
 		s.records = 0;
 		s.used = 0;

@@ -116,7 +116,7 @@ static void send_to(const char *port)
 	assert_int_equal(exports_add(exports, url), 0);
 	for (unsigned int i = 0; i < FLOWS; i++)
 		exports_flow(exports, &flows[i]);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, FLOWS);
 	stop();
 }

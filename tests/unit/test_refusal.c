@@ -19,7 +19,7 @@ static void test_refused(void **state)
 	start(&(struct export_options){0}, NULL);
 	add_udp("127.0.0.1", port);
 	give_messages(100);
-	exports_drain(exports, DRAIN_NS, false);
+	exports_send_queued(exports, DRAIN_NS, false);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats()->exported.records, 0);
 	assert_int_equal(stats()->queued.records, 1600);
@@ -30,7 +30,7 @@ static void test_refused(void **state)
 
 	/* Hours of it cost no record, and no other line. */
 	for (unsigned int i = 0; i < 1000; i++) {
-		exports_drain(exports, DRAIN_NS, false);
+		exports_send_queued(exports, DRAIN_NS, false);
 		clock_skip(10 * NSEC_PER_SEC);
 	}
 	assert_int_equal(stats()->exported.records, 0);
@@ -39,7 +39,7 @@ static void test_refused(void **state)
 
 	/* It comes back: no record was lost, and templates come first. */
 	assert_true(sink_open(&s, "127.0.0.1", port));
-	exports_drain(exports, 15 * NSEC_PER_SEC, true);
+	exports_send_queued(exports, 15 * NSEC_PER_SEC, true);
 	sink_read(&s);
 	assert_int_equal(stats()->state, COLLECTOR_UP);
 	assert_int_equal(s.records, 1600);
@@ -60,7 +60,7 @@ static void test_refused_for_ever(void **state)
 	start(&(struct export_options){.queue_messages = 16}, NULL);
 	add_udp("127.0.0.1", closed_port());
 	give_messages(100);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_ledger(exports, &given);
 	assert_int_equal(stats()->exported.records, 0);
 	assert_int_equal(stats()->lost[EXPORT_LOSS_QUEUE_FULL].records, 84 * 16);

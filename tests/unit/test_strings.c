@@ -391,7 +391,7 @@ static void test_messages(void **state)
 		reason.name = name_of(i, name);
 		exports_flow(exports, &named);
 	}
-	exports_drain(exports, NSEC_PER_SEC, true);
+	exports_send_queued(exports, NSEC_PER_SEC, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, RECORDS);
 	assert_int_equal(exports_stats(exports, 0)->cut, 0);
 	exports_free(exports);
@@ -425,7 +425,7 @@ static void test_too_long(void **state)
 		reason.name = i == 1 ? name : "ab";
 		exports_flow(exports, &named);
 	}
-	exports_drain(exports, NSEC_PER_SEC, true);
+	exports_send_queued(exports, NSEC_PER_SEC, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, 3);
 	assert_int_equal(exports_stats(exports, 0)->cut, 1);
 	exports_free(exports);
@@ -492,7 +492,7 @@ static void test_path(void **state)
 		reason.name = longer;
 		exports_flow(exports, &named);
 	}
-	exports_drain(exports, NSEC_PER_SEC, true);
+	exports_send_queued(exports, NSEC_PER_SEC, true);
 	assert_int_equal(exports_stats(exports, 0)->exported.records, 200);
 	assert_int_equal(exports_stats(exports, 0)->lost[EXPORT_LOSS_SEND_ERROR].records, 4);
 	assert_int_equal(exports_stats(exports, 0)->cut, 0);

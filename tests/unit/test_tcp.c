@@ -196,7 +196,7 @@ static void test_never_reads_end(void **state)
 	run_for(loop, 10);
 	exports_set_blocking(exports);
 	start_ns = clock_passed_ns();
-	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	exports_send_queued(exports, 2 * NSEC_PER_SEC, true);
 	assert_in_range((clock_passed_ns() - start_ns) / NSEC_PER_MSEC, 2000, 2100);
 	assert_int_equal(stats()->queued.records, 0);
 	assert_true(stats()->lost[EXPORT_LOSS_UNSENT].records > 64 * 16);
@@ -334,7 +334,7 @@ static void test_blocking(void **state)
 	start(&(struct export_options){.queue_messages = 16}, NULL);
 	add("ipfix+tcp", "127.0.0.1", peer.port, "");
 	give(3000);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	peer_read(&peer);
 	assert_int_equal(peer.s.records, 3000);
 	assert_int_equal(stats()->exported.records, 3000);

@@ -47,7 +47,7 @@ static void test_unsent(void **state)
 	assert_true(peer_accept(&peer));
 	acknowledge(peer.fd);
 	exports_set_blocking(exports);
-	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	exports_send_queued(exports, 2 * NSEC_PER_SEC, true);
 	assert_true(stats()->exported.records > 0);
 	assert_int_equal(stats()->exported.records + stats()->lost[EXPORT_LOSS_UNSENT].records,
 			 given.records);
@@ -77,7 +77,7 @@ static void test_blocking_pause(void **state)
 	clock_at(40 * NSEC_PER_SEC, read_again, NULL);
 	for (unsigned int i = 0; i < 200; i++)
 		give_messages(20);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	peer_read(&peer);
 	assert_int_equal(peer.s.records, given.records);
 	assert_int_equal(stats()->exported.records, given.records);
@@ -96,7 +96,7 @@ static void test_blocking_never(void **state)
 	add("ipfix+tcp", "127.0.0.1", peer.port, "");
 	for (unsigned int i = 0; i < 200; i++)
 		give_messages(20);
-	exports_drain(exports, DRAIN_NS, true);
+	exports_send_queued(exports, DRAIN_NS, true);
 	assert_in_range(clock_passed_ns() / NSEC_PER_SEC, 60, 600);
 	assert_int_equal(stats()->queued.records, 0);
 	end();
@@ -178,7 +178,7 @@ static void test_end_tries(void **state)
 	peer_listen(&peer, "127.0.0.1", 0);
 	clock_before_moving(read_before_moving);
 	exports_set_blocking(exports);
-	exports_drain(exports, 2 * NSEC_PER_SEC, true);
+	exports_send_queued(exports, 2 * NSEC_PER_SEC, true);
 	peer_read(&peer);
 	assert_int_equal(peer.connections, 2);
 	assert_int_equal(peer.s.records, 800);

@@ -5,11 +5,8 @@
 #include "exporter/export/format/decode_names.h"
 #include "exporter/export/format/wire.h"
 
-#define BUCKETS		1024 /* a power of 2 */
-#define VARIABLE	65535
-#define SET_FIRST_DATA	256
-#define SET_HEADER_SIZE 4
-#define ENTERPRISE_BIT	0x8000
+#define BUCKETS	 1024 /* a power of 2 */
+#define VARIABLE 65535
 
 /* Elements by which RFC 5610 tells types. */
 #define IE_ELEMENT_ID	303
@@ -371,7 +368,7 @@ static void read_records(struct decoder *d, struct message *m, uint16_t id, cons
 
 	if (!t) {
 		m->uncertain = true;
-		tell_at(d, m, DECODE_TEMPLATE_UNKNOWN, at - SET_HEADER_SIZE, id);
+		tell_at(d, m, DECODE_TEMPLATE_UNKNOWN, at - SET_HEADER, id);
 		return;
 	}
 	if (t->named != decode_names_version(d->names))
@@ -451,7 +448,7 @@ static void read_set(struct decoder *d, struct message *m, uint16_t id, const ui
 	else if (id == templates || id == templates + 1)
 		read_templates(d, m, at, end, id != templates);
 	else
-		tell_at(d, m, DECODE_SET_RESERVED, at - SET_HEADER_SIZE, id);
+		tell_at(d, m, DECODE_SET_RESERVED, at - SET_HEADER, id);
 }
 
 static void read_sets(struct decoder *d, struct message *m, const uint8_t *at, const uint8_t *end)
@@ -459,20 +456,20 @@ static void read_sets(struct decoder *d, struct message *m, const uint8_t *at, c
 	while (at < end) {
 		uint16_t id, length;
 
-		if (end - at < SET_HEADER_SIZE) {
+		if (end - at < SET_HEADER) {
 			m->uncertain = true;
 			tell_at(d, m, DECODE_SET_HEADER_CUT, at, 0);
 			return;
 		}
 		id = wire_load16(at);
 		length = wire_load16(at + 2);
-		if (length < SET_HEADER_SIZE || length > end - at) {
+		if (length < SET_HEADER || length > end - at) {
 			m->uncertain = true;
-			tell_at(d, m, length < SET_HEADER_SIZE ? DECODE_SET_SHORT : DECODE_SET_LONG,
-				at, id);
+			tell_at(d, m, length < SET_HEADER ? DECODE_SET_SHORT : DECODE_SET_LONG, at,
+				id);
 			return;
 		}
-		read_set(d, m, id, at + SET_HEADER_SIZE, at + length);
+		read_set(d, m, id, at + SET_HEADER, at + length);
 		at += length;
 	}
 }

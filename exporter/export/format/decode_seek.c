@@ -6,8 +6,6 @@
 
 #define IPFIX_HEADER	16
 #define NETFLOW9_HEADER 20
-#define SET_HEADER	4
-#define SET_FIRST_DATA	256
 
 enum answer {
 	NO,

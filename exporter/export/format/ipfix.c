@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/export/format/protocol.h"
 
-#define ENTERPRISE_BIT 0x8000u
-
 static uint32_t export_time(uint64_t wall_ms)
 {
 	return (uint32_t)(wall_ms / 1000);

@@ -59,9 +59,6 @@ DEFINE_CLEANUP(struct profile *, profile_free)
 /* Same templates, by the same ids. */
 bool profile_equal(const struct profile *a, const struct profile *b);
 
-/* Same templates, by the same ids. */
-bool profile_equal(const struct profile *a, const struct profile *b);
-
 /* The templates of flows get the next two ids, where those they have are taken. */
 void profile_renumber(struct profile *p);
 

@@ -5,8 +5,6 @@
 #include "exporter/export/format/wire.h"
 
 #define PROTOCOL_HEADER_MAX 20 /* octets */
-#define SET_HEADER	    4  /* octets: set id, length */
-#define SET_DATA_MIN	    256
 
 /* What a header says of its message. */
 struct protocol_header {

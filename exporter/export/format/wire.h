@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Big-endian octets: a bounded writer for headers and templates, bare stores for the hot encoder. */
+/* Big-endian octets of both protocols: a bounded writer for headers and templates, bare stores for the hot encoder. */
 #include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+/* Of RFC 7011 and RFC 3954, for who writes and who reads. */
+#define SET_HEADER     4      /* octets: set id, length */
+#define SET_FIRST_DATA 256    /* set ids below are those of templates */
+#define ENTERPRISE_BIT 0x8000 /* of an element's id in a template: an enterprise number follows */
 
 static inline void wire_store16(uint8_t *at, uint16_t value)
 {

@@ -18,7 +18,8 @@ _printf_(2, 3) static int wrong(char *why, const char *format, ...)
 	return -EINVAL;
 }
 
-bool address_needs_scope(const struct in6_addr *a)
+/* The address is of no use without a scope. */
+static bool needs_scope(const struct in6_addr *a)
 {
 	return IN6_IS_ADDR_LINKLOCAL(a) || IN6_IS_ADDR_MC_LINKLOCAL(a) ||
 	       IN6_IS_ADDR_MC_NODELOCAL(a);
@@ -47,7 +48,7 @@ static int parse_scope(const char *text, struct ip_address *a, char *why)
 
 static int parse_ipv6(const char *text, const char *percent, struct ip_address *a, char *why)
 {
-	bool needs = address_needs_scope(&a->address);
+	bool needs = needs_scope(&a->address);
 
 	if (percent && !needs)
 		return wrong(why, "'%.80s' has an interface, which only link-local addresses have",
@@ -171,7 +172,7 @@ int address_usable(struct sockaddr *address, socklen_t *length)
 
 	if (address->sa_family != AF_INET6)
 		return 0;
-	if (address_needs_scope(&v6->sin6_addr) && !v6->sin6_scope_id)
+	if (needs_scope(&v6->sin6_addr) && !v6->sin6_scope_id)
 		return -EINVAL;
 	if (!IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
 		return 0;

@@ -33,9 +33,6 @@ bool address_equal(const struct ip_address *a, const struct ip_address *b);
 int address_locate(const struct ip_address *a, uint16_t port, struct sockaddr_storage *ret,
 		   socklen_t *ret_length);
 
-/* Whether the address is of no use without a scope. */
-bool address_needs_scope(const struct in6_addr *a);
-
 /* An address without port; that of IPv4 mapped. */
 void address_of(const struct sockaddr *address, struct in6_addr *ret, uint32_t *ret_scope);
 

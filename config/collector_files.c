@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Files of collectors: which are the same, and whether what has ended of one would be taken for another. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
