@@ -33,6 +33,7 @@ busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
 busybox mount -t bpf bpf /sys/fs/bpf
+busybox mount -t securityfs security /sys/kernel/security
 busybox mount -t tracefs trace /sys/kernel/tracing
 busybox mount -t tmpfs run /run
 busybox mount -t tmpfs tmp /tmp
