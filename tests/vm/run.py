@@ -186,9 +186,9 @@ class Machine:
             shutil.rmtree(self.options.logs / self.kernel, ignore_errors=True)
             with tarfile.open(fileobj=io.BytesIO(base64.b64decode(''.join(self.files)))) as files:
                 files.extractall(self.options.logs / self.kernel)
-        result = {'kernel': self.kernel, 'release': (self.folder / 'release').read_text().strip(), 'arch': self.arch, 'word': self.word,
-                  'date': time.strftime('%Y-%m-%d', time.gmtime()), 'seconds': round(seconds), 'points': self.points,
-                  'facts': self.facts}
+        result = {'kernel': self.kernel, 'release': (self.folder / 'release').read_text().strip(), 'arch': self.arch,
+                  'word': self.word, 'date': time.strftime('%Y-%m-%d', time.gmtime()), 'seconds': round(seconds),
+                  'points': self.points, 'facts': self.facts}
         (self.options.logs / f'{self.kernel}.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
 
 

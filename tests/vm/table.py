@@ -50,8 +50,8 @@ def table(head, rows):
 
 
 def name(result):
-    word = result.get('word')
-    return '.'.join(map(str, series(result)[0])) + (' arm64' if result['arch'] == 'aarch64' else '') + (f' {word}' if word else '')
+    return ' '.join(filter(None, ['.'.join(map(str, series(result)[0])), 'arm64' if result['arch'] == 'aarch64' else '',
+                                  result.get('word', '')]))
 
 
 def hooks(result):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A life with three capabilities, where a system call that is not on the list ends the exporter: all that comes after the start.
+"""What comes after the start, with three capabilities, and where a system call that is not on the list ends the exporter.
 
 test_least.py PROGRAM      its name in the image
 """
@@ -87,7 +87,7 @@ class Life:
         with named('files are rotated, renamed and removed'):
             for _ in range(2):
                 self.meter()
-            wait_until(lambda: len(list(self.bench.directory.glob('flows.ipfix.*'))) == 1, machine.PATIENCE, 'one finished file')
+            wait_until(lambda: len(list(self.bench.directory.glob('flows.ipfix.*'))) == 1, machine.PATIENCE, 'one finished one')
 
     def check_questions(self):
         with named('who asks is answered'):
@@ -128,7 +128,7 @@ class Life:
         modules = Path('/sys/kernel/security/lsm').read_text(encoding='ascii').strip().split(',')
         with named('landlock, where the kernel has it, keeps files to their folders'):
             check_equal('landlock among the security modules', 'landlock' in modules, version > 0)
-            check_equal('lines that say it is not there', self.daemon.stderr().count('does not have landlock'), int(not version))
+            check_equal('lines that say it is not', self.daemon.stderr().count('does not have landlock'), int(not version))
             (self.bench.directory / 'link').symlink_to(self.other / 'target')
             elsewhere, linked = f'json://{self.other / "flows.json"}', f'json://{self.bench.directory / "link"}'
             if version:

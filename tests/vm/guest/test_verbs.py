@@ -21,6 +21,7 @@ from tap import check, check_equal
 FEATURES = {'batch': (5, 6), 'ringbuf': (5, 8), 'xdp-link': (5, 9), 'coarse-clock': (5, 11), 'fetch': (5, 12),
             'xdp-frags': (5, 18), 'tcx': (6, 6)}
 LOADS, TESTED = (5, 15), (6, 1)
+LANDLOCK = 5, 13  # all kernels here that are as new have it built in
 PROGRAM = sys.argv[1]
 ENDS = ('192.0.2.1', '192.0.2.2'), (4000, 5000)
 COUNT, SIZE, HEADERS = 5, 100, 28
@@ -75,6 +76,8 @@ def check_doctor():
         check_equal('kernel-version', level['kernel-version'], expected)
         check_equal('kernel-features', level['kernel-features'], 'OK' if version() >= LOADS else 'FAIL')
         check_equal('sandbox', level['sandbox'], 'OK' if machine.landlock() else 'WARN')
+        if version() >= LANDLOCK and not machine.landlock():
+            check('booted without landlock' in text, text)
         check_equal('exit status', status, int('FAIL' in level.values()))
 
 
