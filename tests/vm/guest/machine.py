@@ -101,14 +101,19 @@ def bpf_program(number):
     return Program(name, struct.unpack_from('=I', info.raw, INFO_VERIFIED)[0])
 
 
+def held(pid, what):
+    """Ids of what a process holds; what: prog_id, link_id.  It may close descriptors meanwhile."""
+    found = set()
+    for path in Path(f'/proc/{pid}/fdinfo').iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found |= {int(number) for number in re.findall(rf'^{what}:\s*(\d+)', path.read_text(encoding='utf-8'), re.M)}
+    return found
+
+
 def programs_of(pid):
     """{id: Program} of what a process holds."""
-    found = {}
-    for path in Path(f'/proc/{pid}/fdinfo').iterdir():
-        match = re.search(r'^prog_id:\s*(\d+)', path.read_text(encoding='utf-8'), re.M)
-        if match and (program_ := bpf_program(int(match[1]))):
-            found[int(match[1])] = program_
-    return found
+    found = {number: bpf_program(number) for number in held(pid, 'prog_id')}
+    return {number: one for number, one in found.items() if one}
 
 
 class Exporter:

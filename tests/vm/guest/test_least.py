@@ -15,7 +15,7 @@ from pathlib import Path
 import machine
 import program
 import test_confined as confined
-from machine import BIN, LOGS, STUB, fact, point, programs_of
+from machine import BIN, LOGS, STUB, fact, held, point, programs_of
 from sandbox import scratch, wait_until
 from tap import check, check_equal
 
@@ -39,12 +39,6 @@ def bpf_or_none(command, attributes):
         check(error in (errno.EOPNOTSUPP, errno.EINVAL), f'bpf({command}): {os.strerror(error)}')
         return None
     return result
-
-
-def links(pid):
-    """Ids of those that a process holds."""
-    lines = [line for path in Path(f'/proc/{pid}/fdinfo').iterdir() for line in path.read_text(encoding='utf-8').splitlines()]
-    return {int(line.split()[1]) for line in lines if line.startswith('link_id:')}
 
 
 def detach(number):
@@ -104,9 +98,11 @@ class Life:
 
     def check_hooks(self):
         with named('what somebody has detached is attached again'):
-            gone = {number for number in links(self.pid()) if detach(number)}
+            before = held(self.pid(), 'link_id')
+            gone = {number for number in before if detach(number)}
             check(gone, 'no link can be detached')
-            wait_until(lambda: not gone & links(self.pid()) and self.has_xdp(), machine.PATIENCE, 'new links')
+            wait_until(lambda: len(held(self.pid(), 'link_id') - gone) == len(before) and self.has_xdp(), machine.PATIENCE,
+                       'as many links as before')
             self.meter()
 
     def has_xdp(self):
