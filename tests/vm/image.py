@@ -60,6 +60,7 @@ class Image:
             self.link(f'bin/{applet}', 'busybox')
         for tool in TOOLS:
             self.tool(tool)
+        self.link('bin/sh', '../usr/bin/sh')  # of system(3)
         self.python()
 
     def text(self, inside, text, mode=0o644):

@@ -105,7 +105,8 @@ class Machine:
         made.folder('machine/e2e', ROOT / 'tests/e2e', '*.py')
         made.add('machine/e2e/calls.py', ROOT / 'tests/lint/calls.py')
         made.add('machine/e2e/tree.py', ROOT / 'tests/lint/tree.py')
-        made.text('machine/options.json', json.dumps({'only': self.only(), 'torture': is_torture()}))
+        options = {'only': self.only(), 'torture': is_torture(), 'static': self.options.static}
+        made.text('machine/options.json', json.dumps(options))
         made.write(path)
 
     def only(self):

@@ -26,7 +26,7 @@ TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'
          ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',),
          ('test_time.py',)]
 TOO_OLD = [('test_old.py',)]
-VERBS = [('test_verbs.py', 'flowtally'), ('test_verbs.py', 'flowtally-static')]  # ./torture
+VERBS = [('test_verbs.py', 'flowtally'), ('test_verbs.py', 'flowtally-static')]  # beside the static program, or when named
 OLDEST = 5, 12
 
 
@@ -41,7 +41,7 @@ def version():
 
 def chosen():
     options = json.loads((HERE.parent / 'options.json').read_text(encoding='utf-8'))
-    tests = [*(TESTS if version() >= OLDEST else TOO_OLD), *(VERBS if options['torture'] or any(options['only']) else [])]
+    tests = [*(TESTS if version() >= OLDEST else TOO_OLD), *(VERBS if options['static'] or any(options['only']) else [])]
     return [test for test in tests if ' '.join(test).startswith(tuple(options['only'])) and is_in_image(test)]
 
 

@@ -23,7 +23,7 @@ from tap import check, check_equal
 BPF_LINK_GET_FD_BY_ID, BPF_LINK_DETACH = 30, 34
 SMALL = 'ingress: xdp\negress: tc\ndrops: auto\ncache-entries: 8192\n'
 FEW, MORE = f'{SMALL}bank-entries: 8192\ndrop-entries: 4096\n', f'{SMALL}bank-entries: 16384\ndrop-entries: 8192\n'
-NO_BANKS = re.compile(r'flowtally_(tc_s\d?|d_s\d?|xdp_e)')  # programs that stay what they are
+NO_BANKS = re.compile(r'flowtally_(tc_s\d?|d_s\d?|xdp_e|idle)')  # programs that stay what they are
 FLOWS = 150  # at a time, in messages of more than the 2 KiB of a file
 PORT = 9  # where they go
 PROGRAM = sys.argv[1]
