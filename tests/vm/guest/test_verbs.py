@@ -23,7 +23,7 @@ FEATURES = {'batch': (5, 6), 'ringbuf': (5, 8), 'xdp-link': (5, 9), 'coarse-cloc
 LOADS, TESTED = (5, 15), (6, 1)
 LANDLOCK = 5, 13  # all kernels here that are as new have it built in
 PROGRAM = sys.argv[1]
-ENDS = ('192.0.2.1', '192.0.2.2'), (4000, 5000)
+ENDS, PORTS = ('192.0.2.1', '192.0.2.2'), (4000, 5000)
 COUNT, SIZE, HEADERS = 5, 100, 28
 UDP = 17
 
@@ -84,7 +84,7 @@ def check_doctor():
 def check_replay():
     """Files alone, without rights: what a kernel lacks is no matter."""
     with named('replay and read, where a call that is not on the list ends them'), scratch() as folder:
-        frame = bytes(12) + b'\x08\0' + drops.udp(*ENDS, SIZE)
+        frame = bytes(12) + b'\x08\0' + drops.udp(*ENDS, PORTS, SIZE)
         capture, file = Path(folder) / 'made.pcap', Path(folder) / 'made.ipfix'
         capture.write_bytes(made_packets.capture_of([(1000 + i, frame) for i in range(COUNT)]))
         ledger = program.replay(capture, '--collector', f'file://{file}')
@@ -93,7 +93,7 @@ def check_replay():
         check_equal(f'exit status, {errors}', status, 0)
         flows = [row for row in map(json.loads, text.splitlines()) if 'packetDeltaCount' in row]
         check_equal('flows', [(machine.key_of(row), row['packetDeltaCount'], row['octetDeltaCount']) for row in flows],
-                    [(machine.Key(UDP, *ENDS[0], *ENDS[1]), COUNT, COUNT * (SIZE + HEADERS))])
+                    [(machine.Key(UDP, *ENDS, *PORTS), COUNT, COUNT * (SIZE + HEADERS))])
 
 
 def main():
