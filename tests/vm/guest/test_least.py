@@ -73,7 +73,7 @@ class Life:
         """By the file alone, which it watches: with SIGHUP there would be two of them."""
         before = len(self.daemon.stderr())
         self.configure(*collectors, more=more)
-        wait_until(lambda: word in self.daemon.stderr()[before:], machine.PATIENCE, word)
+        wait_until(lambda: re.search(word, self.daemon.stderr()[before:]), machine.PATIENCE, word)
 
     def check_rights(self, when):
         with named(f'no thread has more, and all have a filter, {when}'):
@@ -131,7 +131,7 @@ class Life:
             elsewhere, linked = f'json://{self.other / "flows.json"}', f'json://{self.bench.directory / "link"}'
             if version:
                 self.reload(elsewhere, more=MORE, word='was not among the folders')
-                self.reload(linked, more=MORE, word='Permission denied')
+                self.reload(linked, more=MORE, word=f"'{linked}'.*Permission denied")
             else:
                 self.reload(elsewhere, linked, more=MORE)
             self.meter()
