@@ -140,7 +140,7 @@ class Life:
 
     def check_end(self):
         with named('SIGTERM exports everything, the ledger balances'):
-            ledger = self.daemon.stop()
+            ledger = self.daemon.stop(always=[f'json://{self.json}'])
             check_equal('refused', [name for name, count in ledger['refused'].items() if count['packets']], [])
             rows = [json.loads(line) for line in self.json.read_text(encoding='utf-8').splitlines()]
             check_equal('packets in the records', sum(row.get('packetDeltaCount', 0) for row in rows
