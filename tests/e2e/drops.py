@@ -35,9 +35,10 @@ IP6_FRAGMENT = 44
 RULES = '''
 table inet drops { chain input { type filter hook input priority 0; }; chain output { type filter hook output priority 0; };
   chain forward { type filter hook forward priority 0; }; }
-table netdev drops { chain ingress { type filter hook ingress device n0 priority 0; };
-  chain egress { type filter hook egress device n1 priority 0; }; }
+table netdev drops { chain ingress { type filter hook ingress device n0 priority 0; }; }
 '''
+EGRESS = 'add chain netdev drops egress { type filter hook egress device n1 priority 0; }'
+EGRESS_SINCE = 5, 16  # Linux
 
 
 class Drop(NamedTuple):
@@ -156,6 +157,8 @@ class Net:
         box.run('node', 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1',
                 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.n0.rp_filter=0')
         box.run('node', 'nft', RULES)
+        if tuple(map(int, os.uname().release.split('.')[:2])) >= EGRESS_SINCE:
+            box.run('node', 'nft', EGRESS)
         for role, name in ('peer', 'p0'), ('far', 'f0'):
             box.run(role, 'ethtool', '-K', name, 'gro', 'off')
         self.mac = {name: box.link(role, name)['address'] for role, name in

@@ -204,10 +204,14 @@ def as_user(bench):
 # --- What a process says of itself.
 
 def threads(pid):
-    """[(name, {'CapPrm': number, ...})]"""
+    """[(name, {'CapPrm': number, ...})] of those that do not end meanwhile"""
     found = []
     for task in Path(f'/proc/{pid}/task').iterdir():
-        fields = dict(line.split(':\t', 1) for line in (task / 'status').read_text().splitlines() if ':\t' in line)
+        try:
+            text = (task / 'status').read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        fields = dict(line.split(':\t', 1) for line in text.splitlines() if ':\t' in line)
         numbers = {name: int(value, 16) for name, value in fields.items() if re.match('Cap|NoNew|Seccomp$', name)}
         found.append((fields['Name'], numbers))
     return found

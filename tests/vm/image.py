@@ -33,6 +33,7 @@ busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
 busybox mount -t bpf bpf /sys/fs/bpf
+busybox mount -t securityfs security /sys/kernel/security
 busybox mount -t tracefs trace /sys/kernel/tracing
 busybox mount -t tmpfs run /run
 busybox mount -t tmpfs tmp /tmp
@@ -59,6 +60,7 @@ class Image:
             self.link(f'bin/{applet}', 'busybox')
         for tool in TOOLS:
             self.tool(tool)
+        self.link('bin/sh', '../usr/bin/sh')  # of system(3)
         self.python()
 
     def text(self, inside, text, mode=0o644):

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tests of tests/vm/guest in virtual machines, one a kernel, two at a time, and says in TAP what they say.
 
-run.py [--logs FOLDER] [--only WORD] [--shell] [--kernel NAME]... FLOWTALLY [flowtally-clang-19] [BPF_TEST...]
+run.py [--logs FOLDER] [--only WORD] [--static] [--shell] [--kernel NAME]... FLOWTALLY [flowtally-clang-19] [BPF_TEST...]
 
 FLOWTALLY is the program; among the others may be flowtally-clang-19, the same with BPF programs by another compiler.  Without
 --kernel: those of the file `kernels` that ./check runs, and with FLOWTALLY_TORTURE set all of them.  --only: tests whose
-name begins so.  --shell: a shell in the machine before the tests.  What a machine said is in FOLDER/KERNEL.console, what
+name begins so.  --static: also the program without shared libraries, of build/check/static and static-arm64; by default with
+FLOWTALLY_TORTURE.  --shell: a shell in the machine before the tests.  What a machine said is in FOLDER/KERNEL.console, what
 the tests found in FOLDER/KERNEL.json.
 """
 import argparse
@@ -33,6 +34,8 @@ MACHINES_AT_A_TIME = 2
 SECONDS_MAX = {'x86_64': 1500, 'aarch64': 1800}  # beside much else
 BOOT_SECONDS = {'x86_64': 240, 'aarch64': 600}  # until the first word of what runs in it: some seconds alone
 MEMORY = 1536
+STATIC = 'flowtally-static'  # its name in the machine
+SANDBOX_TESTS = ['test_least', 'test_verbs']
 # Under emulation what the kernel does against attacks on processors takes time and protects nothing.
 COMMAND_LINE = 'quiet loglevel=1 panic=-1 mitigations=off audit=0 nokaslr'
 
@@ -47,7 +50,8 @@ class Machine:
     def __init__(self, kernel, options, say):
         self.kernel, self.options, self.say = kernel, options, say
         self.arch = 'aarch64' if kernel.startswith('arm64-') else 'x86_64'
-        self.folder = cache() / 'kernels' / kernel
+        self.series, _, self.word = kernel.partition('+')
+        self.folder = cache() / 'kernels' / self.series
         self.console = options.logs / f'{kernel}.console'
         self.name = kernel
         self.points, self.facts, self.files = [], [], []
@@ -55,9 +59,9 @@ class Machine:
 
     def lacking(self):
         """Why it cannot be run here, or None."""
-        missing = self.folder.with_name(self.kernel + '.missing')
+        missing = self.folder.with_name(self.series + '.missing')
         if not (self.folder / 'release').exists():
-            return missing.read_text().strip() if missing.exists() else f'not fetched: tests/vm/fetch {self.kernel}'
+            return missing.read_text().strip() if missing.exists() else f'not fetched: tests/vm/fetch {self.series}'
         if not self.emulator().exists():
             return f'no QEMU in {cache()}: tests/vm/fetch'
         if not (self.root() / image.PYTHON).is_dir():
@@ -84,26 +88,40 @@ class Machine:
         others = [tree / 'tests/vm/flowtally-clang-19', *sorted((tree / 'tests/bpf').glob('test_*'))]
         return [tree / 'flowtally', *(path for path in others if path.is_file())]
 
+    def static(self):
+        """The program without shared libraries, as packaging/static builds it."""
+        return ROOT / 'build/check' / ('static-arm64' if self.arch == 'aarch64' else 'static') / 'flowtally'
+
     def image(self, path):
         busybox = self.root() / 'bin/busybox' if self.arch == 'aarch64' else cache() / 'qemu/bin/busybox'
         made = image.Image(self.root(), self.arch, busybox)
-        self.name = '.'.join(made.kernel(self.folder).split('.')[:2]) + ('' if self.arch == 'x86_64' else ' arm64')
+        words = '' if self.arch == 'x86_64' else ' arm64', f' {self.word}' if self.word else ''
+        self.name = '.'.join(made.kernel(self.folder).split('.')[:2]) + ''.join(words)
         for program in self.programs():
             made.add(f'machine/{"bpf/" if program.name.startswith("test_") else ""}{program.name}', program)
+        if self.options.static and self.static().exists():
+            made.add(f'machine/{STATIC}', self.static())
         made.folder('machine/guest', HERE / 'guest', '*.py')
         made.folder('machine/e2e', ROOT / 'tests/e2e', '*.py')
-        made.text('machine/options.json', json.dumps({'only': self.options.only, 'torture': is_torture()}))
+        made.add('machine/e2e/calls.py', ROOT / 'tests/lint/calls.py')
+        made.add('machine/e2e/tree.py', ROOT / 'tests/lint/tree.py')
+        options = {'only': self.only(), 'torture': is_torture(), 'static': self.options.static}
+        made.text('machine/options.json', json.dumps(options))
         made.write(path)
+
+    def only(self):
+        """What the names of tests begin with, any of these."""
+        return SANDBOX_TESTS if self.word and not self.options.only else [self.options.only]
 
     def command(self, path):
         machine = ['-M', 'virt', '-cpu', 'cortex-a72'] if self.arch == 'aarch64' else ['-M', 'q35', '-cpu', 'max']
-        console = 'ttyAMA0' if self.arch == 'aarch64' else 'ttyS0'
+        console = 'ttyAMA0' if self.arch == 'aarch64' else 'ttyS0 no_timer_check'  # of a machine that others keep waiting
         share = self.tools() / 'usr/share'
         return [str(self.emulator()), '-L', str(share / 'qemu'), '-L', str(share / 'seabios'), *machine,
                 '-accel', 'tcg,thread=multi', '-smp', '2', '-m', str(MEMORY),
                 '-nodefaults', '-nographic', '-no-reboot', '-serial', 'stdio',
                 '-kernel', str(self.folder / 'vmlinuz'), '-initrd', path,
-                '-append', f'console={console} {COMMAND_LINE}{" shell" if self.options.shell else ""}']
+                '-append', f'console={console} {COMMAND_LINE} {self.word}{" shell" if self.options.shell else ""}']
 
     def run(self):
         start = time.monotonic()
@@ -170,8 +188,8 @@ class Machine:
             with tarfile.open(fileobj=io.BytesIO(base64.b64decode(''.join(self.files)))) as files:
                 files.extractall(self.options.logs / self.kernel)
         result = {'kernel': self.kernel, 'release': (self.folder / 'release').read_text().strip(), 'arch': self.arch,
-                  'date': time.strftime('%Y-%m-%d', time.gmtime()), 'seconds': round(seconds), 'points': self.points,
-                  'facts': self.facts}
+                  'word': self.word, 'date': time.strftime('%Y-%m-%d', time.gmtime()), 'seconds': round(seconds),
+                  'points': self.points, 'facts': self.facts}
         (self.options.logs / f'{self.kernel}.json').write_text(json.dumps(result, indent=1), encoding='utf-8')
 
 
@@ -216,6 +234,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--logs', type=Path, default=ROOT / 'build/vm')
     parser.add_argument('--only', default='')
+    parser.add_argument('--static', action='store_true', default=is_torture())
     parser.add_argument('--shell', action='store_true')
     parser.add_argument('--kernel', action='append', dest='kernels')
     parser.add_argument('programs', nargs='+')

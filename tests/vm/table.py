@@ -13,18 +13,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 INTRODUCTION = '''# Kernels
 
-What tests/vm found in virtual machines; `tests/vm/table.py` has written this page from their results.
-Of each kernel: the hooks, what the kernel's verifier walks of each program (it allows a million instructions, the tests a
-quarter of that) when clang 14 and clang 19 compile it, and how many tests passed.
+What tests/vm found in virtual machines, on the days that the first table names; `tests/vm/table.py` has written this page
+from their results. 5.15 and 6.8 are Ubuntu's kernels, all others Debian's, each with what its distribution has added.
+The exporter ran with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone, in the bounding set too, and with `sandbox: kill`, by which
+a system call that is not on the list of [security.md](security.md#system-calls) ends it.
+'''
+DIFFERENCES = '''
+## What differs
+
+What a kernel lacks is what `flowtally --version` calls missing; its version of landlock is what the kernel answers (0: none,
+or not among its security modules); reasons are those that it has names for. `flowtally doctor --interface lo` was root's; what
+it says of the clock of emulated machines is left out.
+'''
+VERIFIED = '''
+The verifier allows a program a million instructions, and these tests a quarter of that.
 '''
 PROGRAMS = {'flowtally_xdp': 'XDP', 'flowtally_tc': 'TC egress', 'flowtally_tc_in': 'TC ingress',
             'flowtally_tc_l3': 'TC egress, no link header', 'flowtally_tc_i3': 'TC ingress, no link header',
             'flowtally_drop': 'drops', 'flowtally_xdp_e': 'XDP exceptions'}
+OF_MACHINE = re.compile(r'\w+ (clock-\w+|collectors):')  # of the emulated one, and of this test
 WORDS = {'ok': 'passed', 'not ok': 'failed'}
 
 
 def series(result):
-    return tuple(int(number) for number in re.findall(r'\d+', result['release'])[:2]), result['arch']
+    return tuple(int(number) for number in re.findall(r'\d+', result['release'])[:2]), result['arch'], result.get('word', '')
 
 
 def values(result, kind):
@@ -40,7 +52,8 @@ def table(head, rows):
 
 
 def name(result):
-    return '.'.join(map(str, series(result)[0])) + (' arm64' if result['arch'] == 'aarch64' else '')
+    return ' '.join(filter(None, ['.'.join(map(str, series(result)[0])), 'arm64' if result['arch'] == 'aarch64' else '',
+                                  result.get('word', '')]))
 
 
 def hooks(result):
@@ -60,6 +73,23 @@ def summary(results):
     rows = [(name(one), one['release'], f'refused: {refused[name(one)]}' if name(one) in refused else hooks(one), verdicts(one),
              one['date'], f'{one["seconds"]} s') for one in results]
     return table(('kernel', 'release', 'hooks', 'tests', 'date', 'time'), rows)
+
+
+def differences(results):
+    rows = []
+    for result in results:
+        missing, said = values(result, 'missing').get('flowtally'), values(result, 'doctor').get('flowtally')
+        if missing is None or said is None:
+            continue
+        landlock, reasons = values(result, 'sandbox').get('landlock', 0), values(result, 'reasons').get('known', '-')
+        said = [one for one in said if not OF_MACHINE.match(one)]
+        rows.append((name(result), ', '.join(missing) or 'nothing', landlock, reasons, '<br>'.join(said) or 'nothing'))
+    return table(('kernel', 'missing', 'landlock', 'drop reasons', 'what doctor warns of'), rows)
+
+
+def skipped(results):
+    rows = [(name(one), point['name'], point['skip']) for one in results for point in one['points'] if point['skip']]
+    return table(('kernel', 'skipped', 'why'), rows)
 
 
 def walked(results, clang):
@@ -89,8 +119,12 @@ def main():
     results = sorted((json.loads(path.read_text(encoding='utf-8')) for path in folder.glob('*.json')), key=series)
     print(INTRODUCTION)
     print(summary(results))
+    print(DIFFERENCES)
+    print(differences(results))
+    print('\n## Skipped\n')
+    print(skipped(results))
     for clang in 14, 19:
-        print(f'\n## Instructions that the verifier walks, clang {clang}\n')
+        print(f'\n## Instructions that the verifier walks, clang {clang}\n{VERIFIED}')
         print(walked(results, clang))
     print('\n## Tests\n')
     print(tests(results))

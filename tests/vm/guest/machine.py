@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import struct
+import subprocess
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from sandbox import wait_until
 from tap import check, check_equal
 
 LOGS = Path('/tmp/logs')
+NO_VRF = 'this kernel comes without the module vrf'
 BIN = Path(__file__).resolve().parent.parent
 CLANG_19 = BIN / 'flowtally-clang-19'
 VERIFIED_MAX = 250000  # instructions of one program that the verifier walks: a quarter of the million that it allows
@@ -27,6 +29,7 @@ PATIENCE = 400  # seconds for the verifier, under emulation and beside other tes
 STUB = re.compile(r'flowtally_tc_s\d?')
 SMALL = ['--bank-entries', '8192', '--cache-entries', '8192', '--drop-entries', '4096']
 BPF_SYSCALL = {'x86_64': 321, 'aarch64': 280}
+LANDLOCK_CREATE_RULESET, LANDLOCK_CREATE_RULESET_VERSION = 444, 1
 BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 13, 15
 INFO_SIZE, INFO_NAME, INFO_VERIFIED = 232, 64, 216  # struct bpf_prog_info
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -64,6 +67,22 @@ def bpf(command, attributes):
     return LIBC.syscall(BPF_SYSCALL[os.uname().machine], command, data, 128)
 
 
+def landlock():
+    """The version that the kernel has; 0: none."""
+    return max(LIBC.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION), 0)
+
+
+def drop_reasons():
+    """Names of reasons that this kernel gives to a dropped packet; before Linux 5.17 only some distributions have any."""
+    data = Path('/sys/kernel/btf/vmlinux').read_bytes()
+    return {name.decode() for name in re.findall(rb'SKB_DROP_REASON_(\w+)', data)}
+
+
+def has_module(name):
+    """Whether the kernel has it, built in or in the image."""
+    return subprocess.run(['modprobe', '-q', name], check=False).returncode == 0
+
+
 class Program(NamedTuple):
     name: str
     verified: int  # instructions; 0: Linux before 5.16 does not say
@@ -82,14 +101,19 @@ def bpf_program(number):
     return Program(name, struct.unpack_from('=I', info.raw, INFO_VERIFIED)[0])
 
 
+def held(pid, what):
+    """Ids of what a process holds; what: prog_id, link_id.  It may close descriptors meanwhile."""
+    found = set()
+    for path in Path(f'/proc/{pid}/fdinfo').iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found |= {int(number) for number in re.findall(rf'^{what}:\s*(\d+)', path.read_text(encoding='utf-8'), re.M)}
+    return found
+
+
 def programs_of(pid):
     """{id: Program} of what a process holds."""
-    found = {}
-    for path in Path(f'/proc/{pid}/fdinfo').iterdir():
-        match = re.search(r'^prog_id:\s*(\d+)', path.read_text(encoding='utf-8'), re.M)
-        if match and (program_ := bpf_program(int(match[1]))):
-            found[int(match[1])] = program_
-    return found
+    found = {number: bpf_program(number) for number in held(pid, 'prog_id')}
+    return {number: one for number, one in found.items() if one}
 
 
 class Exporter:

@@ -22,9 +22,11 @@ AT_A_TIME = 3
 LINE = 4000
 # Longest first.  Names of tests, each with the arguments of one run.
 TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'), ('test_exact.py', 'clsact'),
+         ('test_least.py', 'flowtally'), ('test_least.py', 'flowtally-static'),
          ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',),
          ('test_time.py',)]
 TOO_OLD = [('test_old.py',)]
+VERBS = [('test_verbs.py', 'flowtally'), ('test_verbs.py', 'flowtally-static')]  # beside the static program, or when named
 OLDEST = 5, 12
 
 
@@ -39,8 +41,13 @@ def version():
 
 def chosen():
     options = json.loads((HERE.parent / 'options.json').read_text(encoding='utf-8'))
-    tests = TESTS if version() >= OLDEST else TOO_OLD
-    return [test for test in tests if (HERE / test[0]).exists() and ' '.join(test).startswith(options['only'])]
+    tests = [*(TESTS if version() >= OLDEST else TOO_OLD), *(VERBS if options['static'] or any(options['only']) else [])]
+    return [test for test in tests if ' '.join(test).startswith(tuple(options['only'])) and is_in_image(test)]
+
+
+def is_in_image(test):
+    """A test that names a program has no result where the image is without that."""
+    return (HERE / test[0]).exists() and all((HERE.parent / word).exists() for word in test[1:] if word.startswith('flowtally'))
 
 
 def pass_on(test, lock):
