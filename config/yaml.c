@@ -9,6 +9,7 @@
 #define DEPTH_MAX 8    /* of the document, of which four are in use */
 #define VALUE_MAX 4096 /* octets of a value */
 #define KEY_MAX	  63   /* of a key */
+#define HINT_MAX  80   /* of a value that is shown as part of a list */
 #define PAIRS_MAX 16   /* of a collector's mapping */
 
 struct reader {
@@ -416,6 +417,16 @@ static void read_item(struct reader *r)
 		r->error = error;
 }
 
+/* What the list could hold: what stands there, if that is one word. */
+static const char *list_sample(const struct reader *r)
+{
+	const bool scalar = r->event.type == YAML_SCALAR_EVENT;
+	const char *text = scalar ? (const char *)r->event.data.scalar.value : "";
+	const size_t length = strcspn(text, " \t\r\n,;\"\\[]{}");
+
+	return length > 0 && length <= HINT_MAX && !text[length] ? text : r->source.setting->sample;
+}
+
 static void read_list(struct reader *r)
 {
 	const struct setting *s = r->source.setting;
@@ -427,7 +438,7 @@ static void read_list(struct reader *r)
 	if (r->event.type != YAML_SEQUENCE_START_EVENT) {
 		if (r->event.type != YAML_ALIAS_EVENT)
 			wrong(r, ": %s where a list is needed; write %s: [\"%s\"]", kind(r),
-			      setting_key(s), s->sample);
+			      setting_key(s), list_sample(r));
 		skip(r);
 		return;
 	}

@@ -123,14 +123,20 @@ void doctor_interface(struct doctor *d)
 
 /* --- Which hook. */
 
-static bool has_tcx(const struct doctor *d)
+/* What trying tcx said: 0, -errno; -EPERM also where nobody has tried. */
+static int tcx_error(const struct doctor *d)
 {
 	const struct doctor_kernel *kernel = &d->facts->kernel;
 
 	for (size_t i = 0; i < kernel->feature_count; i++)
 		if (!strcmp(kernel->features[i].name, "tcx"))
-			return kernel->features[i].error == 0;
-	return false;
+			return kernel->features[i].error;
+	return -EPERM;
+}
+
+static bool is_unknown(int error)
+{
+	return error == -EPERM || error == -EACCES;
 }
 
 /* Why XDP is not wise or not possible; NULL: nothing speaks against it.  As interface.c chooses. */
@@ -164,7 +170,8 @@ static void judge_xdp(struct doctor *d, const struct doctor_device *device)
 
 void doctor_interface_hook(struct doctor *d)
 {
-	const char *tc = has_tcx(d) ? "tcx" : "a clsact filter";
+	const int tcx = tcx_error(d);
+	const char *tc = !tcx ? "tcx" : is_unknown(tcx) ? "TC" : "a clsact filter";
 	char fix[DOCTOR_FIX_MAX], quoted[DOCTOR_QUOTE_MAX];
 
 	for (const struct doctor_device *i = doctor_next_device(d, NULL); i;
@@ -172,7 +179,8 @@ void doctor_interface_hook(struct doctor *d)
 		const char *name = i->dev.name;
 
 		doctor_quote(quoted, name);
-		if (i->ingress_qdisc && !has_tcx(d) && d->wanted->egress != HOOK_MODE_OFF)
+		if (i->ingress_qdisc && tcx && !is_unknown(tcx) &&
+		    d->wanted->egress != HOOK_MODE_OFF)
 			doctor_find(
 				d, DOCTOR_FAIL, name,
 				doctor_fix(

@@ -82,9 +82,10 @@ static bool is_one_word(const char *value)
 	return *value && !strpbrk(value, " \t\r\n()[]!&|=<>+\"");
 }
 
-static int fail(char error[FILTER_ERROR_MAX], const char *allowed)
+/* The value stands in front, as where an expression refuses it. */
+static int fail(char error[FILTER_ERROR_MAX], const char *value, const char *allowed)
 {
-	snprintf(error, FILTER_ERROR_MAX, "%s", allowed);
+	snprintf(error, FILTER_ERROR_MAX, "'%.64s': %s", value, allowed);
 	return -EINVAL;
 }
 
@@ -116,7 +117,7 @@ static int print_protocol(FILE *out, const char *value, char error[FILTER_ERROR_
 
 	for (size_t i = 0; i < ARRAY_SIZE(above); i++)
 		if (!strcasecmp(above[i], value))
-			return fail(error,
+			return fail(error, value,
 				    "records do not hold what is above TCP and UDP; choose by "
 				    "port, as with --port 53");
 	if (text)
@@ -152,12 +153,13 @@ static int print_word(FILE *out, const struct record_flag *flag, const char *val
 		}
 	}
 	if (is_flag(flag, "verdict"))
-		return fail(error,
+		return fail(error, value,
 			    "FORWARDED or DROPPED is allowed; records hold no other verdict");
 	if (is_flag(flag, "type"))
-		return fail(error, "drop or trace is allowed; flows have no other events");
-	return fail(error, is_flag(flag, "ip-version") ? "v4 or v6 is allowed"
-						       : "ingress or egress is allowed");
+		return fail(error, value, "drop or trace is allowed; flows have no other events");
+	return fail(error, value,
+		    is_flag(flag, "ip-version") ? "v4 or v6 is allowed"
+						: "ingress or egress is allowed");
 }
 
 /* "10", ">=10", "<5s". */
@@ -167,7 +169,7 @@ static int print_number(FILE *out, const struct record_flag *flag, const char *v
 	size_t sign = strspn(value, "<>=!");
 
 	if (!is_one_word(value + sign + strspn(value + sign, " ")))
-		return fail(error,
+		return fail(error, value,
 			    "one of = != < <= > >=, or none for >=, and a number are allowed");
 	fprintf(out, "%s %.*s %s", flag->name, sign ? (int)sign : 2,
 		sign ? value : ">=", value + sign + strspn(value + sign, " "));
@@ -204,7 +206,7 @@ static int print_flag(FILE *out, const struct record_flag *flag, const char *val
 		return 0;
 	}
 	if (flag->argument && !is_one_word(value))
-		return fail(error, "one value is allowed; give the flag once for each");
+		return fail(error, value, "one value is allowed; give the flag once for each");
 	if (is_flag(flag, "protocol"))
 		return print_protocol(out, value, error);
 	if (is_flag(flag, "drop-reason-desc"))
@@ -334,8 +336,10 @@ int record_choice_filter(struct record_filter **ret, char **ret_text,
 	int r;
 
 	error[0] = '\0';
-	if (choice->negated)
-		return fail(error, "--not: a flag must follow it");
+	if (choice->negated) {
+		snprintf(error, FILTER_ERROR_MAX, "--not: a flag must follow it");
+		return -EINVAL;
+	}
 	/* Alone first: its columns are those that were typed. */
 	r = record_filter_new(&filter, expression, error);
 	if (r < 0)

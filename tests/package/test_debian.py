@@ -10,7 +10,7 @@ from pathlib import Path
 import package
 import traffic
 from package import NODE, PEER, Service, command, install, need, node, quietly, scratch, tree, version, wait_until
-from tap import check, check_equal, comment, main, once, require
+from tap import Skip, check, check_equal, comment, main, once, require
 
 CONFIG = '/etc/flowtally/flowtally.yaml'
 SYSUSERS = 'systemd-standalone-sysusers'  # a system without systemd has it instead
@@ -136,6 +136,24 @@ def test_removal():
         check_equal('left behind by a purge', {name for name in one.files() - before if 'flowtally' in name}, set())
         for name in 'passwd', 'group', 'shadow', 'gshadow':
             check('flowtally' not in one.read(f'/etc/{name}'), f'the user is still in /etc/{name}')
+
+
+def test_from_source():
+    """In a minimal Debian, with nothing but what `./setup --build-only` installs: it is installed, and uninstalled."""
+    if 'FLOWTALLY_TORTURE' not in os.environ:
+        raise Skip('takes minutes: ./torture')
+    with tree() as one:
+        package.copy_sources(one.path('/src'))
+        one.run('sh', '-c', 'cd src && ./setup --build-only', env={'HOME': '/root'})
+        before = one.files()
+        one.run('meson', 'install', '-C', '/src/build')
+        check_equal('version', one.run('/usr/local/bin/flowtally', '--version').split()[1], version())
+        names = one.files() - before
+        for name in 'share/man/man8/flowtally-run.8', 'lib/systemd/system/flowtally.service', 'etc/flowtally/flowtally.yaml':
+            check(f'usr/local/{name}' in names, f'{name} is not installed')
+        one.run('ninja', '-C', '/src/build', 'uninstall')
+        left = {name for name in one.files() - before if name.startswith('usr/local/') and not one.path(name).is_dir()}
+        check_equal('after ninja uninstall', left, set())
 
 
 if __name__ == '__main__':

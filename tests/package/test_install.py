@@ -123,6 +123,18 @@ def test_prefix():
     check('/etc/flowtally/flowtally.yaml' in installed, sorted(installed))
 
 
+def test_commit():
+    """Without git and without an option nobody knows the commit; the option names it."""
+    with scratch() as directory:
+        sources = package.copy_sources(Path(directory) / 'sources')
+        build = Path(directory) / 'build'
+        quietly(MESON, 'setup', '-Dtests=disabled', '-Dfuzz=disabled', f'-Dbpf_clang={clang()}', build, sources)
+        for option, commit in ('', 'unknown'), ('0123456789ab', '0123456789ab'):
+            quietly(MESON, 'configure', build, f'-Dcommit={option}')
+            quietly('ninja', '-C', build, 'commit.c')
+            check_equal('commit', re.findall('"(.*)"', (build / 'commit.c').read_text(encoding='ascii'))[-1], commit)
+
+
 def clang():
     found = {option['name']: option['value'] for option in json.loads(command(MESON, 'introspect', '--buildoptions', BUILD))}
     return found['bpf_clang']

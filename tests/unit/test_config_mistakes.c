@@ -57,6 +57,8 @@ static const struct {
 	{"live: true\ncollectors: [json:-]\n",
 	 "f:1:7: live and f:2:14: collectors json:- both need standard output, choose one\n"},
 	{"interfaces: eth0\n",
+	 "f:1:13: interfaces: one value where a list is needed; write interfaces: [\"eth0\"]\n"},
+	{"interfaces: eth0, eth1\n",
 	 "f:1:13: interfaces: one value where a list is needed; write interfaces: [\"veth*\"]\n"},
 	{"interfaces: [\"a:0\", \"..\"]\n",
 	 "f:1:14: interfaces 'a:0': no interface can have this name; `ip link` lists them\n"

@@ -154,6 +154,7 @@ static void features_untried(void)
 	no_user();
 	sys.facts.kernel.features[0].error = -EPERM;
 	sys.facts.kernel.features[1].error = -EPERM;
+	sys.devices[0].ingress_qdisc = true; /* is no trouble where there is tcx */
 }
 
 static void bpf_refused(void)

@@ -403,7 +403,8 @@ static void test_flags_refused(void **state)
 		{"port=99999", "0 to 65535"},
 		{"protocol=http", "port"},
 		{"protocol=tpc", "protocols"},
-		{"verdict=AUDIT", "FORWARDED or DROPPED"},
+		{"verdict=AUDIT", "'AUDIT': FORWARDED or DROPPED"},
+		{"type=l7", "'l7': drop or trace"},
 		{"traffic-direction=up", "ingress or egress"},
 		{"ip-version=5", "v4 or v6"},
 		{"interface=a\"b", "one value"},
@@ -420,7 +421,8 @@ static void test_flags_refused(void **state)
 
 		assert_int_equal(record_choice_new(&choice), 0);
 		assert_int_equal(add_flags(choice, rows[i].flags, error), -EINVAL);
-		if (!strstr(error, rows[i].words) || !strncmp(error, "column", 6))
+		/* The value comes first, behind the flag's name. */
+		if (!strstr(error, rows[i].words) || error[0] != '\'')
 			fail_msg("%s: \"%s\"", rows[i].flags, error);
 	}
 }
