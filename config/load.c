@@ -449,15 +449,33 @@ uint32_t config_default_domain(void)
 	return domain ? domain : 1;
 }
 
-/* Those that depend on others or on the machine. */
-static void set_late_defaults(struct config *c)
+/*
+ * A bank needs room for each CPU.  A file may be for many machines, so that what is too few for this one is raised, and said,
+ * and no reason not to start.
+ */
+static void fit_bank(struct loader *l, const char *key, uint32_t *entries, uint32_t standard)
 {
+	const uint32_t least = datapath_entries_min();
+
+	if (!*entries) {
+		*entries = MAX(standard, least);
+	} else if (*entries < least) {
+		problems_warning(l->problems,
+				 "%s: %u are too few for the CPUs of this machine, which gets %u", key,
+				 *entries, least);
+		*entries = least;
+	}
+}
+
+/* Those that depend on others or on the machine. */
+static void set_late_defaults(struct loader *l)
+{
+	struct config *c = &l->config;
+
 	if (!c->export.domain)
 		c->export.domain = config_default_domain();
-	if (!c->bank_entries)
-		c->bank_entries = MAX(BANK_DEFAULT, datapath_entries_min());
-	if (!c->drop_entries)
-		c->drop_entries = MAX(DROPS_DEFAULT, datapath_entries_min());
+	fit_bank(l, "bank-entries", &c->bank_entries, BANK_DEFAULT);
+	fit_bank(l, "drop-entries", &c->drop_entries, DROPS_DEFAULT);
 	if (!c->drain_ns)
 		c->drain_ns = MIN(c->live ? DRAIN_LIVE_NS : DRAIN_DEFAULT_NS,
 				  MIN(c->idle_ns, c->active_ns));
@@ -482,7 +500,7 @@ static int load(struct loader *l)
 	if (r == -ENOMEM)
 		return r;
 	check_together(l);
-	set_late_defaults(&l->config);
+	set_late_defaults(l);
 	return l->problems->errors ? -EINVAL : 0;
 }
 

@@ -4,7 +4,6 @@
 #include <string.h>
 #include "config/schema.h"
 #include "exporter/meter/cache.h"
-#include "exporter/meter/kind.h"
 #include "exporter/observe/control.h"
 #include "exporter/observe/ring.h"
 
@@ -297,20 +296,6 @@ const struct setting settings[] = {
 
 const size_t settings_count = ARRAY_SIZE(settings);
 _Static_assert(ARRAY_SIZE(settings) <= CONFIG_SETTINGS_MAX, "room for where each comes from");
-
-static bool sizes_banks(const struct setting *s)
-{
-	for (int kind = 0; kind < _RECORD_KIND_MAX; kind++)
-		if (!strcmp(kind_get((enum record_kind)kind)->bank_setting, s->name))
-			return true;
-	return false;
-}
-
-uint64_t setting_min(const struct setting *s)
-{
-	/* More than the table's on a machine with many CPUs. */
-	return sizes_banks(s) ? datapath_entries_min() : s->min;
-}
 
 const struct setting *setting_find(const char *key)
 {

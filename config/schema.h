@@ -80,9 +80,6 @@ static inline bool setting_is_list(const struct setting *s)
 	return s->type == SETTING_INTERFACES || s->type == SETTING_COLLECTORS;
 }
 
-/* The lowest value; that of banks depends on the machine. */
-uint64_t setting_min(const struct setting *s);
-
 /* By the key in a file; NULL: there is none. */
 const struct setting *setting_find(const char *key);
 

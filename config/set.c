@@ -87,7 +87,7 @@ static int set_duration(const struct task *t, const char *text)
 static int set_amount(const struct task *t, const char *text,
 		      int (*read)(const char *text, uint64_t *ret), const char *what)
 {
-	uint64_t value, min = setting_min(t->setting);
+	uint64_t value, min = t->setting->min;
 	bool limit = t->setting->type == SETTING_LIMIT;
 	const char *off = limit ? ", or off" : "";
 

@@ -29,28 +29,31 @@ STRINGS = {'type': 'array', 'items': {'type': 'string'}}
 SECRETS = {'type': 'array', 'items': {'anyOf': [{'type': 'string'}, {
     'type': 'object', 'properties': {'name': {'type': 'string'}}, 'required': ['name'], 'additionalProperties': False}]}}
 LABELS = {'type': 'object', 'additionalProperties': {'type': 'string'}}
+VARIABLES = {'type': 'array', 'items': {'type': 'object', 'required': ['name'], 'properties': {
+    'name': {'type': 'string'}, 'value': {'type': 'string'}}}}
 TYPES = {
     'preset': {'enum': ['minimal', 'default', 'full']},
     'global.imagePullSecrets': SECRETS, 'imagePullSecrets': SECRETS,
     'image.digest': DIGEST, 'collector.image.digest': DIGEST,
     'image.pullPolicy': PULL, 'collector.image.pullPolicy': PULL,
     'dnsPolicy': {'enum': ['ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None']},
-    'commonLabels': LABELS, 'podLabels': LABELS, 'podAnnotations': LABELS, 'daemonSetAnnotations': LABELS,
+    'extraEnv': VARIABLES,
     'probes.startup': PROBE, 'probes.liveness': PROBE, 'probes.readiness': PROBE,
     'podMonitor.enabled': OPTIONAL, 'prometheusRule.enabled': OPTIONAL, 'dashboards.enabled': OPTIONAL,
     'podMonitor.interval': DURATION, 'podMonitor.scrapeTimeout': DURATION,
     'serviceMonitor.interval': DURATION, 'serviceMonitor.scrapeTimeout': DURATION,
-    'tolerations': OBJECTS, 'collector.tolerations': OBJECTS, 'extraEnv': OBJECTS, 'extraVolumes': OBJECTS,
+    'tolerations': OBJECTS, 'collector.tolerations': OBJECTS, 'extraVolumes': OBJECTS,
     'extraVolumeMounts': OBJECTS, 'extraInitContainers': OBJECTS, 'networkPolicy.metricsFrom': OBJECTS,
     'networkPolicy.collectorFrom': OBJECTS, 'podMonitor.relabelings': OBJECTS, 'podMonitor.metricRelabelings': OBJECTS,
     'serviceMonitor.relabelings': OBJECTS, 'serviceMonitor.metricRelabelings': OBJECTS,
     'extraArgs': STRINGS, 'collector.args': STRINGS, 'prometheusRule.disabled': STRINGS,
     'extraObjects': {'type': 'array', 'items': {'type': ['object', 'string']}},
-    'prometheusRule.alertLabels': LABELS,
     'prometheusRule.alerts': {'type': 'object', 'additionalProperties': {'type': 'object'}},
     'terminationGracePeriodSeconds': {'type': 'integer', 'minimum': 1},
     'collector.port': {'type': 'integer', 'minimum': 1, 'maximum': 65535},
 }
+# By its name: what the API takes as text alone.
+LABEL_NAMES = re.compile(r'labels|annotations|nodeSelector', re.I)
 # Others may be emptied by null, which takes a value away.
 NEEDED = 'updateStrategy', 'podSecurityContext', 'securityContext'
 
@@ -82,7 +85,11 @@ def leaves(values, said, path=()):
             sys.exit(f'values.yaml: {name} has no comment "# --"')
 
 
-def type_of(value):
+def type_of(name, value):
+    if name in TYPES:
+        return TYPES[name]
+    if isinstance(value, dict) and LABEL_NAMES.search(name):
+        return LABELS
     names = {bool: 'boolean', int: 'integer', str: 'string', list: 'array', dict: 'object'}
     return {'type': names[type(value)]}
 
@@ -106,7 +113,7 @@ def schema(program):
                 at['required'].append(group)
             at = at['properties'].setdefault(group, {'type': 'object', 'properties': {}, 'required': [],
                                                      'additionalProperties': group == 'global'})
-        rule = config_schema(program) if name == 'config' else TYPES.get(name) or type_of(value)
+        rule = config_schema(program) if name == 'config' else type_of(name, value)
         at['properties'][last] = {'description': said[name], **rule}
         if name in NEEDED or value not in ('', None) and not isinstance(value, (dict, list)):
             at['required'].append(last)

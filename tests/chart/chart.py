@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Helm chart as the tests use it: helm itself, what it renders, and where the programs of the tests are."""
+import json
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def options(values=None, sets=None, name='values'):
         if isinstance(one, dict):
             import tempfile  # pylint: disable=import-outside-toplevel
             with tempfile.NamedTemporaryFile('w', prefix=f'flowtally-chart-{name}', suffix='.yaml', delete=False) as file:
-                yaml.safe_dump(one, file)
+                json.dump(one, file)  # text is text there: 1e3 in quotes, too
             words += ['--values', file.name]
         elif one:
             words += ['--values', one]
@@ -70,21 +71,21 @@ def clean(words):
             os.unlink(word)
 
 
-def render(values=None, *more, sets=(), chart=CHART):
+def render(values=None, *more, sets=(), chart=CHART, release=RELEASE):
     """The resources that helm makes of the chart: a list."""
     words = options(values, sets)
     try:
-        text, _ = helm('template', RELEASE, chart, '--namespace', NAMESPACE, *words, *more)
+        text, _ = helm('template', release, chart, '--namespace', NAMESPACE, *words, *more)
     finally:
         clean(words)
     return [resource for resource in yaml.load_all(text, Strict) if resource]
 
 
-def refused(values=None, *more, sets=()):
+def refused(values=None, *more, sets=(), release=RELEASE):
     """What helm says where it does not render."""
     words = options(values, sets)
     try:
-        out, error = helm('template', RELEASE, CHART, '--namespace', NAMESPACE, *words, *more, status=None)
+        out, error = helm('template', release, CHART, '--namespace', NAMESPACE, *words, *more, status=None)
     finally:
         clean(words)
     check(not out, f'rendered, with {values} {sets}')

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The chart at a real Kubernetes API server: valid, installed, upgraded, removed, with few rights; and kubectl flowtally."""
+import contextlib
 import functools
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -87,8 +89,26 @@ def test_upgrades(cluster):
     check_equal('after uninstall', cluster.everything(namespace), [])
     left, _ = cluster.kubectl('get', 'securitycontextconstraints,clusterrole,clusterrolebinding', '-o', 'name',
                               '-l', 'app.kubernetes.io/part-of=flowtally')
-    check_equal('of the cluster', left, '')
+    check_equal('of the cluster', [name for name in left.split() if namespace in name], [])
     check_equal('for Prometheus', cluster.everything('monitoring'), [])
+
+
+def test_settled(cluster):
+    """Put there by server-side apply, as Flux, Argo CD and Helm 4 do it: nothing is left to change, however often one looks."""
+    namespace = NAMESPACE + '-settled'
+    cluster.namespace(namespace)
+    for values in VALUE_SETS:
+        resources = [r for r in render(values, '--namespace', namespace, *MONITORING)
+                     if 'helm.sh/hook' not in r['metadata'].get('annotations', {})]
+        for resource in resources:
+            if 'namespace' in resource['metadata']:  # not that of Prometheus, where other tests look
+                resource['metadata']['namespace'] = namespace
+        how = '--server-side', '--field-manager=flux', '--force-conflicts'
+        cluster.apply(*resources, verb='apply', more=how)
+        changes, _ = cluster.apply(*resources, verb='diff', more=how)
+        check_equal(f'{values.name}: what is left to change', changes, '')
+        changes, _ = cluster.apply(*resources, verb='diff', more=('--field-manager=other',))
+        check_equal(f'{values.name}: and on the client', changes, '')
 
 
 def test_everything(cluster):
@@ -268,16 +288,23 @@ def test_plugin(cluster):
     nodes = Nodes(cluster)
     first = 'exec -n ours flowtally-aaaaa -c flowtally -- flowtally'
     second = 'exec -n theirs flowtally-bbbbb -c flowtally -- flowtally'
-    check_equal('of all nodes', nodes.plugin(), f'== node-1\n{first} status\n== node-2\n{second} status\n')
+    check_equal('of all nodes', nodes.plugin(), 
+                f'== node-1 (ours/flowtally-aaaaa)\n{first} status\n== node-2 (theirs/flowtally-bbbbb)\n{second} status\n')
     check_equal('of a node', nodes.plugin('--node', 'node-2', 'observe', '-f', 'tcp and port 443'),
                 f'{second} observe -f tcp and port 443\n')
     check_equal('of a pod', nodes.plugin('--pod=web-0', '-n', 'theirs', 'top'), f'{second} top\n')
     check_equal('in a namespace', nodes.plugin('--exporters', 'ours', 'status', '--json'), f'{first} status --json\n')
     check_equal('context', nodes.plugin('--context', 'test', '--node', 'node-1'), f'--context test {first} status\n')
+    check_equal('after --', nodes.plugin('--node', 'node-1', '--', 'status'), f'{first} status\n')
+    for words in ('top', '-b', '-n', '1'), ('drops', '--for=5s'), ('observe', '-n', '5'), ('status', '--json'):
+        check_equal(f'{words} of all nodes', nodes.plugin(*words).count(' '.join(('flowtally', *words))), 2)
     nodes.plugin('--node', 'node-1', status=3, EXEC_STATUS='3')
     nodes.plugin(status=1, EXEC_STATUS='1')
     for words, said in ((('--node', 'node-3'), 'no exporter runs on node node-3'), (('--node', 'nowhere'), 'no exporter runs'),
-                        (('top',), 'give --node or --pod. Nodes: node-1 node-2'), (('observe', '-f'), 'give --node or --pod'),
+                        (('top',), 'node-1, by --exporters ours\n  node-2, by --exporters theirs'),
+                        (('observe', '-f'), 'observe goes on'), (('observe', 'tcp', '--follow'), 'observe goes on'),
+                        (('status', '--watch=1s'), 'status goes on'), (('status', '-w1s'), 'status goes on'),
+                        (('drops',), 'drops goes on'), (('--node=', 'top'), 'lacks its value'), (('--pod', ''), 'lacks its value'),
                         (('--nod', 'x'), 'no such option'), (('--node', 'a', '--pod', 'b'), 'give one of them'),
                         (('--selector', 'a=b'), 'no exporter runs'), (('--node',), 'lacks its value')):
         check(said in nodes.plugin(*words, status=2), words, nodes.plugin(*words, status=2))
@@ -285,6 +312,23 @@ def test_plugin(cluster):
     found = subprocess.run([chart.BIN / 'kubectl', 'flowtally', '--help'], capture_output=True, text=True, check=False,
                            env={**os.environ, 'PATH': f'{PLUGIN.parent}:{os.environ["PATH"]}'})
     check('usage: kubectl flowtally' in found.stdout, 'kubectl does not find it', found.stderr)
+
+
+def test_plugin_signals(cluster):
+    """A signal for the plugin reaches kubectl, and so `observe -f` ends; the status is that of kubectl."""
+    stub = cluster.folder / 'waits'
+    stub.write_text('#!/bin/sh\ncase "$*" in\n*" exec "* | exec*) ;;\n*) echo "a one node-1"; exit ;;\nesac\n'
+                    'trap "echo ended; exit 7" TERM\necho ready\nwhile :; do sleep 0.1; done\n', encoding='ascii')
+    stub.chmod(0o755)
+    with subprocess.Popen([*DIES_WITH_TEST, PLUGIN, 'observe', '-f'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, 'KUBECTL': str(stub)}, start_new_session=True) as process:
+        check_equal('kubectl', process.stdout.readline(), 'ready\n')
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        check_equal('status, and what kubectl said', (process.returncode, process.stdout.readline()), (7, 'ended\n'))
 
 
 def run():

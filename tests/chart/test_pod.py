@@ -115,6 +115,20 @@ def test_reload():
         check_equal('exit status', pod.stop()[0], 0)
 
 
+def test_wrong_at_start():
+    """A file with a mistake at the first start, which the chart would not have let through: it ends at once, and all of it is
+    in the few lines that the kubelet keeps as the message of the end."""
+    resources = resources_of({**FEW, 'collectors': ['ipfix://127.0.0.1:4739']})
+    check_equal('the message of the end', the_pod(resources)['spec']['containers'][0]['terminationMessagePolicy'],
+                'FallbackToLogsOnError')
+    find(resources, 'ConfigMap')['data']['flowtally.yaml'] = 'interfaces: [m0]\nidle-timeout: 7\nactiv-timeout: 60s\n'
+    with node() as box, exporter(box, resources) as pod:
+        check_equal('exit status', pod.wait(60), 2)
+        last = pod.log()[-2048:].splitlines()[-80:]
+        for line in 'flowtally.yaml:2:15: ', 'flowtally.yaml:3:1: ':
+            check(any(line in one for one in last), f'{line!r} is not at the end of the log')
+
+
 def test_restart():
     """Killed, and started by the kubelet with the same volumes: it meters again, and its socket answers."""
     resources = resources_of({**FEW, 'collectors': ['ipfix://127.0.0.1:4739']})

@@ -380,6 +380,21 @@ def test_openshift():
     check(spec['securityContext']['seccompProfile']['type'] == 'RuntimeDefault' and 'runtime/default' in scc['seccompProfiles'],
           'the profile is not allowed')
     check_equal('SELinux', the_container(resources)['securityContext']['seLinuxOptions'], {'type': 'spc_t'})
+    # As OpenShift's own code takes them: a name in full, and no user where restricted-v2 is to choose one.
+    for profile, name in (({'type': 'Unconfined'}, 'unconfined'),
+                          ({'type': 'Localhost', 'localhostProfile': 'bpf.json'}, 'localhost/bpf.json')):
+        values = {'openshift': {'enabled': True}, 'podSecurityContext': {'seccompProfile': profile},
+                  'securityContext': {'readOnlyRootFilesystem': False, 'privileged': True}, 'collector': {'enabled': True}}
+        resources = render(values)
+        scc = find(resources, 'SecurityContextConstraints')
+        check_equal('profiles', scc['seccompProfiles'], [name])
+        check_equal('as the values say', (scc['readOnlyRootFilesystem'], scc['allowPrivilegedContainer']), (False, True))
+    collector = find(resources, 'Deployment')['spec']['template']['spec']
+    check_equal('the collector', collector['securityContext'],
+                {'runAsNonRoot': True, 'seccompProfile': {'type': 'RuntimeDefault'}})
+    check_equal('without capabilities',
+                find(render({'openshift': {'enabled': True}, 'securityContext': {'capabilities': None}}),
+                     'SecurityContextConstraints')['allowedCapabilities'], [])
 
 
 def notes(values):

@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import program
@@ -14,6 +15,7 @@ from sinks import METER, PEER, Bench, ours
 from tap import check, check_equal
 
 FLOWS = 50
+WARNING = 'flowtally: bank-entries: 32768 are too few for the CPUs of this machine, which gets 262144\n'
 FILE = f'''
 interfaces: [m0, "nosuch*"]
 ingress: tc
@@ -89,6 +91,20 @@ def test_check():
                     (0, [['idle-timeout:', '7s', '#', '--idle-timeout'], ['linger:', '3s', '#', f'{path}:1:9'],
                          ['rate:', '10k', '#', 'FLOWTALLY_RATE']]))
         check_equal('exit status of no such verb', config('shwo')[0], 2)
+
+
+def test_many_cpus():
+    """One file for many machines: what is too few for the CPUs of this one is raised here, and said."""
+    with tempfile.TemporaryDirectory(prefix='flowtally-') as folder:
+        path, possible = Path(folder) / 'f.yaml', Path(folder) / 'possible'
+        path.write_text('interfaces: [m0]\nbank-entries: 32768\ndrop-entries: 1048576\n')
+        possible.write_text('0-255\n')
+        run = subprocess.run(['unshare', '--mount', 'sh', '-c',
+                              'mount --bind "$0" /sys/devices/system/cpu/possible && exec "$@"', possible, program.binary(),
+                              'config', 'show', '--effective', '--config', path], capture_output=True, text=True, timeout=20)
+        check_equal('exit status, and what is said', (run.returncode, run.stderr), (0, WARNING))
+        shown = dict(line.split()[:2] for line in run.stdout.splitlines() if '-entries: ' in line)
+        check_equal('entries', (shown['bank-entries:'], shown['drop-entries:']), ('262144', '1048576'))
 
 
 if __name__ == '__main__':

@@ -53,10 +53,6 @@ static void test_sizes(_unused_ void **state)
 	assert_int_equal(setting_count(flow->cache_setting, &sizes), CACHE);
 	assert_int_equal(setting_count(drop->bank_setting, &sizes), DROP);
 	assert_int_equal(setting_count(drop->cache_setting, &sizes), DROP);
-	/* banks are no smaller than the machine allows, caches may be */
-	assert_int_equal(setting_min(setting_find("bank-entries")), FAKE_ENTRIES_MIN);
-	assert_int_equal(setting_min(setting_find("drop-entries")), FAKE_ENTRIES_MIN);
-	assert_int_equal(setting_min(setting_find("cache-entries")), CACHE_ENTRIES_MIN);
 }
 
 static void nothing(_unused_ void *userdata)

@@ -6,6 +6,10 @@ SPDX-License-Identifier: Apache-2.0
 {{- define "flowtally.checks" -}}
 {{- $config := include "flowtally.config" . | fromYaml -}}
 {{- $metrics := include "flowtally.metrics" . | fromYaml -}}
+{{- $name := include "flowtally.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "the resources would be called %q: a name consists of small letters, digits and -, and begins with a letter; set fullnameOverride" $name) }}
+{{- end }}
 {{- if and (not $config.collectors) (not $metrics.listen) }}
 {{- fail "no collector and no metrics: nobody would get what is counted; give config.collectors, set collector.enabled=true, or leave config.metrics-listen alone" }}
 {{- end }}
@@ -37,6 +41,20 @@ SPDX-License-Identifier: Apache-2.0
 {{- $need := include "flowtally.memory" . | int64 -}}
 {{- if and $limit (gt $octets 0) (lt $octets $need) }}
 {{- fail (printf "resources.limits.memory is %v: banks, cache and recent records of this config take %d Mi; raise it, or choose smaller bank-entries, cache-entries or control-records" $limit (add 1 (div $need 1048576))) }}
+{{- end }}
+{{- $ways := list "metrics-listen" "stop-timeout" "config" -}}
+{{- range $way := $ways }}
+{{- $instead := ternary "config" (printf "config.%s" $way) (eq $way "config") -}}
+{{- range $.Values.extraArgs }}
+{{- if regexMatch (printf "^(--set=|--)?%s(=|$)" $way) . }}
+{{- fail (printf "extraArgs has %s, which the probes and the grace would not know of; set %s instead" . $instead) }}
+{{- end }}
+{{- end }}
+{{- range $.Values.extraEnv }}
+{{- if eq .name (printf "FLOWTALLY_%s" ($way | upper | replace "-" "_")) }}
+{{- fail (printf "extraEnv has %s, which the probes and the grace would not know of; set %s instead" .name $instead) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- $places := list "/run/flowtally" -}}
 {{- range .Values.extraVolumeMounts }}{{ $places = append $places .mountPath }}{{ end }}

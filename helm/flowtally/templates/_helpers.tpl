@@ -7,14 +7,15 @@ SPDX-License-Identifier: Apache-2.0
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* No longer than a Service may be called with -collector behind it. */}}
 {{- define "flowtally.fullname" -}}
+{{- $name := printf "%s-%s" .Release.Name (include "flowtally.name" .) -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
+{{- $name = .Values.fullnameOverride }}
 {{- else if contains (include "flowtally.name" .) .Release.Name }}
-{{- .Release.Name | trunc 53 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "flowtally.name" .) | trunc 53 | trimSuffix "-" }}
+{{- $name = .Release.Name }}
 {{- end }}
+{{- $name | replace "." "-" | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "flowtally.namespace" -}}
@@ -36,8 +37,8 @@ SPDX-License-Identifier: Apache-2.0
 {{/* component is exporter or collector: a list of the root and its name. */}}
 {{- define "flowtally.selectorLabels" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "flowtally.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/name: {{ include "flowtally.name" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
@@ -53,7 +54,7 @@ the chart counts most, for selectors need it, and the common one least.
 {{- define "flowtally.labels" -}}
 {{- $root := index . 0 -}}
 {{- $labels := dict "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
-{{- $labels = merge $labels (dict "app.kubernetes.io/version" $root.Chart.AppVersion "app.kubernetes.io/managed-by" $root.Release.Service) -}}
+{{- $labels = merge $labels (dict "app.kubernetes.io/version" (replace "+" "_" $root.Chart.AppVersion) "app.kubernetes.io/managed-by" $root.Release.Service) -}}
 {{- merge $labels (include "flowtally.podLabels" . | fromYaml) | toYaml }}
 {{- end }}
 
@@ -203,12 +204,12 @@ kubelet is in the node's network, as the pod is by default: what listens on loop
 
 {{/*
 Octets that the exporter takes when all is full: two banks (192 octets an entry, and a bucket of 16 to a power of two), a
-cache (148), recent records (128), and 24 MiB of its own.
+cache (148), recent records (136), and 24 MiB of its own.
 */}}
 {{- define "flowtally.memory" -}}
 {{- $c := include "flowtally.config" . | fromYaml -}}
 {{- $drops := ternary 0 (default 16384 (get $c "drop-entries")) (has (toString (get $c "drops")) (list "off" "false")) | int64 -}}
 {{- $records := default 65536 (get $c "control-records") -}}
 {{- if kindIs "map" $c.control }}{{ $records = default $records $c.control.records }}{{ end }}
-{{- add (mul 2 200 (default 131072 (get $c "bank-entries") | int64)) (mul 148 (default 262144 (get $c "cache-entries") | int64)) (mul 548 $drops) (mul 128 ($records | int64)) 25165824 }}
+{{- add (mul 2 200 (default 131072 (get $c "bank-entries") | int64)) (mul 148 (default 262144 (get $c "cache-entries") | int64)) (mul 548 $drops) (mul 136 ($records | int64)) 25165824 }}
 {{- end }}

@@ -28,18 +28,18 @@ apiVersion: monitoring.coreos.com/v1
 kind: {{ index . 2 }}
 metadata:
   name: {{ include "flowtally.fullname" $root }}
-  namespace: {{ default (include "flowtally.namespace" $root) $values.namespace }}
+  namespace: {{ default (include "flowtally.namespace" $root) $values.namespace | quote }}
   labels:
     {{- include "flowtally.labels" (list $root "exporter" $values.labels) | nindent 4 }}
 spec:
   jobLabel: app.kubernetes.io/part-of
   namespaceSelector:
-    matchNames: [{{ include "flowtally.namespace" $root }}]
+    matchNames: [{{ include "flowtally.namespace" $root | quote }}]
   selector:
     matchLabels:
       {{- include "flowtally.selectorLabels" (list $root "exporter") | nindent 6 }}
   {{- with $values.sampleLimit }}
-  sampleLimit: {{ . }}
+  sampleLimit: {{ int64 . }}
   {{- end }}
   {{- if $values.attachNodeMetadata }}
   attachMetadata:

@@ -31,7 +31,7 @@ container.apparmor.security.beta.kubernetes.io/{{ index . 1 }}: {{ get $names $p
 {{- end }}
 
 {{- define "flowtally.podCommon" -}}
-serviceAccountName: {{ include "flowtally.serviceAccountName" . }}
+serviceAccountName: {{ include "flowtally.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with include "flowtally.pullSecrets" . }}
