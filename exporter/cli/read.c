@@ -558,7 +558,7 @@ int read_main(int argc, char **argv)
 	e = make(&r);
 	if (e < 0)
 		return e == -EINVAL || e == -E2BIG ? USAGE : FAILED;
-	if (confine_reader(r.files, r.file_count) < 0)
+	if (confine_reader(r.files, r.file_count, r.follow) < 0)
 		return FAILED;
 	return run(&r);
 }
