@@ -340,11 +340,11 @@ def test_reader():
         folder = Path(name)
         (folder / 'flows').write_text('', encoding='ascii')
         for words, allowed in (['-'], set()), (['flows'], {'flows'}), (['--follow', 'flows'], {'flows', '.'}):
-            trace = folder / 'strace'
-            words = ['strace', '-qq', '-e', 'trace=open,openat', '-o', trace, *program.SANDBOX, program.binary(), 'read', *words]
+            trace = folder / f'strace{len(words)}{len(allowed)}'
+            words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(), 'read', *words]
             process = subprocess.Popen(words, cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
-            wait_until(lambda trace=trace: trace.exists() and '/proc/self/fd/1' in trace.read_text(), WAIT_SECONDS, 'the rules')
+            wait_until(lambda trace=trace: trace.exists() and 'seccomp(' in trace.read_text(), WAIT_SECONDS, 'a filter')
             process.terminate()
             process.wait(WAIT_SECONDS)
             places = set(re.findall(r'"([^"]*)", O_RDONLY\|O_CLOEXEC\|O_PATH|"([^"]*)", O_RDONLY\|O_PATH', trace.read_text()))
