@@ -343,9 +343,9 @@ def test_reader():
             trace = folder / f'strace{len(words)}{len(allowed)}'
             words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(), 'read', *words]
             process = subprocess.Popen(words, cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
+                                       stderr=subprocess.DEVNULL, start_new_session=True)
             wait_until(lambda trace=trace: trace.exists() and 'seccomp(' in trace.read_text(), WAIT_SECONDS, 'a filter')
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(WAIT_SECONDS)
             places = set(re.findall(r'"([^"]*)", O_RDONLY\|O_CLOEXEC\|O_PATH|"([^"]*)", O_RDONLY\|O_PATH', trace.read_text()))
             check_equal(f'named by {words[-2:]}', {one or two for one, two in places if (one or two)[0] != '/'}, allowed)
