@@ -5,19 +5,20 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include "exporter/log.h"
 
-static int max_level = LOG_INFO;
+static atomic_int max_level = LOG_INFO; /* any thread logs, and a reload sets it */
 static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
 static bool journal;
 
 void log_set_level(int level)
 {
-	max_level = level;
+	atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }
 
 /* JOURNAL_STREAM is inherited by what runs below a service; its device and inode say which stream it means. */
@@ -419,7 +420,7 @@ _printf_(4, 0) static void log_va(int level, int error, bool always, const char 
 {
 	_cleanup_(freep) char *text = NULL;
 
-	if (level > max_level)
+	if (level > atomic_load_explicit(&max_level, memory_order_relaxed))
 		return;
 	if (vasprintf(&text, format, args) < 0) {
 		text = NULL;
