@@ -5,19 +5,20 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include "exporter/log.h"
 
-static int max_level = LOG_INFO;
+static atomic_int max_level = LOG_INFO; /* any thread logs, and a reload sets it */
 static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
 static bool journal;
 
 void log_set_level(int level)
 {
-	max_level = level;
+	atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }
 
 /* JOURNAL_STREAM is inherited by what runs below a service; its device and inode say which stream it means. */
@@ -71,6 +72,7 @@ static struct {
 	pthread_mutex_t lock;
 	bool impatient; /* nothing may wait */
 	bool held;	/* nothing is written */
+	bool opened;	/* once and for all */
 	bool gave_up;	/* waiting did not help, and nothing has been taken since */
 	int own;	/* a description of our own, O_NONBLOCK; -1: none */
 	dev_t device;	/* of which file that is */
@@ -88,7 +90,8 @@ static struct {
  */
 static int own_description(const struct stat *status)
 {
-	if (output.own >= 0 && output.device == status->st_dev && output.inode == status->st_ino)
+	if (output.opened ||
+	    (output.own >= 0 && output.device == status->st_dev && output.inode == status->st_ino))
 		return output.own;
 	closep(&output.own);
 	output.own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -113,6 +116,12 @@ static ssize_t write_inherited(const char *data, size_t size)
 	return n < 0 ? -errno : n;
 }
 
+/* Whoever reads it may be slow. */
+static bool takes_time(const struct stat *status)
+{
+	return !S_ISREG(status->st_mode) && !S_ISBLK(status->st_mode);
+}
+
 /* As write(2), -EAGAIN rather than waiting for a reader. */
 static ssize_t write_some(const char *data, size_t size)
 {
@@ -127,7 +136,7 @@ static ssize_t write_some(const char *data, size_t size)
 		return n < 0 ? -errno : n;
 	}
 	fd = STDERR_FILENO;
-	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+	if (takes_time(&status)) {
 		fd = own_description(&status);
 		if (fd < 0)
 			return write_inherited(data, size);
@@ -300,6 +309,17 @@ static void put(const char *data, size_t size, bool always)
 	pthread_mutex_unlock(&output.lock);
 }
 
+void log_open(void)
+{
+	struct stat status;
+
+	pthread_mutex_lock(&output.lock);
+	if (fstat(STDERR_FILENO, &status) == 0 && takes_time(&status) && !S_ISSOCK(status.st_mode))
+		(void)own_description(&status);
+	output.opened = true;
+	pthread_mutex_unlock(&output.lock);
+}
+
 void log_never_wait(void)
 {
 	pthread_mutex_lock(&output.lock);
@@ -400,7 +420,7 @@ _printf_(4, 0) static void log_va(int level, int error, bool always, const char 
 {
 	_cleanup_(freep) char *text = NULL;
 
-	if (level > max_level)
+	if (level > atomic_load_explicit(&max_level, memory_order_relaxed))
 		return;
 	if (vasprintf(&text, format, args) < 0) {
 		text = NULL;

@@ -21,6 +21,9 @@ void log_message(int level, const char *format, ...) _printf_(2, 3);
  */
 void log_never_wait(void);
 
+/* Opens what is needed to write without waiting, once and for all: it cannot be opened later. */
+void log_open(void);
+
 /*
  * Between these two what is said waits in memory, 256 KiB of it, since a full screen is on the terminal that standard error
  * leads to.  Of more the oldest lines go, and log_release() writes how many before the others.  log_held(): the line that is

@@ -22,8 +22,7 @@
 #define READING (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define WRITING \
 	(READING | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
-	 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO | \
-	 LANDLOCK_ACCESS_FS_MAKE_SOCK | RIGHT_TRUNC)
+	 LANDLOCK_ACCESS_FS_MAKE_REG | RIGHT_TRUNC)
 #define OF_FILES (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | RIGHT_TRUNC)
 
 #define FOLDERS_MAX 256 /* more than collectors have */
@@ -57,12 +56,22 @@ uint64_t sandbox_capabilities(void)
 	return ret;
 }
 
-static void keep_capabilities(uint64_t keep)
+/* Whether the thread has none beside these, by what the kernel says of it afterwards. */
+static bool has_only(uint64_t keep)
+{
+	if (capng_get_caps_process() < 0)
+		return false;
+	for (unsigned int i = 0; i <= CAP_LAST_CAP; i++)
+		if (!(keep >> i & 1) && (capng_have_capability(CAPNG_EFFECTIVE, i) ||
+					 capng_have_capability(CAPNG_PERMITTED, i)))
+			return false;
+	return true;
+}
+
+static void drop_capabilities(uint64_t keep)
 {
 	bool bounds;
 
-	if (!sandbox.overrides)
-		keep &= ~SANDBOX_CAP(CAP_DAC_OVERRIDE);
 	if (capng_get_caps_process() < 0)
 		return;
 	/* Without it the bounding set stays; where there are no new privileges it gives nothing. */
@@ -76,31 +85,35 @@ static void keep_capabilities(uint64_t keep)
 	}
 	if (bounds)
 		(void)capng_apply(CAPNG_SELECT_BOUNDS);
-	if (capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT) < 0)
+	(void)capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
+}
+
+static void keep_capabilities(uint64_t keep)
+{
+	if (!sandbox.overrides)
+		keep &= ~SANDBOX_CAP(CAP_DAC_OVERRIDE);
+	drop_capabilities(keep);
+	if (!has_only(keep))
 		log_warning("capabilities that are not needed cannot be given up");
 }
 
 /* --- Files. */
 
-/* In effect or not; it stays permitted. */
-static void set_override(bool on)
-{
-	const capng_act_t act = on ? CAPNG_ADD : CAPNG_DROP;
-
-	capng_update(act, CAPNG_EFFECTIVE, CAP_DAC_OVERRIDE);
-	capng_update(act, CAPNG_EFFECTIVE, CAP_DAC_READ_SEARCH);
-	(void)capng_apply(CAPNG_SELECT_CAPS);
-}
-
 /* Root opens what belongs to others by CAP_DAC_OVERRIDE alone, and does so again when a file is rotated. */
 static bool needs_override(const struct sandbox_options *options)
 {
 	const char *path = NULL;
+	void *before;
 
 	if (capng_get_caps_process() < 0 ||
 	    !capng_have_capability(CAPNG_EFFECTIVE, CAP_DAC_OVERRIDE))
 		return false;
-	set_override(false);
+	before = capng_save_state(); /* a container may have given the one and not the other */
+	if (!before)
+		return true;
+	capng_update(CAPNG_DROP, CAPNG_EFFECTIVE, CAP_DAC_OVERRIDE);
+	capng_update(CAPNG_DROP, CAPNG_EFFECTIVE, CAP_DAC_READ_SEARCH);
+	(void)capng_apply(CAPNG_SELECT_CAPS);
 	for (size_t i = 0; !path && i < options->readable_count; i++)
 		if (faccessat(AT_FDCWD, options->readable[i], R_OK, AT_EACCESS) < 0 &&
 		    errno == EACCES)
@@ -109,7 +122,8 @@ static bool needs_override(const struct sandbox_options *options)
 		if (faccessat(AT_FDCWD, options->writable[i], W_OK, AT_EACCESS) < 0 &&
 		    errno == EACCES)
 			path = options->writable[i];
-	set_override(true);
+	capng_restore_state(&before);
+	(void)capng_apply(CAPNG_SELECT_CAPS);
 	if (path && options->uses & SANDBOX_KERNEL) /* no news of a verb that somebody calls */
 		log_notice("the capability CAP_DAC_OVERRIDE is kept: '%s' belongs to another user",
 			   path);
@@ -161,32 +175,47 @@ static void allow(int ruleset, const char *path, uint64_t rights)
 	sandbox.writable[sandbox.writable_count++].inode = status.st_ino;
 }
 
-/* The terminal or file of standard output is opened once more, for a description with flags of its own. */
-static void allow_streams(int ruleset, uint64_t rights)
+/*
+ * The terminal or file of a standard stream is opened once more, for a description with flags of its own.  Not a folder,
+ * of which the right would be that of all files in it.
+ */
+static void allow_stream(int ruleset, const char *path, uint64_t rights)
 {
-	allow(ruleset, "/proc/self/fd/1", rights & OF_FILES);
-	allow(ruleset, "/proc/self/fd/2", rights & OF_FILES);
+	struct stat status;
+
+	if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
+		allow(ruleset, path, rights & OF_FILES);
 }
 
 static void prepare_files(const struct sandbox_options *options)
 {
 	/* No news of a verb that somebody calls. */
-	const int level = options->uses & SANDBOX_KERNEL ? LOG_INFO : LOG_DEBUG;
+	const int level = !(options->uses & SANDBOX_KERNEL) ? LOG_DEBUG
+			  : geteuid() == 0		    ? LOG_WARNING
+							    : LOG_INFO;
 	const uint64_t rights = known_rights();
 
 	sandbox.ruleset = rights ? make_ruleset(rights) : -1;
 	if (sandbox.ruleset < 0) {
-		log_message(level, "this kernel does not have landlock: files that are opened "
-				   "later are not confined, all else is");
+		log_message(level,
+			    "this kernel does not have landlock: files that are opened later are "
+			    "not confined, all else is%s",
+			    geteuid() == 0 ? ", and root's are open to it: run it as a user of "
+					     "its own"
+					   : "");
 		return;
 	}
 	/* Names in folders are no secret, and libbpf opens "/" to have a descriptor (bpf_map__reuse_fd()). */
 	allow(sandbox.ruleset, "/", LANDLOCK_ACCESS_FS_READ_DIR);
-	allow_streams(sandbox.ruleset, rights);
+	allow_stream(sandbox.ruleset, "/proc/self/fd/1", rights);
+	allow_stream(sandbox.ruleset, "/proc/self/fd/2", rights);
 	for (size_t i = 0; i < options->readable_count; i++)
 		allow(sandbox.ruleset, options->readable[i], READING & rights);
 	for (size_t i = 0; i < options->writable_count; i++)
 		allow(sandbox.ruleset, options->writable[i], WRITING & rights);
+	if (options->removable)
+		allow(sandbox.ruleset, options->removable,
+		      LANDLOCK_ACCESS_FS_REMOVE_FILE & rights);
 }
 
 static void confine_files(void)

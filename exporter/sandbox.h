@@ -38,6 +38,7 @@ struct sandbox_options {
 	size_t readable_count;
 	const char *const *writable; /* files may be made, changed and removed there */
 	size_t writable_count;
+	const char *removable; /* a folder; files may be removed there, and no more; NULL: none */
 };
 
 /*

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <string.h>
 #include "config/schema.h"
+#include "exporter/export/transport/transport.h"
 #include "exporter/log.h"
 
 /* Of folders and files. */
@@ -55,16 +56,22 @@ static void add_folders_of(struct places *p, const char *file)
 		add_folder(p, real);
 }
 
-/* One to be read, whose owner may be another than its folder's. */
+/* What is read from standard input is open. */
+static bool is_named(const char *path)
+{
+	return path && strcmp(path, "-") != 0;
+}
+
+/* One to be read, whose owner may be another than its folder's, in which others come into its place. */
 static void add_file(struct places *p, const char *path)
 {
-	if (!path)
+	if (!is_named(path))
 		return;
 	add(p, path);
 	add_folders_of(p, path);
 }
 
-/* Files that collectors write to. */
+/* Files that collectors write to.  Where a link leads matters if it is followed. */
 static void find_files(struct places *p, const struct config *config)
 {
 	struct collector_url url;
@@ -73,7 +80,8 @@ static void find_files(struct places *p, const struct config *config)
 	for (size_t i = 0; i < config->collector_count; i++)
 		if (url_parse(config->collectors[i].url, &url, why) == 0 && !url_in_network(&url) &&
 		    *url.path)
-			add_folders_of(p, url.path);
+			(file_transport_follows(url.path) ? add_folders_of : add_folder)(p,
+											 url.path);
 }
 
 static void find_writable(struct places *p, const struct config *config)
@@ -81,8 +89,13 @@ static void find_writable(struct places *p, const struct config *config)
 	find_files(p, config);
 	if (config->sandbox_folder)
 		add(p, config->sandbox_folder);
+}
+
+/* The socket is removed at the end. */
+static void find_removable(struct places *p, const struct config *config)
+{
 	if (config->control_socket && strcmp(config->control_socket, "off") != 0)
-		add_folders_of(p, config->control_socket); /* it is removed at the end */
+		add_folder(p, config->control_socket);
 }
 
 /*
@@ -100,7 +113,8 @@ static void find_readable(struct places *p, const struct config *config)
 		add(p, always[i]);
 	add_folders_of(p, "/etc/resolv.conf");
 	add_file(p, config->path);
-	add_file(p, config->capture);
+	if (is_named(config->capture))
+		add(p, config->capture);
 }
 
 /* A capture is a file among others; what comes from the kernel takes all there is. */
@@ -120,10 +134,11 @@ static unsigned int find_uses(const struct config *config)
 
 int confine_begin(const struct config *config)
 {
-	_cleanup_(places_clear) struct places readable = {0}, writable = {0};
+	_cleanup_(places_clear) struct places readable = {0}, writable = {0}, removable = {0};
 
 	find_readable(&readable, config);
 	find_writable(&writable, config);
+	find_removable(&removable, config);
 	return sandbox_begin(&(struct sandbox_options){
 		.mode = config->sandbox,
 		.uses = find_uses(config),
@@ -131,6 +146,7 @@ int confine_begin(const struct config *config)
 		.readable_count = readable.count,
 		.writable = (const char *const *)writable.paths,
 		.writable_count = writable.count,
+		.removable = removable.count ? removable.paths[0] : NULL,
 	});
 }
 
@@ -151,7 +167,7 @@ static enum sandbox_mode mode_of_environment(void)
 	return SANDBOX_ON;
 }
 
-int confine_reader(const char *const *paths, size_t count)
+int confine_reader(const char *const *paths, size_t count, bool follow)
 {
 	/* The time zone, names of what a terminal can, and what the thread may do. */
 	static const char *const always[] = {"/etc/localtime", "/usr/share", "/usr/lib/locale",
@@ -162,7 +178,11 @@ int confine_reader(const char *const *paths, size_t count)
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		add(&readable, always[i]);
 	for (size_t i = 0; i < count; i++)
-		add_file(&readable, paths[i]);
+		if (follow)
+			add_file(&readable, paths[i]);
+		else if (is_named(paths[i]))
+			add(&readable, paths[i]);
+	log_open(); /* nothing is opened for writing from here on */
 	error = sandbox_begin(&(struct sandbox_options){
 		.mode = mode_of_environment(),
 		.readable = (const char *const *)readable.paths,

@@ -555,7 +555,7 @@ int read_main(int argc, char **argv)
 	e = make(&r);
 	if (e < 0)
 		return e == -EINVAL || e == -E2BIG ? EXIT_USAGE : EXIT_FAILED;
-	if (confine_reader(r.files, r.file_count) < 0)
+	if (confine_reader(r.files, r.file_count, r.follow) < 0)
 		return EXIT_FAILED;
 	return run(&r);
 }

@@ -265,6 +265,10 @@ def test_rights_of_user():
             check_rights(daemon.process.pid, False)
             check_equal('whose files it makes', bench.flows_path.stat().st_uid, USER)
             check_equal('whose /proc is', os.stat(f'/proc/{daemon.process.pid}/mem').st_uid, 0)
+            for look in ['head', '-c1', f'/proc/{daemon.process.pid}/environ'], ['strace', '-p', str(daemon.process.pid)]:
+                done = subprocess.run(['setpriv', '--reuid', str(USER), '--regid', str(USER), '--clear-groups', '--inh-caps=-all', *look],
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)
+                check(done.returncode and re.search('Permission denied|not permitted', done.stderr), look, done)
             bench.flows(20)
             reload(daemon)
             check_who_may_ask(bench)
@@ -310,6 +314,45 @@ def test_reloads():
             wait_until(lambda: all(path.stat().st_size for path in written), 20, 'flows')
             daemon.stop()
         check_equal('elsewhere', sorted((file.name, file.stat().st_size) for file in other.iterdir()), [('there', 0)])
+
+
+def test_links():
+    """Who may write to the folder of a collector does not choose, by a link, which file root writes to."""
+    with Bench() as bench, scratch() as name:
+        theirs, other = bench.directory / 'theirs', Path(name)
+        theirs.mkdir()
+        (other / 'there').write_text('', encoding='ascii')
+        for target in other / 'there', other / 'new':
+            for scheme in 'file', 'json':
+                link = theirs / 'flows'
+                link.symlink_to(target)
+                os.chown(link, USER, USER, follow_symlinks=False)
+                os.chown(theirs, USER, USER)
+                words = [*program.SANDBOX, program.binary(), 'run', '--control-socket', 'off', '--metrics-listen', 'off',
+                         '--interface', 'm0', '--collector', f'{scheme}://{link}']
+                done = subprocess.run(bench.box.inside('meter', *words), capture_output=True, text=True, check=False,
+                                      timeout=WAIT_SECONDS)
+                check_equal(f'exit status, {done.stderr}', done.returncode, 1)
+                check('is a link that others than root and this user could have made' in done.stderr, done.stderr)
+                link.unlink()
+        check_equal('elsewhere', sorted((file.name, file.stat().st_size) for file in other.iterdir()), [('there', 0)])
+
+
+def test_reader():
+    """The files that `read` can open from then on are those that were named: no folder, but with --follow."""
+    with scratch() as name:
+        folder = Path(name)
+        (folder / 'flows').write_text('', encoding='ascii')
+        for words, allowed in (['-'], set()), (['flows'], {'flows'}), (['--follow', 'flows'], {'flows', '.'}):
+            trace = folder / f'strace{len(words)}{len(allowed)}'
+            words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(), 'read', *words]
+            process = subprocess.Popen(words, cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, start_new_session=True)
+            wait_until(lambda trace=trace: trace.exists() and 'seccomp(' in trace.read_text(), WAIT_SECONDS, 'a filter')
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(WAIT_SECONDS)
+            places = set(re.findall(r'"([^"]*)", O_RDONLY\|O_CLOEXEC\|O_PATH|"([^"]*)", O_RDONLY\|O_PATH', trace.read_text()))
+            check_equal(f'named by {words[-2:]}', {one or two for one, two in places if (one or two)[0] != '/'}, allowed)
 
 
 def test_no_landlock():
@@ -384,6 +427,8 @@ if __name__ == '__main__':
         ('rights of root', test_rights_of_root),
         ("rights of the unit's user", test_rights_of_user),
         ('reloads that want more', test_reloads),
+        ("links of others in a collector's folder", test_links),
+        ('files that read can open', test_reader),
         ('a kernel without landlock', test_no_landlock),
         ('a kernel without seccomp', test_no_seccomp),
         ('a terminal of another user', test_terminal),

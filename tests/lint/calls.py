@@ -7,7 +7,8 @@ import tree
 CODE, PAGE = 'exporter/sandbox_calls.c', 'docs/security.md'
 # Tables of the code: what a line of the page begins with.
 TABLES = {'common': 'Always', 'files': 'Files', 'network': 'Network', 'kernel': 'Kernel', 'bpf_commands': '`bpf`',
-          'netlink_protocols': '`socket` of netlink', 'ioctl_requests': '`ioctl`', 'prctl_options': '`prctl`'}
+          'netlink_protocols': '`socket` of netlink', 'ioctl_requests': '`ioctl`', 'prctl_options': '`prctl`',
+          'fcntl_commands': '`fcntl`'}
 CONDITIONS = 'With conditions'
 
 

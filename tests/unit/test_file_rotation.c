@@ -2,6 +2,7 @@
 /* Files that end and are followed by others: by rotation, or by what others do to them. */
 #include <signal.h>
 #include <sys/resource.h>
+#include "exporter/export/transport/transport.h"
 #include "tests/unit/rotation.h"
 
 #define START_S (CLOCK_START_WALL_NS / NSEC_PER_SEC)
@@ -245,6 +246,39 @@ static void test_symlink(void **state)
 	exports_free(exports);
 }
 
+/* A link says which file is written to, so that it counts only if it can be that of root or of our user alone. */
+static void test_whose_link(_unused_ void **state)
+{
+	static const struct {
+		uid_t folder, link;
+		mode_t mode;
+		bool follows;
+	} cases[] = {
+		{0, 0, 0755, true},	 {0, 0, 01777, true},	   {0, 65534, 0755, false},
+		{0, 65534, 01777, false}, {65534, 65534, 0700, false}, {65534, 0, 0755, false},
+		{0, 0, 0777, false},	 {0, 0, 0775, false},
+	};
+	char place[] = "/tmp/flowtally-link-XXXXXX", name[64];
+
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(place));
+	snprintf(name, sizeof(name), "%s/flows", place);
+	assert_false(file_transport_follows(name)); /* there is nothing */
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(symlink("/nonexistent", name), 0);
+		assert_int_equal(lchown(name, cases[i].link, 0), 0);
+		assert_int_equal(chown(place, cases[i].folder, 0), 0);
+		assert_int_equal(chmod(place, cases[i].mode), 0);
+		assert_int_equal(file_transport_follows(name), cases[i].follows);
+		assert_int_equal(unlink(name), 0);
+	}
+	assert_int_equal(close(creat(name, 0600)), 0);
+	assert_false(file_transport_follows(name)); /* no link */
+	assert_int_equal(unlink(name), 0);
+	assert_int_equal(rmdir(place), 0);
+}
+
 /* Its folder is moved: the file goes on in there, which is said once; when it is back the file is rotated. */
 static void test_folder_moved(void **state)
 {
@@ -446,7 +480,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_rotated),	   TEST(test_size),	    TEST(test_messages),
 		TEST(test_time),	   TEST(test_clock_steps),  TEST(test_capture_clock),
-		TEST(test_symlink),	   TEST(test_folder_moved), TEST(test_reload),
+		TEST(test_symlink),	   TEST(test_whose_link),   TEST(test_folder_moved), TEST(test_reload),
 		TEST(test_no_new_file),	   TEST(test_full_disk),    TEST(test_read_only),
 		TEST(test_moved_when_due),
 	};

@@ -60,7 +60,7 @@ struct file_transport {
 	off_t end;   /* of the file, octets: after the last write */
 	struct file_rotation rotation;
 	struct finished finished;
-	bool symlink;	   /* the path was one at the start; later ones are not followed */
+	bool symlink;	   /* the path was one at the start that is followed; later ones are not */
 	bool has_records;  /* the file, of this run */
 	uint64_t period;   /* of its first record: see period_now() */
 	uint64_t retry_ns; /* no rotation before, CLOCK_MONOTONIC */
@@ -657,9 +657,28 @@ static int open_path(struct file_transport *f)
 	return 0;
 }
 
+static bool is_trusted(const struct stat *st)
+{
+	return st->st_uid == 0 || st->st_uid == geteuid();
+}
+
+bool file_transport_follows(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char name[PATH_MAX];
+	struct stat link, folder;
+
+	snprintf(name, sizeof(name), "%.*s", slash ? (int)(slash + 1 - path) : 1,
+		 slash ? path : ".");
+	if (lstat(path, &link) < 0 || !S_ISLNK(link.st_mode) || stat(name, &folder) < 0)
+		return false;
+	return is_trusted(&link) && is_trusted(&folder) &&
+	       (!(folder.st_mode & (S_IWGRP | S_IWOTH)) || folder.st_mode & S_ISVTX);
+}
+
 static int open_any(struct file_transport *f, const char *path)
 {
-	struct stat st;
+	int r;
 
 	if (!*path) {
 		look_at(f, STDOUT_FILENO);
@@ -667,8 +686,13 @@ static int open_any(struct file_transport *f, const char *path)
 		return 0;
 	}
 	f->path = strdup(path);
-	f->symlink = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
-	return f->path ? open_path(f) : -ENOMEM;
+	f->symlink = file_transport_follows(path);
+	r = f->path ? open_path(f) : -ENOMEM;
+	if (r == -ELOOP && !f->symlink)
+		log_error("'%s' is a link that others than root and this user could have made; "
+			  "remove it, or let it be root's in a folder of root's",
+			  path);
+	return r;
 }
 
 void file_transport_begin(struct transport *t)

@@ -108,6 +108,12 @@ int tcp_transport_new(struct transport **ret, const struct transport_options *op
 /* The file is made if there is none, mode 0640; an empty path is standard output.  -errno. */
 int file_transport_new(struct transport **ret, struct account *account, const char *path);
 
+/*
+ * Whether the path is a link that is followed: nobody but root and our user can have made it, or can put another in its
+ * place.  Else whoever may write to the folder would choose which file we write to.
+ */
+bool file_transport_follows(const char *path);
+
 /* When a file that holds records ends and another begins; all 0: never. */
 struct file_rotation {
 	uint64_t ns;   /* periods of the wall clock, from 1970 on in UTC; 0: however old it is */
