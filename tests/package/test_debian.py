@@ -139,7 +139,7 @@ def test_removal():
 
 
 def test_from_source():
-    """In a minimal Debian, with nothing but what `./setup --build-only` installs: it is installed, and uninstalled but for its configuration."""
+    """In a minimal Debian, with what `./setup --build-only` installs alone: installed, and gone but for its configuration."""
     if 'FLOWTALLY_TORTURE' not in os.environ:
         raise Skip('takes minutes: ./torture')
     with tree() as one:
