@@ -156,7 +156,7 @@ void doctor_kernel_features(struct doctor *d)
 		doctor_find(d, DOCTOR_WARN, NULL, "sudo flowtally doctor",
 			    "%zu features cannot be tried without CAP_BPF and CAP_NET_ADMIN",
 			    untried);
-	else if (used)
+	else if (!missing && used)
 		doctor_ok(d, NULL, "all that is needed is there; done without: %s", fallbacks);
 	else if (!missing)
 		doctor_ok(d, NULL, "all that can be used is there");

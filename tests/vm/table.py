@@ -16,14 +16,18 @@ INTRODUCTION = '''# Kernels
 What tests/vm found in virtual machines, on the days that the first table names; `tests/vm/table.py` has written this page
 from their results. 5.15 and 6.8 are Ubuntu's kernels, all others Debian's, each with what its distribution has added.
 The exporter ran with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone, in the bounding set too, and with `sandbox: kill`, by which
-a system call that is not on the list of [security.md](security.md#system-calls) ends it.
+a system call that is not on the list of [security.md](security.md#system-calls) ends it. What begins with "three capabilities"
+came after the start: rotation, questions, an interface that came, a hook that somebody took away, a reload that loaded other
+programs, files that landlock refuses. "Static" is the program without shared libraries. A word behind a kernel was on its
+command line, and there the tests of the sandbox ran alone.
 '''
 DIFFERENCES = '''
 ## What differs
 
 What a kernel lacks is what `flowtally --version` calls missing; its version of landlock is what the kernel answers (0: none,
 or not among its security modules); reasons are those that it has names for. `flowtally doctor --interface lo` was root's; what
-it says of the clock of emulated machines is left out.
+it says of the clock of emulated machines is left out. Before 6.6 there is no tcx: clsact filters take its place. Before 5.18
+a kernel has no reason for what it drops of TCP over IPv6: records have NOT_SPECIFIED.
 '''
 VERIFIED = '''
 The verifier allows a program a million instructions, and these tests a quarter of that.
