@@ -461,8 +461,8 @@ static void fit_bank(struct loader *l, const char *key, uint32_t *entries, uint3
 		*entries = MAX(standard, least);
 	} else if (*entries < least) {
 		problems_warning(l->problems,
-				 "%s: %u are too few for the CPUs of this machine, which gets %u", key,
-				 *entries, least);
+				 "%s: %u are too few for the CPUs of this machine, which gets %u",
+				 key, *entries, least);
 		*entries = least;
 	}
 }

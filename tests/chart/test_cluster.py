@@ -304,7 +304,8 @@ def test_plugin(cluster):
                         (('top',), 'node-1, by --exporters ours\n  node-2, by --exporters theirs'),
                         (('observe', '-f'), 'observe goes on'), (('observe', 'tcp', '--follow'), 'observe goes on'),
                         (('status', '--watch=1s'), 'status goes on'), (('status', '-w1s'), 'status goes on'),
-                        (('drops',), 'drops goes on'), (('--node=', 'top'), 'lacks its value'), (('--pod', ''), 'lacks its value'),
+                        (('drops',), 'drops goes on'), (('--node=', 'top'), 'lacks its value'),
+                        (('--pod', ''), 'lacks its value'),
                         (('--nod', 'x'), 'no such option'), (('--node', 'a', '--pod', 'b'), 'give one of them'),
                         (('--selector', 'a=b'), 'no exporter runs'), (('--node',), 'lacks its value')):
         check(said in nodes.plugin(*words, status=2), words, nodes.plugin(*words, status=2))
@@ -320,8 +321,8 @@ def test_plugin_signals(cluster):
     stub.write_text('#!/bin/sh\ncase "$*" in\n*" exec "* | exec*) ;;\n*) echo "a one node-1"; exit ;;\nesac\n'
                     'trap "echo ended; exit 7" TERM\necho ready\nwhile :; do sleep 0.1; done\n', encoding='ascii')
     stub.chmod(0o755)
-    with subprocess.Popen([*DIES_WITH_TEST, PLUGIN, 'observe', '-f'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, 'KUBECTL': str(stub)}, start_new_session=True) as process:
+    with subprocess.Popen([*DIES_WITH_TEST, PLUGIN, 'observe', '-f'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          text=True, env={**os.environ, 'KUBECTL': str(stub)}, start_new_session=True) as process:
         check_equal('kubectl', process.stdout.readline(), 'ready\n')
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

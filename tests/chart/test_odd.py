@@ -83,7 +83,8 @@ def test_text():
     """Text arrives as it is: nothing in it is run, and nothing in it is YAML."""
     values = {
         'podAnnotations': {'a': NASTY}, 'daemonSetAnnotations': {'a': NASTY}, 'serviceAccount': {'annotations': {'a': NASTY}},
-        'service': {'annotations': {'a': NASTY}}, 'extraArgs': [f'--source={NASTY}'], 'extraEnv': [{'name': 'A', 'value': NASTY}],
+        'service': {'annotations': {'a': NASTY}}, 'extraArgs': [f'--source={NASTY}'],
+        'extraEnv': [{'name': 'A', 'value': NASTY}],
         'commonLabels': {'a': '1e3'}, 'podLabels': {'b': 'true'}, 'nodeSelector': {'c': 'on'},
         'dashboards': {'enabled': True, 'labelValue': 'yes', 'folder': NASTY, 'annotations': {'a': NASTY}},
         'config': {'metrics-listen': '0.0.0.0:9717', 'collectors': [{'url': 'ipfix://192.0.2.1', 'name': NASTY}]},
