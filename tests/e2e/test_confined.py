@@ -342,8 +342,8 @@ def test_reader():
         (folder / 'flows').write_text('', encoding='ascii')
         for words, allowed in (['-'], set()), (['flows'], {'flows'}), (['--follow', 'flows'], {'flows', '.'}):
             trace = folder / f'strace{len(words)}{len(allowed)}'
-            words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(), 'read',
-                     *words]
+            words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(),
+                     'read', *words]
             process = subprocess.Popen(words, cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL, start_new_session=True)
             wait_until(lambda trace=trace: trace.exists() and 'seccomp(' in trace.read_text(), WAIT_SECONDS, 'a filter')
