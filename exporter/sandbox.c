@@ -214,8 +214,7 @@ static void prepare_files(const struct sandbox_options *options)
 	for (size_t i = 0; i < options->writable_count; i++)
 		allow(sandbox.ruleset, options->writable[i], WRITING & rights);
 	if (options->removable)
-		allow(sandbox.ruleset, options->removable,
-		      LANDLOCK_ACCESS_FS_REMOVE_FILE & rights);
+		allow(sandbox.ruleset, options->removable, LANDLOCK_ACCESS_FS_REMOVE_FILE & rights);
 }
 
 static void confine_files(void)

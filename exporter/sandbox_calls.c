@@ -114,8 +114,8 @@ static const char *const kernel[] = {
 };
 
 /*
- * Maps are made, read and emptied, programs loaded, tested and attached.  Not on the list: pinning, what others hold (by its
- * id), programs of control groups, statistics.
+ * Maps are made, read and emptied, programs loaded, tested and attached, whatever they are: what kind stands in memory, where
+ * no filter looks.  Not on the list: pinning, what others hold (by its id), statistics.
  */
 static const enum bpf_cmd bpf_commands[] = {
 	BPF_MAP_CREATE,
@@ -151,7 +151,7 @@ static const unsigned int ioctl_requests[] = {
 /* By which threads give up capabilities, and get their names. */
 static const int prctl_options[] = {PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_SET_NAME};
 
-/* A descriptor once more, and its flags.  Not on the list: owners and signals of a descriptor, by which others are signalled. */
+/* A descriptor once more, and its flags.  Not on the list: its owner and its signal, by which others are signalled. */
 static const int fcntl_commands[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL};
 
 /* Of open(): a file is made, emptied, made without a name, or written. */
@@ -283,8 +283,8 @@ int sandbox_calls_confine(enum sandbox_mode mode, unsigned int uses)
 		f.error = seccomp_attr_set(f.context, SCMP_FLTATR_CTL_TSYNC, 1); /* all threads */
 	/* A call in the way of 32 bits has other numbers.  None is ours, and to end one thread alone helps nobody. */
 	if (f.error == 0)
-		f.error = seccomp_attr_set(f.context, SCMP_FLTATR_ACT_BADARCH,
-					   SCMP_ACT_KILL_PROCESS);
+		f.error =
+			seccomp_attr_set(f.context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (f.error == 0) /* calls that are frequent are found in few steps */
 		f.error = seccomp_attr_set(f.context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	allow_threads(&f, mode);

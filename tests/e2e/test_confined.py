@@ -265,9 +265,10 @@ def test_rights_of_user():
             check_rights(daemon.process.pid, False)
             check_equal('whose files it makes', bench.flows_path.stat().st_uid, USER)
             check_equal('whose /proc is', os.stat(f'/proc/{daemon.process.pid}/mem').st_uid, 0)
+            same = ['setpriv', '--reuid', str(USER), '--regid', str(USER), '--clear-groups', '--inh-caps=-all']
             for look in ['head', '-c1', f'/proc/{daemon.process.pid}/environ'], ['strace', '-p', str(daemon.process.pid)]:
-                done = subprocess.run(['setpriv', '--reuid', str(USER), '--regid', str(USER), '--clear-groups', '--inh-caps=-all', *look],
-                                      stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)
+                done = subprocess.run([*same, *look], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                                      timeout=10)
                 check(done.returncode and re.search('Permission denied|not permitted', done.stderr), look, done)
             bench.flows(20)
             reload(daemon)
@@ -345,7 +346,8 @@ def test_reader():
         (folder / 'flows').write_text('', encoding='ascii')
         for words, allowed in (['-'], set()), (['flows'], {'flows'}), (['--follow', 'flows'], {'flows', '.'}):
             trace = folder / f'strace{len(words)}{len(allowed)}'
-            words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(), 'read', *words]
+            words = ['strace', '-qq', '-e', 'trace=open,openat,seccomp', '-o', trace, *program.SANDBOX, program.binary(),
+                     'read', *words]
             process = subprocess.Popen(words, cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL, start_new_session=True)
             wait_until(lambda trace=trace: trace.exists() and 'seccomp(' in trace.read_text(), WAIT_SECONDS, 'a filter')

@@ -254,9 +254,9 @@ static void test_whose_link(_unused_ void **state)
 		mode_t mode;
 		bool follows;
 	} cases[] = {
-		{0, 0, 0755, true},	 {0, 0, 01777, true},	   {0, 65534, 0755, false},
+		{0, 0, 0755, true},	  {0, 0, 01777, true},	       {0, 65534, 0755, false},
 		{0, 65534, 01777, false}, {65534, 65534, 0700, false}, {65534, 0, 0755, false},
-		{0, 0, 0777, false},	 {0, 0, 0775, false},
+		{0, 0, 0777, false},	  {0, 0, 0775, false},
 	};
 	char place[] = "/tmp/flowtally-link-XXXXXX", name[64];
 
@@ -478,11 +478,11 @@ static void test_moved_when_due(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rotated),	   TEST(test_size),	    TEST(test_messages),
-		TEST(test_time),	   TEST(test_clock_steps),  TEST(test_capture_clock),
-		TEST(test_symlink),	   TEST(test_whose_link),   TEST(test_folder_moved), TEST(test_reload),
-		TEST(test_no_new_file),	   TEST(test_full_disk),    TEST(test_read_only),
-		TEST(test_moved_when_due),
+		TEST(test_rotated),   TEST(test_size),		 TEST(test_messages),
+		TEST(test_time),      TEST(test_clock_steps),	 TEST(test_capture_clock),
+		TEST(test_symlink),   TEST(test_whose_link),	 TEST(test_folder_moved),
+		TEST(test_reload),    TEST(test_no_new_file),	 TEST(test_full_disk),
+		TEST(test_read_only), TEST(test_moved_when_due),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -572,11 +572,11 @@ static int clean_up(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_files),	 cmocka_unit_test(test_calls),
-		cmocka_unit_test(test_kill),	 cmocka_unit_test(test_capabilities),
-		cmocka_unit_test(test_override), cmocka_unit_test(test_off),
-		cmocka_unit_test(test_reader),	 cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_descriptors), cmocka_unit_test(test_other_calls),
+		cmocka_unit_test(test_files),	     cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_kill),	     cmocka_unit_test(test_capabilities),
+		cmocka_unit_test(test_override),     cmocka_unit_test(test_off),
+		cmocka_unit_test(test_reader),	     cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_descriptors),  cmocka_unit_test(test_other_calls),
 		cmocka_unit_test(test_not_given_up), cmocka_unit_test(test_not_all_threads),
 	};
 
