@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The panels of the dashboards, of numbers of docs/metrics.md alone.
 
-In an expression @ stands for the labels by which job and node are chosen, [R] for a few scrapes, [T] for the chosen time.
+In an expression @ stands for the labels by which cluster, job and node are chosen, [R] for a few scrapes, [T] for the chosen
+time; in a legend @ stands for the names of cluster and node.
 """
 from typing import NamedTuple
+
+import expressions
 
 GREEN, YELLOW, RED, BLUE = 'green', 'yellow', 'red', 'blue'
 PLAIN = ((None, BLUE),)
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
 SHARE = ((None, GREEN), (0.7, YELLOW), (0.9, RED))
+NODE = {'cluster': 'Cluster', 'instance': 'Node'}
 
 
 class Panel(NamedTuple):
@@ -63,82 +67,90 @@ def text(title, words, **more):
 
 
 ON = '{@, interface=~"$interface"}'
+NAMES = '|'.join(sorted(rule['alert'] for rules in expressions.rules().values() for rule in rules))
+ALERTS = table('Alerts that fire', 'short', 'Those of flowtally, as Prometheus has them. A name leads to its runbook.',
+               {'alertname': 'Alert', 'severity': 'Severity', **NODE, 'interface': 'Interface', 'collector': 'Collector'},
+               ('max by (alertname, severity, cluster, instance, interface, collector)'
+                f' (ALERTS{{@, alertstate="firing", alertname=~"{NAMES}"}})', ''), width=24, height=6)
 
 NODES = Board('flowtally-nodes', 'flowtally / Nodes and NICs', 'Traffic by node and interface, and what hooks and NICs miss', (
     ('Now', (
         stat('Nodes', 'short', 'Exporters that answer.', 'count(flowtally_build_info{@})'),
         stat('Arriving', 'bps',
-             'Bits of IP packets a second, without link layer. What a node forwards arrives once and leaves once.',
-             'sum(rate(flowtally_interface_bytes_total{@, direction="ingress"}[R])) * 8'),
+             'Bits of IP packets a second, without link layer. What a node forwards arrives once and leaves once. Where a bond'
+             ' and its members are both metered, a packet counts at each of them: choose interfaces above.',
+             f'sum(rate(flowtally_interface_bytes_total{ON[:-1]}, direction="ingress"}}[R])) * 8'),
         stat('Leaving', 'bps', 'Bits of IP packets a second, without link layer, as they are before the queueing discipline.',
-             'sum(rate(flowtally_interface_bytes_total{@, direction="egress"}[R])) * 8'),
+             f'sum(rate(flowtally_interface_bytes_total{ON[:-1]}, direction="egress"}}[R])) * 8'),
         stat('Packets', 'pps', 'Packets a second in both directions, as on the wire: a super-packet counts as its segments.',
-             'sum(rate(flowtally_interface_packets_total{@}[R]))'),
+             f'sum(rate(flowtally_interface_packets_total{ON}[R]))'),
         stat('Not attached', 'short', 'Interfaces that are wanted, and lack a hook or are not there.',
              'sum(1 - flowtally_interface_attached{@})', thresholds=NONE_IS_GOOD),
         stat('Silent hooks', 'short', 'Hooks that do not see packets which the kernel counts on their interface.',
              'sum(flowtally_hook_silent{@})', thresholds=NONE_IS_GOOD),
+        ALERTS,
     )),
     ('Nodes', (
         lines('Throughput by node', 'bps', 'Bits of IP packets a second. Above zero what arrives, below what leaves.',
-              ('sum by (instance, direction) (rate(flowtally_interface_bytes_total{@}[R])) * 8',
-               '{{instance}} {{direction}}'), centered=True),
+              (f'sum by (cluster, instance, direction) (rate(flowtally_interface_bytes_total{ON}[R])) * 8',
+               '@ {{direction}}'), centered=True),
         lines('Packets by node', 'pps', 'Packets a second, as on the wire. Above zero what arrives, below what leaves.',
-              ('sum by (instance, direction) (rate(flowtally_interface_packets_total{@}[R]))',
-               '{{instance}} {{direction}}'), centered=True),
+              (f'sum by (cluster, instance, direction) (rate(flowtally_interface_packets_total{ON}[R]))',
+               '@ {{direction}}'), centered=True),
         lines('Mean size of packets', 'bytes', 'Octets of IP per packet. Many small packets cost more than few large ones.',
-              ('sum by (instance, direction) (rate(flowtally_interface_bytes_total{@}[R]))'
-               ' / sum by (instance, direction) (rate(flowtally_interface_packets_total{@}[R]))',
-               '{{instance}} {{direction}}')),
+              (f'sum by (cluster, instance, direction) (rate(flowtally_interface_bytes_total{ON}[R]))'
+               f' / sum by (cluster, instance, direction) (rate(flowtally_interface_packets_total{ON}[R]))',
+               '@ {{direction}}')),
         lines('Packets without a flow', 'pps', 'Packets that carry no flow, such as ARP, or are malformed, by reason.',
-              ('sum by (instance, reason) (rate(flowtally_ignored_packets_total{@, record="flow"}[R]))',
-               '{{instance}} {{reason}}')),
+              ('sum by (cluster, instance, reason) (rate(flowtally_ignored_packets_total{@, record="flow"}[R]))',
+               '@ {{reason}}')),
     )),
     ('Interfaces', (
         lines('Throughput by interface', 'bps', 'Bits of IP packets a second. Above zero what arrives, below what leaves.',
-              (f'sum by (instance, interface, direction) (rate(flowtally_interface_bytes_total{ON}[R])) * 8',
-               '{{instance}} {{interface}} {{direction}}'), centered=True),
+              (f'sum by (cluster, instance, interface, direction) (rate(flowtally_interface_bytes_total{ON}[R])) * 8',
+               '@ {{interface}} {{direction}}'), centered=True),
         lines('Packets by interface', 'pps', 'Packets a second, as on the wire. Above zero what arrives, below what leaves.',
-              (f'sum by (instance, interface, direction) (rate(flowtally_interface_packets_total{ON}[R]))',
-               '{{instance}} {{interface}} {{direction}}'), centered=True),
+              (f'sum by (cluster, instance, interface, direction) (rate(flowtally_interface_packets_total{ON}[R]))',
+               '@ {{interface}} {{direction}}'), centered=True),
         table('Hooks', 'short', 'Which kind of hook each interface has in each direction; 0 with none: there is no hook.',
-              {'instance': 'Node', 'interface': 'Interface', 'direction': 'Direction', 'hook': 'Hook', 'Value': 'Attached'},
-              (f'max by (instance, interface, direction, hook) (flowtally_hook_attached{ON})', '')),
+              {**NODE, 'interface': 'Interface', 'direction': 'Direction', 'hook': 'Hook', 'Value': 'Attached'},
+              (f'max by (cluster, instance, interface, direction, hook) (flowtally_hook_attached{ON})', '')),
         table('Not attached', 'short',
               'Interfaces that are wanted, and lack a hook or are not there. flowtally doctor has the reason.',
-              {'instance': 'Node', 'interface': 'Interface', 'Value': 'Attached'},
-              ('max by (instance, interface) (flowtally_interface_attached{@}) == 0', '')),
-        lines('Attempts to attach that failed', 'ops', 'By what kept the hook away. They are repeated by themselves.',
-              ('sum by (instance, interface, direction, reason) (rate(flowtally_attach_errors_total{@}[R]))',
-               '{{instance}} {{interface}} {{direction}} {{reason}}'), width=24),
+              {**NODE, 'interface': 'Interface', 'Value': 'Attached'},
+              ('max by (cluster, instance, interface) (flowtally_interface_attached{@}) == 0', '')),
+        lines('Attempts to attach that failed', 'si:/s', 'By what kept the hook away. They are repeated by themselves.',
+              ('sum by (cluster, instance, interface, direction, reason) (rate(flowtally_attach_errors_total{@}[R]))',
+               '@ {{interface}} {{direction}} {{reason}}'), width=24),
     )),
     ('NICs: the kernel\'s own counters', (
         lines('Kernel and hooks', 'pps',
               'What the kernel counts, less what the hooks saw. On a physical NIC the rest goes past the hooks. veth, tun and'
               ' the like count a super-packet as one, so that this is below zero there and says nothing.',
-              (f'sum by (instance, interface, direction) (rate(flowtally_kernel_interface_packets_total{ON}[R]))'
-               f' - sum by (instance, interface, direction) (rate(flowtally_hook_packets_total{ON}[R]))',
-               '{{instance}} {{interface}} {{direction}}'), signed=True),
+              (f'sum by (cluster, instance, interface, direction) (rate(flowtally_kernel_interface_packets_total{ON}[R]))'
+               f' - sum by (cluster, instance, interface, direction) (rate(flowtally_hook_packets_total{ON}[R]))',
+               '@ {{interface}} {{direction}}'), signed=True),
         lines('Errors and drops of interfaces', 'pps',
               'By the kernel\'s own counters. rx_missed_errors: the NIC had no room. No hook sees what is lost before it.',
-              (f'sum by (instance, interface, counter) (rate(flowtally_kernel_interface_losses_total{ON}[R]))',
-               '{{instance}} {{interface}} {{counter}}')),
+              (f'sum by (cluster, instance, interface, counter) (rate(flowtally_kernel_interface_losses_total{ON}[R]))',
+               '@ {{interface}} {{counter}}')),
         lines('Age of the kernel\'s counters', 's', 'How long ago they were read, by Prometheus\' clock.',
               ('timestamp(flowtally_kernel_counters_timestamp_seconds{@}) - flowtally_kernel_counters_timestamp_seconds{@}',
-               '{{instance}}'), width=24),
+               '@'), width=24),
     )),
 ))
 
 TALKERS = Board('flowtally-talkers', 'flowtally / Top talkers', 'Protocols, ports and interfaces with the most traffic', (
     ('About', (
         text('Hosts', 'No address is a label of a metric, for there may be millions. **Hosts are in the records**: ask the'
-             ' collector, or the node itself: `flowtally top --tab hosts`, `flowtally top --keys src,service`.',
+             ' collector, or the node itself: `flowtally top --tab hosts`, `flowtally top --keys src,service`. What passes two'
+             ' interfaces that are metered, such as a bond and its member, counts at each of them.',
              width=24, height=3),
     )),
     ('Most traffic in the chosen time', (
         bars('Interfaces', 'bytes', 'Octets of IP packets, both directions.',
-             ('topk(10, sum by (instance, interface) (increase(flowtally_interface_bytes_total{@}[T])))',
-              '{{instance}} {{interface}}'), width=8),
+             ('topk(10, sum by (cluster, instance, interface) (increase(flowtally_interface_bytes_total{@}[T])))',
+              '@ {{interface}}'), width=8),
         bars('Ports', 'bytes',
              'By the lower of the two ports of a flow, which is the service as a rule. Ports from 1024 on are __other__.',
              ('topk(10, sum by (protocol, port) (increase(flowtally_port_bytes_total{@, port!="__other__"}[T])))',
@@ -163,13 +175,13 @@ TALKERS = Board('flowtally-talkers', 'flowtally / Top talkers', 'Protocols, port
                '{{family}} type {{type}} code {{code}}')),
         lines('DNS, both ways', 'pps',
               'Packets to and from port 53. Where questions are answered both lines are about the same.',
-              ('sum by (instance, direction) (rate(flowtally_port_packets_total{@, port="53"}[R]))',
-               '{{instance}} {{direction}}'), centered=True),
+              ('sum by (cluster, instance, direction) (rate(flowtally_port_packets_total{@, port="53"}[R]))',
+               '@ {{direction}}'), centered=True),
     )),
     ('Flows', (
         lines('Flows in the cache', 'short', 'Flows of which no end is known yet.',
-              ('sum by (instance) (flowtally_flows_active{@, record="flow"})', '{{instance}}')),
-        lines('Records by their end', 'ops',
+              ('sum by (cluster, instance) (flowtally_flows_active{@, record="flow"})', '@')),
+        lines('Records by their end', 'si:/s',
               'Records a second. active: a long flow gets one each active timeout. resources: the cache was full.',
               ('sum by (end_reason) (rate(flowtally_flows_total{@}[R]))', '{{end_reason}}'), stacked=True),
     )),
@@ -199,7 +211,7 @@ DROPS = Board('flowtally-drops', 'flowtally / Drops', 'What the kernel drops, by
              f'sum(rate({DROPPED}[R])) / sum(rate(flowtally_seen_packets_total{{@, record="flow"}}[R]))',
              width=6, thresholds=((None, GREEN), (0.001, YELLOW), (0.01, RED))),
         stat('In no record', 'pps',
-             'Drops a second that are counted by reason, and in no record: beyond the budget, or without room.',
+             'Drops a second that are counted by reason, and in no record: beyond the budget, or for want of room.',
              'sum(rate(flowtally_lost_packets_total{@, record="drop"}[R]))', width=6),
         stat('Missed', 'pps', 'Drops a second for which the kernel did not call the tracer: in no other number.',
              'sum(rate(flowtally_drops_missed_total{@}[R]))', width=6),
@@ -219,10 +231,10 @@ DROPS = Board('flowtally-drops', 'flowtally / Drops', 'What the kernel drops, by
     )),
     ('Where, and what', (
         lines('Drops by node', 'pps', 'Packets a second; benign ones left out.',
-              (f'sum by (instance) (rate({DROPPED}[R]))', '{{instance}}')),
+              (f'sum by (cluster, instance) (rate({DROPPED}[R]))', '@')),
         lines('Share of packets by node', 'percentunit', 'Drops, benign ones left out, by packets at the hooks of the node.',
-              (f'sum by (instance) (rate({DROPPED}[R]))'
-               ' / sum by (instance) (rate(flowtally_seen_packets_total{@, record="flow"}[R]))', '{{instance}}')),
+              (f'sum by (cluster, instance) (rate({DROPPED}[R]))'
+               ' / sum by (cluster, instance) (rate(flowtally_seen_packets_total{@, record="flow"}[R]))', '@')),
         lines('Drops in records by protocol', 'pps', 'What is in records; the flows are there, or in `flowtally drops`.',
               ('sum by (protocol, family) (rate(flowtally_recorded_drops_total{@, family!="__other__"}[R]))',
                '{{protocol}} {{family}}'), stacked=True),
@@ -230,12 +242,12 @@ DROPS = Board('flowtally-drops', 'flowtally / Drops', 'What the kernel drops, by
               ('sum by (class) (rate(flowtally_drop_bytes_total{@}[R]))', '{{class}}'), stacked=True),
         lines('Queues and NICs', 'pps',
               'The kernel\'s own counters of interfaces: drops of queues are in the drops above too, those of NICs are not.',
-              ('sum by (instance, interface, counter) (rate(flowtally_kernel_interface_losses_total{@}[R]))',
-               '{{instance}} {{interface}} {{counter}}'), width=24),
+              ('sum by (cluster, instance, interface, counter) (rate(flowtally_kernel_interface_losses_total{@}[R]))',
+               '@ {{interface}} {{counter}}'), width=24),
     )),
 ))
 
-FLAG = 'sum by (instance) (rate(flowtally_tcp_flags_total{@, flag="%s"}[R]))'
+FLAG = 'sum by (cluster, instance) (rate(flowtally_tcp_flags_total{@, flag="%s"}[R]))'
 
 TCP = Board('flowtally-tcp', 'flowtally / TCP', 'Connections by the flags that they show, and segments that TCP drops', (
     ('About', (
@@ -247,19 +259,19 @@ TCP = Board('flowtally-tcp', 'flowtally / TCP', 'Connections by the flags that t
     ('Connections', (
         pie('Flags in the chosen time', 'short', 'Flows that showed SYN, SYN-ACK, FIN or RST.',
             ('sum by (flag) (increase(flowtally_tcp_flags_total{@}[T]))', '{{flag}}'), width=8),
-        lines('Flags', 'ops', 'Flows a second that showed the flag.',
+        lines('Flags', 'si:/s', 'Flows a second that showed the flag.',
               ('sum by (flag) (rate(flowtally_tcp_flags_total{@}[R]))', '{{flag}}'), width=16),
-        lines('Opened and refused by node', 'ops', 'SYN-ACK: somebody accepts. RST: reset, refused or aborted.',
-              (FLAG % 'SYN-ACK', '{{instance}} SYN-ACK'), (FLAG % 'RST', '{{instance}} RST')),
+        lines('Opened and refused by node', 'si:/s', 'SYN-ACK: somebody accepts. RST: reset, refused or aborted.',
+              (FLAG % 'SYN-ACK', '@ SYN-ACK'), (FLAG % 'RST', '@ RST')),
         lines('SYN without SYN-ACK', 'percentunit',
               'Share of connections that were begun and not answered. Says nothing where one direction is not metered.',
-              (f'clamp_min(1 - {FLAG % "SYN-ACK"} / {FLAG % "SYN"}, 0)', '{{instance}}')),
-        lines('Direction of SYN', 'ops', 'Above zero connections that come in, below those that go out.',
-              ('sum by (instance, direction) (rate(flowtally_tcp_flags_total{@, flag="SYN"}[R]))',
-               '{{instance}} {{direction}}'), centered=True),
+              (f'clamp_min(1 - {FLAG % "SYN-ACK"} / {FLAG % "SYN"}, 0)', '@')),
+        lines('Direction of SYN', 'si:/s', 'Above zero connections that come in, below those that go out.',
+              ('sum by (cluster, instance, direction) (rate(flowtally_tcp_flags_total{@, flag="SYN"}[R]))',
+               '@ {{direction}}'), centered=True),
         lines('TCP throughput', 'bps', 'Bits of IP packets a second.',
-              ('sum by (instance, direction) (rate(flowtally_interface_bytes_total{@, protocol="tcp"}[R])) * 8',
-               '{{instance}} {{direction}}'), centered=True),
+              ('sum by (cluster, instance, direction) (rate(flowtally_interface_bytes_total{@, protocol="tcp"}[R])) * 8',
+               '@ {{direction}}'), centered=True),
     )),
     ('Segments that are dropped', (
         lines('Segments that do not fit their connection', 'pps', 'The kernel\'s drops for reasons of TCP.',
@@ -267,9 +279,11 @@ TCP = Board('flowtally-tcp', 'flowtally / TCP', 'Connections by the flags that t
         lines('Segments that had arrived before', 'percentunit',
               'Share of the arriving TCP packets. Peers send again what had got here: the part of the retransmissions that a'
               ' receiver can see.',
-              ('sum by (instance) (rate(flowtally_drops_total{@, reason=~"TCP_OLD_DATA|TCP_OLD_SEQUENCE|TCP_OFO_DROP"}[R]))'
-               ' / sum by (instance) (rate(flowtally_interface_packets_total{@, direction="ingress", protocol="tcp"}[R]))',
-               '{{instance}}')),
+              ('sum by (cluster, instance)'
+               ' (rate(flowtally_drops_total{@, reason=~"TCP_OLD_DATA|TCP_OLD_SEQUENCE|TCP_OFO_DROP"}[R]))'
+               ' / sum by (cluster, instance)'
+               ' (rate(flowtally_interface_packets_total{@, direction="ingress", protocol="tcp"}[R]))',
+               '@')),
         lines('Drops of TCP packets by reason', 'pps', 'What is in records, whatever the reason: also what a firewall refuses.',
               ('topk(10, sum by (reason) (rate(flowtally_recorded_drops_total{@, protocol="tcp"}[R])))',
                '{{reason}}'), width=24),
@@ -279,10 +293,13 @@ TCP = Board('flowtally-tcp', 'flowtally / TCP', 'Connections by the flags that t
 EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where each packet is, and what that costs', (
     ('Now', (
         stat('Balances', 'short',
-             'Whether every packet is in one place of the ledger, on all nodes.', 'min(flowtally_ledger_balanced{@})',
+             'Whether every packet is in one place of the ledger, on all nodes; those whose counters are not of one moment are'
+             ' left out.', 'min(flowtally_ledger_balanced{@} unless flowtally_ledger_settled{@} == 0)',
              words=(('0', 'NO', RED), ('1', 'yes', GREEN))),
-        stat('Lost', 'short', 'Packets in the chosen time that are in no record, or in one that did not reach a collector.',
-             'sum(increase(flowtally_lost_packets_total{@}[T]))', thresholds=NONE_IS_GOOD),
+        stat('Lost', 'short',
+             'Packets in the chosen time that are in no record, or in one that did not reach a collector, counted at each'
+             ' collector. Drops beyond the budget are on the dashboard of drops.',
+             'sum(increase(flowtally_lost_packets_total{@, stage!="budget"}[T]))', thresholds=NONE_IS_GOOD),
         stat('Collectors down', 'short', 'Collectors that do not take what they are sent, as far as that can be known.',
              'sum(1 - flowtally_collector_up{@})', thresholds=NONE_IS_GOOD),
         stat('Reloads failed', 'short', 'Nodes on which the last reload was not taken.',
@@ -292,7 +309,7 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
              'max(timestamp(flowtally_snapshot_timestamp_seconds{@}) - flowtally_snapshot_timestamp_seconds{@})',
              thresholds=((None, GREEN), (60, YELLOW), (300, RED))),
         stat('CPU', 'percentunit', 'Processors that all exporters use. 100 % is one.',
-             'sum(rate(process_cpu_seconds_total{@}[R]) and on (job, instance) flowtally_build_info{@})'),
+             'sum(rate(process_cpu_seconds_total{@}[R]) and on (cluster, job, instance) flowtally_build_info{@})'),
     )),
     ('The ledger', (
         lines('Packets at the hooks', 'pps',
@@ -302,84 +319,86 @@ EXPORTER = Board('flowtally-exporter', 'flowtally / Exporter and ledger', 'Where
               ('sum(rate(flowtally_lost_packets_total{@, record="flow", stage=~"bank_full|insert_error"}[R]))', 'refused'),
               stacked=True),
         lines('Lost by stage', 'pps',
-              'Packets that are in no record, or in one that did not reach the collector. All of it is to be 0.',
-              ('sum by (instance, record, stage, collector) (rate(flowtally_lost_packets_total{@}[R])) > 0',
-               '{{instance}} {{record}} {{stage}} {{collector}}')),
-        lines('On their way', 'short', 'Packets in a bank, in the cache, or in the queue of a collector.',
-              ('sum(flowtally_bank_packets{@})', 'in banks'), ('sum(flowtally_cache_packets{@})', 'in caches'),
-              ('sum(flowtally_export_queue_packets{@})', 'in queues'), stacked=True),
+              'Packets that are in no record, or in one that did not reach the collector. All but budget is to be 0.',
+              ('sum by (cluster, instance, record, stage, collector) (rate(flowtally_lost_packets_total{@}[R])) > 0',
+               '@ {{record}} {{stage}} {{collector}}')),
+        lines('On their way', 'short',
+              'Packets in a bank, in the cache, or in the queue of a collector. The queue of each collector has all of them.',
+              ('sum by (record) (flowtally_bank_packets{@})', '{{record}} in banks'),
+              ('sum by (record) (flowtally_cache_packets{@})', '{{record}} in caches'),
+              ('sum by (collector) (flowtally_export_queue_packets{@})', 'queue of {{collector}}')),
         lines('Handed over', 'pps', 'Packets in the records that the collectors were given.',
-              ('sum by (instance, record) (rate(flowtally_handed_over_packets_total{@}[R]))', '{{instance}} {{record}}')),
+              ('sum by (cluster, instance, record) (rate(flowtally_handed_over_packets_total{@}[R]))', '@ {{record}}')),
     )),
     ('Banks and cache', (
         lines('How full banks are when they are read', 'percentunit', 'Mean over the readings. At 7/8 a bank is read early.',
-              ('sum by (instance, record) (rate(flowtally_bank_entries_total{@}[R]))'
-               ' / sum by (instance, record) (rate(flowtally_swaps_total{@}[R]))'
-               ' / sum by (instance, record) (flowtally_bank_limit_entries{@})', '{{instance}} {{record}}'), thresholds=SHARE),
+              ('sum by (cluster, instance, record) (rate(flowtally_bank_entries_total{@}[R]))'
+               ' / sum by (cluster, instance, record) (rate(flowtally_swaps_total{@}[R]))'
+               ' / sum by (cluster, instance, record) (flowtally_bank_limit_entries{@})', '@ {{record}}'), thresholds=SHARE),
         lines('How full the last bank was', 'percentunit', 'Of the last reading alone: a burst that the mean hides.',
-              ('flowtally_bank_last_entries{@} / flowtally_bank_limit_entries{@}', '{{instance}} {{record}}'),
+              ('flowtally_bank_last_entries{@} / flowtally_bank_limit_entries{@}', '@ {{record}}'),
               thresholds=SHARE),
         lines('How full caches are', 'percentunit', 'A full cache loses nothing: it exports flows early.',
-              ('flowtally_flows_active{@} / flowtally_cache_limit_entries{@}', '{{instance}} {{record}}'), thresholds=SHARE),
+              ('flowtally_flows_active{@} / flowtally_cache_limit_entries{@}', '@ {{record}}'), thresholds=SHARE),
         lines('Time of a reading', 's', 'Mean time from the swap of the banks until the old one was empty.',
-              ('sum by (instance, record) (rate(flowtally_drain_seconds_total{@}[R]))'
-               ' / sum by (instance, record) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}}')),
+              ('sum by (cluster, instance, record) (rate(flowtally_drain_seconds_total{@}[R]))'
+               ' / sum by (cluster, instance, record) (rate(flowtally_swaps_total{@}[R]))', '@ {{record}}')),
         lines('Time of the last reading', 's', 'Of the last one alone: a slow one that the mean hides.',
-              ('flowtally_drain_last_seconds{@}', '{{instance}} {{record}}')),
-        lines('Readings of the banks', 'ops', 'At the interval, or early because a bank filled.',
-              ('sum by (instance, record, cause) (rate(flowtally_swaps_total{@}[R]))', '{{instance}} {{record}} {{cause}}')),
-        lines('Faults', 'ops', 'Readings that failed, and entries that the kernel evicted. All of it is to be 0.',
-              ('sum by (instance, record) (rate(flowtally_drain_errors_total{@}[R]))', '{{instance}} {{record}} errors'),
-              ('sum by (instance, record) (rate(flowtally_evicted_entries_total{@}[R]))', '{{instance}} {{record}} evicted'),
+              ('flowtally_drain_last_seconds{@}', '@ {{record}}')),
+        lines('Readings of the banks', 'si:/s', 'At the interval, or early because a bank filled.',
+              ('sum by (cluster, instance, record, cause) (rate(flowtally_swaps_total{@}[R]))', '@ {{record}} {{cause}}')),
+        lines('Faults', 'si:/s', 'Readings that failed, and entries that the kernel evicted. All of it is to be 0.',
+              ('sum by (cluster, instance, record) (rate(flowtally_drain_errors_total{@}[R]))', '@ {{record}} errors'),
+              ('sum by (cluster, instance, record) (rate(flowtally_evicted_entries_total{@}[R]))', '@ {{record}} evicted'),
               width=24),
     )),
     ('Collectors', (
         table('State', 'short', 'Of each collector.',
-              {'instance': 'Node', 'collector': 'Collector', 'state': 'State'},
-              ('max by (instance, collector, state) (flowtally_collector_state{@}) == 1', '')),
+              {**NODE, 'collector': 'Collector', 'state': 'State'},
+              ('max by (cluster, instance, collector, state) (flowtally_collector_state{@}) == 1', '')),
         lines('Since the last message', 's', 'How long ago a message was last sent or written, by Prometheus\' clock.',
-              ('max by (instance, collector) (timestamp(flowtally_export_last_success_timestamp_seconds{@})'
-               ' - flowtally_export_last_success_timestamp_seconds{@})', '{{instance}} {{collector}}')),
-        lines('Records', 'ops', 'Records a second that were sent or written.',
-              ('sum by (instance, collector) (rate(flowtally_export_records_total{@}[R]))', '{{instance}} {{collector}}')),
+              ('max by (cluster, instance, collector) (timestamp(flowtally_export_last_success_timestamp_seconds{@})'
+               ' - flowtally_export_last_success_timestamp_seconds{@})', '@ {{collector}}')),
+        lines('Records', 'si:/s', 'Records a second that were sent or written.',
+              ('sum by (cluster, instance, collector) (rate(flowtally_export_records_total{@}[R]))', '@ {{collector}}')),
         lines('Octets', 'Bps', 'Octets of messages a second.',
-              ('sum by (instance, collector) (rate(flowtally_export_bytes_total{@}[R]))', '{{instance}} {{collector}}')),
-        lines('Messages', 'ops', 'Messages a second, and those of them that tell templates.',
-              ('sum by (instance, collector) (rate(flowtally_export_messages_total{@}[R]))', '{{instance}} {{collector}}'),
-              ('sum by (instance, collector) (rate(flowtally_export_template_messages_total{@}[R]))',
-               '{{instance}} {{collector}} templates')),
+              ('sum by (cluster, instance, collector) (rate(flowtally_export_bytes_total{@}[R]))', '@ {{collector}}')),
+        lines('Messages', 'si:/s', 'Messages a second, and those of them that tell templates.',
+              ('sum by (cluster, instance, collector) (rate(flowtally_export_messages_total{@}[R]))', '@ {{collector}}'),
+              ('sum by (cluster, instance, collector) (rate(flowtally_export_template_messages_total{@}[R]))',
+               '@ {{collector}} templates')),
         lines('Queue', 'short', 'Records that wait to be sent, or over TCP to be acknowledged.',
-              ('sum by (instance, collector) (flowtally_export_queue_records{@})', '{{instance}} {{collector}}')),
-        lines('Errors', 'ops', 'System calls that failed, and datagrams that were answered by an ICMP error.',
-              ('sum by (instance, collector) (rate(flowtally_export_errors_total{@}[R]))', '{{instance}} {{collector}}')),
-        lines('Records lost', 'ops', 'Records a second that did not reach the collector, by stage. All of it is to be 0.',
-              ('sum by (instance, collector, stage) (rate(flowtally_export_lost_records_total{@}[R])) > 0',
-               '{{instance}} {{collector}} {{stage}}')),
-        lines('Records that readers missed', 'ops',
+              ('sum by (cluster, instance, collector) (flowtally_export_queue_records{@})', '@ {{collector}}')),
+        lines('Errors', 'si:/s', 'System calls that failed, and datagrams that were answered by an ICMP error.',
+              ('sum by (cluster, instance, collector) (rate(flowtally_export_errors_total{@}[R]))', '@ {{collector}}')),
+        lines('Records lost', 'si:/s', 'Records a second that did not reach the collector, by stage. All of it is to be 0.',
+              ('sum by (cluster, instance, collector, stage) (rate(flowtally_export_lost_records_total{@}[R])) > 0',
+               '@ {{collector}} {{stage}}')),
+        lines('Records that readers missed', 'si:/s',
               'Overwritten before a client of `flowtally observe` or `flowtally top` had them. Collectors are not concerned.',
-              ('sum by (instance) (rate(flowtally_observe_missed_records_total{@}[R]))', '{{instance}}'), width=24),
+              ('sum by (cluster, instance) (rate(flowtally_observe_missed_records_total{@}[R]))', '@'), width=24),
     )),
     ('What it costs', (
         lines('CPU of the exporter', 'percentunit', '100 % is one processor. What the BPF programs take is not in it.',
-              ('rate(process_cpu_seconds_total{@}[R]) and on (job, instance) flowtally_build_info{@}', '{{instance}}')),
+              ('rate(process_cpu_seconds_total{@}[R]) and on (cluster, job, instance) flowtally_build_info{@}', '@')),
         lines('Memory of the exporter', 'bytes', 'Resident. The banks are the kernel\'s, and are not in it.',
-              ('process_resident_memory_bytes{@} and on (job, instance) flowtally_build_info{@}', '{{instance}}')),
+              ('process_resident_memory_bytes{@} and on (cluster, job, instance) flowtally_build_info{@}', '@')),
         lines('BPF programs, a run', 's', 'Mean time. There when the sysctl kernel.bpf_stats_enabled is 1.',
-              ('sum by (instance, program) (rate(flowtally_bpf_run_seconds_total{@}[R]))'
-               ' / sum by (instance, program) (rate(flowtally_bpf_runs_total{@}[R]))', '{{instance}} {{program}}')),
+              ('sum by (cluster, instance, program) (rate(flowtally_bpf_run_seconds_total{@}[R]))'
+               ' / sum by (cluster, instance, program) (rate(flowtally_bpf_runs_total{@}[R]))', '@ {{program}}')),
         lines('Series', 'short', 'Series of /metrics, and entries that found no room in a table of series since the start.',
-              ('sum by (instance) (flowtally_metric_series{@})', '{{instance}} series'),
-              ('sum by (instance, table) (flowtally_metric_series_overflow_total{@}) > 0', '{{instance}} overflow of'
+              ('sum by (cluster, instance) (flowtally_metric_series{@})', '@ series'),
+              ('sum by (cluster, instance, table) (flowtally_metric_series_overflow_total{@}) > 0', '@ overflow of'
               ' {{table}}')),
         table('Reloads in the chosen time', 'short', 'How often the configuration was read again, and whether it was taken.',
-              {'instance': 'Node', 'result': 'Result', 'Value': 'Times'},
-              ('sum by (instance, result) (increase(flowtally_config_reloads_total{@}[T]))', ''), width=6),
+              {**NODE, 'result': 'Result', 'Value': 'Times'},
+              ('sum by (cluster, instance, result) (increase(flowtally_config_reloads_total{@}[T]))', ''), width=6),
         table('Versions', 'short',
               'Of flowtally and of the kernel, and a hash of the settings in force: nodes that should be alike have one.',
-              {'instance': 'Node', 'version': 'flowtally', 'commit': 'Commit', 'kernel': 'Kernel', 'libbpf': 'libbpf',
+              {**NODE, 'version': 'flowtally', 'commit': 'Commit', 'kernel': 'Kernel', 'libbpf': 'libbpf',
                'hash': 'Settings'},
-              ('max by (instance, version, commit, kernel, libbpf, hash) (flowtally_build_info{@}'
-               ' * on (job, instance) group_left (hash) flowtally_config_info{@})', ''), width=18),
+              ('max by (cluster, instance, version, commit, kernel, libbpf, hash) (flowtally_build_info{@}'
+               ' * on (cluster, job, instance) group_left (hash) flowtally_config_info{@})', ''), width=18),
     )),
 ))
 

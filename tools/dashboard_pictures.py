@@ -16,7 +16,7 @@ INK, FAINT, EDGE = '#7d7d7d', '#7d7d7d', '#7d7d7d55'
 COLORS = '#3b82c4', '#d9802e', '#3f9b57', '#b4559b', '#8f7a2f', '#5f6fd0', '#c0504d', '#2f8f8f'
 NAMED = {'green': '#3f9b57', 'yellow': '#d9a02e', 'red': '#c0504d', 'blue': '#3b82c4'}
 LEGEND_ROWS, LEGEND_HEIGHT, TABLE_HEIGHT = 4, 14, 18
-SUFFIX = {'bps': 'b/s', 'Bps': 'B/s', 'pps': '/s', 'ops': '/s', 'bytes': 'B', 's': 's', 'short': ''}
+SUFFIX = {'bps': 'b/s', 'Bps': 'B/s', 'pps': '/s', 'si:/s': '/s', 'bytes': 'B', 's': 's', 'short': ''}
 
 
 def shown(value, unit):
@@ -27,7 +27,7 @@ def shown(value, unit):
         if abs(value) >= limit:
             return f'{value / limit:.3g} {letter}{SUFFIX[unit]}'
     if unit == 's' and value and abs(value) < 1e-3:
-        return f'{value * 1e9:.3g} ns'
+        return f'{value * 1e6:.3g} µs' if abs(value) >= 1e-6 else f'{value * 1e9:.3g} ns'
     return f'{value:.3g} {SUFFIX[unit]}'.rstrip()
 
 
@@ -97,7 +97,7 @@ def draw_lines(panel, found, place):
     x, y, width, height = place
     defaults = panel['fieldConfig']['defaults']
     negative = any(part['properties'][0]['id'] == 'custom.transform' for part in panel['fieldConfig']['overrides'])
-    series = [(name, labels, [(at, -value if negative and 'egress' in name else value) for at, value in rows])
+    series = [(name, labels, [(at, -value if negative and name.endswith('egress') else value) for at, value in rows])
               for name, labels, rows in found]
     names = [(name, COLORS[index % len(COLORS)], abs(rows[-1][1])) for index, (name, _, rows) in enumerate(series)]
     if defaults['custom']['stacking']['mode'] == 'normal':
@@ -160,7 +160,7 @@ def draw_pie(panel, found, place):
 
 def mapped(panel, column, value):
     for override in panel['fieldConfig']['overrides']:
-        if override['matcher']['options'] == column:
+        if override['matcher']['options'] == column and override['properties'][0]['id'] == 'mappings':
             return override['properties'][0]['value'][0]['options'].get(value, {}).get('text', value)
     return value
 

@@ -17,9 +17,12 @@ FOLDER = ROOT / 'helm/flowtally/dashboards'
 REASONS = ROOT / 'exporter/meter/drop_reasons.def'
 COLUMNS, ROW_HEIGHT = 24, 1
 SCHEMA_VERSION = 39  # of Grafana 10.4 and 11; newer ones read it
-CHOSEN = 'job=~"$job", instance=~"$instance"'
+CHOSEN = 'cluster=~"$cluster", job=~"$job", instance=~"$instance"'
 SOURCE = {'type': 'prometheus', 'uid': '${datasource}'}
-LEGEND = {'displayMode': 'table', 'placement': 'bottom', 'showLegend': True, 'calcs': ['lastNotNull', 'max']}
+RUNBOOKS = 'https://github.com/flowtally/flowtally/blob/main/docs/runbooks'
+# With the largest first, so that it is of use with a hundred nodes.
+LEGEND = {'displayMode': 'table', 'placement': 'bottom', 'showLegend': True, 'calcs': ['lastNotNull', 'max'],
+          'sortBy': 'Max', 'sortDesc': True}
 
 
 def expression(text):
@@ -34,10 +37,10 @@ def explanations():
 
 # --- Variables.
 
-def choice(name, label, query, description):
+def choice(name, label, query, description, everything='.+'):
     return {'name': name, 'label': label, 'description': description, 'type': 'query', 'datasource': SOURCE,
             'query': {'query': query, 'refId': name}, 'definition': query, 'refresh': 2, 'sort': 1, 'hide': 0,
-            'multi': True, 'includeAll': True, 'allValue': '.+', 'regex': '', 'skipUrlSync': False, 'options': [],
+            'multi': True, 'includeAll': True, 'allValue': everything, 'regex': '', 'skipUrlSync': False, 'options': [],
             'current': {'selected': True, 'text': ['All'], 'value': ['$__all']}}
 
 
@@ -46,9 +49,13 @@ def variables(interfaces):
               'type': 'datasource', 'query': 'prometheus', 'hide': 0, 'refresh': 1, 'regex': '', 'multi': False,
               'includeAll': False, 'skipUrlSync': False, 'options': [],
               'current': {'selected': False, 'text': 'default', 'value': 'default'}}
+    # Most servers have one cluster, and no such label.
     chosen = [source,
-              choice('job', 'Job', 'label_values(flowtally_build_info, job)', 'Jobs that scrape an exporter'),
-              choice('instance', 'Node', 'label_values(flowtally_build_info{job=~"$job"}, instance)',
+              choice('cluster', 'Cluster', 'label_values(flowtally_build_info, cluster)', 'Clusters, by the label cluster',
+                     '.*'),
+              choice('job', 'Job', 'label_values(flowtally_build_info{cluster=~"$cluster"}, job)',
+                     'Jobs that scrape an exporter'),
+              choice('instance', 'Node', 'label_values(flowtally_build_info{cluster=~"$cluster", job=~"$job"}, instance)',
                      'Exporters, by the address at which they are scraped')]
     if interfaces:
         chosen.append(choice('interface', 'Interface', f'label_values(flowtally_hook_attached{{{CHOSEN}}}, interface)',
@@ -57,11 +64,12 @@ def variables(interfaces):
 
 
 def restarts():
-    """A line across all panels where an exporter was started."""
+    """A line across all panels where an exporter was started again, maybe in another pod, and maybe an hour after its end."""
+    start = f'max by (cluster, job, instance) (%sprocess_start_time_seconds{{{CHOSEN}}}%s)'
     return {'name': 'Starts', 'enable': True, 'hide': False, 'iconColor': 'orange', 'datasource': SOURCE,
-            'expr': f'changes(process_start_time_seconds{{{CHOSEN}}}[$__rate_interval]) > 0 '
-                    f'and on (job, instance) flowtally_build_info{{{CHOSEN}}}',
-            'titleFormat': 'start of the exporter', 'textFormat': '{{instance}}'}
+            'expr': f'{start % ("", "")} - {start % ("max_over_time(", "[1h] offset $__rate_interval)")} > 0 '
+                    f'and on (cluster, job, instance) flowtally_build_info{{{CHOSEN}}}',
+            'titleFormat': 'start of the exporter', 'textFormat': '{{cluster}} {{instance}}'}
 
 
 # --- Panels.
@@ -73,7 +81,8 @@ def steps(thresholds):
 
 def targets(panel):
     table = panel.kind in ('table', 'bargauge', 'piechart', 'stat')
-    return [{'refId': chr(ord('A') + number), 'datasource': SOURCE, 'expr': expression(query), 'legendFormat': legend,
+    return [{'refId': chr(ord('A') + number), 'datasource': SOURCE, 'expr': expression(query),
+             'legendFormat': legend.replace('@', '{{cluster}} {{instance}}'),
              'instant': table, 'range': not table, 'format': 'table' if panel.kind == 'table' else 'time_series'}
             for number, (query, legend) in enumerate(panel.queries)]
 
@@ -98,12 +107,16 @@ def field_config(panel):
 
 def overrides(panel):
     """Below zero is what leaves, and columns of a table have names and widths."""
-    found = [{'matcher': {'id': 'byRegexp', 'options': '/egress/'},
+    found = [{'matcher': {'id': 'byRegexp', 'options': '/(^| )egress$/'},
               'properties': [{'id': 'custom.transform', 'value': 'negative-Y'}]}] if panel.centered else []
     if 'explanation' in panel.columns:
         texts = {reason: {'text': text, 'index': index} for index, (reason, text) in enumerate(explanations().items())}
         found.append({'matcher': {'id': 'byName', 'options': panel.columns['explanation']}, 'properties': [
             {'id': 'mappings', 'value': [{'type': 'value', 'options': texts}]}, {'id': 'custom.width', 'value': 760}]})
+    if 'alertname' in panel.columns:
+        link = {'title': 'Runbook', 'url': f'{RUNBOOKS}/${{__value.raw}}.md', 'targetBlank': True}
+        found.append({'matcher': {'id': 'byName', 'options': panel.columns['alertname']},
+                      'properties': [{'id': 'links', 'value': [link]}]})
     return found
 
 
@@ -137,7 +150,7 @@ def transformations(panel):
     if panel.kind != 'table':
         return []
     order = {name: index for index, name in enumerate(panel.columns)}
-    hidden = {name: True for name in ('Time', 'job', '__name__') if name not in panel.columns}
+    hidden = {name: True for name in ('Time', 'job', '__name__', 'Value') if name not in panel.columns}
     merged = [{'id': 'merge', 'options': {}}] if len(panel.queries) > 1 else []
     return merged + [{'id': 'organize', 'options': {'excludeByName': hidden, 'indexByName': order,
                                                     'renameByName': dict(panel.columns)}}]
@@ -178,10 +191,13 @@ def make(board):
     interfaces = any('$interface' in query for _, panels in board.rows for panel in panels for query, _ in panel.queries)
     link = {'type': 'dashboards', 'title': 'flowtally', 'tags': ['flowtally'], 'asDropdown': True, 'includeVars': True,
             'keepTime': True, 'targetBlank': False, 'icon': '', 'tooltip': '', 'url': ''}
+    runbooks = {**link, 'type': 'link', 'title': 'Runbooks', 'tags': [], 'asDropdown': False, 'includeVars': False,
+                'keepTime': False, 'targetBlank': True, 'icon': 'doc', 'tooltip': 'A page for each alert',
+                'url': f'{RUNBOOKS}/README.md'}
     return {'uid': board.uid, 'title': board.title, 'description': board.description, 'tags': ['flowtally'],
             'editable': True, 'graphTooltip': 1, 'refresh': '30s', 'schemaVersion': SCHEMA_VERSION, 'timezone': 'browser',
             'time': {'from': 'now-1h', 'to': 'now'}, 'timepicker': {}, 'fiscalYearStartMonth': 0, 'liveNow': False,
-            'weekStart': '', 'links': [link], 'annotations': {'list': [restarts()]},
+            'weekStart': '', 'links': [link, runbooks], 'annotations': {'list': [restarts()]},
             'templating': {'list': variables(interfaces)}, 'panels': place_panels(board.rows)}
 
 

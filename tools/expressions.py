@@ -8,7 +8,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 RULES, DASHBOARDS = 'helm/flowtally/rules', 'helm/flowtally/dashboards'
 # A vector selector: a name of ours, and what is in braces behind it.
-SELECTOR = re.compile(r'\b(flowtally_\w+|process_\w+|up)\b\s*(\{[^}]*\})?')
+SELECTOR = re.compile(r'\b(flowtally_\w+|process_\w+|up|ALERTS)\b\s*(\{[^}]*\})?')
 MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
 GROUPING = re.compile(r'\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^()]*)\)')
 
@@ -63,5 +63,5 @@ def grouped(text):
 
 def replaced(text, interval, span):
     """Without variables: all that can be chosen is; interval and span as 30s."""
-    text = text.replace('$__rate_interval', interval).replace('$__range', span)
+    text = text.replace('$__rate_interval', interval).replace('$__range', span).replace('$cluster', '.*')
     return re.sub(r'\$(job|instance|interface)\b', '.+', text)

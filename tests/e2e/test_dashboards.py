@@ -200,26 +200,31 @@ def check_alerts(server):
 
 
 def runbook_commands():
-    """[(runbook, words)] of the commands of flowtally that ask a running exporter."""
+    """[(runbook, words, jq's filter)] of the commands of flowtally that ask a running exporter, or the kernel."""
     for path in sorted((ROOT / 'docs/runbooks').glob('*.md')):
         for line in path.read_text(encoding='utf-8').splitlines():
             for part in line.split(';'):
-                match = re.match(r'(?:sudo )?flowtally (observe|top|status)\b([^|#]*)', part.strip())
+                match = re.match(r'(?:sudo )?flowtally (observe|top|status|drops)\b([^|#]*)(?:\| *jq ([^#]*))?', part.strip())
                 if match and '`' not in line:
-                    yield path.name, [match[1], *shlex.split(match[2])]
+                    yield path.name, [match[1], *shlex.split(match[2])], shlex.split(match[3] or '')
 
 
 def check_runbooks(box, directory):
-    """What runbooks ask of a running exporter it answers."""
+    """What runbooks ask of a running exporter it answers, and what they look for in the answer is there."""
     asked = 0
-    for name, words in runbook_commands():
-        batch = ['--batch', '-n', '1'] if words[0] == 'top' else []
-        command = box.inside('meter', program.binary(), words[0], '--socket', f'{directory}/socket', *batch, *words[1:])
+    for name, words, looked_for in runbook_commands():
+        ends = {'top': ['--batch', '-n', '1'], 'drops': ['--for', '100ms']}.get(words[0], [])
+        socket_of = [] if words[0] == 'drops' else ['--socket', f'{directory}/socket']
+        command = box.inside('meter', program.binary(), words[0], *socket_of, *ends, *words[1:])
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
         good = (0, 1) if words[0] == 'status' else (0,)
         check(done.returncode in good, f'{name}: {words}: {done.returncode}', done.stderr)
         asked += 1
-    check(asked > 20, f'{asked} commands')
+        if looked_for:
+            found = subprocess.run(['jq', '-c', *looked_for], input=done.stdout, capture_output=True, text=True, check=False)
+            check(found.returncode == 0 and 'null' not in found.stdout and found.stdout.strip(), f'{name}: jq {looked_for}',
+                  found.stdout, found.stderr)
+    check(asked > 30, f'{asked} commands')
 
 
 def draw(server, directory):
@@ -232,16 +237,16 @@ def draw(server, directory):
 def test_expressions():
     """Panels, rules and runbooks against two exporters and a Prometheus."""
     with scraped() as (box, directory, server):
+        if os.environ.get('FLOWTALLY_PICTURES'):
+            draw(server, directory)
         check_panels(server)
         check_rules(server)
         check_alerts(server)
         check_runbooks(box, directory)
-        if os.environ.get('FLOWTALLY_PICTURES'):
-            draw(server, directory)
 
 
 TESTS = [('every expression under traffic', test_expressions)]
 
 if __name__ == '__main__':
-    tap.require('ip', 'prometheus', 'nft')
+    tap.require('ip', 'prometheus', 'nft', 'jq')
     tap.main(TESTS)

@@ -13,9 +13,10 @@ import expressions  # noqa: E402  pylint: disable=wrong-import-position
 
 COLUMNS = 24
 SOURCE = '${datasource}'
-OF_TARGETS = {'job', 'instance'}  # of Prometheus' own
+OF_TARGETS = {'cluster', 'job', 'instance'}  # of Prometheus' own, or of who gathers several
+OF_ALERTS = {'alertname', 'alertstate', 'severity', 'interface', 'collector'}
 MADE = {'explanation'}            # by label_join() in a panel
-UNITS = {'short', 'bps', 'Bps', 'pps', 'ops', 'bytes', 's', 'percentunit'}
+UNITS = {'short', 'bps', 'Bps', 'pps', 'si:/s', 'bytes', 's', 'percentunit'}
 
 
 def catalogue(page):
@@ -32,15 +33,15 @@ def check_expression(expression, metrics):
     if not found:
         yield f'{expression.where}: no metric in {text}'
     for name, matchers, selector in found:
-        if name != 'up' and name not in metrics:
+        if name not in ('up', 'ALERTS') and name not in metrics:
             yield f'{expression.where}: {name} is not in docs/metrics.md'
             continue
-        labels = metrics.get(name, set()) | OF_TARGETS
+        labels = (OF_ALERTS if name == 'ALERTS' else metrics.get(name, set())) | OF_TARGETS
         known |= labels
         for label in set(matchers) - labels:
             yield f'{expression.where}: {name} has no label {label}'
         if '.json' in expression.where and not OF_TARGETS <= set(matchers):
-            yield f'{expression.where}: {selector} is not of the chosen job and instance'
+            yield f'{expression.where}: {selector} is not of the chosen cluster, job and instance'
     for label in expressions.grouped(text) - known:
         yield f'{expression.where}: no metric of the expression has the label {label}'
     for label in set(re.findall(r'\{\{\s*(\w+)\s*\}\}', expression.legend)) - known:
@@ -81,7 +82,7 @@ def check_panel(where, panel):
 
 def check_board(name, board):
     names = [variable['name'] for variable in board['templating']['list']]
-    if names[:3] != ['datasource', 'job', 'instance']:
+    if names[:4] != ['datasource', 'cluster', 'job', 'instance']:
         yield f'{name}: variables {names}'
     for uid in set(sources(board)) - {SOURCE}:
         yield f'{name}: data source {uid} instead of {SOURCE}'

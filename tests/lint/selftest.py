@@ -388,7 +388,7 @@ class Expressions(unittest.TestCase):
     """Metrics and labels of rules and panels are those of the catalogue."""
 
     METRICS = panels.catalogue('| `flowtally_a_total` | counter | record, stage | x |\n| `flowtally_b` | gauge |  | x |\n')
-    CHOSEN = 'job=~"$job", instance=~"$instance"'
+    CHOSEN = 'cluster=~"$cluster", job=~"$job", instance=~"$instance"'
 
     def problems(self, text, where='x.yaml: X', legend=''):
         return list(panels.check_expression(expressions.Expression(where, text, legend), self.METRICS))
@@ -407,9 +407,10 @@ class Expressions(unittest.TestCase):
         self.assertIn('the legend has reason', ' '.join(self.problems('flowtally_b', legend='{{reason}}')))
 
     def test_replaced(self):
-        text = 'rate(flowtally_b{job=~"$job", interface=~"$interface"}[$__rate_interval]) / flowtally_b[$__range]'
+        text = ('rate(flowtally_b{cluster=~"$cluster", job=~"$job", interface=~"$interface"}[$__rate_interval])'
+                ' / flowtally_b[$__range]')
         self.assertEqual(expressions.replaced(text, '5s', '1m'),
-                         'rate(flowtally_b{job=~".+", interface=~".+"}[5s]) / flowtally_b[1m]')
+                         'rate(flowtally_b{cluster=~".*", job=~".+", interface=~".+"}[5s]) / flowtally_b[1m]')
 
 
 class Runbooks(unittest.TestCase):
@@ -426,6 +427,16 @@ class Runbooks(unittest.TestCase):
         for change in ({'labels': {}}, {'expr': 'up == 0'}, {'annotations': {**self.RULE['annotations'], 'runbook_url': 'x'}},
                        {'annotations': {**self.RULE['annotations'], 'summary': 'no sentence'}}):
             self.assertEqual(len(list(runbooks.check_rule({**self.RULE, **change}))), 1, change)
+
+    def test_dashboard(self):
+        notes = {'dashboard': '/d/b?var-instance={{ $labels.instance | urlquery }}'}
+        good, page = {'alert': 'A', 'annotations': notes}, 'x\n\nDashboard: [B and c](../dashboards.md#b-and-c).\n'
+        boards = {'b': 'flowtally / B and c'}
+        self.assertEqual(list(runbooks.check_dashboard(good, page, boards)), [])
+        for rule, text, known in (({**good, 'annotations': {}}, page, boards), (good, 'x\n', boards), (good, page, {}),
+                                  (good, page.replace('#b', '#c'), boards), (good, page, {'b': 'flowtally / D'}),
+                                  ({**good, 'annotations': {'dashboard': '/d/b?var-instance=x'}}, page, boards)):
+            self.assertEqual(len(list(runbooks.check_dashboard(rule, text, known))), 1, (rule, text))
 
     def test_page(self):
         row = '| [A](A.md) | warning | x |'
