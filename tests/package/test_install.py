@@ -60,6 +60,24 @@ def test_files():
         check_equal('in the list, and not installed', sorted(expected() - names), [])
 
 
+def test_again():
+    """Installed once more, over what a user has changed: the configuration stays.  Uninstalled, no other file does."""
+    with scratch() as directory:
+        _, etc = install(directory)
+        config = Path(f'{directory}{etc}/flowtally/flowtally.yaml')
+        config.write_text('interfaces: [br0]\n', encoding='utf-8')
+        install(directory)
+        check_equal('configuration', config.read_text(encoding='utf-8'), 'interfaces: [br0]\n')
+        # What `ninja uninstall` runs, by the list that `meson install` has left; another test may install meanwhile.
+        with scratch() as folder:
+            log = (BUILD / 'meson-logs/install-log.txt').read_text(encoding='utf-8')
+            check(f'{directory}/' in log, log[:200])
+            Path(folder, 'meson-logs').mkdir()
+            Path(folder, 'meson-logs/install-log.txt').write_text(log, encoding='utf-8')
+            quietly(MESON, '--internal', 'uninstall', cwd=folder)
+        check_equal('left', [path for path in Path(directory).rglob('*') if not path.is_dir()], [config])
+
+
 def test_works():
     """The program, its unit, configuration, example, manual, completions and user, from where they are."""
     with scratch() as directory:
@@ -88,9 +106,11 @@ def test_works():
                 comment(f'{name}: not installed')
         if shutil.which('man'):
             for page in sorted(Path(here).rglob('man?/*')):
-                done = subprocess.run(['man', '-l', page], capture_output=True, text=True, check=False,
-                                      env={**os.environ, 'MANPAGER': 'cat', 'LC_ALL': 'C.UTF-8'})
+                done = subprocess.run(['man', '--nh', '-l', page], capture_output=True, text=True, check=False,
+                                      env={**os.environ, 'MANPAGER': 'cat', 'LC_ALL': 'C.UTF-8', 'MANWIDTH': '200'})
                 check(done.returncode == 0 and 'DESCRIPTION' in done.stdout, page, done.stderr)
+                for name, section in re.findall(r'\b(flowtally[\w.-]*)\((\d)\)', done.stdout):
+                    check(os.path.exists(f'{here}/share/man/man{section}/{name}.{section}'), f'{page}: no {name}({section})')
 
 
 def test_links():
@@ -114,13 +134,14 @@ def test_prefix():
                 ROOT)
         plan = json.loads(command(MESON, 'introspect', '--install-plan', directory))
         installed = set(json.loads(command(MESON, 'introspect', '--installed', directory)).values())
+        options = {one['name']: one['value'] for one in json.loads(command(MESON, 'introspect', '--buildoptions', directory))}
     check(plan, 'nothing is installed')
     places = {Path(name).name: name for name in installed}
     systemd = subprocess.run(['pkg-config', '--variable=systemdsystemunitdir', 'systemd'], capture_output=True, text=True,
                              check=False).stdout.strip() or '/usr/lib/systemd/system'
     check_equal('unit', places.get('flowtally.service'), f'{systemd}/flowtally.service')
     check_equal('user', places.get('flowtally.conf'), '/usr/lib/sysusers.d/flowtally.conf')
-    check('/etc/flowtally/flowtally.yaml' in installed, sorted(installed))
+    check_equal('configurations', options['sysconfdir'], '/etc')
 
 
 def clang():

@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import package
 import traffic
-from package import DIES_WITH_TEST, LONG, NODE, PEER, ROOT, Tree, command, need, node, quietly, scratch, wait_until
+from package import DIES_WITH_TEST, NODE, PEER, ROOT, Tree, command, need, node, quietly, scratch, wait_until
 from tap import Failure, Skip, check, check_equal, comment, main, once, require
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'build/static'
@@ -32,9 +31,9 @@ __attribute__((constructor)) static void loaded(void) { call(85, (long)"/loaded"
 '''
 
 
-def build(folder, sources=ROOT, arm64=()):
+def build(folder, sources=ROOT):
     environment = {**os.environ, 'SOURCE_DATE_EPOCH': '1764400000'}
-    quietly(sources / 'packaging/static', *arm64, 'build', folder, f'-Dcommit={COMMIT}', env=environment)
+    quietly(sources / 'packaging/static', 'build', folder, f'-Dcommit={COMMIT}', env=environment)
     return folder / 'flowtally'
 
 
@@ -43,9 +42,9 @@ def built():
     return build(FOLDER)
 
 
-def stripped(program, folder, strip='strip'):
+def stripped(program, folder):
     place = folder / 'flowtally'
-    command(strip, '-o', place, program)
+    command('strip', '-o', place, program)
     place.chmod(0o755)
     return place
 
@@ -102,17 +101,6 @@ class NameServer:
 
     def __exit__(self, *_):
         self.socket.close()
-
-
-def capture(flows, packets):
-    """A capture file with flows of UDP, of so many packets each."""
-    text = struct.pack('=IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
-    for i in range(flows * packets):
-        udp = struct.pack('!HHHH', 4000 + i % flows, 5000, 108, 0) + b'x' * 100
-        ip = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(udp), i, 0, 64, 17, 0) + socket.inet_aton(PEER) + socket.inet_aton(NODE)
-        frame = bytes(12) + b'\x08\x00' + ip + udp
-        text += struct.pack('=IIII', 1700000000 + i // 10, i, len(frame), len(frame)) + frame
-    return text
 
 
 def test_alone():
@@ -232,30 +220,7 @@ def test_parts_are_spdx():
                   done.stdout, done.stderr)
 
 
-def test_arm64():
-    """Built for arm64, it starts (emulated) and reads a capture to the same records."""
-    need(package.CACHE / 'libraries-arm64')
-    emulator = shutil.which('qemu-aarch64-static')
-    if not emulator:
-        raise Skip('not installed: qemu-user-static')
-    program = build(FOLDER.with_name(FOLDER.name + '-arm64'), arm64=['--arm64'])
-    check('AArch64' in command('readelf', '-h', program), 'not for arm64')
-    with scratch() as directory:
-        octets = stripped(program, Path(directory), 'llvm-strip-14').stat().st_size
-    check(octets <= OCTETS_MAX, f'{octets} octets')
-    comment(f'{octets} octets')
-    said = command(emulator, program, '--version')
-    check(f'flowtally {package.version()} (commit {COMMIT})' in said and 'aarch64' in said, said)
-    with scratch() as directory:
-        path = Path(directory) / 'flows.pcap'
-        path.write_bytes(capture(flows=20, packets=3))
-        records = [command(*words, 'replay', path, '--collector', 'json:-', timeout=LONG)
-                   for words in ([emulator, program], [built()])]
-    check_equal('records', sorted(records[0].splitlines()), sorted(records[1].splitlines()))
-    check_equal('packets', sum(json.loads(line)['packetDeltaCount'] for line in records[0].splitlines()), 60)
-
-
 if __name__ == '__main__':
     require('nsenter', 'unshare', 'setpriv', 'readelf', 'gcc')
-    need(package.CACHE / 'libraries-amd64')
+    need(package.CACHE / f'libraries-{command("dpkg", "--print-architecture").strip()}')
     main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
