@@ -31,7 +31,11 @@ LABEL org.opencontainers.image.title="flowtally" \
       org.opencontainers.image.revision="$COMMIT" \
       org.opencontainers.image.source="https://github.com/flowtally/flowtally" \
       org.opencontainers.image.documentation="https://github.com/flowtally/flowtally/blob/main/docs/install.md" \
-      org.opencontainers.image.licenses="@LICENSES@"
+      org.opencontainers.image.licenses="\
+(GPL-2.0-or-later OR LGPL-3.0-or-later) AND (LGPL-2.1-only OR BSD-2-Clause) AND \
+Apache-2.0 AND (BSD-2-Clause OR GPL-2.0-only) AND BSD-2-Clause AND GPL-2.0-only AND \
+GPL-3.0-or-later WITH GCC-exception-3.1 AND LGPL-2.1-only AND LGPL-2.1-or-later AND MIT AND \
+X11-distribute-modifications-variant AND Zlib"
 COPY --from=build /image/ /
 # Of root, since only root has the capabilities that a container is given, and since the control socket is in no folder that
 # another user could change.  No mode lets anybody write.  A health check would be a process every few seconds: /healthz.

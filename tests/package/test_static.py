@@ -17,6 +17,7 @@ from package import DIES_WITH_TEST, NODE, PEER, ROOT, Tree, command, need, node,
 from tap import Failure, Skip, check, check_equal, comment, main, once, require
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'build/static'
+LIBRARIES = package.CACHE / f'libraries-{command("dpkg", "--print-architecture").strip()}'
 OCTETS_MAX = 10_000_000
 COMMIT = '0123456789ab'  # the same in all builds
 MOUNTS = 'mount -t proc proc proc && mount -t sysfs sysfs sys'
@@ -204,6 +205,19 @@ def test_parts():
                 (package.version(), 'Apache-2.0 AND (BSD-2-Clause OR GPL-2.0-only)'))
 
 
+def test_sources():
+    """Who passes it on is told which sources to give along: docs/install.md has why; versions are those of the list of parts."""
+    words = ROOT / 'packaging/sbom.py', FOLDER, LIBRARIES, '--sources'
+    built()
+    listed = dict(line.split('=') for line in command(*words, '--copied', '/etc/services').splitlines())
+    check_equal('sources', set(listed), {'elfutils', 'glibc', 'libcap-ng', 'libmicrohttpd', 'libmnl', 'libseccomp', 'netbase'})
+    check_equal('of the program alone', set(listed) - {line.split('=')[0] for line in command(*words).splitlines()}, {'netbase'})
+    parts = json.loads((FOLDER / 'flowtally.spdx.json').read_text(encoding='utf-8'))['packages']
+    versions = {part['name']: part['versionInfo'] for part in parts}
+    for name in set(listed) - {'netbase'}:
+        check_equal(f'version of {name}', listed[name], versions[name])
+
+
 def test_parts_are_spdx():
     """The SPDX project's own reader finds nothing wrong in the list of parts, and does where there is something."""
     judge = package.CACHE / 'spdx'
@@ -222,5 +236,5 @@ def test_parts_are_spdx():
 
 if __name__ == '__main__':
     require('nsenter', 'unshare', 'setpriv', 'readelf', 'gcc')
-    need(package.CACHE / f'libraries-{command("dpkg", "--print-architecture").strip()}')
+    need(LIBRARIES)
     main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
