@@ -18,7 +18,9 @@ from package import BASE, CACHE, DIES_WITH_TEST, LONG, NODE, PEER, ROOT, TORTURE
 from tap import Failure, Skip, check, check_equal, comment, main, require
 
 OCTETS_MAX = 15_000_000
+LABEL = 'org.opencontainers.image.'
 MACHINES = {'amd64': 'X86-64', 'arm64': 'AArch64'}  # as readelf has them
+SYSTEMS = {'amd64': 'x86_64', 'arm64': 'aarch64'}  # as uname(1) does
 EMULATORS = {'amd64': 'qemu-x86_64-static', 'arm64': 'qemu-aarch64-static'}
 CHART_BIN = Path(os.environ.get('FLOWTALLY_CHART_CACHE') or CACHE.with_name('flowtally-chart')) / 'bin'
 # helm/flowtally/values.yaml, securityContext; values.yaml has the word where it is there.
@@ -55,9 +57,9 @@ def look_at(arch):
     check(MACHINES[arch] in header, header)
     check_equal('entry', (one.config['Entrypoint'], one.config['Cmd'], one.config.get('User')),
                 (['/usr/bin/flowtally'], ['run', '--config', '/etc/flowtally/flowtally.yaml'], None))
-    labels = {name.removeprefix('org.opencontainers.image.'): text for name, text in one.config['Labels'].items()
-              if name.startswith('org.opencontainers.image.')}
-    check_equal('labels', sorted(labels), ['description', 'documentation', 'licenses', 'revision', 'source', 'title', 'version'])
+    labels = {name.removeprefix(LABEL): text for name, text in one.config['Labels'].items() if name.startswith(LABEL)}
+    check_equal('labels', sorted(labels),
+                ['description', 'documentation', 'licenses', 'revision', 'source', 'title', 'version'])
     check_equal('version', (labels['version'], labels['revision']), (package.version(), COMMIT))
     check(labels['source'].startswith('https://'), labels)
     check_equal('licenses', labels['licenses'], expression(licenses_of(one.root).values()))
@@ -135,8 +137,7 @@ def started(arch, folder, *words):
             raise Skip('not installed: qemu-user-static')
         shutil.copy(emulator, root / 'emulator')
         program = ['/emulator', *program]
-    command('chroot', root, *program, *words, timeout=LONG)
-    return root / 'run/flowtally'
+    return command('chroot', root, *program, *words, timeout=LONG)
 
 
 def test_replay():
@@ -145,9 +146,12 @@ def test_replay():
     with scratch() as directory:
         folder = Path(directory)
         for arch in MACHINES:
+            said = started(arch, folder, '--version')
+            check(f'flowtally {package.version()} (commit {COMMIT[:12]})' in said and f' {SYSTEMS[arch]}\n' in said, said)
             for kind in 'file', 'json':
-                done = started(arch, folder, 'replay', '/run/flowtally/flows.pcap', '--collector',
+                started(arch, folder, 'replay', '/run/flowtally/flows.pcap', '--collector',
                                f'{kind}:///run/flowtally/records.{kind}')
+            done = folder / arch / 'run/flowtally'
             texts[arch] = [sorted((done / 'records.json').read_text(encoding='ascii').splitlines()),
                            command(folder / OWN / 'usr/bin/flowtally', 'read', done / 'records.file')]
     check_equal('records', texts['arm64'], texts['amd64'])
