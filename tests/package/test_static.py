@@ -174,6 +174,14 @@ def test_loads_nothing():
         check(not one.exists('/loaded'), 'a library that nsswitch.conf names was loaded')
 
 
+def test_end_to_end():
+    """Where it is made of other code than the program of the package: names by c-ares, metrics by a libmicrohttpd of its own,
+    the terminal.  Some of the end-to-end tests with this program; all have been run by hand, but for those that preload."""
+    for name, only in ('names', ''), ('metrics', 'gzip'), ('metrics', 'hundred'), ('top', 'screen'):
+        said = quietly('/usr/bin/python3', ROOT / f'tests/e2e/test_{name}.py', built(), env={**os.environ, 'E2E_ONLY': only})
+        check(re.search('^ok 1 ', said, re.M) and 'SKIP' not in said, said)
+
+
 def test_same_octets():
     """Built in another folder, from sources in another folder: the same octets, debugging information and BPF objects too."""
     first = built()
