@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a container of a rendered pod as a node would: by runc, with containerd's defaults.
 
-Volumes are as the kubelet makes them.
-The image is the program under test with its libraries.  A pod in the node's network is in a namespace of the test's.
+Volumes are as the kubelet makes them.  The image is that of the Dockerfile, or a program with the libraries that it names.
+A pod in the node's network is in a namespace of the test's.
 """
 import contextlib
 import json
@@ -34,9 +34,20 @@ MOUNTS = [
 ]
 
 
-def copy_image(program, root):
-    """A root file system with a program and the libraries that it names."""
-    place = root / 'usr/bin' / Path(program).name
+class Program:
+    """In place of an image: a program with the libraries that it names.  Has what tests/package/image.py's Image has."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.config = {'Entrypoint': [f'/usr/bin/{self.path.name}'], 'Cmd': [],
+                       'Env': ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin']}
+
+    def copy_to(self, root):
+        copy_program(self.path, root)
+
+
+def copy_program(program, root):
+    place = root / 'usr/bin' / program.name
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(program, place)
     # A static one has none, and ldd says so.
@@ -46,7 +57,6 @@ def copy_image(program, root):
         shutil.copy(library, root / library[1:], follow_symlinks=True)
     for folder in 'proc', 'dev', 'sys', 'etc', 'run', 'tmp':
         (root / folder).mkdir(exist_ok=True)
-    return '/usr/bin/' + place.name
 
 
 def octets(quantity):
@@ -86,19 +96,21 @@ def capabilities_of(security):
 
 
 class Container:
-    """with Container(box, role, pod, config_maps, program) as one: ...   The first container of the pod.
+    """with Container(box, role, pod, config_maps, image) as one: ...   The first container of the pod.
 
-    pod: what has `spec`; config_maps: their data by name; hosts: names with addresses, as of a Service
+    pod: what has `spec`; config_maps: their data by name; image: an Image, or the path of a program; hosts: names with
+    addresses, as of a Service
     """
 
-    def __init__(self, box, role, pod, config_maps, program, hosts=()):
+    def __init__(self, box, role, pod, config_maps, image, hosts=()):
         self.box, self.role, self.spec, self.config_maps = box, role, pod['spec'], config_maps
         self.container = self.spec['containers'][0]
         self.scratch = scratch()
         self.folder = Path(self.scratch.name)
         self.name = self.folder.name
         self.volumes, self.process = {}, None
-        self.entry = copy_image(program, self.folder / 'rootfs')
+        self.image = image if hasattr(image, 'config') else Program(image)
+        self.image.copy_to(self.folder / 'rootfs')
         (self.folder / 'hosts').write_text(''.join(f'{address} {name}\n' for name, address in hosts), encoding='ascii')
         (self.folder / 'resolv.conf').write_text('nameserver 127.0.0.1\n', encoding='ascii')
 
@@ -159,6 +171,12 @@ class Container:
                          'options': ['rbind', 'rprivate', 'ro' if is_read_only else 'rw']}
                         for where, source, is_read_only in own]
 
+    def args(self):
+        """Arguments of the pod are in place of the image's; a command is in place of both."""
+        command_ = self.container.get('command', [])
+        more = self.container.get('args', [] if command_ else self.image.config['Cmd'])
+        return [*(command_ or self.image.config['Entrypoint']), *more]
+
     def configuration(self):
         security = {**self.spec.get('securityContext', {}), **self.container.get('securityContext', {})}
         check(not security.get('privileged'), 'a privileged container')
@@ -171,9 +189,8 @@ class Container:
             'root': {'path': 'rootfs', 'readonly': security['readOnlyRootFilesystem']},
             'process': {
                 'terminal': False, 'cwd': '/', 'user': {'uid': uid, 'gid': security.get('runAsGroup', 0)},
-                'args': [self.entry, *self.container.get('args', [])],
-                'env': ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-                        *(f'{e["name"]}={e["value"]}' for e in self.container.get('env', []))],
+                'args': self.args(),
+                'env': [*self.image.config['Env'], *(f'{e["name"]}={e["value"]}' for e in self.container.get('env', []))],
                 'capabilities': {'bounding': names, 'effective': held, 'permitted': held, 'inheritable': [], 'ambient': []},
                 'noNewPrivileges': not security['allowPrivilegeEscalation'], 'oomScoreAdj': 0,
             },
@@ -202,6 +219,10 @@ class Container:
         done = subprocess.run(self.runc('exec', self.name, *words), capture_output=True, text=True, check=False,
                               stdin=subprocess.DEVNULL, timeout=60)
         return done.returncode, done.stdout, done.stderr
+
+    def exec_words(self, *words, term=None):
+        """What `kubectl exec -it` has the runtime do: to be started in a terminal."""
+        return self.runc('exec', '--tty', *([] if term is None else ['--env', f'TERM={term}']), self.name, *words)
 
     def probe(self, which):
         """HTTP status of a probe, asked from the node's network; None: nobody answers."""

@@ -1,21 +1,31 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The rendered pods run: the program under test by runc, with rights, system calls, mounts and memory of the chart."""
+"""The rendered pods run by runc, with rights, system calls, mounts and memory of the chart.
+
+Where a user meets what is in the image, they are of the image that the Dockerfile makes; else of the program under test.
+"""
 import contextlib
 import json
 import os
 import re
+import shutil
 import socket
+import sys
 from pathlib import Path
 
 import chart
 import ledger
 import program
+import terminal
 import traffic
 from chart import RELEASE, find, render, the_pod
 from kubelet import Container
 from sandbox import Sandbox, wait_until
-from tap import check, check_equal, comment, main, require
+from tap import Skip, check, check_equal, comment, main, require
+
+sys.path.insert(0, str(chart.ROOT / 'tests/package'))
+
+import image as package_image  # pylint: disable=wrong-import-position
 
 NODE, PEER = '198.51.100.1', '198.51.100.2'
 SERVICE = f'{RELEASE}-flowtally-collector.{chart.NAMESPACE}.svc'
@@ -23,6 +33,7 @@ QUICK = {'interfaces': ['m0'], 'drain-interval': '1s', 'idle-timeout': '2s', 'ac
          'drops': 'off'}
 FEW = {'bank-entries': 4096, 'cache-entries': 4096}
 CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF = 12, 38, 39
+TERMS = 'xterm', 'xterm-256color', 'screen', 'screen-256color', 'tmux', 'tmux-256color', 'linux', 'vt100', 'vt220', 'ansi'
 TRACED = {'CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Uid'}
 
 
@@ -43,8 +54,14 @@ def node():
         yield box
 
 
-def exporter(box, resources, **more):
-    return Container(box, 'node', the_pod(resources), config_maps(resources), program.binary(), **more)
+def exporter(box, resources, image=None, **more):
+    return Container(box, 'node', the_pod(resources), config_maps(resources), image or program.binary(), **more)
+
+
+def image():
+    if not package_image.BASE.exists() or not shutil.which('buildah'):
+        raise Skip(f'no image: {package_image.BASE} and buildah are needed; tests/package/fetch brings the one')
+    return package_image.own()
 
 
 def status_of(pid):
@@ -64,7 +81,7 @@ def test_meters():
     deployment = find(resources, 'Deployment')['spec']['template']
     with node() as box:
         with Container(box, 'peer', deployment, {}, chart.BIN / 'goflow2') as collector, \
-                exporter(box, resources, hosts=[(SERVICE, PEER)]) as pod:
+                exporter(box, resources, image(), hosts=[(SERVICE, PEER)]) as pod:
             pod.wait_ready()
             check_equal('liveness', pod.probe('livenessProbe'), 200)
             wait_until(lambda: collector.probe('readinessProbe') == 200, 30, 'the collector')
@@ -150,12 +167,34 @@ def test_doctor():
         pod = find(resources, 'Pod')
         with node() as box, contextlib.ExitStack() as stack:
             if not wanted:
-                stack.enter_context(exporter(box, resources)).wait_ready()
-            test = stack.enter_context(Container(box, 'node', pod, config_maps(resources), program.binary()))
+                stack.enter_context(exporter(box, resources, image())).wait_ready()
+            test = stack.enter_context(Container(box, 'node', pod, config_maps(resources), image()))
             status = test.wait()
             check(status == wanted, f'exit status of doctor: expected {wanted}, got {status}', test.output())
             for name in 'capabilities', 'seccomp', 'btf', 'configuration':
                 check(re.search(rf'^OK +{name}', test.output(), re.M), f'{name} is not OK:', test.output())
+
+
+def test_terminal():
+    """`kubectl exec -it`: `flowtally top` draws on each kind of terminal that the image knows, elsewhere says what to do."""
+    resources = resources_of({**FEW, 'collectors': ['ipfix://127.0.0.1:4739']})
+    with node() as box, exporter(box, resources, image()) as pod:
+        pod.wait_ready()
+        traffic.udp(box, 'peer', (PEER, 4000), (NODE, 5000), 7, b'x' * 100)
+        for term in TERMS:
+            with terminal.Terminal(pod.folder, pod.exec_words('flowtally', 'top', term=term)) as screen:
+                screen.wait_for('[1 flows]')
+                screen.wait(lambda lines: any(line.split()[-7:-2] == ['UDP', PEER, '4000', NODE, '5000'] for line in lines),
+                            f'the flow, with TERM={term}')
+                screen.type('q')
+                screen.wait_dead()
+        for term in None, '', 'dumb', 'xterm-kitty':
+            with terminal.Terminal(pod.folder, pod.exec_words('flowtally', 'top', term=term)) as screen:
+                screen.wait_dead(2)
+                text = ' '.join(screen.text().split())
+                check(f'(TERM={term or ""})' in text and '--batch' in text, f'with TERM={term}:', text)
+        status, out, error = pod.exec('flowtally', 'top', '--batch', '-n', '1')
+        check(status == 0 and NODE in out, f'flowtally top --batch: {status}', out, error)
 
 
 def flood(box, first, count):

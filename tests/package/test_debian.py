@@ -17,15 +17,21 @@ SYSUSERS = 'systemd-standalone-sysusers'  # a system without systemd has it inst
 BUILT = scratch()
 
 
-@once
-def built():
-    """The folder with the packages."""
-    folder = Path(BUILT.name)
-    sources = package.copy_sources(folder / 'flowtally')
+def build(folder, name='flowtally'):
+    """Makes the packages beside a folder of this name, of sources there that were written just now."""
+    sources = package.copy_sources(folder / name)
+    for path in sources.rglob('*'):
+        os.utime(path, follow_symlinks=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(('DEB_', 'SOURCE_DATE'))}
     log = quietly('dpkg-buildpackage', '-b', '-us', '-uc', '-jauto', cwd=sources, env=environment)
     check('warning:' not in log, *[line for line in log.splitlines() if 'warning:' in line][:10])
     return folder
+
+
+@once
+def built():
+    """The folder with the packages."""
+    return build(Path(BUILT.name))
 
 
 def deb(name='flowtally'):
@@ -70,9 +76,25 @@ def test_lintian_sees():
     check('no-manual-page' in done.stdout, done.stdout, done.stderr)
 
 
+def test_same_octets():
+    """Built in another folder, whose files are newer: the same packages to the octet.  In ./torture."""
+    if not package.TORTURE:
+        raise Skip('only in ./torture')
+    with scratch() as directory:
+        build(Path(directory), 'a-longer-way/flowtally-0.1.0')
+        others = list(Path(directory, 'a-longer-way').glob('*.deb'))
+        check_equal('packages', len(others), 2)
+        for other in others:
+            check(other.read_bytes() == (built() / other.name).read_bytes(), f'{other.name} differs')
+            comment(f'{other.name}: {other.stat().st_size} octets')
+
+
 def test_starts():
     """In a minimal Debian: there is a user, the unit is enabled, and started as it says the exporter meters packets."""
     with tree() as one, node() as box:
+        shutil.copy(deb(), one.path('tmp'))
+        plan = one.run('apt-get', '-s', '--no-install-recommends', 'install', f'/tmp/{deb().name}')
+        check('Inst flowtally ' in plan and 'Inst libbpf1 ' in plan, 'apt does not find all that it needs:', plan)
         install(one, deb(), SYSUSERS)
         check(re.search(r'^flowtally:[^:]*:\d+:\d+:[^:]*:/var/lib/flowtally:/usr/sbin/nologin$', one.read('/etc/passwd'), re.M),
               'no user', one.read('/etc/passwd'))
@@ -113,6 +135,25 @@ def test_upgrade():
         install(one, old, options=['--allow-downgrades', '-o', 'Dpkg::Options::=--force-confold'])
         check_equal('after a downgrade', (one.read(CONFIG), one.read('/var/lib/flowtally/flows.ipfix')),
                     ('interfaces: [br0]\n', 'kept'))
+        # Both have changed it: the user's stays, the package's is beside it.
+        install(one, new, options=['-o', 'Dpkg::Options::=--force-confold'])
+        check_equal('both have changed it', (one.read(CONFIG), one.read(f'{CONFIG}.dpkg-dist')),
+                    ('interfaces: [br0]\n', (package.ROOT / 'config/host.yaml').read_text(encoding='utf-8')))
+
+
+def test_purge_while_it_runs():
+    """Where nobody stops the service, since systemd does not run: it is purged all the same, and says what stays."""
+    with tree() as one, node() as box:
+        install(one, deb(), SYSUSERS)
+        with Service(one, box):
+            said = one.run('dpkg', '--purge', 'flowtally')
+            check('user flowtally stays' in said, said)
+        check('Package: flowtally\n' not in one.read('/var/lib/dpkg/status'), 'it is not purged as a whole')
+        check('flowtally:' in one.read('/etc/passwd'), 'the user of a process is gone')
+        # The next time its user is there already, and goes.
+        install(one, deb())
+        one.run('dpkg', '--purge', 'flowtally')
+        check('flowtally' not in one.read('/etc/passwd'), 'the user is there')
 
 
 def test_removal():
@@ -133,7 +174,8 @@ def test_removal():
                     {CONFIG[1:], 'var/lib/flowtally/flows.ipfix'})
         check('flowtally:' in one.read('/etc/passwd'), 'the user is gone, whose files stay')
         one.run('dpkg', '--purge', 'flowtally')
-        check_equal('left behind by a purge', {name for name in one.files() - before if 'flowtally' in name}, set())
+        copies = {f'etc/{name}-' for name in ('passwd', 'group', 'shadow', 'gshadow')}  # which what changes users keeps
+        check_equal('left behind by a purge', one.files() - before - copies, set())
         for name in 'passwd', 'group', 'shadow', 'gshadow':
             check('flowtally' not in one.read(f'/etc/{name}'), f'the user is still in /etc/{name}')
 

@@ -1,24 +1,27 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The image: built by buildah from the Dockerfile without a registry, and started under the security context of the chart."""
-import hashlib
+"""The image: by buildah from the Dockerfile without a registry, and started under the security context of the chart."""
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
-import tarfile
+import sys
 from pathlib import Path
 
+import image
 import package
 import traffic
-from package import BASE, CACHE, DIES_WITH_TEST, NODE, PEER, ROOT, command, need, node, quietly, scratch, wait_until
-from tap import Skip, check, check_equal, comment, main, once, require
+from image import COMMIT, OWN
+from package import BASE, CACHE, DIES_WITH_TEST, LONG, NODE, PEER, ROOT, TORTURE, command, need, node, scratch, wait_until
+from tap import Failure, Skip, check, check_equal, comment, main, require
 
 OCTETS_MAX = 15_000_000
-COMMIT = '0123456789ab'
-DEBIAN = 'localhost/flowtally-test/debian:bookworm'  # in place of the one of a registry
-LIBRARIES = 'localhost/flowtally-test/libraries:test'  # of the Dockerfile's stage, whose steps are kept
-IMAGE = 'localhost/flowtally-test/flowtally:test'
+LABEL = 'org.opencontainers.image.'
+MACHINES = {'amd64': 'X86-64', 'arm64': 'AArch64'}  # as readelf has them
+SYSTEMS = {'amd64': 'x86_64', 'arm64': 'aarch64'}  # as uname(1) does
+EMULATORS = {'amd64': 'qemu-x86_64-static', 'arm64': 'qemu-aarch64-static'}
 CHART_BIN = Path(os.environ.get('FLOWTALLY_CHART_CACHE') or CACHE.with_name('flowtally-chart')) / 'bin'
 # helm/flowtally/values.yaml, securityContext; values.yaml has the word where it is there.
 CONTEXT = {
@@ -28,79 +31,155 @@ CONTEXT = {
 CAPABILITIES = [f'CAP_{name}' for name in CONTEXT['capabilities']['add']]
 MOUNTS = [('/proc', 'proc', 'nosuid,noexec,nodev'), ('/dev', 'tmpfs', 'nosuid,strictatime,mode=755,size=65536k'),
           ('/sys', 'sysfs', 'nosuid,noexec,nodev,ro'), ('/run/flowtally', 'tmpfs', 'nosuid,nodev,mode=755,size=1m')]
-UNPACKED = scratch()
 
 
-def buildah(*words):
-    return quietly('buildah', '--root', CACHE / 'containers', '--runroot', '/run/flowtally-buildah', *words)
+def licenses_of(root):
+    """By part, as the list in the image has them."""
+    text = (root / 'usr/share/doc/flowtally/flowtally.spdx.json').read_text(encoding='utf-8')
+    return {part['name']: part['licenseDeclared'] for part in json.loads(text)['packages']}
 
 
-def make_base():
-    """An image of the minimal Debian; the other steps of a build are kept with it."""
-    if DEBIAN.rsplit(':', 1)[0] in buildah('images', '--format', '{{.Name}}'):
-        return
-    name = buildah('from', 'scratch').split()[-1]
-    buildah('add', '--quiet', name, BASE, '/')
-    buildah('commit', '--quiet', name, DEBIAN)
-    buildah('rm', name)
+def expression(licenses):
+    """An expression of SPDX of several: ways to choose are in brackets."""
+    words = sorted({f'({text})' if ' OR ' in text and ' AND ' not in text else text for text in licenses})
+    return ' AND '.join(words)
 
 
-@once
-def built():
-    """(manifest, configuration, root file system) of the image, as a registry would give them."""
-    make_base()
-    folder = Path(UNPACKED.name)
-    package.copy_sources(folder / 'sources')
-    build = ['build', '--layers', '--isolation', 'chroot', '--pull-never', '--build-arg', f'BASE={DEBIAN}',
-             '--ignorefile', ROOT / '.dockerignore']
-    buildah(*build, '--target', 'libraries', '--tag', LIBRARIES, folder / 'sources')
-    buildah(*build, '--build-arg', f'COMMIT={COMMIT}', '--build-arg', 'SOURCE_DATE_EPOCH=1764400000', '--tag', IMAGE,
-            folder / 'sources')
-    buildah('push', '--quiet', IMAGE, f'oci:{folder / "oci"}:test')
-    buildah('rm', '--all')  # of a build that was killed
-    buildah('rmi', '--prune')
-
-    def blob(descriptor):
-        path = folder / 'oci/blobs' / descriptor['digest'].replace(':', '/')
-        check_equal('digest', hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
-        return path
-
-    index = json.loads((folder / 'oci/index.json').read_text(encoding='utf-8'))
-    manifest = json.loads(blob(index['manifests'][0]).read_text(encoding='utf-8'))
-    for layer in manifest['layers']:
-        with tarfile.open(blob(layer)) as tar:
-            tar.extractall(folder / 'root', numeric_owner=True)
-    return manifest, json.loads(blob(manifest['config']).read_text(encoding='utf-8')), folder / 'root'
-
-
-def test_size():
-    """Small enough, packed and unpacked; the program begins by itself, without a shell; labels say what it is."""
-    manifest, configuration, root = built()
-    packed = sum(layer['size'] for layer in manifest['layers'])
-    octets = sum(path.lstat().st_size for path in root.rglob('*') if path.is_file())
+def look_at(arch):
+    """Small enough, packed and unpacked; it begins by itself, without a shell; labels say what it is."""
+    one = image.image(arch)
+    packed = sum(layer['size'] for layer in one.manifest['layers'])
+    octets = sum(path.lstat().st_size for path in one.root.rglob('*') if path.is_file())
     check(max(packed, octets) <= OCTETS_MAX, packed, octets)
     comment(f'{packed / 1e6:.1f} MB packed, {octets / 1e6:.1f} MB unpacked')
-    config = configuration['config']
-    check_equal('entry', (config['Entrypoint'], config['Cmd']),
-                (['/usr/bin/flowtally'], ['run', '--config', '/etc/flowtally/flowtally.yaml']))
-    check(config['Labels']['org.opencontainers.image.source'].startswith('https://'), config)
+    check_equal('for', (one.configuration['os'], one.configuration['architecture']), ('linux', arch))
+    header = command('readelf', '-h', one.root / 'usr/bin/flowtally')
+    check(MACHINES[arch] in header, header)
+    check_equal('entry', (one.config['Entrypoint'], one.config['Cmd'], one.config.get('User')),
+                (['/usr/bin/flowtally'], ['run', '--config', '/etc/flowtally/flowtally.yaml'], None))
+    labels = {name.removeprefix(LABEL): text for name, text in one.config['Labels'].items() if name.startswith(LABEL)}
+    check_equal('labels', sorted(labels),
+                ['description', 'documentation', 'licenses', 'revision', 'source', 'title', 'version'])
+    check_equal('version', (labels['version'], labels['revision']), (package.version(), COMMIT))
+    check(labels['source'].startswith('https://'), labels)
+    check_equal('licenses', labels['licenses'], expression(licenses_of(one.root).values()))
+
+
+def test_amd64():
+    look_at('amd64')
+
+
+def test_arm64():
+    look_at('arm64')
 
 
 def test_files():
     """One program, no shell; nothing that anybody may write, but the place of the control socket, which root may."""
-    _, _, root = built()
-    programs = []
-    for path in root.rglob('*'):
-        status = path.lstat()
-        allowed = 0o755 if path == root / 'run/flowtally' else 0o555
-        check(path.is_symlink() or status.st_mode & 0o7777 & ~allowed == 0, f'{path}: mode {status.st_mode:o}')
-        check_equal(f'owner of {path}', (status.st_uid, status.st_gid), (0, 0))
-        if not path.is_symlink() and path.is_file() and status.st_mode & 0o111:
-            programs.append(str(path.relative_to(root)))
-    check_equal('programs', programs, ['usr/bin/flowtally'])
-    parts = json.loads((root / 'usr/share/doc/flowtally/flowtally.spdx.json').read_text(encoding='utf-8'))['packages']
-    licenses = {path.name for path in (root / 'usr/share/doc/flowtally/parts').iterdir()}
-    check_equal('licenses', licenses, {part['name'] for part in parts} - {'flowtally'})
+    names = {}
+    for arch in MACHINES:
+        root, programs = image.image(arch).root, []
+        for path in root.rglob('*'):
+            status = path.lstat()
+            allowed = 0o755 if path == root / 'run/flowtally' else 0o555
+            check(path.is_symlink() or status.st_mode & 0o7777 & ~allowed == 0, f'{path}: mode {status.st_mode:o}')
+            check_equal(f'owner of {path}', (status.st_uid, status.st_gid), (0, 0))
+            if not path.is_symlink() and path.is_file() and status.st_mode & 0o111:
+                programs.append(str(path.relative_to(root)))
+        check_equal('programs', programs, ['usr/bin/flowtally'])
+        texts = {path.name for path in (root / 'usr/share/doc/flowtally/parts').iterdir()}
+        check_equal('licenses', texts, set(licenses_of(root)) - {'flowtally'})
+        for part in 'glibc', 'netbase', 'ncurses':
+            check((root / 'usr/share/doc/flowtally/parts' / part).stat().st_size > 1000, f'no license of {part}')
+        names[arch] = {str(path.relative_to(root)).replace('gcc-12-cross', 'gcc-12') for path in root.rglob('*')}
+    check_equal('files that only one has', names['amd64'] ^ names['arm64'], set())
+
+
+def test_given_to_builder():
+    """What a builder is given of a clone in use: sources, and neither what was built nor the history nor what a user left."""
+    with scratch() as directory:
+        folder = Path(directory)
+        clone = package.copy_sources(folder / 'clone')
+        for name in '.git/config', 'build/flowtally', 'build2/x', 'tests/x.pyc', 'packaging/__pycache__/sbom.pyc', 'key.pem':
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_text('not wanted', encoding='ascii')
+        (folder / 'Dockerfile').write_text('FROM scratch\nCOPY . ./\n', encoding='ascii')
+        with image.lock():
+            image.buildah('build', '--isolation', 'chroot', '--file', folder / 'Dockerfile', '--tag',
+                          'localhost/flowtally-test/context', clone)
+            image.buildah('push', '--quiet', 'localhost/flowtally-test/context', f'dir:{folder / "context"}')
+            image.buildah('rmi', 'localhost/flowtally-test/context')
+        layer, = json.loads((folder / 'context/manifest.json').read_text(encoding='ascii'))['layers']
+        given = command('tar', '-tzf', folder / 'context' / layer['digest'].partition(':')[2]).splitlines()
+    check_equal('files', sorted(name for name in given if not name.endswith('/')), image.context())
+
+
+def capture(flows, packets):
+    """A capture file with flows of UDP, of so many packets each."""
+    text = struct.pack('=IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
+    for i in range(flows * packets):
+        udp = struct.pack('!HHHH', 4000 + i % flows, 5000, 108, 0) + b'x' * 100
+        ip = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(udp), i, 0, 64, 17, 0) + socket.inet_aton(PEER) + socket.inet_aton(NODE)
+        frame = bytes(12) + b'\x08\x00' + ip + udp
+        text += struct.pack('=IIII', 1700000000 + i // 10, i, len(frame), len(frame)) + frame
+    return text
+
+
+def started(arch, folder, *words):
+    """What the image's program says, in a copy of its root in that folder; emulated, where the machine is another."""
+    one, root = image.image(arch), folder / arch
+    if not root.exists():
+        one.copy_to(root)
+        (root / 'run/flowtally/flows.pcap').write_bytes(capture(flows=20, packets=3))
+    program = ['/usr/bin/flowtally']
+    if arch != OWN:
+        emulator = shutil.which(EMULATORS[arch])
+        if not emulator:
+            raise Skip('not installed: qemu-user-static')
+        shutil.copy(emulator, root / 'emulator')
+        program = ['/emulator', *program]
+    return command('chroot', root, *program, *words, timeout=LONG)
+
+
+def test_replay():
+    """For each architecture the program starts in its image, and writes the same records of a capture as an IPFIX file."""
+    texts = {}
+    with scratch() as directory:
+        folder = Path(directory)
+        for arch in MACHINES:
+            said = started(arch, folder, '--version')
+            check(f'flowtally {package.version()} (commit {COMMIT[:12]})' in said and f' {SYSTEMS[arch]}\n' in said, said)
+            for kind in 'file', 'json':
+                started(arch, folder, 'replay', '/run/flowtally/flows.pcap', '--collector',
+                               f'{kind}:///run/flowtally/records.{kind}')
+            done = folder / arch / 'run/flowtally'
+            texts[arch] = [sorted((done / 'records.json').read_text(encoding='ascii').splitlines()),
+                           command(folder / OWN / 'usr/bin/flowtally', 'read', done / 'records.file')]
+    check_equal('records', texts['arm64'], texts['amd64'])
+    records = [json.loads(line) for line in texts['amd64'][0]]
+    check_equal('packets', (len(records), sum(record['packetDeltaCount'] for record in records)), (20, 60))
+
+
+def test_same_octets():
+    """Built a second time, of another clone at another time: the same layer, with --timestamp the same image.  In ./torture."""
+    if not TORTURE:
+        raise Skip('only in ./torture')
+    for arch in MACHINES:
+        manifests = []
+        for number in range(2):
+            with scratch() as directory, image.lock():
+                folder = Path(directory)
+                sources = package.copy_sources(folder / f'clone{number}')
+                for path in sources.rglob('*'):
+                    os.utime(path, (number, number), follow_symlinks=False)
+                # Of this no file of the image is made, but it is built anew.
+                with open(sources / 'README.md', 'a', encoding='utf-8') as file:
+                    file.write(f'{number}\n')
+                image.make_base()
+                image.build(sources, folder, arch, '--timestamp', '1764400000')
+                manifests.append((folder / 'manifest.json').read_text(encoding='ascii'))
+        check_equal(f'manifest for {arch}', manifests[1], manifests[0])
+        kept = image.image(arch).manifest['layers']
+        check_equal(f'layers for {arch}', json.loads(manifests[0])['layers'], kept)
 
 
 def test_context():
@@ -113,15 +192,16 @@ def test_context():
         check_equal('seccomp', given['podSecurityContext']['seccompProfile'], {'type': 'RuntimeDefault'})
 
 
-def specification(folder, root, namespace, words):
+def specification(folder, config, namespace):
     """As containerd makes it of the context: see tests/chart/kubelet.py."""
     mounts = [{'destination': where, 'type': kind, 'source': kind, 'options': options.split(',')}
               for where, kind, options in MOUNTS]
     mounts.append({'destination': '/etc/flowtally', 'type': 'bind', 'source': str(folder / 'etc'), 'options': ['rbind', 'ro']})
     sets = {name: CAPABILITIES for name in ('bounding', 'effective', 'permitted')}
     spec = {
-        'ociVersion': '1.0.2', 'root': {'path': str(root), 'readonly': True},
-        'process': {'cwd': '/', 'user': {'uid': 0, 'gid': 0}, 'args': words, 'env': ['PATH=/usr/bin', 'LANG=C.UTF-8'],
+        'ociVersion': '1.0.2', 'root': {'path': 'root', 'readonly': True},
+        'process': {'cwd': '/', 'user': {'uid': 0, 'gid': 0}, 'args': config['Entrypoint'] + config['Cmd'],
+                    'env': config['Env'],
                     'capabilities': {**sets, 'inheritable': [], 'ambient': []}, 'noNewPrivileges': True},
         'mounts': mounts,
         'linux': {'namespaces': [{'type': kind} for kind in ('pid', 'ipc', 'uts', 'mount')] +
@@ -139,17 +219,17 @@ def specification(folder, root, namespace, words):
 
 def test_runs():
     """Under that context it meters and is well, shows flows to a program that is started beside it, and ends in order."""
-    _, configuration, root = built()
+    one = image.own()
     places = shutil.which('runc'), CHART_BIN / 'runc', shutil.which('crun')
     runtime = next((path for path in places if path and os.access(path, os.X_OK)), None)
     if not runtime:
         raise Skip('neither runc nor crun is there')
-    config = configuration['config']
     with scratch() as directory, node() as box:
         folder = Path(directory)
         (folder / 'etc').mkdir()
-        shutil.copy(root / 'etc/flowtally/flowtally.yaml', folder / 'etc')
-        spec = specification(folder, root, box.names['node'], config['Entrypoint'] + config['Cmd'])
+        one.copy_to(folder / 'root')
+        shutil.copy(one.root / 'etc/flowtally/flowtally.yaml', folder / 'etc')
+        spec = specification(folder, one.config, box.names['node'])
         (folder / 'config.json').write_text(json.dumps(spec), encoding='utf-8')
         name, words = folder.name, [runtime, '--root', folder / 'state']
         with open(folder / 'log', 'wb') as log:
@@ -172,7 +252,7 @@ def test_runs():
             observe = [*words, 'exec', name, 'flowtally', 'observe', '--last', '99', 'port', '5000']
             wait_until(lambda: '33 packets' in command(*observe), 20, 'the flow')
             check('is healthy' in command(*words, 'exec', name, 'flowtally', 'status'), 'flowtally status')
-            check(f'(commit {COMMIT})' in command(*words, 'exec', name, 'flowtally', '--version'), 'the commit')
+            check(f'(commit {COMMIT[:12]})' in command(*words, 'exec', name, 'flowtally', '--version'), 'the commit')
             command(*words, 'kill', name, 'TERM')
             check_equal('exit status', process.wait(30), 0)
             check('ledger: balances, lost 0 packets' in said(), said())
@@ -185,4 +265,8 @@ def test_runs():
 if __name__ == '__main__':
     require('buildah', 'nsenter', 'setpriv')
     need(BASE)
+    if sys.argv[1:] == ['--build']:  # tests/package/fetch
+        for each in MACHINES:
+            image.image(each)
+        sys.exit()
     main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
