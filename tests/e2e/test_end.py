@@ -183,7 +183,8 @@ def test_full_stderr():
         process = bench.start('--stop-timeout', '6s', '--collector', f'json://{path}', '--collector',
                               'ipfix://127.0.0.1:4', stderr=writer)
         os.close(writer)
-        wait_until(lambda: bench.box.link('meter', 'm0').get('xdp') or os.path.exists(path), 10, 'the collector')
+        wait_until(lambda: bench.box.link('meter', 'm0').get('xdp') or os.path.exists(path), program.READY_SECONDS,
+                   'the collector')
         time.sleep(3)  # until it is attached
         for i in range(3):
             bench.flows(20, 20000 + 100 * i)
