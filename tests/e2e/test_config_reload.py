@@ -55,7 +55,8 @@ class Run(program.Daemon):
         return [line for line in said if line != f"'{self.path}' has changed, reading it again"]
 
     def settle(self):
-        """From here on what is said counts."""
+        """From here on what is said counts.  A thread of its own says where metrics are, at its time."""
+        wait_until(lambda: any(line.startswith('metrics: ') for line in self.lines()), 20, 'the metrics')
         self.read = len(self.lines())
 
 

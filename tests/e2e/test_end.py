@@ -183,7 +183,8 @@ def test_full_stderr():
         process = bench.start('--stop-timeout', '6s', '--collector', f'json://{path}', '--collector',
                               'ipfix://127.0.0.1:4', stderr=writer)
         os.close(writer)
-        wait_until(lambda: bench.box.link('meter', 'm0').get('xdp') or os.path.exists(path), 10, 'the collector')
+        wait_until(lambda: bench.box.link('meter', 'm0').get('xdp') or os.path.exists(path), program.READY_SECONDS,
+                   'the collector')
         time.sleep(3)  # until it is attached
         for i in range(3):
             bench.flows(20, 20000 + 100 * i)
@@ -330,7 +331,8 @@ def test_stderr_never_read():
         process = bench.start('--stop-timeout', '2s', '--collector', f'json://{path}', stderr=writer)
         check_equal('flags of the pipe, which the test has too', fcntl.fcntl(writer, fcntl.F_GETFL) & os.O_NONBLOCK, 0)
         os.close(writer)
-        time.sleep(4)
+        wait_until(lambda: os.path.exists(path), program.READY_SECONDS, 'the collector')
+        time.sleep(4)  # until it meters, which it cannot say
         bench.flows(20)
         wait_until(lambda: len(collect.read_json(path)) == bench.sent, 10, f'{bench.sent} records')
         since = time.monotonic()
