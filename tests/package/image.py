@@ -70,17 +70,34 @@ def content():
     return digest.hexdigest()[:24]
 
 
-def build(sources, folder, arch, *options):
-    """Builds it of sources, unpacked into the folder, as a registry would give it."""
-    name = f'localhost/flowtally-test/flowtally:{arch}'
+def words_of(sources, folder, arch):
+    """What each build of sources begins with; the folder is for a file."""
     words = ['build', '--layers', '--isolation', 'chroot', '--pull-never', '--platform', f'linux/{arch}',
              '--build-arg', f'BASE={DEBIAN}', '--ignorefile', ignore_file()]
     # Debian's buildah knows BUILDPLATFORM in FROM only when it is declared; BuildKit declares it itself.
     dockerfile = folder / 'Dockerfile'
     dockerfile.write_text('ARG BUILDPLATFORM\n' + (sources / 'Dockerfile').read_text(encoding='utf-8'), encoding='utf-8')
-    words += ['--file', dockerfile, '--build-arg', f'BUILDPLATFORM=linux/{OWN}']
-    # The stage whose steps are kept: only what has a name is.
+    return [*words, '--file', dockerfile, '--build-arg', f'BUILDPLATFORM=linux/{OWN}']
+
+
+def build_libraries(words, sources, arch):
+    """The stage whose steps are kept: only what has a name is."""
     buildah(*words, '--target', 'libraries', '--tag', f'localhost/flowtally-test/libraries:{arch}', sources)
+
+
+def prepare(arch):
+    """What takes long, and changes seldom."""
+    with lock(), scratch() as directory, scratch() as folder:
+        make_base()
+        sources = package.copy_sources(Path(directory) / 'sources')
+        build_libraries(words_of(sources, Path(folder), arch), sources, arch)
+
+
+def build(sources, folder, arch, *options):
+    """Builds it of sources, unpacked into the folder, as a registry would give it."""
+    name = f'localhost/flowtally-test/flowtally:{arch}'
+    words = words_of(sources, folder, arch)
+    build_libraries(words, sources, arch)
     buildah(*words, '--build-arg', f'COMMIT={COMMIT}', *options, '--tag', name, sources)
     buildah('push', '--quiet', name, f'oci:{folder / "oci"}:test')
     buildah('rm', '--all')  # of a build that was killed

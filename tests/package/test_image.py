@@ -265,8 +265,8 @@ def test_runs():
 if __name__ == '__main__':
     require('buildah', 'nsenter', 'setpriv')
     need(BASE)
-    if sys.argv[1:] == ['--build']:  # tests/package/fetch
+    if sys.argv[1:] == ['--prepare']:  # tests/package/fetch
         for each in MACHINES:
-            image.image(each)
+            image.prepare(each)
         sys.exit()
     main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
