@@ -651,8 +651,8 @@ static void test_healthy(void **state)
 }
 
 /*
- * The finding is there, and no other of its level or worse, but for the one that has the same reason.  What fails is not said to
- * be well by the same check.
+ * The finding is there, and no other of its level or worse, but for the one that has the same reason.  What fails is not
+ * said to be well by the same check.
  */
 static void check_sick(const struct sick *sick)
 {
