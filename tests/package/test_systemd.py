@@ -115,6 +115,11 @@ class Machine(Booted):
         return found - {0}
 
 
+def loaded():
+    """Ids of all BPF programs of the kernel."""
+    return {entry['id'] for entry in json.loads(command('bpftool', '-j', 'prog', 'show'))}
+
+
 def start(stack, *systemd):
     """A machine with that systemd (packages), and flowtally installed as an administrator does."""
     package_file = debian.deb()
@@ -169,7 +174,7 @@ def test_installed():
                                  'Type': 'notify'})
     entries = booted.entries()
     warnings = [entry['MESSAGE'] for entry in entries if int(entry['PRIORITY']) <= WARNING]
-    # The configuration of the package names no collector, which is worth a warning.
+    # The configuration of the package names no collector.
     check_equal('warnings', warnings, ['no --collector and no --live: flows are metered and then forgotten'])
     said = '\n'.join(str(entry['MESSAGE']) for entry in entries)
     for words in r'flowtally 0', r"'eth0'", r'ready: metering 1 interface', r'Started':
@@ -255,13 +260,10 @@ def test_killed():
         booted.restart(url)
         pid, programs = booted.pid(), booted.programs()
         check(programs, 'it holds no programs')
-        loaded = {entry['id'] for entry in json.loads(command('bpftool', '-j', 'prog', 'show'))}
-        check(programs <= loaded, f'not loaded: {programs - loaded}')
+        check(programs <= loaded(), f'not loaded: {programs - loaded()}')
         booted.run('systemctl', 'kill', '-s', 'KILL', UNIT)
         wait_until(lambda: booted.show('MainPID') == '0', 10, 'the end of the process')
-        left = set()
-        wait_until(lambda: not left.update(set()) and not programs & {
-            entry['id'] for entry in json.loads(command('bpftool', '-j', 'prog', 'show'))}, 3, 'the programs to go')
+        wait_until(lambda: not programs & loaded(), 3, 'the programs to go')
         check_equal('state meanwhile', booted.show('SubState'), 'auto-restart')
         check_equal('on packets', booted.attached(), [])
         booted.wait_for_another(pid)
@@ -280,7 +282,7 @@ def test_watchdog():
         pid, cursor = booted.pid(), booted.cursor()
         time.sleep(5)
         check_equal('process after two times of the watchdog', booted.pid(), pid)
-        booted.run('kill', '-STOP', pid)
+        booted.run('systemctl', 'kill', '--kill-whom=main', '-s', 'STOP', UNIT)
         booted.wait_for_words('Watchdog timeout', cursor)
         booted.wait_for_another(pid)
     finally:
@@ -304,16 +306,49 @@ def test_wrong_configuration():
     booted.run('systemctl', 'start', UNIT)
 
 
+def test_unreadable_configuration():
+    """One that its user may not read, as made under a umask of 077, is told as that, and not tried again and again."""
+    booted = machine()
+    booted.run('systemctl', 'stop', UNIT)
+    booted.configure()
+    booted.tree.path(CONFIG).chmod(0o600)
+    cursor = booted.cursor()
+    check(booted.ask('systemctl', 'start', UNIT)[0] != 0, 'systemctl start says that it has started')
+    booted.wait_for_words(rf'{CONFIG}.*Permission denied', cursor)
+    check_equal('state', booted.properties(UNIT, 'ActiveState', 'ExecMainStatus', 'NRestarts'),
+                {'ActiveState': 'failed', 'ExecMainStatus': '2', 'NRestarts': '0'})
+
+
+def test_files():
+    """Files are written below /var/lib/flowtally; elsewhere the journal says how that is allowed, and then it works."""
+    booted = machine()
+    booted.run('systemctl', 'stop', UNIT)
+    booted.run('install', '-d', '-o', 'flowtally', '/srv/flows')
+    booted.configure('file:///srv/flows/a.ipfix', 'file:///var/lib/flowtally/b.ipfix')
+    cursor = booted.cursor()
+    check(booted.ask('systemctl', 'start', UNIT)[0] != 0, 'systemctl start says that it has started')
+    booted.wait_for_words('ReadWritePaths=.*: Read-only file system', cursor)
+    booted.run('systemctl', 'stop', UNIT)
+    booted.drop_in('ReadWritePaths=/srv/flows')
+    try:
+        booted.run('systemctl', 'start', UNIT)
+        booted.run('systemctl', 'stop', UNIT)
+    finally:
+        booted.drop_in()
+    for name in '/srv/flows/a.ipfix', '/var/lib/flowtally/b.ipfix':
+        check_equal(name, booted.run('stat', '-c', '%U %G %a', name).strip(), 'flowtally flowtally 640')
+
+
 def test_interface_that_comes_later():
     """It is tried again until the interface is there, however long that takes."""
     booted = machine()
+    check_equal('limit of starts', booted.show('StartLimitIntervalUSec'), '0')
     booted.drop_in('RestartSec=100ms')
     try:
         booted.run('systemctl', 'stop', UNIT)
         booted.configure(interfaces=['later0'])
         check(booted.ask('systemctl', 'start', UNIT)[0] != 0, 'systemctl start says that it has started')
-        wait_until(lambda: int(booted.show('NRestarts')) > 7 or booted.show('ActiveState') == 'failed', 60, 'more starts')
-        check(booted.show('ActiveState') != 'failed', booted.properties(UNIT, 'Result', 'NRestarts', 'ActiveState'))
+        wait_until(lambda: int(booted.show('NRestarts')) > 2, 60, 'more starts')
         booted.box.ip('node', 'link', 'add', 'later0', 'up', 'type', 'bridge')
         wait_until(lambda: booted.show('ActiveState') == 'active', 30, 'the start')
     finally:
@@ -366,6 +401,8 @@ def test_removal():
     check(not os.path.lexists(booted.tree.path('/run/flowtally')), 'its folder in /run is there')
     booted.run('dpkg', '--purge', 'flowtally')
     check_equal('unit', booted.show('LoadState'), 'not-found')
+    for name in 'passwd', 'group', 'shadow', 'gshadow':  # alice is a member
+        check('flowtally' not in booted.tree.read(f'/etc/{name}'), f'left in /etc/{name}', booted.tree.read(f'/etc/{name}'))
 
 
 def test_newer():
