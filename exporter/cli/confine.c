@@ -62,8 +62,7 @@ static void add_folders_of(struct places *p, const char *file)
 static void add_name_servers(struct places *p)
 {
 	static const char *const folders[] = {"/run/systemd/resolve", "/run/NetworkManager",
-					      "/run/resolvconf", "/run/netconfig",
-					      "/run/connman"};
+					      "/run/resolvconf", "/run/netconfig", "/run/connman"};
 
 	add_folders_of(p, "/etc/resolv.conf");
 	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)

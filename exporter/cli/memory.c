@@ -8,8 +8,9 @@
 #include "exporter/observe/ring.h"
 #include "exporter/observe/ring_order.h"
 
-#define MEGA	   1e6
-#define REST_OCTETS (24u << 20) /* programs, queues and the process itself: measured, with some to spare */
+#define MEGA 1e6
+#define REST_OCTETS \
+	(24u << 20) /* programs, queues and the process itself: measured, with some to spare */
 
 static uint64_t all_octets(const struct config *config)
 {
@@ -32,10 +33,11 @@ void memory_warn(const struct config *config)
 	doctor_read_memory_group("", false, &group);
 	if (!group.path[0] || needed <= doctor_room_of(&group))
 		return;
-	log_warning("the limit of the control group '%s' leaves %.1f MB, and this configuration takes up to %.1f MB: "
-		    "raise it (MemoryMax=, in a pod limits.memory) or lower bank-entries and cache-entries, else "
-		    "the kernel ends the exporter when many flows come",
-		    group.path, (double)doctor_room_of(&group) / MEGA, (double)needed / MEGA);
+	log_warning(
+		"the limit of the control group '%s' leaves %.1f MB, and this configuration takes up to %.1f MB: "
+		"raise it (MemoryMax=, in a pod limits.memory) or lower bank-entries and cache-entries, else "
+		"the kernel ends the exporter when many flows come",
+		group.path, (double)doctor_room_of(&group) / MEGA, (double)needed / MEGA);
 }
 
 void memory_announce(const struct config *config, bool drops)

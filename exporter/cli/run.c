@@ -26,6 +26,7 @@
 #include "exporter/observe/control.h"
 #include "exporter/observe/doctor_check.h"
 #include "exporter/observe/http.h"
+#include "exporter/observe/metrics.h"
 #include "exporter/reload.h"
 
 struct run {
@@ -423,6 +424,8 @@ static int make(struct run *r, struct config *config)
 	error = confine_begin(config);
 	if (error < 0)
 		return error;
+	log_info("flowtally %s%s%.12s", FLOWTALLY_VERSION, *metrics_commit ? ", commit " : "",
+		 metrics_commit);
 	memory_warn(config);
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
 	if (error < 0)

@@ -402,7 +402,8 @@ static void report_globs(const struct hooks *h)
 
 	for (size_t n = 0; (glob = selection_pattern(h->selection, n)); n++)
 		if (selection_is_glob(glob) && !selection_has_match(h->selection, glob))
-			log_message(level, "no interface matches '%s' yet: waiting for one to appear",
+			log_message(level,
+				    "no interface matches '%s' yet: waiting for one to appear",
 				    glob);
 }
 

@@ -23,7 +23,7 @@ LINE = 4000
 # Longest first.  Names of tests, each with the arguments of one run.
 TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'), ('test_exact.py', 'clsact'),
          ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',),
-         ('test_time.py',)]
+         ('test_memory.py',), ('test_time.py',)]
 TOO_OLD = [('test_old.py',)]
 OLDEST = 5, 12
 
