@@ -177,8 +177,8 @@ def test_installed():
     # The configuration of the package names no collector.
     check_equal('warnings', warnings, ['no --collector and no --live: flows are metered and then forgotten'])
     said = '\n'.join(str(entry['MESSAGE']) for entry in entries)
-    for words in r'flowtally 0, r"'eth0'", r'ready: metering 1 interface', r'Started':
-        check(re.search(words, said), f'/{words}/ is not in', said)
+    for words in rf'^flowtally {package.version()}', r"'eth0'", r'ready: metering 1 interface', r'Started':
+        check(re.search(words, said, re.M), f'/{words}/ is not in', said)
     comment(said)
 
 
