@@ -56,8 +56,8 @@ static void add_folders_of(struct places *p, const char *file)
 }
 
 /*
- * The name servers: /etc/resolv.conf, and folders in /run to which it leads on systems where a service writes it.  All of these,
- * for it becomes a link to one, or to another one, when such a service is put in place later.
+ * The name servers: /etc/resolv.conf, and folders in /run to which it leads on systems where a service writes it.  All of
+ * these, for it becomes a link to one, or to another one, when such a service is put in place later.
  */
 static void add_name_servers(struct places *p)
 {

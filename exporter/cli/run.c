@@ -424,7 +424,7 @@ static int make(struct run *r, struct config *config)
 	error = confine_begin(config);
 	if (error < 0)
 		return error;
-	log_info("flowtally %s%s%.12s", FLOWTALLY_VERSION, *metrics_commit ? ", commit " : "",
+	log_info("version %s%s%.12s", FLOWTALLY_VERSION, *metrics_commit ? ", commit " : "",
 		 metrics_commit);
 	memory_warn(config);
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);

@@ -103,7 +103,8 @@ class Machine(Booted):
         """What of BPF is on the interface, by `ip` and `tc`."""
         found = [self.box.link('node', 'eth0').get('xdp')]
         for side in 'ingress', 'egress':
-            found += [line for line in self.box.ip_tc('node', 'filter', 'show', 'dev', 'eth0', side).splitlines() if 'bpf' in line]
+            text = self.box.ip_tc('node', 'filter', 'show', 'dev', 'eth0', side)
+            found += [line for line in text.splitlines() if 'bpf' in line]
         return [one for one in found if one]
 
     def programs(self):
@@ -177,7 +178,7 @@ def test_installed():
     # The configuration of the package names no collector.
     check_equal('warnings', warnings, ['no --collector and no --live: flows are metered and then forgotten'])
     said = '\n'.join(str(entry['MESSAGE']) for entry in entries)
-    for words in rf'^flowtally {package.version()}', r"'eth0'", r'ready: metering 1 interface', r'Started':
+    for words in rf'^version {package.version()}', r"'eth0'", r'ready: metering 1 interface', r'Started':
         check(re.search(words, said, re.M), f'/{words}/ is not in', said)
     comment(said)
 
@@ -363,7 +364,7 @@ def test_who_may_ask():
     booted.restart()
     booted.run('useradd', '--groups', 'flowtally', 'alice')
     booted.run('useradd', 'bob')
-    ask = functools.partial(booted.ask, 'flowtally', 'status')
+    ask = functools.partial(booted.ask, 'flowtally', 'status', '--wait=30s')
     status, out, err = ask(user=('alice', 'alice', 'flowtally'))
     check(status < 2 and 'eth0' in out, f'a member: exit status {status}', out, err)
     status, out, err = ask(user=('bob', 'bob', 'bob'))

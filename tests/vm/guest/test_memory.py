@@ -4,9 +4,9 @@
 With less, it says so before it meters, and is not ended by the kernel in the middle of its start.
 """
 import errno
-import os
 import re
 import socket
+import subprocess
 from pathlib import Path
 
 import machine
@@ -62,9 +62,9 @@ class Group:
 
 
 def options(bank, cache):
-    return ['--interface', 'm0', '--ingress', 'tc', '--egress', 'off', '--bank-entries', str(bank), '--cache-entries', str(cache),
-            '--control-records', str(RECORDS), '--drain-interval', '1s', '--idle-timeout', '10m', '--active-timeout', '10m',
-            '--collector', 'file:///dev/null', '--control-socket', '/run/memory.socket']
+    return ['--interface', 'm0', '--ingress', 'tc', '--egress', 'off', '--bank-entries', str(bank),
+            '--cache-entries', str(cache), '--control-records', str(RECORDS), '--drain-interval', '1s',
+            '--idle-timeout', '10m', '--active-timeout', '10m', '--collector', 'file:///dev/null', '--control-socket', '/run/memory.socket']
 
 
 def send(box, number):
@@ -93,7 +93,7 @@ def test_enough(box):
                 drained(box, daemon, (number + 1) * ROUND)
             fact('memory', 'limit, at the start, at most', [group.octets, begin, group.number('memory.peak')])
             ledger = daemon.stop(always=[])
-            check(ledger['cache']['evicted'] if 'evicted' in ledger.get('cache', {}) else True, ledger)
+            check(ledger['records']['resources'] > 0, f'the cache was never full: {ledger["records"]}')
         check_equal('ended by the kernel', group.kills(), 0)
 
 
@@ -106,7 +106,6 @@ def refused(box, bank, cache, octets):
 
 
 def command_status(words):
-    import subprocess  # pylint: disable=import-outside-toplevel
     done = subprocess.run(words, capture_output=True, text=True, errors='replace', check=False, timeout=machine.PATIENCE)
     return done.returncode, done.stderr
 
