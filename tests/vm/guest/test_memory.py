@@ -64,7 +64,8 @@ class Group:
 def options(bank, cache):
     return ['--interface', 'm0', '--ingress', 'tc', '--egress', 'off', '--bank-entries', str(bank),
             '--cache-entries', str(cache), '--control-records', str(RECORDS), '--drain-interval', '1s',
-            '--idle-timeout', '10m', '--active-timeout', '10m', '--collector', 'file:///dev/null', '--control-socket', '/run/memory.socket']
+            '--idle-timeout', '10m', '--active-timeout', '10m', '--collector', 'file:///dev/null',
+            '--control-socket', '/run/memory.socket']
 
 
 def send(box, number):
