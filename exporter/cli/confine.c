@@ -62,6 +62,20 @@ static bool is_named(const char *path)
 	return path && strcmp(path, "-") != 0;
 }
 
+/*
+ * The name servers: /etc/resolv.conf, and folders in /run to which it leads on systems where a service writes it.  All of
+ * these, for it becomes a link to one, or to another one, when such a service is put in place later.
+ */
+static void add_name_servers(struct places *p)
+{
+	static const char *const folders[] = {"/run/systemd/resolve", "/run/NetworkManager",
+					      "/run/resolvconf", "/run/netconfig", "/run/connman"};
+
+	add_folders_of(p, "/etc/resolv.conf");
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
+		add(p, folders[i]);
+}
+
 /* One to be read, whose owner may be another than its folder's, in which others come into its place. */
 static void add_file(struct places *p, const char *path)
 {
@@ -111,7 +125,7 @@ static void find_readable(struct places *p, const struct config *config)
 
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		add(p, always[i]);
-	add_folders_of(p, "/etc/resolv.conf");
+	add_name_servers(p);
 	add_file(p, config->path);
 	if (is_named(config->capture))
 		add(p, config->capture);

@@ -12,6 +12,7 @@
 #include "config/print.h"
 #include "exporter/cli/confine.h"
 #include "exporter/cli/live.h"
+#include "exporter/cli/memory.h"
 #include "exporter/cli/options.h"
 #include "exporter/cli/summary.h"
 #include "exporter/cli/verbs.h"
@@ -25,6 +26,7 @@
 #include "exporter/observe/control.h"
 #include "exporter/observe/doctor_check.h"
 #include "exporter/observe/http.h"
+#include "exporter/observe/metrics.h"
 #include "exporter/reload.h"
 
 struct run {
@@ -382,19 +384,6 @@ static void tell_files(const struct config *config)
 	}
 }
 
-static void announce_memory(const struct config *config, bool drops)
-{
-	log_info(
-		"memory: two banks of %u flows take %.1f MB in the kernel, a cache of %u flows %.1f MB",
-		config->bank_entries, (double)datapath_memory(config->bank_entries) / 1e6,
-		config->cache_entries, (double)cache_memory(config->cache_entries) / 1e6);
-	if (drops)
-		log_info(
-			"drops are recorded: two banks and a cache of %u dropped flows take %.1f MB and %.1f MB",
-			config->drop_entries, (double)datapath_memory(config->drop_entries) / 1e6,
-			(double)cache_memory(config->drop_entries) / 1e6);
-}
-
 static void announce(const struct run *r)
 {
 	const struct config *config = exporter_config(r->exporter);
@@ -406,7 +395,7 @@ static void announce(const struct run *r)
 		attached += interface->attached;
 		partly += !interface->attached && hooks_interface_meters(interface);
 	}
-	announce_memory(config, exporter_traces_drops(r->exporter));
+	memory_announce(config, exporter_traces_drops(r->exporter));
 	if (partly)
 		log_warning("%zu more interface%s metered in one direction of two", partly,
 			    partly == 1 ? " is" : "s are");
@@ -435,6 +424,9 @@ static int make(struct run *r, struct config *config)
 	error = confine_begin(config);
 	if (error < 0)
 		return error;
+	log_info("version %s%s%.12s", FLOWTALLY_VERSION, *metrics_commit ? ", commit " : "",
+		 metrics_commit);
+	memory_warn(config);
 	error = exporter_new(&r->exporter, SOURCE_KERNEL, config, &events);
 	if (error < 0)
 		return error;

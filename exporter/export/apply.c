@@ -15,6 +15,10 @@
 	(5 * NSEC_PER_SEC) /* so long a collector that was removed may send what is queued */
 #define LEAVE_STEP_NS (50 * NSEC_PER_MSEC)
 
+/* The doctor cannot know: it is outside. */
+#define OF_SERVICE \
+	" (flowtally.service writes below /var/lib/flowtally, and elsewhere if `systemctl edit flowtally` says ReadWritePaths=)"
+
 /* A collector as it is to be. */
 struct wanted {
 	struct collector_url url; /* its strings are `text` */
@@ -680,7 +684,8 @@ int exports_apply(struct exports *exports, const struct export_options *options,
 	int r = apply(exports, options, collectors, count, &changes, &bad);
 
 	if (r < 0 && bad)
-		return log_errno(LOG_ERR, r, "cannot open collector '%s'", bad->url);
+		return log_errno(LOG_ERR, r, "cannot open collector '%s'%s", bad->url,
+				 r == -EROFS ? OF_SERVICE : "");
 	if (r < 0)
 		return log_errno(LOG_ERR, r, "cannot apply the settings of export");
 	if (ret)

@@ -394,14 +394,16 @@ static void report_descriptors(struct hooks *h)
 	h->short_reported = count;
 }
 
-/* What is waited for, lest a mistyped glob go unnoticed. */
+/* What is waited for, lest a mistyped glob go unnoticed; beside others that match it is no reason to worry. */
 static void report_globs(const struct hooks *h)
 {
+	const int level = any_attached(h) ? LOG_NOTICE : LOG_WARNING;
 	const char *glob;
 
 	for (size_t n = 0; (glob = selection_pattern(h->selection, n)); n++)
 		if (selection_is_glob(glob) && !selection_has_match(h->selection, glob))
-			log_warning("no interface matches '%s' yet: waiting for one to appear",
+			log_message(level,
+				    "no interface matches '%s' yet: waiting for one to appear",
 				    glob);
 }
 

@@ -37,6 +37,9 @@ struct doctor_cgroup {
 	uint64_t limit, used;	    /* octets */
 };
 
+/* Octets until the limit. */
+uint64_t doctor_room_of(const struct doctor_cgroup *group);
+
 struct doctor_process {
 	uint32_t user;
 	uint64_t capabilities; /* effective; a bit for each CAP_* */
@@ -129,6 +132,8 @@ void doctor_facts_clear(struct doctor_facts *facts);
 /* The parts; `root` is put before the paths of files: "" for this system. */
 void doctor_read_kernel(const char *root, struct doctor_kernel *ret);
 void doctor_read_process(const char *root, struct doctor_process *ret);
+/* service: of the group of flowtally.service, too */
+void doctor_read_memory_group(const char *root, bool service, struct doctor_cgroup *ret);
 int doctor_read_devices(const struct doctor_wanted *wanted, struct doctor_devices *ret);
 int doctor_knock(const struct doctor_wanted *wanted, struct doctor_facts *ret);
 void doctor_ask(const char *socket, struct doctor_exporter *ret);

@@ -70,7 +70,7 @@ static bool read_group(const char *root, const char *folder, const char *const n
 	return true;
 }
 
-static uint64_t room_of(const struct doctor_cgroup *group)
+uint64_t doctor_room_of(const struct doctor_cgroup *group)
 {
 	return group->limit > group->used ? group->limit - group->used : 0;
 }
@@ -87,7 +87,7 @@ static void read_groups(const char *root, const char *mount, const char *group,
 		return;
 	while (strlen(path) >= base) {
 		if (read_group(root, path, names, &one) &&
-		    (!tightest->path[0] || room_of(&one) < room_of(tightest)))
+		    (!tightest->path[0] || doctor_room_of(&one) < doctor_room_of(tightest)))
 			*tightest = one;
 		if (!strrchr(path, '/'))
 			return;
@@ -99,7 +99,7 @@ static void read_groups(const char *root, const char *mount, const char *group,
  * "0::/user.slice" of version 2, "4:memory:/group" of version 1.  Beside the group of this process that of the service, which
  * is there while the exporter runs in it.
  */
-static void read_memory_group(const char *root, struct doctor_cgroup *ret)
+void doctor_read_memory_group(const char *root, bool service, struct doctor_cgroup *ret)
 {
 	static const char *const names[2][2] = {
 		{"memory.max", "memory.current"},
@@ -113,7 +113,8 @@ static void read_memory_group(const char *root, struct doctor_cgroup *ret)
 	while ((line = strsep(&rest, "\n"))) {
 		if (!strncmp(line, "0::/", 4)) {
 			read_groups(root, "/sys/fs/cgroup", line + 3, names[0], ret);
-			read_groups(root, "/sys/fs/cgroup", SERVICE_GROUP, names[0], ret);
+			if (service)
+				read_groups(root, "/sys/fs/cgroup", SERVICE_GROUP, names[0], ret);
 		} else if (strstr(line, ":memory:")) {
 			read_groups(root, "/sys/fs/cgroup/memory",
 				    strstr(line, ":memory:") + strlen(":memory:"), names[1], ret);
@@ -141,7 +142,7 @@ void doctor_read_process(const char *root, struct doctor_process *ret)
 	if (doctor_read(root, "/proc/meminfo", text, sizeof(text)) == 0 &&
 	    find_number(text, "MemAvailable:", &number))
 		ret->available = number * 1024;
-	read_memory_group(root, &ret->cgroup);
+	doctor_read_memory_group(root, true, &ret->cgroup);
 }
 
 /* --- Checks. */
@@ -319,7 +320,7 @@ void doctor_cgroup_memory(struct doctor *d)
 		doctor_ok(d, group->path, "the running exporter has what it needs");
 	else
 		judge_room(
-			d, group->path, room_of(group),
+			d, group->path, doctor_room_of(group),
 			doctor_fix(
 				other,
 				"systemctl set-property flowtally.service MemoryMax=%.0fM  # in a pod: limits.memory",

@@ -17,18 +17,19 @@ class Names:
 
     foreign: other names that were asked for; nothing is said of them
     address: an IPv4 address or several, None (there is no such name) or SILENT (the server does not answer).
+    server: where it is asked
     """
 
-    def __init__(self, box, role, directory, name):
+    def __init__(self, box, role, directory, name, server='127.0.0.1'):
         self.address, self.queries, self.foreign = None, 0, set()
         self.question = b''.join(bytes([len(label)]) + label.encode() for label in name.split('.')) + b'\0'
         resolv_conf = f'{directory}/resolv.conf'
         with open(resolv_conf, 'w', encoding='ascii') as file:
-            file.write('nameserver 127.0.0.1\n')
+            file.write(f'nameserver {server}\n')
         self.prefix = [*WITH_RESOLV_CONF, resolv_conf]
         with box.entered(role):
             self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(('127.0.0.1', 53))
+        self.socket.bind((server, 53))
         self.thread = threading.Thread(target=self.serve)
 
     def __enter__(self):

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A collector that is named: the name moves, is unknown, or its server says nothing, and nobody waits for it."""
 import functools
+import shutil
 import time
+from pathlib import Path
 
 import program
 import strict
@@ -14,6 +16,10 @@ from tap import check, check_equal
 
 MOVED = '10.75.0.3'
 NAMED, OTHER = 'ipfix://collector.test:9995', f'ipfix://{PEER}:9996'
+FIRST, SECOND = '127.0.0.1', '127.0.0.2'  # name servers
+OWN_FOLDERS = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0/etc" /etc && mount --bind "$0/run" /run && exec "$@"']
+OF_ETC = 'hosts', 'nsswitch.conf', 'passwd', 'group', 'services', 'protocols', 'ld.so.cache'
+RESOLVED, MANAGER = 'systemd/resolve/stub-resolv.conf', 'NetworkManager/resolv.conf'  # in /run
 DELAY_SECONDS = 4  # idle timeout, two drains and a busy machine; less than the 6 s of a look-up that fails
 LOOKUP_SECONDS = 30
 FLOWS = 20
@@ -119,6 +125,75 @@ def test_unknown(address):
         check_in_time(capture, (20000, 21000, 22000))
 
 
+class Folders:
+    """An /etc and a /run of the exporter's own.  Who writes resolv.conf does so by a new file and a rename."""
+
+    def __init__(self, directory):
+        self.etc, self.run = Path(directory) / 'etc', Path(directory) / 'run'
+        self.prefix = [*OWN_FOLDERS, directory]
+        for folder in self.etc, (self.run / RESOLVED).parent, (self.run / MANAGER).parent:
+            folder.mkdir(parents=True)
+        for name in OF_ETC:
+            shutil.copy(f'/etc/{name}', self.etc)
+
+    def write(self, server, name=None):
+        """What the name server is: in /etc/resolv.conf, or in a file in /run."""
+        path = self.run / name if name else self.etc / 'resolv.conf'
+        new = path.with_name('new')
+        new.write_text(f'nameserver {server}\n', encoding='ascii')
+        new.rename(path)
+
+    def link(self, name):
+        """/etc/resolv.conf leads there."""
+        (self.etc / 'new').symlink_to(f'../run/{name}')
+        (self.etc / 'new').rename(self.etc / 'resolv.conf')
+
+    # --- (before the start, after it): the name server is the first one, and then the second.
+
+    def file(self):
+        self.write(FIRST)
+        yield
+        self.write(SECOND)
+
+    def target(self):
+        self.write(FIRST, RESOLVED)
+        self.link(RESOLVED)
+        yield
+        self.write(SECOND, RESOLVED)
+
+    def becomes_link(self):
+        self.write(FIRST)
+        yield
+        self.write(SECOND, RESOLVED)
+        self.link(RESOLVED)
+
+    def dangling(self):
+        self.link(MANAGER)
+        yield
+        self.write(SECOND, MANAGER)
+
+
+def test_replaced(how):
+    """The name is known to the server of the new resolv.conf alone, which the exporter reads though it may open little else."""
+    with Run(None) as run, Names(run.bench.box, 'meter', run.bench.directory.name, 'collector.test', SECOND) as second:
+        folders = Folders(run.bench.directory.name)
+        steps = getattr(folders, how)()
+        next(steps)
+        run.names.prefix, second.address = folders.prefix, PEER
+        capture = run.bench.capture()
+        with run.daemon() as daemon:
+            run.flows(20000)
+            wait_until(lambda: 'does not resolve' in daemon.stderr(), LOOKUP_SECONDS, 'a word of the name')
+            check_equal('queries to the other server', second.queries, 0)
+            next(steps, None)
+            wait_until(lambda: 'the host resolves now' in daemon.stderr(), LOOKUP_SECONDS, 'the name to be found')
+            run.flows(21000)
+            ledger = daemon.stop()
+        capture.stop()
+        check_equal('flows', by_host(capture), {PEER: expected(20000, 21000)})
+        check_equal('lost', lost(by_url(ledger)[NAMED]), {})
+
+
 def main():
     tap.require('ip', 'ethtool', 'dumpcap', 'tshark', 'unshare')
     program.binary()
@@ -126,6 +201,10 @@ def main():
         ('the name moves, is lost, is not answered', test_moves),
         ('an unknown name', functools.partial(test_unknown, None)),
         ('a name server that says nothing', functools.partial(test_unknown, SILENT)),
+        ('resolv.conf: another file', functools.partial(test_replaced, 'file')),
+        ("resolv.conf: another file behind systemd-resolved's link", functools.partial(test_replaced, 'target')),
+        ('resolv.conf: a file becomes a link', functools.partial(test_replaced, 'becomes_link')),
+        ('resolv.conf: a link to what comes later', functools.partial(test_replaced, 'dangling')),
     ], tap.AT_ONCE)
 
 

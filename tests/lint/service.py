@@ -12,6 +12,7 @@ import tree
 
 program, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
 unit, reload = ((folder / name).read_text(encoding='ascii') for name in ('flowtally.service', 'notify-reload.conf'))
+RELOAD = "/bin/sh -c 'kill -HUP ${MAINPID}'"
 wrong = []
 
 
@@ -88,8 +89,9 @@ def allowed_calls(lines):
 service = dict(settings(unit)['Service'])
 shown = subprocess.run([program, 'config', 'show', '--effective'], check=True, capture_output=True, text=True, env={}).stdout
 need(service['Type'] == 'notify', 'systemd 252 knows notify and not notify-reload')
-need(service['ExecReload'] == 'kill -HUP $MAINPID', 'without notify-reload systemd sends no SIGHUP by itself')
+need(service['ExecReload'] == RELOAD, 'without notify-reload systemd sends no SIGHUP by itself')
 need(service['RestartPreventExitStatus'] == '2', 'a wrong configuration is started again')
+need(dict(settings(unit)['Unit'])['StartLimitIntervalSec'] == '0', 'it is not tried again for ever')
 need(service['ExecStart'].startswith('flowtally run --config /'), 'the unit runs something else')
 need(seconds(service['TimeoutStopSec']) > seconds(re.search(r'^stop-timeout: (\w+)', shown, re.M)[1]),
      'systemd kills the exporter before its stop-timeout is over')
@@ -108,7 +110,7 @@ if shutil.which('systemd-analyze'):
     lacking = needed - allowed_calls([value for name, value in settings(unit)['Service'] if name == 'SystemCallFilter'])
     need(not lacking, f'SystemCallFilter= forbids what the exporter needs: {", ".join(sorted(lacking))}')
     if version >= 253:
-        said = verify(unit.replace('Type=notify', 'Type=notify-reload').replace('ExecReload=kill -HUP $MAINPID\n', ''))
+        said = verify(unit.replace('Type=notify', 'Type=notify-reload').replace(f'ExecReload={RELOAD}\n', ''))
         need(not said, f'systemd says of notify-reload: {said}')
 print('\n'.join(wrong))
 sys.exit(1 if wrong else 0)

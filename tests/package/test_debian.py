@@ -1,60 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The Debian package: built, judged by lintian, installed, started, upgraded, removed and purged in a minimal Debian."""
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import debian
 import package
 import traffic
-from package import NODE, PEER, Service, command, install, need, node, quietly, scratch, tree, version, wait_until
-from tap import Skip, check, check_equal, comment, main, once, require
+from debian import build, built, deb, repacked
+from package import NODE, PEER, Service, command, install, need, node, scratch, tree, version, wait_until
+from tap import Skip, check, check_equal, comment, main, require
 
 CONFIG = '/etc/flowtally/flowtally.yaml'
 SYSUSERS = 'systemd-standalone-sysusers'  # a system without systemd has it instead
-BUILT = scratch()
-
-
-def build(folder, name='flowtally'):
-    """Makes the packages beside a folder of this name, of sources there that were written just now."""
-    sources = package.copy_sources(folder / name)
-    for path in sources.rglob('*'):
-        os.utime(path, follow_symlinks=False)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(('DEB_', 'SOURCE_DATE'))}
-    log = quietly('dpkg-buildpackage', '-b', '-us', '-uc', '-jauto', cwd=sources, env=environment)
-    check('warning:' not in log, *[line for line in log.splitlines() if 'warning:' in line][:10])
-    return folder
-
-
-@once
-def built():
-    """The folder with the packages."""
-    return build(Path(BUILT.name))
-
-
-def deb(name='flowtally'):
-    found, = built().glob(f'{name}_*.deb')
-    return found
-
-
-def repacked(number, folder, change=None):
-    """The package as of another version, in which change(root) has changed something."""
-    root = folder / number
-    command('dpkg-deb', '-R', deb(), root)
-    control = root / 'DEBIAN/control'
-    control.write_text(re.sub(r'^Version: .*', f'Version: {number}', control.read_text(encoding='utf-8'), flags=re.M),
-                       encoding='utf-8')
-    if change:
-        change(root)
-    made = folder / f'flowtally_{number}_all.deb'
-    command('dpkg-deb', '--root-owner-group', '-b', root, made)
-    return made
 
 
 def test_builds():
-    """Two packages, of the version of the program; lintian has nothing to say."""
+    """Two packages, of the version of the program, without a warning; lintian has nothing to say."""
+    warnings = [line for line in (built() / debian.LOG).read_text(encoding='utf-8').splitlines() if 'warning:' in line]
+    check(not warnings, *warnings[:10])
     names = sorted(path.name.split('_')[0] for path in built().glob('*.deb'))
     check_equal('packages', names, ['flowtally', 'flowtally-dbgsym'])
     check_equal('version', command('dpkg-deb', '-f', deb(), 'Version').strip(), version())
@@ -81,7 +47,7 @@ def test_same_octets():
     if not package.TORTURE:
         raise Skip('only in ./torture')
     with scratch() as directory:
-        build(Path(directory), 'a-longer-way/flowtally-0.1.0')
+        build(package.copy_sources(Path(directory) / 'a-longer-way/flowtally-0.1.0'))
         others = list(Path(directory, 'a-longer-way').glob('*.deb'))
         check_equal('packages', len(others), 2)
         for other in others:
@@ -182,8 +148,8 @@ def test_removal():
 
 def test_from_source():
     """In a minimal Debian, with what `./setup --build-only` installs alone: installed, and gone but for its configuration."""
-    if 'FLOWTALLY_TORTURE' not in os.environ:
-        raise Skip('takes minutes: ./torture')
+    if not package.TORTURE:
+        raise Skip('only in ./torture')
     with tree() as one:
         package.copy_sources(one.path('/src'))
         one.run('sh', '-c', 'cd src && ./setup --build-only', env={'HOME': '/root'})

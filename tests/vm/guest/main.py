@@ -24,7 +24,7 @@ LINE = 4000
 TESTS = [('test_programs.py',), ('test_exact.py', 'xdp'), ('test_exact.py', 'tc'), ('test_exact.py', 'clsact'),
          ('test_least.py', 'flowtally'), ('test_least.py', 'flowtally-static'),
          ('test_super.py',), ('test_devices.py',), ('test_sight.py',), ('test_reasons.py',),
-         ('test_time.py',)]
+         ('test_memory.py',), ('test_time.py',)]
 TOO_OLD = [('test_old.py',)]
 VERBS = [('test_verbs.py', 'flowtally'), ('test_verbs.py', 'flowtally-static')]  # beside the static program, or when named
 OLDEST = 5, 12
