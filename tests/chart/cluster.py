@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 import chart
-from sandbox import DIES_WITH_TEST, wait_until
+from lab import DIES_WITH_TEST, wait_until
 from tap import Failure, check
 
 TOKENS = {'admin': 'system:masters', 'tenant': ''}

@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 import chart
-from sandbox import DIES_WITH_TEST, command, scratch, wait_until
+from lab import DIES_WITH_TEST, command, scratch, wait_until
 from tap import Failure, check
 
 # Of containerd: pkg/oci/spec.go.

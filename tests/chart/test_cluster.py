@@ -16,8 +16,8 @@ import program
 from chart import CHART, MONITORING, NAMESPACE, RELEASE, VALUE_SETS, render, the_pod
 from cluster import Cluster
 from kubelet import Container
-from sandbox import DIES_WITH_TEST, Sandbox, wait_until
-from tap import check, check_equal, main, require
+from lab import DIES_WITH_TEST, Lab, wait_until
+from tap import cases, check, check_equal, main, require
 
 PLUGIN = chart.ROOT / 'helm/kubectl-flowtally'
 # Records what it is asked to run in a pod, for no pod runs here; the rest goes to the real one.
@@ -235,7 +235,7 @@ def test_helm_test(cluster):
     config = {'interfaces': ['m0'], 'bank-entries': 4096, 'cache-entries': 4096, 'drops': 'off'}
     cluster.helm('install', RELEASE, CHART, '-n', namespace, '--set-json', f'config={json.dumps(config)}')
     template = cluster.get('daemonset', f'{RELEASE}-flowtally', '-n', namespace)['spec']['template']
-    with Sandbox('node', 'peer') as box:
+    with Lab('node', 'peer') as box:
         box.veth(('node', 'm0'), ('peer', 'p0'))
         with Container(box, 'node', template, config_maps(cluster, namespace), program.binary()) as pod:
             pod.wait_ready()
@@ -334,8 +334,7 @@ def test_plugin_signals(cluster):
 
 def run():
     with Cluster() as cluster:
-        main([(name.removeprefix('test_').replace('_', ' '), functools.partial(function, cluster))
-              for name, function in list(globals().items()) if name.startswith('test_')], at_once=3)
+        main([(name, functools.partial(function, cluster)) for name, function in cases(globals())], at_once=3)
 
 
 if __name__ == '__main__':

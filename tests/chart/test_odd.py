@@ -12,7 +12,7 @@ import yaml
 
 from chart import CHART, MONITORING, find, need, options, clean, helm, refused, render, the_config, the_container, the_pod
 from program import binary
-from tap import check, check_equal, main
+from tap import cases, check, check_equal, main
 
 # Everything that there is at once.
 ALL = {'preset': 'full', 'podMonitor': {'enabled': True}, 'prometheusRule': {'enabled': True}, 'openshift': {'enabled': True},
@@ -247,5 +247,4 @@ def test_many_cpus():
 
 if __name__ == '__main__':
     need('helm')
-    main([(name.removeprefix('test_').replace('_', ' '), function) for name, function in list(globals().items())
-          if name.startswith('test_')], at_once=3)
+    main(cases(globals()), at_once=3)

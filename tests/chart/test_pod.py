@@ -20,8 +20,8 @@ import terminal
 import traffic
 from chart import RELEASE, find, render, the_pod
 from kubelet import Container
-from sandbox import Sandbox, wait_until
-from tap import Skip, check, check_equal, comment, main, require
+from lab import Lab, wait_until
+from tap import Skip, cases, check, check_equal, comment, main, require
 
 sys.path.insert(0, str(chart.ROOT / 'tests/package'))
 
@@ -48,7 +48,7 @@ def config_maps(resources):
 @contextlib.contextmanager
 def node():
     """Two namespaces, of a node and of who sends to it."""
-    with Sandbox('node', 'peer') as box:
+    with Lab('node', 'peer') as box:
         box.veth(('node', 'm0'), ('peer', 'p0'))
         box.address(('node', 'm0', [NODE]), ('peer', 'p0', [PEER]))
         yield box
@@ -260,5 +260,4 @@ def test_rights():
 if __name__ == '__main__':
     chart.need('helm', 'runc', 'seccomp-profile', 'goflow2')
     require('ip', 'nsenter', 'setpriv')
-    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')],
-         at_once=3)
+    main(cases(globals()), at_once=3)

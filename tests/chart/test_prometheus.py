@@ -21,7 +21,7 @@ import yaml
 import chart
 from chart import CHART, RELEASE
 from cluster import Cluster, free_ports
-from sandbox import CLONE_NEWNET, LIBC, command, wait_until
+from lab import CLONE_NEWNET, LIBC, command, wait_until
 from tap import Failure, check, check_equal, main, require
 
 # Other names than the usual ones, by which nothing may look for the exporters.

@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from sandbox import command, wait_until
+from lab import command, wait_until
 from tap import check
 from truth import Flow, Key
 
@@ -17,7 +17,7 @@ OUTERMOST = [word for name in ('vxlan', 'gre', 'teredo') for word in ('--disable
 
 
 class Capture:
-    """Captures on one interface of a sandbox from when it is made until stop()."""
+    """Captures on one interface of a lab from when it is made until stop()."""
 
     def __init__(self, box, role, interface, path, capture_filter='', snaplen=SNAPLEN):
         self.path, self.log = path, f'{path}.log'

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import command, wait_until
+from lab import command, wait_until
 from tap import Failure, check
 from truth import Flow, Key
 
@@ -44,7 +44,7 @@ def one_vlan(text, *values):
 
 
 class Nfcapd:
-    """nfcapd on a port of an address in one namespace of a sandbox."""
+    """nfcapd on a port of an address in one namespace of a lab."""
 
     def __init__(self, box, role, directory, port=9995, address='127.0.0.1'):
         self.box, self.role, self.port = box, role, port

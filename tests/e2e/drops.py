@@ -17,7 +17,7 @@ from typing import NamedTuple
 import collect
 import program
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from lab import Lab, scratch, wait_until
 from tap import check
 from truth import Key
 
@@ -240,7 +240,7 @@ class Net:
 
 @contextlib.contextmanager
 def network():
-    with Sandbox('peer', 'node', 'far', ipv6=True) as box:
+    with Lab('peer', 'node', 'far', ipv6=True) as box:
         net = Net(box)
         try:
             yield net

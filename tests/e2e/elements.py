@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox import command
+from lab import command
 from tap import check, check_equal
 
 TABLE = Path(__file__).resolve().parents[2] / 'exporter/export/format/fields.def'

@@ -3,7 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 
-from sandbox import command
+from lab import command
 
 FIELDS = ('frame.time_epoch', 'frame.len', 'eth.src', 'eth.dst', 'frame.protocols', 'ieee8021ad.id', 'vlan.id',
           'eth.padding', 'ip.version', 'ip.src', 'ip.dst', 'ip.proto', 'ip.len', 'ip.ttl', 'ip.dsfield', 'ip.dsfield.dscp',

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import ledger
-from sandbox import DIES_WITH_TEST, scratch, wait_until
+from lab import DIES_WITH_TEST, scratch, wait_until
 from tap import Failure, check, check_equal, skip_all
 
 # Just what it needs, which a container with these alone has: no capability can come back by an exec.

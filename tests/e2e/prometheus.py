@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's Prometheus in a namespace of a sandbox."""
+"""Debian's Prometheus in a namespace of a lab."""
 import contextlib
 import json
 import socket
@@ -7,7 +7,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
-from sandbox import wait_until
+from lab import wait_until
 from tap import Failure, check_equal
 
 AT = '127.0.0.1', 9090

@@ -10,7 +10,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from sandbox import command, wait_until
+from lab import command, wait_until
 from tap import check
 from truth import Flow, Key
 

@@ -2,7 +2,7 @@
 """A meter and collectors that only listen: what is sent to them is captured, and read by the strict decoder."""
 import traffic
 from capture import Capture
-from sandbox import Sandbox, scratch
+from lab import Lab, scratch
 
 METER, PEER = '10.75.0.1', '10.75.0.2'
 METER6, PEER6 = 'fd75::1', 'fd75::2'
@@ -24,7 +24,7 @@ class Bench:
     """A meter and a peer, between which flows go one way and records the other."""
 
     def __init__(self, discovery=False):
-        self.box = Sandbox('meter', 'peer', ipv6=True, discovery=discovery)
+        self.box = Lab('meter', 'peer', ipv6=True, discovery=discovery)
         self.directory = scratch()
 
     def __enter__(self):

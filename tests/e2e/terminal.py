@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import tap
-from sandbox import DIES_WITH_TEST, wait_until
+from lab import DIES_WITH_TEST, wait_until
 
 WAIT_SECONDS = 20
 NUMBERS = itertools.count()

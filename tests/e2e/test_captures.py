@@ -15,7 +15,7 @@ import ledger as proof
 import program
 import tap
 import truth
-from sandbox import Sandbox, scratch
+from lab import Lab, scratch
 from tap import check, check_equal
 
 METERED, PEER = 'm0', 'p0'
@@ -59,7 +59,7 @@ def check_totals(ledger, expected, records):
 def meter(way, captures, directory):
     """Sends the captures past one daemon: its ledger, and the records that nfcapd and the file got."""
     options, sender, program_name = WAYS[way]
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         box.veth(('meter', METERED), ('peer', PEER), offloads=False)
         nfcapd = collect.Nfcapd(box, 'meter', directory)
         path = Path(directory) / 'live.ipfix'
@@ -164,7 +164,7 @@ def main():
     for way in WAYS:
         tests.append((f'{way}: {len(captures)} captures', functools.partial(test_way, way, captures)))
         tests.append((f'{way}: malformed captures', functools.partial(test_malformed_way, way, malformed)))
-    with Sandbox('replay') as box, ThreadPoolExecutor(4) as pool:
+    with Lab('replay') as box, ThreadPoolExecutor(4) as pool:
         replays = Replays(box, pool, captures + malformed)
         tests += [(f'replay: {path.name}', functools.partial(test_replay, replays, path)) for path in captures]
         tests += [(f'replay: malformed {path.name}', functools.partial(test_malformed_replay, replays, path))

@@ -20,7 +20,7 @@ import frames as f
 import ledger as proof
 import program
 import tap
-from sandbox import command, scratch
+from lab import command, scratch
 from tap import Skip, check, check_equal
 
 ACTIVE_MS, HOUR, YEAR = 60000, 3600, 365 * 86400

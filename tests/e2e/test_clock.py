@@ -21,7 +21,7 @@ import tap
 import time_namespace
 import traffic
 from collect import Nfcapd
-from sandbox import wait_until
+from lab import wait_until
 from sinks import METER, PEER, QUICK, Bench, lost, ours
 from tap import check, check_equal
 

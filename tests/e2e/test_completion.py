@@ -13,7 +13,7 @@ from pathlib import Path
 
 import program
 import tap
-from sandbox import command, scratch
+from lab import command, scratch
 from tap import Failure, Skip, check, check_equal
 
 # Typed: what may stand there.

@@ -10,7 +10,7 @@ from pathlib import Path
 import program
 import strict
 import tap
-from sandbox import wait_until
+from lab import wait_until
 from sinks import METER, PEER, Bench, ours
 from tap import check, check_equal
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import program
 import strict
 import tap
-from sandbox import wait_until
+from lab import wait_until
 from sinks import PEER, Bench, ours
 from tap import check, check_equal
 

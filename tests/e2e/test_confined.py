@@ -17,7 +17,7 @@ from pathlib import Path
 import program
 import tap
 import traffic
-from sandbox import Pair, scratch, wait_until
+from lab import Pair, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.96.0.1', '10.96.0.2'

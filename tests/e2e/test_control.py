@@ -16,7 +16,7 @@ import program
 import tap
 import traffic
 from capture import Capture
-from sandbox import DIES_WITH_TEST, Pair, bpf_object, wait_until
+from lab import DIES_WITH_TEST, Pair, bpf_object, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'

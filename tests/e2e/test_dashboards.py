@@ -21,7 +21,7 @@ import program
 import prometheus
 import tap
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from lab import Lab, scratch, wait_until
 from tap import check, check_equal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,11 +117,11 @@ def exporter(box, role, interface, ingress, address, *options, **how):
 
 @contextlib.contextmanager
 def scraped():
-    """(sandbox, folder, Prometheus) of two nodes: one drops, misses an interface, and has a collector that refuses.
+    """(lab, folder, Prometheus) of two nodes: one drops, misses an interface, and has a collector that refuses.
 
     The other one has an interface to which it cannot attach.
     """
-    with Sandbox('meter', 'peer') as box, scratch() as directory, bpf_statistics():
+    with Lab('meter', 'peer') as box, scratch() as directory, bpf_statistics():
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         box.run('meter', 'nft', RULES)

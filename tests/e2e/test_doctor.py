@@ -24,7 +24,7 @@ import yaml
 
 import program
 import tap
-from sandbox import Sandbox, bpf_object, command, scratch, wait_until
+from lab import Lab, bpf_object, command, scratch, wait_until
 from tap import Skip, check, check_equal
 
 NOBODY = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--no-new-privs', '--inh-caps=-all']
@@ -91,7 +91,7 @@ def check_fine(report, name):
 
 @contextlib.contextmanager
 def network(*roles, **options):
-    with Sandbox('meter', 'peer', *roles, **options) as box:
+    with Lab('meter', 'peer', *roles, **options) as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'))
         box.address(('meter', 'm0', ['10.0.0.1']), ('peer', 'p0', [COLLECTOR]))
         yield box

@@ -18,7 +18,7 @@ import tap
 import traffic
 from capture import Capture
 from drops import FAR, IP_HEADER, NETWORK, NODE, NODE_FAR, PEER, TCP, UDP, UDP_HEADER, VERSIONS, Amounts, key
-from sandbox import Sandbox, command, scratch, wait_until
+from lab import Lab, command, scratch, wait_until
 from tap import Skip, check, check_equal
 
 COUNT = 7
@@ -609,7 +609,7 @@ def test_wrong_words(_net):
 def test_privileges(_net):
     """Without CAP_PERFMON nothing can be loaded, and the error says so."""
     prefix = ('setpriv', '--bounding-set', '-perfmon,-sys_admin', '--inh-caps', '-perfmon,-sys_admin')
-    with Sandbox('router') as box:
+    with Lab('router') as box:
         box.ip('router', 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'd1')
         box.ip('router', 'link', 'set', 'd0', 'up')
         for mode in 'off', 'auto', 'on':
@@ -621,7 +621,7 @@ def test_privileges(_net):
 
 def test_killed(_net):
     """kill -9: nothing of ours is called any more."""
-    with Sandbox('router') as box:
+    with Lab('router') as box:
         box.ip('router', 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'd1')
         box.ip('router', 'link', 'set', 'd0', 'up')
         with program.Daemon(box, 'router', '--interface', 'd0', drops='on') as daemon:

@@ -19,7 +19,7 @@ import time
 import program
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
+from lab import DIES_WITH_TEST, Lab, scratch, wait_until
 from tap import check, check_equal
 
 USAGE, FAILED = 2, 1
@@ -336,7 +336,7 @@ def test_no_permission(box):
 def main():
     tap.require('ip', 'nsenter', 'setpriv', 'unshare')
     program.binary()
-    with Sandbox('meter', 'peer', ipv6=True) as box:
+    with Lab('meter', 'peer', ipv6=True) as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         box.address(('meter', 'm0', HERE), ('peer', 'p0', THERE))
         send(box, 9000, 1)

@@ -10,7 +10,7 @@ import program
 import tap
 import traffic
 from drops import packets_of, take_homeless
-from sandbox import Sandbox
+from lab import Lab
 from tap import check, check_equal
 
 HOST, ROUTER = '10.1.0.2', '10.1.0.1'
@@ -57,7 +57,7 @@ def storm(box, daemon_options, senders, flows):
 
 
 def run_storm(options, flows):
-    with Sandbox('host', 'router', ipv6=True) as box:
+    with Lab('host', 'router', ipv6=True) as box:
         join(box)
         ledger, refused = storm(box, options, 2, flows)
     drops = ledger['drops']

@@ -23,7 +23,7 @@ import ledger as ledgers
 import program
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, LIBC, Pair, wait_until
+from lab import DIES_WITH_TEST, LIBC, Pair, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.76.0.1', '10.76.0.2'

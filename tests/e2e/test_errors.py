@@ -16,7 +16,7 @@ import collect
 import program
 import tap
 import traffic
-from sandbox import Sandbox, bpf_object, command, scratch, wait_until
+from lab import Lab, bpf_object, command, scratch, wait_until
 from tap import check, check_equal
 
 USAGE, FAILED = 2, 1
@@ -133,7 +133,7 @@ def test_version_tags():
     """The tags of --version are those that the kernel says of the programs that run."""
     _, stdout, _ = program.run('--version')
     told = dict(line.split() for line in version_lines(stdout)['programs'])
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'))
         with program.Daemon(box, 'meter', '--interface', 'm0', drops='auto') as daemon:
             seen = set()
@@ -387,7 +387,7 @@ def test_replay_hangup():
 def main():
     tap.require('ip', 'tc', 'ethtool', 'setpriv', 'unshare', 'ipfixDump')
     program.binary()
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         tests = [(name, functools.partial(test_command, box, name)) for name in COMMANDS]
         tap.main(tests + [

@@ -15,7 +15,7 @@ import program
 import strict
 import tap
 import traffic
-from sandbox import command, wait_until
+from lab import command, wait_until
 from sinks import METER, METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
 from tap import check, check_equal
 

@@ -19,7 +19,7 @@ import wire_records
 from elements import ELEMENTS, OWN, TEMPLATES
 from field_checks import by_fixbuf, by_json, check_layouts, check_wire, compare, wanted_of
 from made_packets import capture_of, made
-from sandbox import command, scratch
+from lab import command, scratch
 from tap import check, check_equal
 
 START_S = 1600000000

@@ -23,7 +23,7 @@ from elements import DROPS, EXTENDED, OWN, TEMPLATES
 from field_checks import by_json, check_layouts, compare, in_protocol, by_tshark, version_of, wanted_of
 from made_packets import DESTINATION_MAC, FIRST, SOURCE_MAC, capture_of, frame, made, udp
 from packet_facts import Near
-from sandbox import Sandbox, command, scratch
+from lab import Lab, command, scratch
 from tap import check, check_equal
 
 INDEX = 70123  # more than 16 bits
@@ -57,7 +57,7 @@ class Live:
         self.scratch = scratch()
         self.folder = Path(self.scratch.name)
         self.sent, self.start_ms = {}, 0
-        with Sandbox('peer', 'node') as box:
+        with Lab('peer', 'node') as box:
             self.make_net(box)
             with box.entered('node'):
                 self.inboxes = {(name, scheme): wire_records.Inbox() for name in TEMPLATES for scheme in SCHEMES}

@@ -23,7 +23,7 @@ from pathlib import Path
 import program
 import tap
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from lab import Lab, scratch, wait_until
 from tap import check, check_equal
 
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
@@ -190,7 +190,7 @@ def run_flood(box, options, cache, rate, path):
 
 
 def test_flood(options, cache, refuses):
-    with scratch() as directory, Sandbox('node') as box:
+    with scratch() as directory, Lab('node') as box:
         build(box)
         path = f'{directory}/flood.ipfix'
         ledger, sent, arrived, generated, memory = run_flood(box, options, cache,

@@ -19,7 +19,7 @@ import traffic
 import truth
 import tun
 from capture import Capture
-from sandbox import Sandbox, scratch
+from lab import Lab, scratch
 from tap import check
 
 NEAR, FAR = {4: '10.71.1.1', 6: 'fd71:1::1'}, {4: '10.71.2.1', 6: 'fd71:2::1'}
@@ -173,7 +173,7 @@ def check_super_packets(net, records, skbs, lengths):
 
 
 def test_gso(build, mask):
-    with scratch() as directory, Sandbox('near', 'hop', 'far', ipv6=True) as box, contextlib.ExitStack() as stack:
+    with scratch() as directory, Lab('near', 'hop', 'far', ipv6=True) as box, contextlib.ExitStack() as stack:
         net = Net(box, stack.enter_context)
         build(net)
         near = ' or '.join(f'src host {one}' for one in NEAR.values())

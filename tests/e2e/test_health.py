@@ -14,7 +14,7 @@ import time
 import program
 import tap
 from collect import Nfcapd
-from sandbox import wait_until
+from lab import wait_until
 from sinks import METER, PEER, PEER6, QUICK, Bench, by_url, lost
 from tap import check, check_equal
 
@@ -143,7 +143,7 @@ def test_forged():
 
 
 def link_local(bench, role, name):
-    """Gives the interface its link-local address, which the sandbox's interfaces do not have."""
+    """Gives the interface its link-local address, which the lab's interfaces do not have."""
     address = {'m0': 'fe80::1', 'p0': 'fe80::2'}[name]
     bench.box.ip(role, 'address', 'add', f'{address}/64', 'dev', name, 'nodad')
     return address

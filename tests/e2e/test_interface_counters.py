@@ -10,7 +10,7 @@ import time
 import program
 import tap
 import traffic
-from sandbox import Sandbox, bpf_object, wait_until
+from lab import Lab, bpf_object, wait_until
 from tap import check, check_equal
 
 METER, PEER, AWAY = '10.83.0.1', '10.83.0.2', '10.83.1.2'
@@ -25,7 +25,7 @@ LINK = {'rx_packets': ('rx', 'packets'), 'tx_packets': ('tx', 'packets'), 'rx_er
 
 @contextlib.contextmanager
 def network():
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'))
         box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         yield box

@@ -5,7 +5,7 @@ import time
 
 import program
 import tap
-from sandbox import wait_until
+from lab import wait_until
 from tap import check, check_equal
 from test_lifecycle import ATTACH_SECONDS, FORCED, RESOURCES, Bench, filters, passes
 

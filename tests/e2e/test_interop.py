@@ -16,7 +16,7 @@ import strict
 import tap
 import traffic
 from capture import Capture
-from sandbox import Sandbox, scratch
+from lab import Lab, scratch
 from tap import Skip, check, check_equal
 from truth import Flow, Key, Truth, differences
 
@@ -73,7 +73,7 @@ class Run:
     """One replay, to all collectors at once."""
 
     def __init__(self, scheme, template, frames):
-        with scratch() as directory, Sandbox('meter') as box:
+        with scratch() as directory, Lab('meter') as box:
             capture = Path(directory) / 'traffic.pcap'
             capture.write_bytes(traffic.capture_of(frames))
             file = Path(directory) / 'flows.ipfix'

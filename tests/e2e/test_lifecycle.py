@@ -21,7 +21,7 @@ import tap
 import traffic
 import truth
 from capture import Capture
-from sandbox import Pair, command, scratch, wait_until
+from lab import Pair, command, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.72.0.1', '10.72.0.2'

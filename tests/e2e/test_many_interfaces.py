@@ -15,7 +15,7 @@ import collect
 import program
 import tap
 import traffic
-from sandbox import bpf_object, command, wait_until
+from lab import bpf_object, command, wait_until
 from tap import Skip, check, check_equal
 from test_lifecycle import ATTACH_SECONDS, METER, PEER, Bench, held
 

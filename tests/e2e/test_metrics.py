@@ -16,7 +16,7 @@ import program
 import prometheus
 import tap
 import traffic
-from sandbox import DIES_WITH_TEST, Sandbox, scratch, wait_until
+from lab import DIES_WITH_TEST, Lab, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.85.0.1', '10.85.0.2'
@@ -30,7 +30,7 @@ CROWD = 400        # connections, more than are taken at once
 
 @contextlib.contextmanager
 def network():
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'))
         box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         yield box

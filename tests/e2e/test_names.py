@@ -10,7 +10,7 @@ import program
 import strict
 import tap
 from names import SILENT, Names
-from sandbox import wait_until
+from lab import wait_until
 from sinks import PEER, QUICK, Bench, by_url, lost, ours
 from tap import check, check_equal
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import program
 import tap
 import traffic
-from sandbox import Sandbox, scratch, wait_until
+from lab import Lab, scratch, wait_until
 from tap import check, check_equal
 
 # As the kernel has them: as outputs show them.  The first two differ in an octet that is no UTF-8.
@@ -27,7 +27,7 @@ class Bench:
     def __enter__(self):
         self.scratch = scratch()
         self.directory = Path(self.scratch.name)
-        self.box = Sandbox('meter', 'peer').__enter__()
+        self.box = Lab('meter', 'peer').__enter__()
         for i, name in enumerate(NAMES):
             self.box.veth(('meter', f'm{i}'), ('peer', f'p{i}'), offloads=False)
             mac = self.box.link('peer', f'p{i}')['address']

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tap
 import truth
-from sandbox import command, scratch
+from lab import command, scratch
 from tap import check
 
 KEEP = {'arp', 'ah', 'data', 'dccp', 'eapol', 'eth', 'ethertype', 'frame', 'icmp', 'icmpv6', 'ieee8021ad', 'ip', 'ipv6', 'lldp',

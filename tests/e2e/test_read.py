@@ -20,7 +20,7 @@ import program
 import readers
 import tap
 import wire_records
-from sandbox import scratch, wait_until
+from lab import scratch, wait_until
 from tap import Skip, check, check_equal
 
 TEMPLATES = ('minimal', 'default', 'extended')

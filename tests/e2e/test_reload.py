@@ -24,7 +24,7 @@ import strict
 import tap
 from capture import Capture
 from collect import Nfcapd
-from sandbox import Sandbox, scratch, wait_until
+from lab import Lab, scratch, wait_until
 from tap import check, check_equal
 
 TORTURE = 'FLOWTALLY_TORTURE' in os.environ
@@ -213,7 +213,7 @@ def check_interface(box, ledger, ids):
 
 def test_thousand():
     tap.comment(f'FLOWTALLY_SEED={SEED}')
-    with Sandbox('node') as box, scratch() as directory:
+    with Lab('node') as box, scratch() as directory:
         build(box)
         changes, seconds = Changes(Path(directory), SEED), 36000
         changes.rest()

@@ -15,7 +15,7 @@ from pathlib import Path
 import program
 import tap
 import traffic
-from sandbox import Pair, scratch, wait_until
+from lab import Pair, scratch, wait_until
 from tap import Skip, check, check_equal
 
 METER, PEER = '10.88.0.1', '10.88.0.2'

@@ -20,7 +20,7 @@ import program
 import tap
 import terminal
 import traffic
-from sandbox import DIES_WITH_TEST, Pair, wait_until
+from lab import DIES_WITH_TEST, Pair, wait_until
 from tap import check, check_equal
 from terminal import WAIT_SECONDS, child_of, is_framed, state_of
 

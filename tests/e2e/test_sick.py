@@ -22,7 +22,7 @@ import program
 import tap
 import test_doctor as ill
 import traffic
-from sandbox import bpf_object, scratch, wait_until
+from lab import bpf_object, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER, ELSEWHERE, FAR = '10.0.0.1', ill.COLLECTOR, '192.0.2.20', 'collector.example'

@@ -16,7 +16,7 @@ import program
 import tap
 import time_namespace
 import traffic
-from sandbox import DIES_WITH_TEST, LIBC, Sandbox, scratch, wait_until
+from lab import DIES_WITH_TEST, LIBC, Lab, scratch, wait_until
 from tap import check, check_equal
 
 METER, PEER = '10.84.0.1', '10.84.0.2'
@@ -31,7 +31,7 @@ ACCEPT = '1,6 0 0 0'  # one instruction: return TC_ACT_OK
 @contextlib.contextmanager
 def network(*more):
     """meter: m0 and, if they are named, further interfaces; each has a peer pN."""
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         for number in (0, *more):
             box.veth(('meter', f'm{number}'), ('peer', f'p{number}'))
             box.address(('meter', f'm{number}', [METER.replace('.0.', f'.{number}.', 1)]),
@@ -108,7 +108,7 @@ def test_second():
 
 
 def unprivileged(box, source):
-    """Runs Python as nobody in the meter's namespace until the sandbox ends; it prints a line when it is ready."""
+    """Runs Python as nobody in the meter's namespace until the lab ends; it prints a line when it is ready."""
     process = subprocess.Popen([*DIES_WITH_TEST, *box.inside('meter', *NOBODY, sys.executable, '-c', source)],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     box.processes.append(process)

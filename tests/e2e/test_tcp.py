@@ -15,7 +15,7 @@ import strict
 import tap
 import traffic
 from names import Names
-from sandbox import wait_until
+from lab import wait_until
 from sinks import METER, METER6, PEER, PEER6, QUICK, Bench, by_url, lost, ours
 from tap import Skip, check, check_equal
 

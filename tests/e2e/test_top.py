@@ -10,7 +10,7 @@ import program
 import tap
 import terminal
 import traffic
-from sandbox import Pair, wait_until
+from lab import Pair, wait_until
 from tap import check, check_equal
 from terminal import WAIT_SECONDS
 

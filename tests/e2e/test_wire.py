@@ -14,7 +14,7 @@ import strict
 import tap
 import traffic
 from capture import Capture
-from sandbox import Sandbox, scratch
+from lab import Lab, scratch
 from tap import check, check_equal
 
 METER, PEER = '10.73.0.1', '10.73.0.2'
@@ -33,7 +33,7 @@ class Wire:
     """One run of the exporter, and all that it sent."""
 
     def __init__(self):
-        with scratch() as directory, Sandbox('meter', 'peer') as box:
+        with scratch() as directory, Lab('meter', 'peer') as box:
             box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
             box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
             nfcapd = collect.Nfcapd(box, 'meter', directory, PORT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traffic of real sockets between namespaces of a sandbox, and captures without any."""
+"""Traffic of real sockets between namespaces of a lab, and captures without any."""
 import os
 import socket
 import struct

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elements import OWN
-from sandbox import command
+from lab import command
 
 RECEIVE_BUFFER = 1 << 24
 SO_RCVBUFFORCE = 33

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from package import ENVIRONMENT, LONG, quietly
-from sandbox import DIES_WITH_TEST, PREFIX, command, stale, wait_until
+from lab import DIES_WITH_TEST, PREFIX, command, stale, wait_until
 from tap import Skip, check
 
 SYSTEMD = '/lib/systemd/systemd'

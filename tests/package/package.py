@@ -13,7 +13,7 @@ sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / 'tests/e2e'))
 
-from sandbox import DIES_WITH_TEST, Sandbox, command, scratch, wait_until  # pylint: disable=wrong-import-position
+from lab import DIES_WITH_TEST, Lab, command, scratch, wait_until  # pylint: disable=wrong-import-position
 from tap import Failure, check, skip_all  # pylint: disable=wrong-import-position
 
 CACHE = Path(command(ROOT / 'tests/package/fetch', '--where').strip())
@@ -125,7 +125,7 @@ def install(one, *packages, options=()):
 @contextlib.contextmanager
 def node():
     """Two namespaces: of a node, whose interface is eth0, and of who sends to it."""
-    with Sandbox('node', 'peer') as box:
+    with Lab('node', 'peer') as box:
         box.veth(('node', 'eth0'), ('peer', 'p0'))
         box.address(('node', 'eth0', [NODE]), ('peer', 'p0', [PEER]))
         yield box

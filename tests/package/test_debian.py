@@ -11,7 +11,7 @@ import package
 import traffic
 from debian import build, built, deb, repacked
 from package import NODE, PEER, Service, command, install, need, node, scratch, tree, version, wait_until
-from tap import Skip, check, check_equal, comment, main, require
+from tap import Skip, cases, check, check_equal, comment, main, require
 
 CONFIG = '/etc/flowtally/flowtally.yaml'
 SYSUSERS = 'systemd-standalone-sysusers'  # a system without systemd has it instead
@@ -167,4 +167,4 @@ def test_from_source():
 if __name__ == '__main__':
     require('dpkg-buildpackage', 'dh', 'lintian', 'chroot', 'unshare', 'setpriv')
     need(package.BASE)
-    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
+    main(cases(globals()))

@@ -15,14 +15,14 @@ import package
 import traffic
 from image import COMMIT, OWN
 from package import BASE, CACHE, DIES_WITH_TEST, LONG, NODE, PEER, ROOT, TORTURE, command, need, node, scratch, wait_until
-from tap import Failure, Skip, check, check_equal, comment, main, require
+from tap import Failure, Skip, cases, check, check_equal, comment, main, require
 
 OCTETS_MAX = 15_000_000
 LABEL = 'org.opencontainers.image.'
 MACHINES = {'amd64': 'X86-64', 'arm64': 'AArch64'}  # as readelf has them
 SYSTEMS = {'amd64': 'x86_64', 'arm64': 'aarch64'}  # as uname(1) does
 EMULATORS = {'amd64': 'qemu-x86_64-static', 'arm64': 'qemu-aarch64-static'}
-CHART_BIN = Path(os.environ.get('FLOWTALLY_CHART_CACHE') or CACHE.with_name('flowtally-chart')) / 'bin'
+CHART_BIN = CACHE.with_name('flowtally-chart') / 'bin'
 # helm/flowtally/values.yaml, securityContext; values.yaml has the word where it is there.
 CONTEXT = {
     'privileged': False, 'allowPrivilegeEscalation': False, 'readOnlyRootFilesystem': True, 'runAsUser': 0, 'runAsGroup': 0,
@@ -269,4 +269,4 @@ if __name__ == '__main__':
         for each in MACHINES:
             image.prepare(each)
         sys.exit()
-    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
+    main(cases(globals()))

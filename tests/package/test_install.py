@@ -11,7 +11,7 @@ from pathlib import Path
 
 import package
 from package import ROOT, command, quietly, scratch
-from tap import check, check_equal, comment, main, skip_all
+from tap import cases, check, check_equal, comment, main, skip_all
 
 MESON = '/usr/bin/meson'
 BUILD = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / 'build'
@@ -165,4 +165,4 @@ def clang():
 if __name__ == '__main__':
     if not os.access(MESON, os.X_OK):
         skip_all(f'not there: {MESON}')
-    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
+    main(cases(globals()))

@@ -14,7 +14,7 @@ from pathlib import Path
 import package
 import traffic
 from package import DIES_WITH_TEST, NODE, PEER, ROOT, Tree, command, need, node, quietly, scratch, wait_until
-from tap import Failure, Skip, check, check_equal, comment, main, once, require
+from tap import Failure, Skip, cases, check, check_equal, comment, main, once, require
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'build/static'
 LIBRARIES = package.CACHE / f'libraries-{command("dpkg", "--print-architecture").strip()}'
@@ -246,4 +246,4 @@ def test_parts_are_spdx():
 if __name__ == '__main__':
     require('nsenter', 'unshare', 'setpriv', 'readelf', 'gcc')
     need(LIBRARIES)
-    main([(name.removeprefix('test_'), function) for name, function in list(globals().items()) if name.startswith('test_')])
+    main(cases(globals()))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by the scripts here: where things are kept, and an apt with lists and sources of its own.
 
-cache=${FLOWTALLY_VM_CACHE:-${XDG_CACHE_HOME:-/var/cache}/flowtally-vm}
+cache=${XDG_CACHE_HOME:-/var/cache}/flowtally-vm
 PATH=$PATH:/usr/sbin:/sbin
 
 # own_apt LISTS COMMAND...: apt-get or apt-cache; LISTS: amd64, arm64 or ubuntu (kernels), host (programs to run here).

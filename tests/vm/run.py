@@ -41,7 +41,7 @@ COMMAND_LINE = 'quiet loglevel=1 panic=-1 mitigations=off audit=0 nokaslr'
 
 
 def cache():
-    return Path(os.environ.get('FLOWTALLY_VM_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or '/var/cache') / 'flowtally-vm')
+    return Path(os.environ.get('XDG_CACHE_HOME') or '/var/cache') / 'flowtally-vm'
 
 
 class Machine:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import program
 import tap
-from sandbox import wait_until
+from lab import wait_until
 from tap import check, check_equal
 
 LOGS = Path('/tmp/logs')

@@ -14,7 +14,7 @@ import program
 import traffic
 import wire
 from machine import Exporter, Key, check_flows, fact, point
-from sandbox import Sandbox, command
+from lab import Lab, command
 from tap import Failure, Skip, check, check_equal
 
 OUTER = '10.92.0.1', '10.92.0.2'
@@ -233,7 +233,7 @@ def refused(box):
 
 
 def main():
-    with Sandbox(*ROLES) as box:
+    with Lab(*ROLES) as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         box.address(('meter', 'm0', [OUTER[0], OUTER_VTI[0]]), ('peer', 'p0', [OUTER[1], OUTER_VTI[1]]))
         add_devices(box)

@@ -13,7 +13,7 @@ import time
 import traffic
 import wire
 from machine import CLANG_19, STUB, Exporter, Key, check_flows, drop_reasons, fact, point, summed, version
-from sandbox import Sandbox, wait_until
+from lab import Lab, wait_until
 from tap import Skip, check, check_equal
 
 METER, PEER = {4: '10.91.0.1', 6: 'fd91::1'}, {4: '10.91.0.2', 6: 'fd91::2'}
@@ -176,7 +176,7 @@ def main():
     if kind == 'clsact' and version() < TCX:
         with point('clsact: as tc, this kernel has no tcx'):
             return
-    with Sandbox('meter', 'peer', ipv6=True) as box:
+    with Lab('meter', 'peer', ipv6=True) as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         box.address(('meter', 'm0', METER.values()), ('peer', 'p0', PEER.values()))
         wait_until(lambda: 'LOWER_UP' in box.ip('meter', 'link', 'show', 'dev', 'm0'), 10, 'm0 to be up')

@@ -17,7 +17,7 @@ import machine
 import program
 import test_confined as confined
 from machine import BIN, LOGS, fact, held, point, programs_of
-from sandbox import scratch, wait_until
+from lab import scratch, wait_until
 from tap import check, check_equal
 
 BPF_LINK_GET_FD_BY_ID, BPF_LINK_DETACH = 30, 34

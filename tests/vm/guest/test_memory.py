@@ -13,7 +13,7 @@ import machine
 import program
 import traffic
 from machine import LOGS, fact, point
-from sandbox import Sandbox, command, wait_until
+from lab import Lab, command, wait_until
 from tap import Skip, check, check_equal
 
 METER, PEER = '10.95.0.1', '10.95.0.2'
@@ -135,7 +135,7 @@ def main():
     program.READY_SECONDS = program.STOP_SECONDS = machine.PATIENCE
     GROUPS.mkdir()
     command('mount', '-t', 'cgroup2', 'cgroup2', GROUPS)
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         box.veth(('meter', 'm0'), ('peer', 'p0'))
         box.address(('meter', 'm0', [METER]), ('peer', 'p0', [PEER]))
         for name, test in ('what install.md says is enough', test_enough), ('less than the banks', test_banks), \

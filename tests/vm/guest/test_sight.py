@@ -11,7 +11,7 @@ import program
 import time_namespace
 import traffic
 from machine import point
-from sandbox import Sandbox, wait_until
+from lab import Lab, wait_until
 from tap import Skip, check, check_equal
 
 HIDDEN_SECONDS = 120
@@ -59,7 +59,7 @@ def main():
     vrf = machine.has_module('vrf')
     names = 'vrf0', 'm0', 'm1', 'm2'
     options = [word for name in names[not vrf:] for word in ('--interface', name)]
-    with Sandbox('meter', 'peer') as box:
+    with Lab('meter', 'peer') as box:
         make(box, vrf)
         for role in box.names:
             box.run(role, 'sysctl', '-qw', 'net.ipv4.icmp_ratemask=8', 'net.ipv4.icmp_ratelimit=1000000')

@@ -11,7 +11,7 @@ import contextlib
 import test_gso as gso
 import wire
 from machine import Exporter, check_flows, point, summed
-from sandbox import Sandbox
+from lab import Lab
 from tap import check, check_equal
 
 GRE_NEAR, GRE_FAR = {4: '10.73.4.1', 6: '10.73.6.1'}, {4: '10.73.4.2', 6: '10.73.6.2'}  # by outer version
@@ -71,7 +71,7 @@ def judge(frames, flows, skbs):
 
 
 def main():
-    with Sandbox('near', 'hop', 'far', ipv6=True) as box, contextlib.ExitStack() as stack:
+    with Lab('near', 'hop', 'far', ipv6=True) as box, contextlib.ExitStack() as stack:
         net = gso.Net(box, stack.enter_context)
         net.veth()
         net.route()

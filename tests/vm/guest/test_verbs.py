@@ -14,7 +14,7 @@ import machine
 import made_packets
 import program
 from machine import BIN, fact, point, version
-from sandbox import scratch
+from lab import scratch
 from tap import check, check_equal
 
 # The first Linux that has it.

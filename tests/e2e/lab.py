@@ -2,7 +2,7 @@
 """Network namespaces joined by veth pairs, and nothing in them but what a test puts there.
 
 Names carry the test's process id, so that what a killed test left behind is known and removed by the
-next one.  Processes started in a sandbox die with the test.
+next one.  Processes started in a lab die with the test.
 """
 import contextlib
 import ctypes
@@ -107,8 +107,8 @@ def bpf_object(source):
         yield path.with_suffix('.o')
 
 
-class Sandbox:
-    """with Sandbox('meter', 'peer') as box: ...   A role is one namespace.
+class Lab:
+    """with Lab('meter', 'peer') as box: ...   A role is one namespace.
 
     discovery: with IPv6 interfaces look for neighbours, and say so by themselves
     """
@@ -155,7 +155,7 @@ class Sandbox:
         return command('tc', '-n', self.names[role], *words)
 
     def start(self, role, *words, **options):
-        """Starts a program that is killed at the sandbox's end at the latest."""
+        """Starts a program that is killed at the lab's end at the latest."""
         process = subprocess.Popen([*DIES_WITH_TEST, *self.inside(role, *words)], stdin=subprocess.DEVNULL, **options)
         self.processes.append(process)
         return process
@@ -225,7 +225,7 @@ class Pair:
     def __enter__(self):
         self.scratch = scratch()
         self.directory = Path(self.scratch.name)
-        self.box = Sandbox('meter', 'peer').__enter__()
+        self.box = Lab('meter', 'peer').__enter__()
         meter, peer = self.addresses
         self.box.veth(('meter', 'm0'), ('peer', 'p0'), offloads=False)
         self.box.address(('meter', 'm0', [meter]), ('peer', 'p0', [peer]))
