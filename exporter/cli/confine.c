@@ -91,11 +91,15 @@ static void find_files(struct places *p, const struct config *config)
 	struct collector_url url;
 	char why[URL_WHY_MAX];
 
-	for (size_t i = 0; i < config->collector_count; i++)
-		if (url_parse(config->collectors[i].url, &url, why) == 0 && !url_in_network(&url) &&
-		    *url.path)
-			(file_transport_follows(url.path) ? add_folders_of : add_folder)(p,
-											 url.path);
+	for (size_t i = 0; i < config->collector_count; i++) {
+		if (url_parse(config->collectors[i].url, &url, why) < 0 || url_in_network(&url) ||
+		    !*url.path)
+			continue;
+		if (file_transport_follows(url.path))
+			add_folders_of(p, url.path);
+		else
+			add_folder(p, url.path);
+	}
 }
 
 static void find_writable(struct places *p, const struct config *config)
