@@ -97,7 +97,7 @@ static void add(struct pipeline *p, enum record_kind kind, uint32_t flows, uint6
 						   .last_ns = now_ns,
 						   .tcp_flags = 1};
 
-		pipeline_add(p, kind, &key, &record);
+		pipeline_add(p, kind, &key, &record, 1);
 	}
 }
 
