@@ -52,13 +52,17 @@ _printf_(3, 4) static void wrong_at(struct reader *r, yaml_mark_t mark, const ch
 static bool is_indented_by_tab(const struct reader *r, yaml_mark_t mark)
 {
 	const char *p = r->text, *end = r->text + r->size;
+	size_t blanks = 0;
 
 	for (size_t line = mark.line; line && p; line--) {
 		p = memchr(p, '\n', (size_t)(end - p));
 		p = p ? p + 1 : NULL;
 	}
-	return p && mark.column < (size_t)(end - p) && strspn(p, " ") == mark.column &&
-	       p[mark.column] == '\t';
+	if (!p || mark.column >= (size_t)(end - p)) /* where the text ends there is no 0 */
+		return false;
+	while (blanks < mark.column && p[blanks] == ' ')
+		blanks++;
+	return blanks == mark.column && p[blanks] == '\t';
 }
 
 static void wrong_syntax(struct reader *r)

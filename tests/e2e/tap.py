@@ -179,7 +179,12 @@ def run_beside(chosen, at_once):
 def cases(names):
     """(name, function) of each function test_NAME among the globals() of a test, in their order."""
     return [(name.removeprefix('test_').replace('_', ' '), function) for name, function in list(names.items())
-            if name.startswith('test_')]
+            if name.startswith('test_') and function]
+
+
+def torture(function):
+    """A decorator: the case takes minutes, and is one of ./torture alone."""
+    return function if 'FLOWTALLY_TORTURE' in os.environ else None
 
 
 def main(tests, at_once=1, alone=False):

@@ -50,6 +50,7 @@ void fuzz_write_seeds(void)
 		"a: &x [1]\nb: *x\n? c\n: !!str d\n<<: *x\n",
 		"--- # one\nidle-timeout: 15s\n...\n--- two\n",
 		"idle-timout: 15\n\tingress: tc\n",
+		"e:\nu\rt\n ", /* ends in the blanks of a line, which were taken for those of an error */
 		"[[[[[[[[[[[[[[[[[[",
 		"drops-include: policy,NO_SOCKET\nmask: tcx\nsource:\n",
 	};

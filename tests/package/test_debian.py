@@ -11,7 +11,7 @@ import package
 import traffic
 from debian import build, built, deb, repacked
 from package import NODE, PEER, Service, command, install, need, node, scratch, tree, version, wait_until
-from tap import Skip, cases, check, check_equal, comment, main, require
+from tap import cases, check, check_equal, comment, main, require, torture
 
 CONFIG = '/etc/flowtally/flowtally.yaml'
 SYSUSERS = 'systemd-standalone-sysusers'  # a system without systemd has it instead
@@ -42,10 +42,9 @@ def test_lintian_sees():
     check('no-manual-page' in done.stdout, done.stdout, done.stderr)
 
 
+@torture
 def test_same_octets():
     """Built in another folder, whose files are newer: the same packages to the octet.  In ./torture."""
-    if not package.TORTURE:
-        raise Skip('only in ./torture')
     with scratch() as directory:
         build(package.copy_sources(Path(directory) / 'a-longer-way/flowtally-0.1.0'))
         others = list(Path(directory, 'a-longer-way').glob('*.deb'))
@@ -146,10 +145,9 @@ def test_removal():
             check('flowtally' not in one.read(f'/etc/{name}'), f'the user is still in /etc/{name}')
 
 
+@torture
 def test_from_source():
     """In a minimal Debian, with what `./setup --build-only` installs alone: installed, and gone but for its configuration."""
-    if not package.TORTURE:
-        raise Skip('only in ./torture')
     with tree() as one:
         package.copy_sources(one.path('/src'))
         one.run('sh', '-c', 'cd src && ./setup --build-only', env={'HOME': '/root'})

@@ -14,8 +14,8 @@ import image
 import package
 import traffic
 from image import COMMIT, OWN
-from package import BASE, CACHE, DIES_WITH_TEST, LONG, NODE, PEER, ROOT, TORTURE, command, need, node, scratch, wait_until
-from tap import Failure, Skip, cases, check, check_equal, comment, main, require
+from package import BASE, CACHE, DIES_WITH_TEST, LONG, NODE, PEER, ROOT, command, need, node, scratch, wait_until
+from tap import Failure, Skip, cases, check, check_equal, comment, main, require, torture
 
 OCTETS_MAX = 15_000_000
 LABEL = 'org.opencontainers.image.'
@@ -159,10 +159,9 @@ def test_replay():
     check_equal('packets', (len(records), sum(record['packetDeltaCount'] for record in records)), (20, 60))
 
 
+@torture
 def test_same_octets():
     """Built a second time, of another clone at another time: the same layer, with --timestamp the same image.  In ./torture."""
-    if not TORTURE:
-        raise Skip('only in ./torture')
     for arch in MACHINES:
         manifests = []
         for number in range(2):
